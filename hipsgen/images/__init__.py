@@ -1,0 +1,1 @@
+"""Where coadds come from."""

@@ -1,0 +1,1 @@
+"""Turning work into a survey."""

@@ -1,0 +1,1 @@
+"""Numbers only: arrays in, arrays out; no files, no network."""

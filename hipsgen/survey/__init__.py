@@ -1,0 +1,1 @@
+"""How a survey lies on disk."""
