@@ -1,0 +1,96 @@
+"""Convex outlines on the sphere, as unit vectors; no files, no WCS."""
+
+import numpy as np
+import numpy.typing as npt
+
+Vectors = npt.NDArray[np.float64]
+
+
+def to_vectors(lon: npt.ArrayLike, lat: npt.ArrayLike) -> Vectors:
+    """Degrees to unit vectors: shape (...,) and (...,) -> (..., 3)."""
+    lam, phi = np.radians(np.asarray(lon, float)), np.radians(np.asarray(lat, float))
+    cos_phi = np.cos(phi)
+    return np.stack([cos_phi * np.cos(lam), cos_phi * np.sin(lam), np.sin(phi)], axis=-1)
+
+
+def to_lonlat(vectors: Vectors) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Vectors (..., 3) of any length to degrees, longitude in [0, 360)."""
+    x, y, z = vectors[..., 0], vectors[..., 1], vectors[..., 2]
+    lon = np.degrees(np.arctan2(y, x)) % 360.0
+    # -1e-17 % 360 rounds to 360 itself
+    return np.where(lon >= 360.0, 0.0, lon), np.degrees(np.arctan2(z, np.hypot(x, y)))
+
+
+def bounding_circle(vertices: Vectors) -> tuple[Vectors, float]:
+    """Centre (unit vector) and radius in degrees of a circle that holds all vertices (n, 3)."""
+    centre = vertices.mean(axis=0)
+    norm = np.linalg.norm(centre)
+    if norm < 1e-9:
+        return np.array([0.0, 0.0, 1.0]), 180.0
+    centre = centre / norm
+    # 2 asin(chord / 2) keeps its digits for small angles where acos loses them
+    chord = np.linalg.norm(vertices - centre, axis=1).max()
+    return centre, float(np.degrees(2 * np.arcsin(min(1.0, chord / 2))))
+
+
+def tangent_plane(vectors: Vectors, centre: Vectors) -> npt.NDArray[np.float64]:
+    """Gnomonic coordinates (n, 2), in radians, east and north of `centre`; NaN behind it."""
+    pole = np.array([0.0, 0.0, 1.0]) if abs(centre[2]) < 0.9 else np.array([1.0, 0.0, 0.0])
+    east = np.cross(pole, centre)
+    east /= np.linalg.norm(east)
+    north = np.cross(centre, east)
+    depth = vectors @ centre
+    with np.errstate(divide="ignore", invalid="ignore"):
+        plane = np.stack([vectors @ east, vectors @ north], axis=-1) / depth[..., None]
+    plane[depth <= 0] = np.nan
+    return np.asarray(plane)
+
+
+def from_tangent_plane(plane: npt.NDArray[np.float64], centre: Vectors) -> Vectors:
+    """Inverse of `tangent_plane`: (n, 2) radians -> unit vectors (n, 3)."""
+    pole = np.array([0.0, 0.0, 1.0]) if abs(centre[2]) < 0.9 else np.array([1.0, 0.0, 0.0])
+    east = np.cross(pole, centre)
+    east /= np.linalg.norm(east)
+    north = np.cross(centre, east)
+    vectors = centre + plane[:, :1] * east + plane[:, 1:] * north
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
+
+
+def convex_hull(points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Corners (m, 2), counter-clockwise, of the convex hull of points (n, 2).
+
+    Andrew's monotone chain (1979).
+    """
+    ordered = sorted(map(tuple, points.tolist()))
+
+    def chain(sequence: list[tuple[float, ...]]) -> list[tuple[float, ...]]:
+        kept: list[tuple[float, ...]] = []
+        for p in sequence:
+            while len(kept) >= 2 and _turn(kept[-2], kept[-1], p) <= 0:
+                kept.pop()
+            kept.append(p)
+        return kept[:-1]
+
+    return np.array(chain(ordered) + chain(ordered[::-1]))
+
+
+def _turn(o: tuple[float, ...], a: tuple[float, ...], b: tuple[float, ...]) -> float:
+    return (a[0] - o[0]) * (b[1] - o[1]) - (a[1] - o[1]) * (b[0] - o[0])
+
+
+def contains(polygon: Vectors, points: Vectors) -> npt.NDArray[np.bool_]:
+    """Which points (k, 3) lie inside a simple polygon (n, 3) that is smaller than a hemisphere.
+
+    Even-odd rule in the gnomonic plane, in which great circles are straight lines.
+    """
+    centre, radius = bounding_circle(polygon)
+    if radius >= 89.0:
+        return np.ones(len(points), dtype=bool)
+    corners, plane = tangent_plane(polygon, centre), tangent_plane(points, centre)
+    inside = np.zeros(len(points), dtype=bool)
+    x, y = plane[:, 0], plane[:, 1]
+    for (x0, y0), (x1, y1) in zip(corners, np.roll(corners, -1, axis=0), strict=True):
+        with np.errstate(divide="ignore", invalid="ignore"):
+            crosses = ((y0 > y) != (y1 > y)) & (x < (x1 - x0) * (y - y0) / (y1 - y0) + x0)
+        inside ^= crosses
+    return inside & ~np.isnan(x)
