@@ -1,0 +1,133 @@
+"""HEALPix tiles of a HiPS and the pixels inside them.
+
+Formulas: Gorski et al. 2005, ApJ 622, 759 (the HEALPix projection, NESTED numbering); the layout
+of pixels in a tile and the paths: HiPS 1.0, sections 4.1 and 4.2.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float64]
+
+MAX_ORDER = 29
+ARCSEC = math.degrees(1) * 3600
+
+# row of the southernmost corner of each base face, and its longitude in units of 45 deg
+_FACE_ROW = np.array([2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4], dtype=float)
+_FACE_LON = np.array([1, 3, 5, 7, 0, 2, 4, 6, 1, 3, 5, 7], dtype=float)
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class Tile:
+    """One HEALPix cell at an order, numbered in the NESTED scheme."""
+
+    order: int
+    npix: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.order <= MAX_ORDER or not 0 <= self.npix < 12 << 2 * self.order:
+            raise ValueError(f"no tile {self.npix} at order {self.order}")
+
+    @property
+    def parent(self) -> "Tile":
+        """The tile one order up that holds this one."""
+        return Tile(self.order - 1, self.npix >> 2)
+
+    @property
+    def children(self) -> tuple["Tile", "Tile", "Tile", "Tile"]:
+        """The four tiles one order down, in NESTED order."""
+        first = self.npix << 2
+        a, b, c, d = (Tile(self.order + 1, first + k) for k in range(4))
+        return a, b, c, d
+
+    def ancestor(self, order: int) -> "Tile":
+        """The tile at a lower (or the same) order that holds this one."""
+        return Tile(order, self.npix >> 2 * (self.order - order))
+
+    def path(self, extension: str) -> str:
+        """`NorderK/DirD/NpixN.ext`, relative to the root of the survey."""
+        directory = self.npix // 10000 * 10000
+        return f"Norder{self.order}/Dir{directory}/Npix{self.npix}.{extension}"
+
+    def face(self) -> tuple[int, float, float, float]:
+        """Base face 0 ... 11; x, y of the tile's lowest corner in it; its side (face side = 1)."""
+        side = 1.0 / (1 << self.order)
+        ix, iy = deinterleave(self.npix & ((1 << 2 * self.order) - 1))
+        return self.npix >> 2 * self.order, ix * side, iy * side, side
+
+    def vectors(self, rows: npt.ArrayLike, cols: npt.ArrayLike, width: int) -> FloatArray:
+        """Unit vectors (..., 3), in the survey's frame, of positions in the tile.
+
+        rows, cols: pixel positions of a tile of `width` x `width` pixels, not necessarily whole
+        numbers, in FITS orientation: (0, 0) is the centre of the first pixel, row 0 the bottom.
+        """
+        face, x0, y0, side = self.face()
+        # column = y, row from the bottom = width - 1 - x
+        x = x0 + side * (width - 0.5 - np.asarray(rows, float)) / width
+        y = y0 + side * (np.asarray(cols, float) + 0.5) / width
+        return face_to_vectors(face, x, y)
+
+
+def deinterleave(bits: int) -> tuple[int, int]:
+    """The numbers made of the even (x) and of the odd (y) bits."""
+    x = y = shift = 0
+    while bits:
+        x |= (bits & 1) << shift
+        y |= (bits >> 1 & 1) << shift
+        bits >>= 2
+        shift += 1
+    return x, y
+
+
+def face_to_vectors(face: int, x: FloatArray, y: FloatArray) -> FloatArray:
+    """Unit vectors (..., 3) of positions x (to the north-east), y (north-west) in a base face.
+
+    x and y run from 0 to 1 across the face.
+    """
+    row = _FACE_ROW[face] - x - y
+    north, south = row < 1.0, row > 3.0
+    to_pole = np.where(north, row, np.where(south, 4.0 - row, 1.0))
+    cap = to_pole * to_pole / 3.0  # 1 - |z| in the polar caps
+    z = np.where(north, 1.0 - cap, np.where(south, cap - 1.0, (2.0 - row) * (2.0 / 3.0)))
+    # sin(theta) from 1 - |z| keeps its digits at the poles
+    rho = np.where(north | south, np.sqrt(cap * (2.0 - cap)), np.sqrt(1.0 - z * z))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        lon = (np.pi / 4) * (_FACE_LON[face] + (x - y) / to_pole)
+    lon = np.where(to_pole > 0.0, lon, 0.0)
+    return np.stack([rho * np.cos(lon), rho * np.sin(lon), z], axis=-1)
+
+
+def pixel_size(order: int, width: int) -> float:
+    """Side, in degrees, of a square with the area of one pixel of a tile at this order."""
+    return math.degrees(math.sqrt(math.pi / 3)) / ((1 << order) * width)
+
+
+def pixel_area(order: int, width: int) -> float:
+    """Solid angle of one pixel in arcsec^2; the same for every pixel of an order."""
+    return (pixel_size(order, width) * 3600) ** 2
+
+
+def order_for(pixel_scale: float, width: int, slack: float = 1.05) -> int:
+    """Coarsest order whose pixel is at most `slack` x pixel_scale (degrees)."""
+    for order in range(MAX_ORDER + 1):
+        if pixel_size(order, width) <= slack * pixel_scale:
+            return order
+    return MAX_ORDER
+
+
+def nested_index(width: int) -> npt.NDArray[np.int64]:
+    """NESTED index inside a tile of the pixel at each (row, column), (width, width) int64."""
+    x = np.arange(width)[::-1, None]
+    y = np.arange(width)[None, :]
+    return np.asarray(_spread(x) | _spread(y) << 1)
+
+
+def _spread(values: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Put zeros between the bits."""
+    spread = np.zeros_like(values)
+    for bit in range(16):
+        spread |= (values >> bit & 1) << 2 * bit
+    return spread
