@@ -1,0 +1,44 @@
+"""URIs of coadd files: to and from paths, and a local file for one that is elsewhere."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import quote, unquote, urlsplit
+
+from hipsgen.errors import CoaddError, MissingExtraError
+
+
+def uri_of(path: str | os.PathLike[str]) -> str:
+    """file:// URI of a path, percent-encoded."""
+    return "file://" + quote(os.path.abspath(path))
+
+
+def path_of(uri: str) -> Path | None:
+    """The path that a URI names, None when it is not on this machine's file systems."""
+    parts = urlsplit(uri)
+    if parts.scheme == "file":
+        return Path(unquote(parts.path))
+    return None if parts.scheme else Path(uri)
+
+
+@contextmanager
+def local_file(uri: str) -> Iterator[Path]:
+    """A path to read the content of a URI from; a copy that is removed again if it is remote."""
+    path = path_of(uri)
+    if path is not None:
+        if not path.exists():
+            raise CoaddError("the file does not exist")
+        yield path
+        return
+    try:
+        from lsst.resources import ResourcePath
+    except ImportError as error:
+        raise MissingExtraError(f"reading {urlsplit(uri).scheme}:// files", "remote") from error
+    try:
+        with ResourcePath(uri).as_local() as local:
+            yield Path(local.ospath)
+    except FileNotFoundError as error:
+        raise CoaddError("the file does not exist") from error
+    except OSError as error:
+        raise CoaddError(f"cannot be fetched ({error})") from error

@@ -1,0 +1,106 @@
+"""Plain FITS: files, folders, lists of files."""
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hipsgen.errors import CoaddError, InputError
+from hipsgen.images.coadd_fits import FitsReader, image_hdus, open_fits
+from hipsgen.images.files import path_of, uri_of
+from hipsgen.images.source import CoaddRef, Problem
+
+_FITS_NAME = re.compile(r"\.(fits|fit|fts|fz)(\.(gz|bz2|fz|z))?$", re.IGNORECASE)
+_LIST_NAME = re.compile(r"\.(txt|lst|list)$", re.IGNORECASE)
+_BAND_KEYS = ("FILTER", "FILTER1", "BAND", "FILTNAM", "FILTERS", "INSFLNAM")
+
+
+@dataclass
+class FitsFolder:
+    """FITS files, named one by one, by folder (searched to the bottom) or in lists (one a line).
+
+    A file may hold several images; each becomes a coadd. `strict`: the first file that cannot be
+    used raises its CoaddError instead of going into `problems`.
+    """
+
+    inputs: Sequence[str]
+    fits_reader: FitsReader = field(default_factory=FitsReader)
+    strict: bool = False
+    problems: list[Problem] = field(default_factory=list)
+
+    def refs(self) -> Iterator[CoaddRef]:
+        """Every image of every file, by name. Raises InputError for an input that is not there."""
+        self.problems.clear()
+        for path in self._files():
+            try:
+                yield from self._refs_of(path)
+            except CoaddError as error:
+                if self.strict:
+                    raise CoaddError(f"{path}: {error}") from error
+                self.problems.append(Problem(str(path), str(error)))
+
+    def describe(self) -> str:
+        """One line for `properties` and reports."""
+        more = f" and {len(self.inputs) - 3} more" if len(self.inputs) > 3 else ""
+        return "FITS " + ", ".join(os.path.basename(i.rstrip("/")) for i in self.inputs[:3]) + more
+
+    def reader(self) -> FitsReader:
+        """What workers read with."""
+        return self.fits_reader
+
+    def _files(self) -> list[Path]:
+        found: dict[Path, None] = {}
+        for text in self.inputs:
+            for path in _expand(text):
+                found.setdefault(path, None)
+        return list(found)
+
+    def _refs_of(self, path: Path) -> Iterator[CoaddRef]:
+        uri = uri_of(path)
+        with open_fits(uri) as hdus:
+            status = path.stat()
+            identity = f"{status.st_size}-{status.st_mtime_ns}"
+            first_problem: CoaddError | None = None
+            found = 0
+            for number in image_hdus(hdus):
+                try:
+                    info = self.fits_reader.info_of(hdus, number)
+                except CoaddError as error:
+                    first_problem = first_problem or error
+                    continue
+                found += 1
+                yield CoaddRef(
+                    uri=uri,
+                    identity=identity,
+                    hdu=str(number),
+                    band=_band(hdus[number].header) or _band(hdus[0].header),
+                    polygon=info.wcs.outline(),
+                    pixel_scale=info.pixel_scale,
+                )
+            if not found and first_problem:
+                raise first_problem
+
+
+def _expand(text: str) -> list[Path]:
+    path = path_of(text.removeprefix("@")) or Path(text)
+    if not path.exists():
+        raise InputError(f"{text} does not exist: name a FITS file, a folder, a list or a Butler")
+    if path.is_dir():
+        files = sorted(p for p in path.rglob("*") if _FITS_NAME.search(p.name) and p.is_file())
+        if not files:
+            raise InputError(f"{text} holds no FITS file (.fits, .fit, .fts, .fz, .gz, .bz2)")
+        return files
+    if text.startswith("@") or _LIST_NAME.search(path.name):
+        lines = (line.strip() for line in path.read_text(encoding="utf-8").splitlines())
+        names = [line for line in lines if line and not line.startswith("#")]
+        return [p for name in names for p in _expand(str(path.parent / name))]
+    return [path]
+
+
+def _band(header: object) -> str:
+    for key in _BAND_KEYS:
+        value = header.get(key)  # type: ignore[attr-defined]
+        if isinstance(value, str) and value.strip():
+            return value.strip()
+    return ""

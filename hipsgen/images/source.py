@@ -1,0 +1,137 @@
+"""The seam between a survey and where its coadds come from."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from hipsgen.images.wcs import ImageWcs
+
+Section = tuple[slice, slice]
+
+
+@dataclass(frozen=True)
+class CoaddRef:
+    """One coadd before any pixel of it is read: small, picklable, enough to plan with.
+
+    uri: where its file is, percent-encoded. hdu: number of the image's HDU, empty to look for it.
+    identity: changes when the content does: dataset UUID, or size and mtime of the file.
+    polygon: outline as (lon, lat) in ICRS degrees; empty for the whole sky or when unknown.
+    pixel_scale: as in CoaddInfo, 0 when it is not known before the file is opened.
+    data_id, dataset_type, run, dataset_id, storage_class: the Butler's words, empty for plain FITS.
+    """
+
+    uri: str
+    identity: str
+    hdu: str = ""
+    band: str = ""
+    polygon: tuple[tuple[float, float], ...] = ()
+    pixel_scale: float = 0.0
+    data_id: tuple[tuple[str, int | str], ...] = ()
+    dataset_type: str = ""
+    run: str = ""
+    dataset_id: str = ""
+    storage_class: str = ""
+
+    def __str__(self) -> str:
+        name = ", ".join(f"{k}={v}" for k, v in self.data_id)
+        place = f"{self.uri}[{self.hdu}]" if self.hdu not in ("", "0") else self.uri
+        return f"{{{name}}} ({place})" if name else place
+
+
+@dataclass(frozen=True)
+class CoaddInfo:
+    """What the headers of a coadd say.
+
+    shape: (rows, columns). pixel_scale: degrees, side of a square of a pixel's nominal area.
+    unit: of the values that `read` gives. scale: what they were multiplied with to get there,
+    calibration: where that comes from, unit_in: the unit before.
+    excluded: names of the mask planes that `read` leaves out.
+    t_min, t_max: MJD, NaN when the file does not say.
+    """
+
+    shape: tuple[int, int]
+    wcs: ImageWcs
+    pixel_scale: float
+    unit: str = ""
+    unit_in: str = ""
+    scale: float = 1.0
+    calibration: str = ""
+    excluded: tuple[str, ...] = ()
+    planes: tuple[str, ...] = ()
+    t_min: float = float("nan")
+    t_max: float = float("nan")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """An input that cannot be used, and why."""
+
+    what: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.reason}"
+
+
+@runtime_checkable
+class CoaddReader(Protocol):
+    """Reads coadds by reference; picklable, since workers get one."""
+
+    def info(self, ref: CoaddRef) -> CoaddInfo:
+        """Headers only. Raises CoaddError when the file cannot be used."""
+
+    def read(self, ref: CoaddRef, section: Section) -> npt.NDArray[np.float32]:
+        """Rows and columns of a coadd, native float32, NaN where there is no data.
+
+        The values are in `info(ref).unit`. Raises CoaddError when they cannot be read.
+        """
+
+
+@runtime_checkable
+class ImageSource(Protocol):
+    """A collection of coadds."""
+
+    problems: list[Problem]
+    """What `refs` had to leave out; filled while it runs."""
+
+    def refs(self) -> Iterator[CoaddRef]:
+        """Every coadd, in an order that does not change from one call to the next.
+
+        Raises InputError when the collection itself cannot be read.
+        """
+
+    def describe(self) -> str:
+        """One line on where the coadds come from."""
+
+    def reader(self) -> CoaddReader:
+        """What workers read with."""
+
+
+@dataclass
+class RefList:
+    """A source that has all its references already: a saved manifest, or a selection."""
+
+    items: tuple[CoaddRef, ...]
+    read_with: CoaddReader
+    text: str = ""
+    problems: list[Problem] = field(default_factory=list)
+
+    def refs(self) -> Iterator[CoaddRef]:
+        """The references, as given."""
+        return iter(self.items)
+
+    def describe(self) -> str:
+        """Where they came from."""
+        return self.text
+
+    def reader(self) -> CoaddReader:
+        """What was given to read with."""
+        return self.read_with
+
+
+def data_id_dict(ref: CoaddRef) -> dict[str, Any]:
+    """The data ID as a dictionary, as `butler.get` takes it."""
+    return dict(ref.data_id)

@@ -1,0 +1,183 @@
+"""From the sky to the pixels of one image, for every WCS that astropy evaluates.
+
+astropy.wcs is the oracle and does the work; here it gets the frame of the image (FK5, galactic,
+FK4 ...), distortions only where they are defined, and the seam of maps that go round the sky.
+"""
+
+import threading
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hipsgen.errors import CoaddError
+from hipsgen.sky.polygon import bounding_circle, to_lonlat, to_vectors
+
+if TYPE_CHECKING:
+    from astropy.io.fits import Header
+
+FloatArray = npt.NDArray[np.float64]
+
+# wcslib structures are changed while they are used, and so is Python's list of warnings
+_LOCK = threading.RLock()
+_CYLINDRICAL = {"CAR", "CEA", "MER", "CYP"}
+_LARGE = 60.0  # degrees: an outline of this radius is not worth a polygon
+_INVERSION_TOLERANCE = 1e-6  # pixels, for distortions that astropy inverts by iteration
+
+
+class ImageWcs:
+    """Celestial WCS of a 2-D image of `shape` (rows, columns). Raises CoaddError if it has none."""
+
+    def __init__(self, header: "Header", shape: tuple[int, int], hdus: Any = None) -> None:
+        from astropy.wcs import WCS, FITSFixedWarning
+
+        self.shape = shape
+        with _LOCK, warnings.catch_warnings():
+            warnings.simplefilter("ignore", FITSFixedWarning)
+            try:
+                self._wcs = WCS(header, fobj=hdus, naxis=2)
+                celestial = self._wcs.has_celestial
+            except (ValueError, MemoryError, KeyError, AssertionError) as error:
+                raise CoaddError(f"its WCS cannot be read ({_first_line(error)})") from error
+            except Exception as error:  # wcslib's own errors have a dozen bases
+                if not type(error).__module__.startswith("astropy.wcs"):
+                    raise
+                raise CoaddError(f"its WCS cannot be used ({_first_line(error)})") from error
+            if not celestial:
+                raise CoaddError(f"no celestial WCS on its first two axes ({_axes(header)})")
+            self._wcs.wcs.bounds_check(True, True)
+            self._frame = _Frame(self._wcs)
+        self._lon, self._lat = self._wcs.wcs.lng, self._wcs.wcs.lat
+        self._period = self._longitude_period()
+
+    def __call__(self, vectors: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """ICRS unit vectors (..., 3) -> x, y (...) in pixels, 0 at the first pixel's centre.
+
+        NaN where the projection has no such point.
+        """
+        flat = vectors.reshape(-1, 3)
+        with _LOCK:
+            lon, lat = self._frame.from_icrs(flat)
+            world = np.empty((len(flat), 2))
+            world[:, self._lon], world[:, self._lat] = lon, lat
+            pixel = self._wcs.wcs_world2pix(world, 0)
+            if self._wcs.has_distortion:
+                self._undistort(world, pixel)
+        if self._period:
+            self._unwrap(pixel)
+        return pixel[:, 0].reshape(vectors.shape[:-1]), pixel[:, 1].reshape(vectors.shape[:-1])
+
+    def to_sky(self, x: FloatArray, y: FloatArray) -> FloatArray:
+        """Pixels (n,) to ICRS unit vectors (n, 3), NaN where the projection has no such point."""
+        with _LOCK:
+            world = self._wcs.all_pix2world(np.stack([x, y], axis=1), 0)
+            return self._frame.to_icrs(world[:, self._lon], world[:, self._lat])
+
+    def pixel_scale(self) -> float:
+        """Side, in degrees, of a square with the nominal area of a pixel."""
+        from astropy.wcs.utils import proj_plane_pixel_area
+
+        with _LOCK:
+            scale = float(np.sqrt(proj_plane_pixel_area(self._wcs)))
+        if not scale > 0.0 or not np.isfinite(scale):
+            raise CoaddError(f"its WCS has a pixel of {scale} deg")
+        return scale
+
+    def outline(self) -> tuple[tuple[float, float], ...]:
+        """(lon, lat) in ICRS degrees round the image's outer edge; empty for most of the sky."""
+        rows, cols = self.shape
+        small = not self._wcs.has_distortion and self.pixel_scale() * max(rows, cols) < 3.0
+        n = 1 if small else 16
+        along = np.arange(n) / n
+        zero, one = np.zeros(n), np.ones(n)
+        u = np.concatenate([along, one, 1 - along, zero])
+        v = np.concatenate([zero, along, one, 1 - along])
+        vectors = self.to_sky(u * cols - 0.5, v * rows - 0.5)
+        if not np.isfinite(vectors).all() or bounding_circle(vectors)[1] > _LARGE:
+            return ()
+        lon, lat = to_lonlat(vectors)
+        return tuple(zip(lon.tolist(), lat.tolist(), strict=True))
+
+    def _undistort(self, world: FloatArray, pixel: FloatArray) -> None:
+        """Invert the distortion, in place, near the image; polynomials mean nothing far from it."""
+        rows, cols = self.shape
+        reach = 50 + 0.25 * max(rows, cols)
+        near = (np.abs(pixel[:, 0] - cols / 2) < cols / 2 + reach) & (
+            np.abs(pixel[:, 1] - rows / 2) < rows / 2 + reach
+        )
+        if near.any():
+            pixel[near] = self._wcs.all_world2pix(
+                world[near], 0, tolerance=_INVERSION_TOLERANCE, maxiter=50, quiet=True
+            )
+
+    def _longitude_period(self) -> float:
+        """Pixels along x after which a cylindrical map repeats; 0 when it does not, or is small."""
+        wcs = self._wcs.wcs
+        if str(wcs.ctype[self._lon])[-3:] not in _CYLINDRICAL or self._lon != 0:
+            return 0.0
+        matrix = self._wcs.pixel_scale_matrix
+        if abs(matrix[0, 1]) > 1e-12 or abs(matrix[1, 0]) > 1e-12:
+            return 0.0
+        return float(360.0 / abs(matrix[0, 0]))
+
+    def _unwrap(self, pixel: FloatArray) -> None:
+        x = pixel[:, 0]
+        for shift in (self._period, -self._period):
+            outside = (x < -0.5) | (x >= self.shape[1] - 0.5)
+            moved = x + shift
+            better = outside & (moved >= -0.5) & (moved < self.shape[1] - 0.5)
+            x[better] = moved[better]
+
+
+class _Frame:
+    """The frame of an image: a rotation where it is one, otherwise astropy's transformation."""
+
+    def __init__(self, wcs: Any) -> None:
+        from astropy.wcs.utils import wcs_to_celestial_frame
+
+        try:
+            self._frame = wcs_to_celestial_frame(wcs)
+        except ValueError as error:
+            raise CoaddError(f"its celestial frame is not known ({_first_line(error)})") from error
+        probe = np.vstack([np.eye(3), [[0.48, -0.6, 0.64]]])
+        there = to_vectors(*self._transform(probe))
+        matrix = there[:3].T  # frame = matrix @ icrs
+        rotation = np.allclose(matrix @ matrix.T, np.eye(3), atol=1e-13) and np.allclose(
+            matrix @ probe[3], there[3], atol=1e-13
+        )
+        self._matrix = matrix if rotation else None
+
+    def from_icrs(self, vectors: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Longitude and latitude, degrees, in the frame, of ICRS vectors (n, 3)."""
+        if self._matrix is None:
+            return self._transform(vectors)
+        return to_lonlat(vectors @ self._matrix.T)
+
+    def to_icrs(self, lon: FloatArray, lat: FloatArray) -> FloatArray:
+        """ICRS vectors (n, 3) of positions in the frame."""
+        if self._matrix is not None:
+            return to_vectors(lon, lat) @ self._matrix
+        from astropy.coordinates import ICRS, UnitSphericalRepresentation
+        from astropy.units import deg
+
+        there = self._frame.realize_frame(UnitSphericalRepresentation(lon * deg, lat * deg))
+        icrs = there.transform_to(ICRS())
+        return to_vectors(icrs.spherical.lon.deg, icrs.spherical.lat.deg)
+
+    def _transform(self, vectors: FloatArray) -> tuple[FloatArray, FloatArray]:
+        from astropy.coordinates import ICRS, UnitSphericalRepresentation
+        from astropy.units import deg
+
+        lon, lat = to_lonlat(vectors)
+        there = ICRS(UnitSphericalRepresentation(lon * deg, lat * deg)).transform_to(self._frame)
+        return np.asarray(there.spherical.lon.deg), np.asarray(there.spherical.lat.deg)
+
+
+def _axes(header: "Header") -> str:
+    return ", ".join(f"CTYPE{k} = {header.get(f'CTYPE{k}', 'missing')!r}" for k in (1, 2))
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__

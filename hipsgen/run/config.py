@@ -1,0 +1,162 @@
+"""What is asked for (`Options`), and what that fixes for every tile (`Recipe`)."""
+
+import hashlib
+import json
+import re
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from hipsgen import __version__
+from hipsgen.errors import ConfigError
+from hipsgen.images.coadd_fits import DEFAULT_EXCLUDED
+from hipsgen.sky.combine import DEFAULT_OVERLAP, OVERLAPS
+from hipsgen.sky.frames import FRAMES
+from hipsgen.sky.resample import DEFAULT_INTERPOLATION, INTERPOLATIONS
+from hipsgen.sky.stretch import STRETCHES, Asinh, Linear
+from hipsgen.sky.tiles import MAX_ORDER
+from hipsgen.survey.formats import FORMATS, FitsTile, Format, format_of
+
+TILE_WIDTH = 512
+_DEEPEST_ORDER = MAX_ORDER - 9  # its pixels are HEALPix cells of order 29
+
+
+@dataclass(frozen=True)
+class Options:
+    """How the survey is to look; validated when made. Raises ConfigError.
+
+    order None: the coarsest whose pixel is at most 5 % larger than the finest input's.
+    cuts None: from a sample of the whole survey. blank: a pixel value that means "no data".
+    properties: added to the properties file, or put in place of what it would say.
+    """
+
+    order: int | None = None
+    frame: str = "equatorial"
+    formats: tuple[str, ...] = ("fits", "png")
+    interpolation: str = DEFAULT_INTERPOLATION
+    overlap: str = DEFAULT_OVERLAP
+    stretch: str = "asinh"
+    cuts: tuple[float, float] | None = None
+    excluded: tuple[str, ...] = DEFAULT_EXCLUDED
+    blank: float | None = None
+    properties: tuple[tuple[str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.order is not None and not 0 <= self.order <= _DEEPEST_ORDER:
+            raise ConfigError(f"--order {self.order} is not within 0 and {_DEEPEST_ORDER}")
+        _one_of("--frame", self.frame, FRAMES)
+        _one_of("--interp", self.interpolation, INTERPOLATIONS)
+        _one_of("--overlap", self.overlap, OVERLAPS)
+        _one_of("--stretch", self.stretch, STRETCHES)
+        for name in self.formats:
+            _one_of("--format", name, tuple(FORMATS))
+        if "fits" not in self.formats:
+            raise ConfigError(
+                "--format must have fits: previews, colours and checks are made of it"
+            )
+        if self.cuts is not None and not self.cuts[0] < self.cuts[1]:
+            raise ConfigError(f"--cuts {self.cuts[0]:g},{self.cuts[1]:g} do not increase")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything besides the coadds that decides the bytes of the tiles.
+
+    order: of the leaf tiles; render_order: at which coadds are sampled, deeper than `order` when
+    the tiles are coarser than the input, whose pixels are then averaged. block_depth: a block
+    is the subtree under a tile of order `order - block_depth`.
+    """
+
+    order: int
+    render_order: int
+    block_depth: int
+    frame: str
+    formats: tuple[str, ...]
+    interpolation: str
+    overlap: str
+    stretch: Linear | Asinh
+    excluded: tuple[str, ...]
+    blank: float | None
+    unit: str
+    band: str
+    pixel_scale: float
+    tile_width: int = TILE_WIDTH
+    version: str = __version__
+
+    @property
+    def block_order(self) -> int:
+        """Order of the blocks' roots."""
+        return self.order - self.block_depth
+
+    @property
+    def pixel_area(self) -> float:
+        """arcsec^2 of the input pixels to which the unit refers."""
+        return float(f"{(self.pixel_scale * 3600) ** 2:.9g}")
+
+    def encoders(self) -> tuple[Format, ...]:
+        """The formats of the tiles, in the order asked for."""
+        made: list[Format] = []
+        for name in self.formats:
+            if name == "fits":
+                made.append(FitsTile(self.frame, self.unit, self.band, self.pixel_area))
+            else:
+                made.append(format_of(name))
+        return tuple(made)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, from which `from_json` makes it again."""
+        return {**asdict(self), "stretch": [type(self.stretch).__name__, asdict(self.stretch)]}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "Recipe":
+        """Raises ConfigError for values of another version of this software."""
+        known = {f.name for f in fields(cls)}
+        if set(values) != known:
+            raise ConfigError("the build was begun by another version of hipsgen; use --fresh")
+        kind, parameters = values["stretch"]
+        stretch = {"Linear": Linear, "Asinh": Asinh}[kind](**parameters)
+        lists = {k: tuple(v) for k, v in values.items() if isinstance(v, list) and k != "stretch"}
+        return cls(**{**values, **lists, "stretch": stretch})
+
+    def digest(self) -> str:
+        """Short hash of all of it."""
+        text = json.dumps(self.to_json(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def differences(self, other: "Recipe") -> list[str]:
+        """`name: mine, not theirs` for each value that differs."""
+        mine, theirs = self.to_json(), other.to_json()
+        return [f"{k}: {mine[k]}, not {theirs[k]}" for k in mine if mine[k] != theirs[k]]
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """How the work is done; changes no byte of the result.
+
+    memory: bytes for decoded coadds, over all workers of this machine.
+    """
+
+    workers: int = 1
+    memory: int = 1 << 30
+    engine: str = "threads"
+    strict: bool = False
+    fresh: bool = False
+
+    def __post_init__(self) -> None:
+        if self.workers < 1:
+            raise ConfigError(f"--workers {self.workers} is not at least 1")
+        if self.memory < 64 << 20:
+            raise ConfigError(f"--memory {self.memory >> 20} MB is not at least 64 MB")
+
+
+def parse_size(text: str) -> int:
+    """`2G`, `500MB`, `1.5 GiB` or a number of bytes -> bytes. Raises ConfigError."""
+    match = re.fullmatch(r"\s*([0-9.]+)\s*([kKmMgGtT]?)(i?[bB])?\s*", text)
+    if not match or match[1].count(".") > 1 or match[1] == ".":
+        raise ConfigError(f"size {text!r} is not like 500M or 2G")
+    power = " KMGT".index(match[2].upper()) if match[2] else 0
+    return int(float(match[1]) * 1024**power)
+
+
+def _one_of(option: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise ConfigError(f"{option} {value!r} is none of: {', '.join(known)}")

@@ -1,0 +1,93 @@
+"""What part of the sky a survey covers: Moc.fits, and the Allsky pictures of its low orders."""
+
+import io
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hipsgen.sky.pyramid import Layer
+from hipsgen.sky.tiles import MAX_ORDER, Tile, nested_index
+
+Ranges = npt.NDArray[np.uint64]  # (n, 2): first and one past the last cell
+
+MOC_NAME = "Moc.fits"
+ALLSKY_ORDERS = range(4)
+_CELLS = 8  # a side of a tile: the MOC is this much finer than the tiles
+
+
+def moc_order(leaf_order: int) -> int:
+    """Order of the cells of the MOC of a survey."""
+    return min(MAX_ORDER, leaf_order + _CELLS.bit_length() - 1)
+
+
+def covered_cells(tile: Tile, values: npt.NDArray[np.float32]) -> npt.NDArray[np.uint64]:
+    """NESTED numbers, sorted, at `moc_order`, of the cells in which a leaf tile has data."""
+    cells = min(_CELLS, 1 << (MAX_ORDER - tile.order))
+    size = values.shape[0] // cells
+    known = ~np.isnan(values)
+    some = known.reshape(cells, size, cells, size).any(axis=(1, 3))
+    inside = np.sort(nested_index(cells)[some]).astype(np.uint64)
+    return inside + np.uint64(tile.npix * cells * cells)
+
+
+def to_ranges(cells: npt.NDArray[np.uint64]) -> Ranges:
+    """Sorted cell numbers -> ranges without gaps."""
+    if not cells.size:
+        return np.empty((0, 2), np.uint64)
+    breaks = np.flatnonzero(np.diff(cells) != 1)
+    first = cells[np.concatenate([[0], breaks + 1])]
+    last = cells[np.concatenate([breaks, [cells.size - 1]])]
+    return np.stack([first, last + np.uint64(1)], axis=1)
+
+
+def moc_of(ranges: Iterable[Ranges], order: int) -> Any:
+    """A mocpy.MOC of ranges of cells at an order."""
+    from mocpy import MOC
+
+    parts = [r for r in ranges if len(r)]
+    if not parts:
+        return MOC.new_empty(order)
+    shift = np.uint64(2 * (MAX_ORDER - order))
+    deepest = np.concatenate(parts) << shift
+    return MOC.from_depth29_ranges(order, deepest[np.argsort(deepest[:, 0])])
+
+
+def moc_bytes(moc: Any, frame: str) -> bytes:
+    """Moc.fits. Its cells are those of the survey's frame, as Hipsgen writes and readers expect."""
+    hdus = moc.serialize("fits", pre_v2=True)
+    hdus[1].header["COORDSYS"] = ("G" if frame == "galactic" else "C", "space reference frame")
+    hdus[1].header.pop("DATE", None)
+    hdus[0].header.pop("DATE", None)
+    buffer = io.BytesIO()
+    hdus.writeto(buffer)
+    return buffer.getvalue()
+
+
+def allsky(layers: Mapping[int, Layer], order: int, tile_width: int) -> npt.NDArray[np.float32]:
+    """All tiles of an order, made small, in one image, in FITS orientation, NaN missing.
+
+    layers: by npix, already `shrink`-ed to the width of a small tile (`allsky_width`). Tiles run
+    from left to right and from top to bottom (HiPS 1.0, section 4.3.2).
+    """
+    columns, rows = allsky_shape(order)
+    width = allsky_width(tile_width)
+    image = np.full((rows * width, columns * width), np.nan, np.float32)
+    for npix, layer in layers.items():
+        row, column = divmod(npix, columns)
+        bottom = (rows - 1 - row) * width
+        image[bottom : bottom + width, column * width : (column + 1) * width] = layer.visible()
+    return image
+
+
+def allsky_shape(order: int) -> tuple[int, int]:
+    """Tiles in a row, and rows, of an Allsky."""
+    count = 12 << 2 * order
+    columns = int(np.sqrt(count))
+    return columns, -(-count // columns)
+
+
+def allsky_width(tile_width: int) -> int:
+    """Pixels a side of a tile in an Allsky."""
+    return min(64, tile_width)
