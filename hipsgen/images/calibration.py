@@ -50,26 +50,24 @@ def photo_calib(hdus: Any) -> float | None:
     wanted = header.get("ARCHIVE_ID_PHOTOCALIB", header.get("PHOTOCALIB_ID"))
     number = header.get("AR_HDU")
     if wanted is None or number is None or not 0 < number <= len(hdus):
-        rows = _all_photo_calibs(hdus)
-        return _mean(rows[0]) if len(rows) == 1 else None
+        tables = [hdu for hdu in hdus if hdu.header.get("AR_NAME") == "PhotoCalib"]
+        return _mean(tables[0], 0) if len(tables) == 1 and len(tables[0].data) == 1 else None
     index = hdus[number - 1].data  # AR_HDU counts from 1
     for row in index[index["id"] == wanted]:
         if str(row["name"]).strip() == "PhotoCalib":
-            table = hdus[number - 1 + int(row["cat.archive"])].data
-            return _mean(table[int(row["row0"])])
+            return _mean(hdus[number - 1 + int(row["cat.archive"])], int(row["row0"]))
     raise CoaddError(f"its archive has no PhotoCalib {wanted}")
 
 
-def _all_photo_calibs(hdus: Any) -> list[Any]:
-    tables = (hdu for hdu in hdus if hdu.header.get("AR_NAME") == "PhotoCalib")
-    return [row for table in tables for row in table.data]
-
-
-def _mean(row: Any) -> float:
-    if not bool(_scalar(row["isConstant"])):
+def _mean(table: Any, number: int) -> float:
+    row = table.data[number]
+    if not _flag(table, row, "isConstant"):
         raise CoaddError("its PhotoCalib varies over the image, which is not supported yet")
-    return float(_scalar(row["calibrationMean"]))
+    return float(row["calibrationMean"])
 
 
-def _scalar(value: Any) -> Any:
-    return value[0] if getattr(value, "shape", ()) else value
+def _flag(table: Any, row: Any, name: str) -> bool:
+    """A flag of an lsst.afw table: bit k of the column FLAGCOL, named by TFLAGk."""
+    column = int(table.header.get("FLAGCOL", 1)) - 1
+    bits = [k for k in range(1, 65) if table.header.get(f"TFLAG{k}") == name]
+    return bool(row[column][bits[0] - 1]) if bits else False

@@ -81,7 +81,7 @@ class FitsTile:
         return buffer.getvalue()
 
     def decode(self, data: bytes) -> Pixels:
-        """(n, m) native float32, NaN missing; scaled integers of other makers come out as values."""
+        """(n, m) native float32, NaN missing; scaled integers are unscaled."""
         from astropy.io import fits
 
         try:

@@ -1,0 +1,234 @@
+"""One block: sample the coadds, combine them, make the parents, write the tiles."""
+
+import hashlib
+import math
+import resource
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from hipsgen.errors import CoaddError
+from hipsgen.images.source import CoaddInfo, CoaddReader, CoaddRef
+from hipsgen.run.cache import CoaddCache
+from hipsgen.run.config import Recipe
+from hipsgen.run.journal import BlockRecord, BlockState, InputUse, Journal
+from hipsgen.run.plan import Block
+from hipsgen.run.units import factor_to
+from hipsgen.sky.combine import Accumulator
+from hipsgen.sky.grid import pixel_map
+from hipsgen.sky.pyramid import Layer, parent_of, shrink
+from hipsgen.sky.resample import margin, resample
+from hipsgen.sky.tiles import Tile
+from hipsgen.survey.coverage import ALLSKY_ORDERS, allsky_width, covered_cells, to_ranges
+from hipsgen.survey.formats import Format
+from hipsgen.survey.store import Store
+
+
+@dataclass(frozen=True)
+class BlockTask:
+    """All that a worker needs; small and picklable.
+
+    refs: (index in the plan, reference) of the block's coadds. strict: a coadd that cannot be
+    read stops the build. cache_bytes: for decoded coadds, in this process.
+    """
+
+    block: Block
+    refs: tuple[tuple[int, CoaddRef], ...]
+    recipe: Recipe
+    reader: CoaddReader
+    store: Store
+    cache_bytes: int
+    strict: bool = False
+
+
+def fingerprint(recipe: Recipe, refs: Sequence[CoaddRef]) -> str:
+    """Changes when a block has to be done anew."""
+    text = "\n".join([recipe.digest(), *(f"{r.identity} {r.uri} {r.hdu}" for r in refs)])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def render_block(task: BlockTask) -> BlockRecord:
+    """Write all tiles of a block, then its record. Idempotent.
+
+    Coadds that cannot be read are left out and named in the record; a later run does such a block
+    again. Raises CoaddError instead when the task is strict.
+    """
+    started = time.monotonic()
+    renderer = _Renderer(task)
+    layer = renderer.subtree(task.block.root)
+    record = renderer.record(time.monotonic() - started)
+    Journal(task.store).write(record, renderer.state(layer))
+    return record
+
+
+@dataclass
+class _Renderer:
+    """The state of one block while it is worked on."""
+
+    task: BlockTask
+    tiles: dict[int, list[int]] = field(default_factory=dict)
+    size: dict[str, int] = field(default_factory=dict)
+    uses: dict[int, InputUse] = field(default_factory=dict)
+    problems: dict[int, str] = field(default_factory=dict)
+    cells: list[npt.NDArray[np.uint64]] = field(default_factory=list)
+    small: dict[Tile, Layer] = field(default_factory=dict)
+    low: float = math.inf
+    high: float = -math.inf
+
+    def __post_init__(self) -> None:
+        self.recipe = self.task.recipe
+        self.refs = dict(self.task.refs)
+        self.leaves = dict(self.task.block.leaves)
+        self.cache = _cache(self.task.reader, self.task.cache_bytes)
+        self.encoders = self.recipe.encoders()
+
+    def subtree(self, tile: Tile) -> Layer | None:
+        """Make and write a tile and all below it; None when there is no data."""
+        if tile.order == self.recipe.order:
+            layer = self._leaf(tile)
+        else:
+            children = {c.npix & 3: made for c in self._children(tile) if (made := self.subtree(c))}
+            layer = parent_of(children, self.recipe.tile_width) if children else None
+        if layer is not None:
+            self._write(tile, layer)
+        return layer
+
+    def _children(self, tile: Tile) -> list[Tile]:
+        """Those with a leaf below them."""
+        depth = 2 * (self.recipe.order - tile.order - 1)
+        needed = {npix >> depth for npix in self.leaves}
+        return [c for c in tile.children if c.npix in needed]
+
+    def _leaf(self, tile: Tile) -> Layer | None:
+        made = self._sampled(tile, self.leaves[tile.npix])
+        if made is None:
+            return None
+        layer = Layer.leaf(made.visible())
+        self.cells.append(covered_cells(tile, layer.value))
+        known = layer.value[~np.isnan(layer.value)]
+        self.low = min(self.low, float(known.min()))
+        self.high = max(self.high, float(known.max()))
+        return layer
+
+    def _sampled(self, tile: Tile, refs: Sequence[int]) -> Layer | None:
+        """The tile from the coadds: directly, or averaged from the deeper order they ask for."""
+        if tile.order == self.recipe.render_order:
+            value = self._combined(tile, refs)
+            return None if value is None else Layer.leaf(value)
+        children = {c.npix & 3: made for c in tile.children if (made := self._sampled(c, refs))}
+        return parent_of(children, self.recipe.tile_width) if children else None
+
+    def _combined(self, tile: Tile, refs: Sequence[int]) -> npt.NDArray[np.float32] | None:
+        gathered: Accumulator | None = None
+        for index in refs:
+            if index in self.problems:
+                continue
+            try:
+                gathered = self._add(tile, index, gathered)
+            except CoaddError as error:
+                if self.task.strict:
+                    raise CoaddError(f"{self.refs[index]}: {error}") from error
+                self.problems[index] = str(error)
+        if gathered is None:
+            return None
+        value = gathered.result()
+        return None if np.isnan(value).all() else value
+
+    def _add(self, tile: Tile, index: int, gathered: Accumulator | None) -> Accumulator | None:
+        ref, recipe = self.refs[index], self.recipe
+        info = self.cache.info(ref)
+        position = pixel_map(tile, recipe.tile_width, recipe.frame, info.wcs, info.shape)
+        if position is None:
+            return gathered
+        section = position.section(info.shape, margin(recipe.interpolation))
+        if section is None:
+            return gathered
+        factor = factor_to(info, recipe.unit, recipe.pixel_scale)
+        pixels = self.cache.read(ref, section)
+        x, y = position.x - section[1].start, position.y - section[0].start
+        values = resample(pixels, x, y, recipe.interpolation)
+        if factor != 1.0:
+            values *= np.float32(factor)
+        if gathered is None:
+            gathered = Accumulator(recipe.tile_width, recipe.overlap)
+        gathered.add(values, position, info.shape, info.pixel_scale)
+        if index not in self.uses and not np.isnan(values).all():
+            self.uses[index] = _use(index, info, factor)
+        return gathered
+
+    def _write(self, tile: Tile, layer: Layer) -> None:
+        write_tile(self.task.store, self.recipe, tile, layer, self.size, self.encoders)
+        self.tiles.setdefault(tile.order, []).append(tile.npix)
+        if tile.order in ALLSKY_ORDERS:
+            self.small[tile] = shrink(layer, allsky_width(self.recipe.tile_width))
+
+    def state(self, layer: Layer | None) -> BlockState:
+        """What the top of the survey needs."""
+        cells = np.concatenate([*self.cells, np.empty(0, np.uint64)])
+        return BlockState(layer, to_ranges(cells), self.small)
+
+    def record(self, seconds: float) -> BlockRecord:
+        """What is journalled."""
+        block = self.task.block
+        return BlockRecord(
+            order=block.root.order,
+            npix=block.root.npix,
+            fingerprint=fingerprint(self.recipe, [ref for _, ref in self.task.refs]),
+            tiles=self.tiles,
+            size=self.size,
+            low=self.low,
+            high=self.high,
+            uses=[self.uses[k] for k in sorted(self.uses)],
+            problems=[(str(self.refs[k]), self.problems[k]) for k in sorted(self.problems)],
+            seconds=round(seconds, 3),
+            peak_memory=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        )
+
+
+def write_tile(
+    store: Store,
+    recipe: Recipe,
+    tile: Tile,
+    layer: Layer,
+    size: dict[str, int],
+    encoders: Sequence[Format],
+) -> None:
+    """Write what is visible of a layer in every format, and add the bytes to `size`."""
+    values = layer.visible()
+    levels = None
+    for encoder in encoders:
+        if not encoder.holds_values and levels is None:
+            levels = recipe.stretch(values)
+        data = encoder.encode(values if encoder.holds_values else levels, tile)
+        store.write(tile.path(encoder.extension), data)
+        size[encoder.name] = size.get(encoder.name, 0) + len(data)
+
+
+def _use(index: int, info: CoaddInfo, factor: float) -> InputUse:
+    return InputUse(
+        index=index,
+        scale=info.scale * factor,
+        calibration=info.calibration,
+        unit_in=info.unit_in,
+        excluded=info.excluded,
+        t_min=info.t_min,
+        t_max=info.t_max,
+    )
+
+
+_caches: dict[tuple[CoaddReader, int], CoaddCache] = {}
+_caches_lock = threading.Lock()
+
+
+def _cache(reader: CoaddReader, limit: int) -> CoaddCache:
+    """The cache of this process for a reader; readers are compared by value."""
+    with _caches_lock:
+        key = (reader, limit)
+        if key not in _caches:
+            _caches.clear()  # another survey's
+            _caches[key] = CoaddCache(reader, limit)
+        return _caches[key]

@@ -1,0 +1,71 @@
+"""Decoded coadds, kept while neighbours need them."""
+
+import threading
+from collections import OrderedDict
+
+import numpy as np
+import numpy.typing as npt
+
+from hipsgen.images.source import CoaddInfo, CoaddReader, CoaddRef, Section
+
+_SHARE = 4  # a coadd larger than 1 / 4 of the cache is read in the sections that are asked for
+
+
+class CoaddCache:
+    """Whole coadds up to a number of bytes, the least recently used dropped first.
+
+    Shared by the threads of a process; two that want the same coadd decode it once.
+    """
+
+    def __init__(self, reader: CoaddReader, limit: int) -> None:
+        self._reader = reader
+        self._limit = limit
+        self._lock = threading.Lock()
+        self._busy: dict[CoaddRef, threading.Lock] = {}
+        self._infos: OrderedDict[CoaddRef, CoaddInfo] = OrderedDict()
+        self._pixels: OrderedDict[CoaddRef, npt.NDArray[np.float32]] = OrderedDict()
+        self._bytes = 0
+
+    def info(self, ref: CoaddRef) -> CoaddInfo:
+        """Headers of a coadd. Raises CoaddError."""
+        with self._lock:
+            info = self._infos.get(ref)
+            if info is not None:
+                self._infos.move_to_end(ref)
+                return info
+        info = self._reader.info(ref)
+        with self._lock:
+            self._infos[ref] = info
+            while len(self._infos) > 1000:
+                self._infos.popitem(last=False)
+        return info
+
+    def read(self, ref: CoaddRef, section: Section) -> npt.NDArray[np.float32]:
+        """Pixels of a section; a view of a coadd in the cache where that fits. Raises CoaddError."""
+        rows, cols = self.info(ref).shape
+        if 4 * rows * cols > self._limit // _SHARE:
+            return self._reader.read(ref, section)
+        with self._lock:
+            gate = self._busy.setdefault(ref, threading.Lock())
+        with gate:
+            pixels = self._get(ref)
+            if pixels is None:
+                pixels = self._reader.read(ref, (slice(0, rows), slice(0, cols)))
+                self._put(ref, pixels)
+        return pixels[section]
+
+    def _get(self, ref: CoaddRef) -> npt.NDArray[np.float32] | None:
+        with self._lock:
+            pixels = self._pixels.get(ref)
+            if pixels is not None:
+                self._pixels.move_to_end(ref)
+            return pixels
+
+    def _put(self, ref: CoaddRef, pixels: npt.NDArray[np.float32]) -> None:
+        with self._lock:
+            self._pixels[ref] = pixels
+            self._bytes += pixels.nbytes
+            while self._bytes > self._limit and len(self._pixels) > 1:
+                old, dropped = self._pixels.popitem(last=False)
+                self._bytes -= dropped.nbytes
+                self._busy.pop(old, None)

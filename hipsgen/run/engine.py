@@ -1,0 +1,95 @@
+"""Where blocks are worked on: anything that is a concurrent.futures.Executor.
+
+The driver keeps a bounded number of blocks in flight and takes results as they come, in any order.
+"""
+
+import multiprocessing
+import queue
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from hipsgen.errors import ConfigError, MissingExtraError
+
+Payload = TypeVar("Payload")
+Result = TypeVar("Result")
+
+ENGINES = ("threads", "processes", "dask")
+_IN_FLIGHT = 2  # blocks per worker
+
+
+@contextmanager
+def open_engine(name: str, workers: int) -> Iterator[Executor]:
+    """An executor: threads or processes of this machine, a local Dask cluster, or tcp://address.
+
+    Raises ConfigError for another name, MissingExtraError when Dask is not installed.
+    """
+    if name == "threads":
+        with ThreadPoolExecutor(workers, thread_name_prefix="hipsgen") as threads:
+            yield threads
+    elif name == "processes":
+        # spawn: a fork would copy locks that threads of this process hold
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(workers, mp_context=context) as processes:
+            yield processes
+    elif name == "dask" or name.startswith("tcp://"):
+        with _dask_client(name, workers) as client:
+            yield client.get_executor(pure=False)
+    else:
+        known = ", ".join(ENGINES)
+        raise ConfigError(f"--engine {name!r} is none of: {known}, or a Dask address tcp://...")
+
+
+@contextmanager
+def _dask_client(name: str, workers: int) -> Iterator[Any]:
+    try:
+        from distributed import Client, LocalCluster
+    except ImportError as error:
+        raise MissingExtraError("--engine dask", "dask") from error
+    if name.startswith("tcp://"):
+        with Client(name) as client:
+            yield client
+        return
+    with (
+        LocalCluster(
+            n_workers=workers, threads_per_worker=1, dashboard_address=None, silence_logs=40
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
+
+
+def run_bounded(
+    executor: Executor,
+    work: Callable[[Payload], Result],
+    payloads: Iterable[Payload],
+    workers: int,
+) -> Iterator[Result]:
+    """Results of work(payload) as they are ready, with a bounded number in flight.
+
+    The first exception of a worker is raised here, after what is in flight was let go.
+    """
+    ready: queue.SimpleQueue[Future[Result]] = queue.SimpleQueue()
+    waiting = iter(payloads)
+    flying: set[Future[Result]] = set()
+
+    def launch() -> None:
+        for payload in waiting:
+            future = executor.submit(work, payload)
+            flying.add(future)
+            future.add_done_callback(ready.put)
+            if len(flying) >= _IN_FLIGHT * workers:
+                return
+
+    launch()
+    try:
+        while flying:
+            future = ready.get()
+            flying.discard(future)
+            result = future.result()
+            launch()
+            yield result
+    finally:
+        for future in flying:
+            future.cancel()

@@ -1,0 +1,85 @@
+"""The tables behind the images of an lsst.afw exposure: an index, then one table per class.
+
+The index says, for each archived object (`id`), in which table its rows are: `cat.archive`
+counts the tables from the index (0). Flags share one bit column, `flags`, whose bits are named
+by TFLAGn. Objects of the sample: PhotoCalib (1) and FilterLabel (2).
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from astropy.io import fits
+
+PHOTO_CALIB_ID, FILTER_LABEL_ID = 1, 2
+
+_INDEX_DOCS = {
+    "id": "Archive ID of the persistable object that owns the records pointed at by this entry",
+    "cat.archive": "index of the catalog this entry points to, from the perspective of the archive",
+    "cat.persistable": (
+        "index of the catalog this entry points to, from the perspective of the Persistable"
+    ),
+    "row0": "first row used by the persistable object in this catalog",
+    "nrows": "number of rows used by the persistable object in this catalog",
+    "name": "unique name for the persistable object's class",
+    "module": "Python module that should be imported to register the object's factory",
+}
+
+
+def archive_hdus(nanojansky_per_count: float, band: str) -> list[fits.BinTableHDU]:
+    """The archive of an exposure: index, PhotoCalib, FilterLabel."""
+    tables = [_photo_calib(nanojansky_per_count), _filter_label(band)]
+    entries = [
+        (PHOTO_CALIB_ID, 1, 0, 0, 1, "PhotoCalib", ""),
+        (FILTER_LABEL_ID, 2, 0, 0, 1, "FilterLabel", "lsst.afw.image"),
+    ]
+    hdus = [_index(entries, len(tables) + 1), *tables]
+    for number, hdu in enumerate(hdus):
+        hdu.header["AR_CATN"] = (number, "# of this catalog relative to the start")
+        hdu.header["HIERARCH AFW_TABLE_VERSION"] = 3
+    return hdus
+
+
+def _index(entries: Sequence[tuple[object, ...]], tables: int) -> fits.BinTableHDU:
+    formats = ("1J",) * 5 + ("64A",) * 2
+    columns = [
+        fits.Column(name, code, array=np.array(values))
+        for name, code, values in zip(_INDEX_DOCS, formats, zip(*entries, strict=True), strict=True)
+    ]
+    hdu = fits.BinTableHDU.from_columns(columns, name="ARCHIVE_INDEX")
+    for number, (name, doc) in enumerate(_INDEX_DOCS.items(), start=1):
+        hdu.header[f"TDOC{number}"] = doc
+        hdu.header[f"TCCLS{number}"] = "String" if name in ("name", "module") else "Scalar"
+    hdu.header["EXTTYPE"] = "ARCHIVE_INDEX"
+    hdu.header["AR_NCAT"] = (tables, "# of catalogs in this archive, with the index")
+    return hdu
+
+
+def _photo_calib(nanojansky_per_count: float) -> fits.BinTableHDU:
+    """A calibration that is constant over the image; `field` would point to one that is not."""
+    columns = [
+        fits.Column("calibrationMean", "1D", unit="count", array=[nanojansky_per_count]),
+        fits.Column("calibrationErr", "1D", unit="count", array=[0.0]),
+        fits.Column("field", "1J", array=[0]),
+        fits.Column("version", "1J", array=[1]),
+    ]
+    return _data("PhotoCalib", {"isConstant": True}, columns)
+
+
+def _filter_label(band: str) -> fits.BinTableHDU:
+    """A coadd's label has a band and no physical filter."""
+    columns = [
+        fits.Column("band", "32A", array=[band]),
+        fits.Column("physical", "32A", array=[""]),
+    ]
+    return _data("FilterLabel", {"band_exists": True, "physical_exists": False}, columns)
+
+
+def _data(name: str, flags: dict[str, bool], columns: list[fits.Column]) -> fits.BinTableHDU:
+    bits = fits.Column("flags", f"{len(flags)}X", array=np.array([list(flags.values())]))
+    hdu = fits.BinTableHDU.from_columns([bits, *columns], name=name)
+    hdu.header["FLAGCOL"] = (1, "Column number for the bitflags.")
+    for number, flag in enumerate(flags, start=1):
+        hdu.header[f"TFLAG{number}"] = flag
+    hdu.header["EXTTYPE"] = "ARCHIVE_DATA"
+    hdu.header["AR_NAME"] = (name, "Class name for objects stored here")
+    return hdu
