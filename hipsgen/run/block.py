@@ -148,9 +148,8 @@ class _Renderer:
         if section is None:
             return gathered
         factor = factor_to(info, recipe.unit, recipe.pixel_scale)
-        pixels = self.cache.read(ref, section)
-        x, y = position.x - section[1].start, position.y - section[0].start
-        values = resample(pixels, x, y, recipe.interpolation)
+        pixels, (row, col) = self.cache.read(ref, section)
+        values = resample(pixels, position.x - col, position.y - row, recipe.interpolation)
         if factor != 1.0:
             values *= np.float32(factor)
         if gathered is None:
@@ -201,9 +200,11 @@ def write_tile(
     values = layer.visible()
     levels = None
     for encoder in encoders:
-        if not encoder.holds_values and levels is None:
-            levels = recipe.stretch(values)
-        data = encoder.encode(values if encoder.holds_values else levels, tile)
+        if encoder.holds_values:
+            data = encoder.encode(values, tile)
+        else:
+            levels = recipe.stretch(values) if levels is None else levels
+            data = encoder.encode(levels, tile)
         store.write(tile.path(encoder.extension), data)
         size[encoder.name] = size.get(encoder.name, 0) + len(data)
 

@@ -40,11 +40,16 @@ class CoaddCache:
                 self._infos.popitem(last=False)
         return info
 
-    def read(self, ref: CoaddRef, section: Section) -> npt.NDArray[np.float32]:
-        """Pixels of a section; a view of a coadd in the cache where that fits. Raises CoaddError."""
+    def read(
+        self, ref: CoaddRef, section: Section
+    ) -> tuple[npt.NDArray[np.float32], tuple[int, int]]:
+        """Pixels that hold a section, and the row and column of the first of them.
+
+        The whole coadd where that fits into the cache. Raises CoaddError.
+        """
         rows, cols = self.info(ref).shape
         if 4 * rows * cols > self._limit // _SHARE:
-            return self._reader.read(ref, section)
+            return self._reader.read(ref, section), (section[0].start, section[1].start)
         with self._lock:
             gate = self._busy.setdefault(ref, threading.Lock())
         with gate:
@@ -52,7 +57,7 @@ class CoaddCache:
             if pixels is None:
                 pixels = self._reader.read(ref, (slice(0, rows), slice(0, cols)))
                 self._put(ref, pixels)
-        return pixels[section]
+        return pixels, (0, 0)
 
     def _get(self, ref: CoaddRef) -> npt.NDArray[np.float32] | None:
         with self._lock:

@@ -86,6 +86,10 @@ class Journal:
     def __init__(self, store: Store) -> None:
         self._store = store
 
+    def exists(self) -> bool:
+        """Whether a build was begun in this place."""
+        return self._store.stat(_BUILD) is not None
+
     def begin(self, recipe: Recipe) -> None:
         """Write down what is being built."""
         text = json.dumps(recipe.to_json(), indent=1)

@@ -6,7 +6,7 @@ computed pixel by pixel. So kinks (|z| = 2/3, where HEALPix changes its formula)
 all-sky map, the pole and tiles of low orders come out exact without a special case.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -124,10 +124,9 @@ def _divide(
     offsets = np.arange(0, step, finer)
     rows = (cells[:, 0, None, None] + offsets[None, :, None]).repeat(len(offsets), 2).ravel()
     cols = (cells[:, 1, None, None] + offsets[None, None, :]).repeat(len(offsets), 1).ravel()
-    near, far = -0.5, finer - 0.5
+    top, left = rows.astype(float) - 0.5, cols.astype(float) - 0.5
     at = [
-        position(rows + dr, cols + dc)
-        for dr, dc in ((near, near), (near, far), (far, near), (far, far))
+        position(top + dr, left + dc) for dr, dc in ((0, 0), (0, finer), (finer, 0), (finer, finer))
     ]
     corners = [tuple(p[k] for p in at) for k in (0, 1)]
     good = _within(position, rows, cols, finer, corners, tolerance)
@@ -148,13 +147,13 @@ def _within(
     rows: npt.NDArray[np.int64],
     cols: npt.NDArray[np.int64],
     step: int,
-    corners: list[tuple[FloatArray, ...]],
+    corners: Sequence[tuple[FloatArray, ...]],
     tolerance: float,
 ) -> npt.NDArray[np.bool_]:
     """Which cells bilinear interpolation serves within the tolerance."""
     good = np.ones(len(rows), dtype=bool)
     for v, u in _PROBES:
-        exact = position(rows - 0.5 + v * step, cols - 0.5 + u * step)
+        exact = position(np.asarray(rows - 0.5 + v * step), np.asarray(cols - 0.5 + u * step))
         for values, truth in zip(corners, exact, strict=True):
             v00, v01, v10, v11 = (a.ravel() for a in values)
             guess = (1 - v) * ((1 - u) * v00 + u * v01) + v * ((1 - u) * v10 + u * v11)

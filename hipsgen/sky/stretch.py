@@ -3,6 +3,7 @@
 Grey: level 0 is kept for "no data", data take 1 ... 255. Colour: RGBA, alpha 0 for "no data".
 """
 
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -159,7 +160,7 @@ class Lupton:
     @property
     def noise(self) -> float:
         """Sky noise of the intensity."""
-        return max(sum((c.gain * c.sigma) ** 2 for c in self.channels) ** 0.5 / 3, 1e-30)
+        return max(math.hypot(*(c.gain * c.sigma for c in self.channels)) / 3, 1e-30)
 
     def __call__(self, bands: FloatArray) -> ByteArray:
         """bands (3, n, m) float, red first, NaN for none -> (n, m, 4) uint8.

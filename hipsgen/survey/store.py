@@ -45,6 +45,9 @@ class LocalStore:
 
     root: Path
 
+    def __str__(self) -> str:
+        return str(self.root)
+
     def read(self, path: str) -> bytes:
         """See `Store.read`."""
         return self._at(path).read_bytes()

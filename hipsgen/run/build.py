@@ -1,0 +1,283 @@
+"""From a source of coadds to a finished survey: the way through all stations."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import BrokenExecutor
+from dataclasses import dataclass, field
+
+from hipsgen import __version__
+from hipsgen.errors import ConfigError, HipsgenError, InputError
+from hipsgen.images.source import CoaddReader, CoaddRef, ImageSource, Problem
+from hipsgen.run.block import BlockTask, fingerprint, render_block
+from hipsgen.run.config import TILE_WIDTH, Options, Recipe, Runtime
+from hipsgen.run.describe import Subject, now
+from hipsgen.run.engine import open_engine, run_bounded
+from hipsgen.run.journal import BlockRecord, Journal
+from hipsgen.run.plan import Block, Plan, make_plan
+from hipsgen.run.publish import Publication, created_before
+from hipsgen.run.report import Reporter
+from hipsgen.run.sample import Sample, take_sample
+from hipsgen.sky.stretch import choose_stretch
+from hipsgen.sky.tiles import Tile, order_for
+from hipsgen.survey.properties import FILE_NAME as PROPERTIES
+from hipsgen.survey.store import Store
+
+
+@dataclass
+class Summary:
+    """What was made.
+
+    tiles: of all orders, each counted once. size: bytes by format. redone: blocks worked on in
+    this run, of `blocks`. skipped: inputs that were left out.
+    """
+
+    name: str
+    order: int
+    coadds: int
+    tiles: int
+    size: dict[str, int]
+    seconds: float
+    blocks: int
+    redone: int
+    skipped: list[Problem] = field(default_factory=list)
+
+
+def collect(source: ImageSource, reporter: Reporter) -> list[CoaddRef]:
+    """All references of a source, with its problems told. Raises InputError for none."""
+    refs = list(source.refs())
+    for problem in source.problems:
+        reporter.problem(problem)
+    if not refs:
+        reasons = f" ({len(source.problems)} were left out)" if source.problems else ""
+        raise InputError(f"no coadd to work on in {source.describe()}{reasons}")
+    return refs
+
+
+def build_survey(
+    source: ImageSource,
+    store: Store,
+    subject: Subject,
+    options: Options,
+    runtime: Runtime,
+    reporter: Reporter,
+) -> Summary:
+    """Make a survey, or finish or update one that was begun with the same options.
+
+    Raises HipsgenError: for what cannot be read, contradicts what is in place, or fails.
+    """
+    started = time.monotonic()
+    journal = Journal(store)
+    claim(store, runtime.fresh)
+    refs = collect(source, reporter)
+    reader = source.reader()
+    problems = list(source.problems)
+    recipe, plan, sampled = _prepare(refs, source, journal, options, subject.band)
+    if sampled and runtime.strict:
+        raise InputError(str(sampled[0]))
+    for problem in sampled:
+        tell_once(problem, problems, reporter)
+    blocks = list(plan.blocks(recipe.block_depth))
+    reporter.note(
+        f"{subject.name}: {len(refs)} coadds, order {recipe.order}, "
+        f"about {plan.leaf_count()} leaf tiles in {len(blocks)} blocks"
+    )
+    done = _still_good(journal, recipe, plan, blocks)
+    todo = [block for block in blocks if block.root not in done]
+    old = {r.root: r for r in journal.records()} if todo or len(done) < len(blocks) else {}
+    created = created_before(store) or now()
+    if todo:
+        store.delete(PROPERTIES)
+    records = dict(done)
+    leaves = {block.root: len(block.leaves) for block in todo}
+    tasks = (_task(block, plan, recipe, reader, store, runtime) for block in todo)
+    reporter.start(subject.name, sum(len(block.leaves) for block in todo))
+    try:
+        for record in _work(tasks, runtime):
+            records[record.root] = record
+            for what, reason in record.problems:
+                tell_once(Problem(what, reason), problems, reporter)
+            reporter.advance(leaves[record.root])
+            reporter.detail(f"block {record.root.order}/{record.npix}: {record.seconds:.1f} s")
+    finally:
+        reporter.stop()
+    _sweep(store, journal, recipe, old, records)
+    if not any(r.tiles for r in records.values()):
+        raise InputError(f"no valid pixel in any of the {len(refs)} coadds of {source.describe()}")
+    filled = [records[root] for root in sorted(records) if records[root].tiles]
+    publication = Publication(store, recipe, filled)
+    publication.make(subject, refs, options, created)
+    size = dict(publication.size)
+    for record in filled:
+        for name, count in record.size.items():
+            size[name] = size.get(name, 0) + count
+    return Summary(
+        name=subject.name,
+        order=recipe.order,
+        coadds=len(refs),
+        tiles=sum(r.tile_count for r in filled) + sum(map(len, publication.tiles.values())),
+        size=size,
+        seconds=time.monotonic() - started,
+        blocks=len(blocks),
+        redone=len(todo),
+        skipped=problems,
+    )
+
+
+def tell_once(problem: Problem, known: list[Problem], reporter: Reporter) -> None:
+    """Report a problem unless it is known; a coadd may fail in several blocks."""
+    if problem not in known:
+        known.append(problem)
+        reporter.problem(problem)
+
+
+def claim(store: Store, fresh: bool) -> None:
+    """Make sure that a place is ours: empty, or begun by an earlier build; emptied when `fresh`.
+
+    Raises ConfigError when it holds something else.
+    """
+    begun = Journal(store).exists()
+    something = next(iter(store.list()), None)
+    if something is None:
+        return
+    if not begun:
+        raise ConfigError(
+            f"{store} holds something that is not a survey of hipsgen ({something}); "
+            "name an empty or a new folder with -o"
+        )
+    if fresh:
+        for path in list(store.list()):
+            store.delete(path)
+
+
+def natural_order(pixel_scale: float) -> int:
+    """The order for input pixels of this size, degrees."""
+    return order_for(pixel_scale, TILE_WIDTH)
+
+
+def make_recipe(options: Options, sample: Sample, band: str, order: int, depth: int) -> Recipe:
+    """What fixes the bytes, from what was asked for and what the coadds are like."""
+    return Recipe(
+        order=order,
+        render_order=max(order, natural_order(sample.pixel_scale)),
+        block_depth=depth,
+        frame=options.frame,
+        formats=options.formats,
+        interpolation=options.interpolation,
+        overlap=options.overlap,
+        stretch=choose_stretch(options.stretch, sample.level, options.cuts),
+        excluded=options.excluded,
+        blank=options.blank,
+        unit=sample.unit,
+        band=band,
+        pixel_scale=sample.pixel_scale,
+    )
+
+
+def _prepare(
+    refs: Sequence[CoaddRef],
+    source: ImageSource,
+    journal: Journal,
+    options: Options,
+    band: str,
+) -> tuple[Recipe, Plan, list[Problem]]:
+    """The recipe (an earlier one, if the place has it) and the plan."""
+    earlier = journal.recipe()
+    if earlier is not None:
+        contradictions = _contradictions(options, earlier)
+        if contradictions:
+            raise ConfigError(
+                "the survey that is there was begun otherwise "
+                f"({'; '.join(contradictions)}): ask for the same, or use --fresh"
+            )
+        return earlier, make_plan(refs, earlier.order, earlier.frame), []
+    sample, problems = take_sample(refs, source.reader())
+    order = options.order if options.order is not None else natural_order(sample.pixel_scale)
+    plan = make_plan(refs, order, options.frame)
+    recipe = make_recipe(options, sample, band, order, plan.block_depth())
+    journal.begin(recipe)
+    return recipe, plan, problems
+
+
+def _contradictions(options: Options, earlier: Recipe) -> list[str]:
+    pairs: list[tuple[str, object, object]] = [
+        ("frame", options.frame, earlier.frame),
+        ("format", options.formats, earlier.formats),
+        ("interp", options.interpolation, earlier.interpolation),
+        ("overlap", options.overlap, earlier.overlap),
+        ("stretch", options.stretch, type(earlier.stretch).__name__.lower()),
+        ("exclude-mask", options.excluded, earlier.excluded),
+        ("blank", options.blank, earlier.blank),
+        ("version of hipsgen", __version__, earlier.version),
+    ]
+    if options.order is not None:
+        pairs.append(("order", options.order, earlier.order))
+    if options.cuts is not None:
+        pairs.append(("cuts", options.cuts, (earlier.stretch.low, earlier.stretch.high)))
+    return [f"{name} {there}, not {asked}" for name, asked, there in pairs if asked != there]
+
+
+def _still_good(
+    journal: Journal, recipe: Recipe, plan: Plan, blocks: Sequence[Block]
+) -> dict[Tile, BlockRecord]:
+    """Finished blocks whose coadds are still the same and were all read."""
+    expected = {
+        block.root: fingerprint(recipe, [plan.refs[k] for k in block.ref_indices()])
+        for block in blocks
+    }
+    return {
+        record.root: record
+        for record in journal.records()
+        if expected.get(record.root) == record.fingerprint and not record.problems
+    }
+
+
+def _task(
+    block: Block, plan: Plan, recipe: Recipe, reader: CoaddReader, store: Store, runtime: Runtime
+) -> BlockTask:
+    shared = runtime.engine == "threads"
+    return BlockTask(
+        block=block,
+        refs=tuple((k, plan.refs[k]) for k in block.ref_indices()),
+        recipe=recipe,
+        reader=reader,
+        store=store,
+        cache_bytes=runtime.memory if shared else runtime.memory // runtime.workers,
+        strict=runtime.strict,
+    )
+
+
+def _work(tasks: Iterator[BlockTask], runtime: Runtime) -> Iterator[BlockRecord]:
+    try:
+        with open_engine(runtime.engine, runtime.workers) as executor:
+            yield from run_bounded(executor, render_block, tasks, runtime.workers)
+    except BrokenExecutor as error:
+        raise HipsgenError(
+            "a worker process died, perhaps for want of memory: run the same command again to go "
+            "on, with fewer --workers or less --memory"
+        ) from error
+
+
+def _sweep(
+    store: Store,
+    journal: Journal,
+    recipe: Recipe,
+    old: Mapping[Tile, BlockRecord],
+    new: Mapping[Tile, BlockRecord],
+) -> None:
+    """Remove what an earlier build left where there is nothing now."""
+    for root in old.keys() - new.keys():
+        journal.forget(root)
+    stale = _tiles(old) - _tiles(new)
+    for tile in stale:
+        for encoder in recipe.encoders():
+            store.delete(tile.path(encoder.extension))
+
+
+def _tiles(records: Mapping[Tile, BlockRecord]) -> set[Tile]:
+    """All tiles of blocks, and their ancestors."""
+    found: set[Tile] = set()
+    for root, record in records.items():
+        found |= {Tile(order, n) for order, numbers in record.tiles.items() for n in numbers}
+        if record.tiles:
+            found |= {root.ancestor(order) for order in range(root.order)}
+    return found

@@ -1,0 +1,219 @@
+"""The last station: top orders, Allsky, MOC, provenance, picture, page, and `properties` last."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from hipsgen.errors import SurveyError
+from hipsgen.images.source import CoaddRef, data_id_dict
+from hipsgen.run.block import write_tile
+from hipsgen.run.config import Options, Recipe
+from hipsgen.run.describe import Subject, geometry, identity, light, times, with_own
+from hipsgen.run.journal import BlockRecord, InputUse, Journal
+from hipsgen.sky.pyramid import Layer, parent_of, shrink
+from hipsgen.sky.stretch import Stretch
+from hipsgen.sky.tiles import Tile
+from hipsgen.survey.coverage import (
+    ALLSKY_ORDERS,
+    MOC_NAME,
+    Ranges,
+    allsky,
+    allsky_width,
+    moc_bytes,
+    moc_of,
+    moc_order,
+)
+from hipsgen.survey.extent import extent
+from hipsgen.survey.formats import FitsTile, Format, JpegTile
+from hipsgen.survey.page import page_files
+from hipsgen.survey.preview import FILE_NAME as PREVIEW
+from hipsgen.survey.preview import view
+from hipsgen.survey.properties import FILE_NAME as PROPERTIES
+from hipsgen.survey.properties import format_properties, parse_properties
+from hipsgen.survey.provenance import FILE_NAME as PROVENANCE
+from hipsgen.survey.provenance import Provenance, UsedCoadd
+from hipsgen.survey.store import Store
+
+
+@dataclass
+class Publication:
+    """What is made once all blocks are in.
+
+    tiles: numbers of those above the blocks, by order. size: bytes written, by format.
+    """
+
+    store: Store
+    recipe: Recipe
+    records: Sequence[BlockRecord]
+    tiles: dict[int, list[int]] = field(default_factory=dict)
+    size: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._journal = Journal(self.store)
+        self._roots = {record.root for record in self.records}
+        self._encoders = self.recipe.encoders()
+        self._cells: list[Ranges] = []
+        self._small: dict[Tile, Layer] = {}
+
+    def make(
+        self,
+        subject: Subject,
+        refs: Sequence[CoaddRef],
+        options: Options,
+        created: str,
+    ) -> dict[str, Any]:
+        """Write everything and give back the properties."""
+        for face in range(12):
+            self._top(Tile(0, face))
+        write_allskys(self.store, self._small, self.recipe, self._encoders)
+        moc = moc_of(self._cells, moc_order(self.recipe.order))
+        self.store.write(MOC_NAME, moc_bytes(moc, self.recipe.frame))
+        coadds = used_coadds(refs, self.records)
+        self.store.write(PROVENANCE, Provenance(coadds).to_bytes())
+        centre, icrs, fov = extent(moc, self.recipe.frame)
+        write_preview(
+            self.store, self.recipe.order, self.recipe.tile_width, centre, fov, self.recipe.stretch
+        )
+        write_page(self.store)
+        properties = {
+            **identity(subject, created),
+            **light([subject.band]),
+            **times(coadds),
+            **geometry(
+                self.recipe.order,
+                self.recipe.tile_width,
+                self.recipe.frame,
+                format_names(self._encoders),
+                icrs,
+                fov,
+                moc,
+            ),
+            **self._pixel_words(),
+        }
+        properties = with_own(properties, options.properties)
+        self.store.write(PROPERTIES, format_properties(properties).encode())
+        return properties
+
+    def _top(self, tile: Tile) -> Layer | None:
+        """Layer of a tile above the blocks, made of its children and written; or of a root."""
+        if tile.order == self.recipe.block_order:
+            return self._root(tile) if tile in self._roots else None
+        depth = 2 * (self.recipe.block_order - tile.order)
+        if not any(root.npix >> depth == tile.npix for root in self._roots):
+            return None
+        children = {c.npix & 3: made for c in tile.children if (made := self._top(c))}
+        if not children:
+            return None
+        layer = parent_of(children, self.recipe.tile_width)
+        write_tile(self.store, self.recipe, tile, layer, self.size, self._encoders)
+        self.tiles.setdefault(tile.order, []).append(tile.npix)
+        if tile.order in ALLSKY_ORDERS:
+            self._small[tile] = shrink(layer, allsky_width(self.recipe.tile_width))
+        return layer
+
+    def _root(self, tile: Tile) -> Layer | None:
+        state = self._journal.state(tile)
+        self._cells.append(state.cells)
+        self._small.update(state.small)
+        return state.layer
+
+    def _pixel_words(self) -> dict[str, Any]:
+        recipe = self.recipe
+        low = min(r.low for r in self.records)
+        high = max(r.high for r in self.records)
+        written = sum(self.size.values()) + sum(sum(r.size.values()) for r in self.records)
+        return {
+            "hips_bunit": recipe.unit,
+            "hips_pixel_bitpix": -32,
+            "data_pixel_bitpix": -32,
+            "s_pixel_scale": f"{recipe.pixel_scale:.8g}",
+            "hips_pixel_cut": f"{recipe.stretch.low:.6g} {recipe.stretch.high:.6g}",
+            "hips_data_range": f"{low:.6g} {high:.6g}",
+            "hips_sampling": recipe.interpolation,
+            "hips_overlay": recipe.overlap,
+            "hips_hierarchy": "mean",
+            "hips_estsize": max(1, round(written / 1024)),
+            "hipsgen_stretch": recipe.stretch.describe(),
+        }
+
+
+def used_coadds(refs: Sequence[CoaddRef], records: Sequence[BlockRecord]) -> list[UsedCoadd]:
+    """The coadds that gave pixels, in the plan's order, with what was done to their values."""
+    uses: dict[int, InputUse] = {}
+    for record in records:
+        for use in record.uses:
+            uses.setdefault(use.index, use)
+    return [_used(refs[k], uses[k]) for k in sorted(uses)]
+
+
+def _used(ref: CoaddRef, use: InputUse) -> UsedCoadd:
+    return UsedCoadd(
+        uri=ref.uri,
+        hdu=ref.hdu,
+        data_id=data_id_dict(ref),
+        dataset_type=ref.dataset_type,
+        run=ref.run,
+        dataset_id=ref.dataset_id,
+        band=ref.band,
+        polygon=ref.polygon,
+        unit_in=use.unit_in,
+        scale=use.scale,
+        calibration=use.calibration,
+        excluded_planes=" ".join(use.excluded),
+        t_min=use.t_min,
+        t_max=use.t_max,
+    )
+
+
+def format_names(encoders: Sequence[Format]) -> str:
+    """As in hips_tile_format: pictures first, as readers take the first they know."""
+    return " ".join(e.name for e in sorted(encoders, key=lambda e: e.holds_values))
+
+
+def write_allskys(
+    store: Store, small: Mapping[Tile, Layer], recipe: Recipe, encoders: Sequence[Format]
+) -> None:
+    """NorderK/Allsky.ext of each low order the survey has, in every format."""
+    for order in ALLSKY_ORDERS:
+        layers = {tile.npix: layer for tile, layer in small.items() if tile.order == order}
+        if not layers:
+            continue
+        values = allsky(layers, order, recipe.tile_width)
+        for encoder in encoders:
+            pixels = values if encoder.holds_values else recipe.stretch(values)
+            store.write(f"Norder{order}/Allsky.{encoder.extension}", encoder.encode(pixels))
+
+
+def write_preview(
+    store: Store,
+    order: int,
+    width: int,
+    centre: tuple[float, float],
+    fov: float,
+    stretch: Stretch,
+) -> None:
+    """preview.jpg, 256 x 256, from the FITS tiles."""
+    fits = FitsTile()
+
+    def read(tile: Tile) -> Any:
+        try:
+            return stretch(fits.decode(store.read(tile.path("fits"))))
+        except FileNotFoundError:
+            return None
+
+    store.write(PREVIEW, JpegTile(quality=90).encode(view(read, centre, fov, order, width)))
+
+
+def write_page(store: Store) -> None:
+    """index.html and what it needs."""
+    for path, data in page_files():
+        store.write(path, data)
+
+
+def created_before(store: Store) -> str | None:
+    """hips_creation_date of the survey that is there, None when there is none."""
+    try:
+        text = store.read(PROPERTIES).decode("utf-8", "replace")
+        return parse_properties(text).get("hips_creation_date")
+    except (FileNotFoundError, SurveyError):
+        return None

@@ -1,0 +1,29 @@
+"""The page that lets a survey's folder be opened in a browser, on any web server.
+
+Its files are built into the package `viewer` (viewer/web, see there); here they are only data.
+"""
+
+from collections.abc import Iterator
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+
+
+def page_files() -> Iterator[tuple[str, bytes]]:
+    """(path inside the survey, content) of index.html and all that it needs.
+
+    Nothing when this installation was made without the page.
+    """
+    static = files("viewer") / "static"
+    survey = static / "survey"
+    if not survey.is_dir():
+        return
+    yield from _tree(survey, "")
+    yield from _tree(static / "aladin", "page/aladin/")
+
+
+def _tree(folder: Traversable, prefix: str) -> Iterator[tuple[str, bytes]]:
+    for entry in sorted(folder.iterdir(), key=lambda e: e.name):
+        if entry.is_dir():
+            yield from _tree(entry, f"{prefix}{entry.name}/")
+        else:
+            yield prefix + entry.name, entry.read_bytes()

@@ -1,0 +1,58 @@
+"""The picture of a whole survey, preview.jpg: a gnomonic view made of its tiles."""
+
+import math
+from collections.abc import Callable
+
+import healpy
+import numpy as np
+import numpy.typing as npt
+
+from hipsgen.sky.polygon import from_tangent_plane, to_vectors
+from hipsgen.sky.tiles import Tile, nested_index, pixel_size
+
+FILE_NAME = "preview.jpg"
+_SIDE = 256
+_WIDEST = 140.0  # degrees: a gnomonic picture has no more
+
+# a tile's pixels (width, width[, 4]) in FITS orientation, None where there is no tile
+ReadTile = Callable[[Tile], npt.NDArray[np.uint8] | None]
+
+
+def view(
+    read: ReadTile, centre: tuple[float, float], fov: float, max_order: int, width: int
+) -> npt.NDArray[np.uint8]:
+    """Levels (256, 256[, 4]) uint8, FITS orientation, of a field round (lon, lat), degrees.
+
+    centre is in the survey's frame; fov: degrees across; black where there is nothing.
+    """
+    fov = min(fov, _WIDEST)
+    step = 2 * math.tan(math.radians(fov) / 2) / _SIDE
+    order = max_order
+    while order > 0 and pixel_size(order - 1, width) <= math.degrees(step):
+        order -= 1
+    offset = (np.arange(_SIDE) - (_SIDE - 1) / 2) * step
+    north, east = np.meshgrid(offset, -offset, indexing="ij")  # east to the left
+    plane = np.stack([east.ravel(), north.ravel()], axis=-1)
+    vectors = from_tangent_plane(plane, to_vectors(*centre))
+    pixels = healpy.vec2pix((1 << order) * width, *vectors.T, nest=True)
+    return _lookup(read, pixels, order, width)
+
+
+def _lookup(
+    read: ReadTile, pixels: npt.NDArray[np.int64], order: int, width: int
+) -> npt.NDArray[np.uint8]:
+    place = np.argsort(nested_index(width).ravel())  # nested index -> flat pixel of a tile
+    tiles, inside = np.divmod(pixels, width * width)
+    out: npt.NDArray[np.uint8] | None = None
+    for npix in np.unique(tiles):
+        found = read(Tile(order, int(npix)))
+        if found is None:
+            continue
+        here = tiles == npix
+        flat = found.reshape(width * width, *found.shape[2:])
+        if out is None:
+            out = np.zeros((pixels.size, *flat.shape[1:]), np.uint8)
+        out[here] = flat[place[inside[here]]]
+    if out is None:
+        out = np.zeros(pixels.size, np.uint8)
+    return out.reshape(_SIDE, _SIDE, *out.shape[1:])
