@@ -143,14 +143,11 @@ class Catalogue:
 
     def check(self, dataset_type: str, collections: Sequence[str], band: str) -> None:
         """Raise InputError for a dataset type, collection or band that is not there."""
-        known = set(self.butler.collections.query("*"))
-        for name in collections:
-            if name not in known and not any(c in name for c in "*?["):
-                raise InputError(f"no collection {name!r} in {self.repository}; {_some(known)}")
+        self._check_collections(collections)
         types = {t.name for t in self.butler.registry.queryDatasetTypes()}
         if dataset_type not in types:
             raise InputError(
-                f"no dataset type {dataset_type!r} in {self.repository}; {_some(types)}"
+                f"no dataset type {dataset_type!r} in {self.repository}; {_some(sorted(types))}"
             )
         bands = self.bands(dataset_type, collections)
         if not bands:
@@ -158,6 +155,22 @@ class Catalogue:
             raise InputError(f"no {dataset_type} in {where}: ask for another collection or type")
         if band and band not in bands:
             raise InputError(f"no {dataset_type} in band {band!r}; there are bands: {_list(bands)}")
+
+    def collections(self) -> list[str]:
+        """Names of all collections, chains first, for those are what one asks for."""
+        found = self.butler.collections.query_info("*")
+        return [c.name for c in sorted(found, key=lambda c: (c.type.name != "CHAINED", c.name))]
+
+    def coadd_types(self, collections: Sequence[str]) -> list[str]:
+        """Dataset types by tract, patch and band, of a class that can be read, in collections."""
+        self._check_collections(collections)
+        wanted = {"tract", "patch", "band"}
+        types = [
+            t
+            for t in self.butler.registry.queryDatasetTypes()
+            if wanted <= set(t.dimensions.required) and t.storageClass_name in _LAYOUTS
+        ]
+        return sorted(t.name for t in types if self._values(t.name, collections, "band"))
 
     def bands(self, dataset_type: str, collections: Sequence[str]) -> list[str]:
         """Bands of a dataset type in collections, from short to long wavelength where known."""
@@ -187,6 +200,12 @@ class Catalogue:
             explain=False,
         )
         return {(r.tract, r.id): _polygon(r.region) for r in records}
+
+    def _check_collections(self, collections: Sequence[str]) -> None:
+        known = self.collections()
+        for name in collections:
+            if name not in known:
+                raise InputError(f"no collection {name!r} in {self.repository}; {_some(known)}")
 
     def _values(self, dataset_type: str, collections: Sequence[str], dimension: str) -> set[str]:
         with self.butler.query() as query:
@@ -224,8 +243,7 @@ def _list(names: Sequence[str]) -> str:
     return ", ".join(names) or "none"
 
 
-def _some(names: set[str]) -> str:
-    ordered = sorted(names)
+def _some(ordered: Sequence[str]) -> str:
     more = f" and {len(ordered) - 12} more" if len(ordered) > 12 else ""
     return f"there are: {', '.join(ordered[:12])}{more}" if ordered else "there are none"
 

@@ -40,6 +40,7 @@ class Summary:
     blocks: int
     redone: int
     skipped: list[Problem] = field(default_factory=list)
+    kind: str = "coadds"
 
 
 def collect(source: ImageSource, reporter: Reporter) -> list[CoaddRef]:

@@ -95,6 +95,10 @@ class Journal:
         text = json.dumps(recipe.to_json(), indent=1)
         self._store.write(_BUILD, text.encode())
 
+    def begin_color(self, stretch: str) -> None:
+        """Mark a place as that of a colour survey."""
+        self._store.write(_BUILD, json.dumps({"color": stretch}).encode())
+
     def recipe(self) -> Recipe | None:
         """What an earlier build in this place was begun with. Raises ConfigError."""
         try:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from hipsgen.errors import SurveyError
 from hipsgen.sky.pyramid import Layer
 from hipsgen.sky.tiles import MAX_ORDER, Tile, nested_index
 
@@ -63,6 +64,26 @@ def moc_bytes(moc: Any, frame: str) -> bytes:
     buffer = io.BytesIO()
     hdus.writeto(buffer)
     return buffer.getvalue()
+
+
+def read_moc(data: bytes) -> Any:
+    """The mocpy.MOC in a FITS file, whatever frame it names. Raises SurveyError."""
+    from astropy.io import fits
+    from mocpy import MOC
+
+    try:
+        with fits.open(io.BytesIO(data)) as hdus:
+            header = hdus[1].header
+            numbers = np.asarray(hdus[1].data.field(0)).astype(np.uint64)
+    except (OSError, ValueError, TypeError, IndexError, AttributeError) as error:
+        raise SurveyError(f"{MOC_NAME} cannot be read ({error})") from error
+    order = int(header.get("MOCORD_S", header.get("MOCORDER", MAX_ORDER)))
+    if str(header.get("ORDERING", "NUNIQ")).strip() == "RANGE":
+        return MOC.from_depth29_ranges(order, numbers.reshape(-1, 2))
+    # uniq = 4 * 4^order + npix (MOC 1.1, section 2.3)
+    depth = ((np.frexp(numbers.astype(float))[1] - 1) // 2 - 1).astype(np.uint8)
+    npix = numbers - (np.uint64(4) << (2 * depth.astype(np.uint64)))
+    return MOC.from_healpix_cells(npix, depth, max_depth=order)
 
 
 def allsky(layers: Mapping[int, Layer], order: int, tile_width: int) -> npt.NDArray[np.float32]:

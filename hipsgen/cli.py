@@ -1,0 +1,360 @@
+"""The command line: parse, call one function, report. Heavy imports are inside the commands."""
+
+import errno
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from hipsgen import __version__
+from hipsgen.errors import ConfigError, HipsgenError
+
+
+class _Commands(click.Group):
+    """Commands in the order in which they are used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """As written below."""
+        return list(self.commands)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, "-V", "--version", prog_name="hipsgen")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.pass_context
+def cli(ctx: click.Context, debug: bool) -> None:
+    """Turn coadded sky images into a HiPS survey, check it, look at it.
+
+    \b
+    hipsgen build REPO -c COLLECTION -d deepCoadd_calexp -b i -o OUT
+    hipsgen build images/*.fits -o OUT
+    hipsgen serve OUT
+    """
+    ctx.obj = {"debug": debug}
+
+
+def _stacked(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def decorate(function: Any) -> Any:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+_WHAT = _stacked(
+    click.argument("inputs", nargs=-1, required=True, metavar="INPUT..."),
+    click.option(
+        "-c", "--collection", "collections", multiple=True, metavar="C",
+        help="Butler collection, searched in the order given; repeat or separate by commas.",
+    ),
+    click.option("-d", "--dataset-type", default="", metavar="T", help="Butler dataset type."),
+    click.option(
+        "-b", "--band", "bands", multiple=True, metavar="B",
+        help="Band; repeat for several surveys. Default: all of a collection. '*': plain FITS of "
+        "all bands in one map.",
+    ),
+    click.option("--skymap", default="", metavar="S", help="Butler skymap, if there are several."),
+    click.option("--where", default="", metavar="EXPR", help="Butler query, e.g. 'tract = 9813'."),
+    click.option(
+        "--color", default="", metavar="gri",
+        help="Also make a colour survey of three bands (gri, or J,H,Ks).",
+    ),
+    click.option("--order", type=int, help="Deepest order. Default: that of the input's pixels."),
+    click.option(
+        "--frame", default="equatorial", metavar="F", show_default=True,
+        help="equatorial or galactic.",
+    ),
+    click.option(
+        "--format", "formats", default="fits,png", show_default=True, metavar="F,F",
+        help="Tile formats: fits and any of png, jpeg, webp.",
+    ),
+    click.option(
+        "--interp", "interpolation", default="optimal", show_default=True, metavar="I",
+        help="optimal, bilinear, nearest, lanczos3 or lanczos5.",
+    ),
+    click.option(
+        "--overlap", default="feather", show_default=True, metavar="O",
+        help="Where coadds overlap: feather, primary or mean.",
+    ),
+    click.option(
+        "--exclude-mask", "excluded", default="NO_DATA", show_default=True, metavar="P,P",
+        help="Mask planes whose pixels count as missing ('' for none).",
+    ),
+    click.option("--blank", type=float, help="Pixel value that means no data, besides NaN."),
+    click.option("--cuts", metavar="LO,HI", help="Display range. Default: from a sample."),
+    click.option(
+        "--stretch", default="asinh", show_default=True, metavar="S", help="asinh or linear."
+    ),
+    click.option("--strict", is_flag=True, help="Stop at the first input that cannot be used."),
+)  # fmt: skip
+
+_RUN = _stacked(
+    click.option(
+        "--workers", type=int, default=lambda: os.cpu_count() or 1, metavar="N",
+        help="How many at a time. Default: one per core.",
+    ),
+    click.option(
+        "--memory", default="2G", show_default=True, metavar="SIZE",
+        help="For decoded coadds, over all workers.",
+    ),
+    click.option(
+        "--engine", default="threads", show_default=True, metavar="E",
+        help="threads, processes, dask, or a Dask address tcp://HOST:PORT.",
+    ),
+    click.option("--fresh", is_flag=True, help="Throw away what an earlier build left in OUT."),
+)  # fmt: skip
+
+_SAY = _stacked(
+    click.option("-q", "--quiet", is_flag=True, help="Say only what went wrong."),
+    click.option("-v", "--verbose", is_flag=True, help="Say more."),
+)
+
+_PROPERTY = click.option(
+    "--property", "own", multiple=True, metavar="KEY=VALUE",
+    help="Put a line into the properties file, e.g. creator_did=ivo://my.org/P/x.",
+)  # fmt: skip
+
+
+@cli.command()
+@_WHAT
+@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="Folder to make.")
+@_PROPERTY
+@_RUN
+@_SAY
+def build(**given: Any) -> None:
+    """Make a HiPS survey of coadds.
+
+    INPUT is a Butler repository, or FITS files, folders and lists of files (.txt), or a manifest
+    that `hipsgen plan --manifest` saved. One band: OUT is the survey. Several bands, or --color:
+    each survey is a folder in OUT. An interrupted or grown build continues.
+    """
+    from hipsgen.run.report import reporter
+    from hipsgen.run.surveys import build_all
+
+    options, query, runtime = _options(given), _query(given), _runtime(given)
+    say = reporter(given["quiet"], given["verbose"])
+    summaries = build_all(
+        given["inputs"], query, options, runtime, given["out"], given["color"], say
+    )
+    if not given["quiet"]:
+        _print_summaries(summaries, given["out"])
+
+
+@cli.command()
+@_WHAT
+@click.option("--manifest", type=click.Path(path_type=Path), help="Save the references here.")
+@_SAY
+def plan(**given: Any) -> None:
+    """Say what a build would do; write nothing."""
+    from hipsgen.run.report import reporter
+    from hipsgen.run.surveys import plan_all
+
+    say = reporter(given["quiet"], given["verbose"])
+    for line in plan_all(
+        given["inputs"], _query(given), _options(given), given["manifest"], given["color"], say
+    ):
+        click.echo(line)
+
+
+@cli.command()
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Findings as JSON.")
+def check(out: Path, as_json: bool) -> None:
+    """Check a survey, or all surveys of a folder, against the HiPS standard.
+
+    Exit code 1 if there is a finding of level error or warning.
+    """
+    import json
+    from dataclasses import asdict
+
+    from hipsgen.run.check import check_survey
+    from hipsgen.run.surveys import surveys_under
+
+    found = {str(place): check_survey(place) for place in surveys_under(out)}
+    if as_json:
+        plain = {name: [asdict(f) for f in findings] for name, findings in found.items()}
+        click.echo(json.dumps(plain, indent=1))
+    else:
+        for name, findings in found.items():
+            for finding in findings:
+                click.echo(f"{name}: {finding}")
+            if all(f.level == "note" for f in findings):
+                click.echo(f"{name}: conforms to HiPS 1.0")
+    if any(f.level != "note" for findings in found.values() for f in findings):
+        sys.exit(1)
+
+
+@cli.command()
+@click.argument("red", type=click.Path(path_type=Path))
+@click.argument("green", type=click.Path(path_type=Path))
+@click.argument("blue", type=click.Path(path_type=Path))
+@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="Folder to make.")
+@click.option(
+    "--format", "formats", default="png", show_default=True, metavar="F", help="png or webp."
+)
+@_PROPERTY
+@_RUN
+@_SAY
+def color(red: Path, green: Path, blue: Path, out: Path, **given: Any) -> None:
+    """Make a colour survey of three FITS surveys: RED GREEN BLUE."""
+    from hipsgen.run.report import reporter
+    from hipsgen.run.surveys import color_of
+
+    say = reporter(given["quiet"], given["verbose"])
+    summary = color_of(
+        (red, green, blue),
+        out,
+        _words(given["formats"]),
+        _runtime(given),
+        say,
+        _pairs(given["own"]),
+    )
+    if not given["quiet"]:
+        _print_summaries([summary], out)
+
+
+@cli.command()
+@click.argument("out", type=click.Path(path_type=Path))
+def info(out: Path) -> None:
+    """Say what a survey, or each survey of a folder, is."""
+    from hipsgen.run.surveys import describe_survey, surveys_under
+
+    click.echo("\n\n".join(describe_survey(place) for place in surveys_under(out)))
+
+
+@cli.command()
+@click.argument("out", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=8000, show_default=True, help="Port to listen on.")
+@click.option("--open", "open_browser", is_flag=True, help="Open the page in a browser.")
+def serve(out: tuple[Path, ...], host: str, port: int, open_browser: bool) -> None:
+    """Serve surveys with a page to look at them.
+
+    OUT is a survey or a folder of surveys.
+    """
+    from viewer.server import serve as serve_surveys
+
+    serve_surveys(list(out), host=host, port=port, open_browser=open_browser)
+
+
+def _options(given: dict[str, Any]) -> Any:
+    from hipsgen.run.config import Options
+
+    return Options(
+        order=given["order"],
+        frame=given["frame"],
+        formats=tuple("jpeg" if f == "jpg" else f for f in _words(given["formats"])),
+        interpolation=given["interpolation"],
+        overlap=given["overlap"],
+        stretch=given["stretch"],
+        cuts=_cuts(given["cuts"]),
+        excluded=_words(given["excluded"]),
+        blank=given["blank"],
+        properties=_pairs(given.get("own", ())),
+    )
+
+
+def _query(given: dict[str, Any]) -> Any:
+    from hipsgen.run.inputs import Query
+
+    return Query(
+        collections=tuple(c for text in given["collections"] for c in _words(text)),
+        dataset_type=given["dataset_type"],
+        bands=tuple(b for text in given["bands"] for b in _words(text)),
+        skymap=given["skymap"],
+        where=given["where"],
+        strict=given["strict"],
+    )
+
+
+def _runtime(given: dict[str, Any]) -> Any:
+    from hipsgen.run.config import Runtime, parse_size
+
+    return Runtime(
+        workers=given["workers"],
+        memory=parse_size(given["memory"]),
+        engine=given["engine"],
+        strict=given.get("strict", False),
+        fresh=given["fresh"],
+    )
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def _cuts(text: str | None) -> tuple[float, float] | None:
+    if text is None:
+        return None
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError:
+        raise ConfigError(f"--cuts {text!r} is not two numbers like -1,50") from None
+    return low, high
+
+
+def _pairs(texts: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    pairs = []
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not key.strip():
+            raise ConfigError(f"--property {text!r} is not KEY=VALUE")
+        pairs.append((key.strip(), value.strip()))
+    return tuple(pairs)
+
+
+def _print_summaries(summaries: list[Any], out: Path) -> None:
+    from hipsgen.run.report import human_size
+
+    for s in summaries:
+        size = ", ".join(f"{name} {human_size(count)}" for name, count in sorted(s.size.items()))
+        click.echo(
+            f"{s.name}: order {s.order}, {s.coadds} {s.kind}, {s.tiles} tiles ({size}), "
+            f"{s.seconds:.1f} s"
+            + (f", {s.blocks - s.redone} of {s.blocks} blocks kept" if s.redone < s.blocks else "")
+        )
+        if s.skipped:
+            click.echo(f"{s.name}: {len(s.skipped)} skipped:")
+            for problem in s.skipped:
+                click.echo(f"  {problem}")
+    click.echo(f"look at it: hipsgen serve {out}")
+
+
+def main() -> None:
+    """Run the command line; errors become one line and an exit code."""
+    debug = "--debug" in sys.argv
+    try:
+        cli.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        _fail("stopped", 130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        _fail("stopped; the same command goes on where it was", 130)
+    except ConfigError as error:
+        _fail(str(error), 2, debug, error)
+    except HipsgenError as error:
+        _fail(str(error), 1, debug, error)
+    except OSError as error:
+        _fail(_system_error(error), 1, debug, error)
+
+
+def _system_error(error: OSError) -> str:
+    place = f" {error.filename}" if error.filename else ""
+    if error.errno == errno.ENOSPC:
+        return f"no space left on the disk of{place or ' OUT'}: make room, the same command goes on"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"not allowed to write{place}: {error.strerror}"
+    return f"{error.strerror or error}{place}"
+
+
+def _fail(text: str, code: int, debug: bool = False, error: BaseException | None = None) -> None:
+    if debug and error is not None:
+        raise error
+    click.echo(f"hipsgen: {text}", err=True)
+    sys.exit(code)

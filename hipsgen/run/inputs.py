@@ -1,0 +1,164 @@
+"""From what the user names to one source of coadds per survey."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hipsgen.errors import ConfigError, InputError
+from hipsgen.images.butler import ButlerSource, Catalogue, is_repository
+from hipsgen.images.coadd_fits import FitsReader
+from hipsgen.images.fits_folder import FitsFolder
+from hipsgen.images.manifest import is_manifest, read_manifest
+from hipsgen.images.source import CoaddReader, CoaddRef, ImageSource, Problem, RefList
+from hipsgen.run.report import Reporter
+from hipsgen.survey.bands import wavelengths
+
+ALL_BANDS = "*"
+
+
+@dataclass(frozen=True)
+class Query:
+    """Which coadds of the inputs; the names are those of the command line."""
+
+    collections: tuple[str, ...] = ()
+    dataset_type: str = ""
+    bands: tuple[str, ...] = ()
+    skymap: str = ""
+    where: str = ""
+    strict: bool = False
+
+
+@dataclass(frozen=True)
+class Job:
+    """One survey to be made: its band ("" when the coadds do not say) and its coadds."""
+
+    band: str
+    title: str
+    source: ImageSource
+
+
+def find_jobs(
+    inputs: Sequence[str], query: Query, reader: FitsReader, reporter: Reporter
+) -> list[Job]:
+    """One job per band. Raises InputError or ConfigError, naming what there is to ask for."""
+    repositories = [text for text in inputs if is_repository(text)]
+    manifests = [text for text in inputs if Path(text).is_file() and is_manifest(Path(text))]
+    if (repositories or manifests) and len(inputs) > 1:
+        raise ConfigError("a Butler repository or a manifest is to be the only input")
+    if repositories:
+        return _butler_jobs(repositories[0], query, reader)
+    if query.collections or query.dataset_type or query.skymap or query.where:
+        if not manifests:
+            raise InputError(f"{inputs[0]} is not a Butler repository: it has no butler.yaml")
+        raise ConfigError("a manifest is read as it is: only --band narrows it")
+    if manifests:
+        refs, text = read_manifest(Path(manifests[0]))
+        return _jobs_by_band(refs, query.bands, text, reader, [])
+    folder = FitsFolder(inputs, reader, query.strict)
+    refs = list(folder.refs())
+    if not refs:
+        for problem in folder.problems:
+            reporter.problem(problem)
+        raise InputError(f"no usable image in {folder.describe()}: see what was left out above")
+    return _jobs_by_band(refs, query.bands, folder.describe(), reader, folder.problems)
+
+
+def _butler_jobs(repository: str, query: Query, reader: FitsReader) -> list[Job]:
+    catalogue = Catalogue(repository)
+    with catalogue.naming_errors():
+        if not query.collections:
+            known = ", ".join(catalogue.collections()[:12])
+            raise ConfigError(f"name a collection with --collection; there are: {known}")
+        if not query.dataset_type:
+            found = catalogue.coadd_types(query.collections)
+            raise ConfigError(
+                f"name a dataset type with --dataset-type; coadds are: {', '.join(found) or 'none'}"
+            )
+        catalogue.check(query.dataset_type, query.collections, "")
+        bands = query.bands
+        if not bands or bands == (ALL_BANDS,):
+            bands = tuple(catalogue.bands(query.dataset_type, query.collections))
+        for band in bands:
+            catalogue.check(query.dataset_type, query.collections, band)
+    return [_butler_job(repository, query, band, reader) for band in bands]
+
+
+def _butler_job(repository: str, query: Query, band: str, reader: FitsReader) -> Job:
+    source = ButlerSource(
+        repository=repository,
+        dataset_type=query.dataset_type,
+        collections=query.collections,
+        band=band,
+        skymap=query.skymap,
+        where=query.where,
+        fits_reader=reader,
+        strict=query.strict,
+    )
+    return Job(band, f"{query.dataset_type} {band} of {', '.join(query.collections)}", source)
+
+
+def _jobs_by_band(
+    refs: list[CoaddRef],
+    bands: tuple[str, ...],
+    text: str,
+    reader: CoaddReader,
+    problems: list[Problem],
+) -> list[Job]:
+    found = list(dict.fromkeys(ref.band for ref in refs))
+    if bands == (ALL_BANDS,):
+        return [_list_job("", refs, text, reader, problems)]
+    if not bands:
+        if len(found) > 1:
+            names = ", ".join(repr(band) for band in found)
+            raise ConfigError(
+                f"images of several bands ({names}): choose with --band, once or more, "
+                f"or put all into one map with --band '{ALL_BANDS}'"
+            )
+        return [_list_job(found[0], refs, text, reader, problems)]
+    for band in bands:
+        if band not in found:
+            names = ", ".join(repr(b) for b in found)
+            raise InputError(f"no image of band {band!r}; there are: {names}")
+    # what was left out may be of any band: it is told once, with the first
+    told = [problems, *([] for _ in bands[1:])]
+    return [
+        _list_job(band, [r for r in refs if r.band == band], text, reader, untold)
+        for band, untold in zip(bands, told, strict=True)
+    ]
+
+
+def _list_job(
+    band: str, refs: list[CoaddRef], text: str, reader: CoaddReader, problems: list[Problem]
+) -> Job:
+    return Job(band, f"{text} {band}".strip(), RefList(tuple(refs), reader, text, list(problems)))
+
+
+def color_bands(text: str, known: Sequence[str]) -> tuple[str, str, str]:
+    """Red, green and blue band of `gri` or `g,r,i`, whatever the order: red is the longest.
+
+    Bands whose wavelength is not known keep the order given, blue first. Raises ConfigError for
+    other than three bands, or one that is not among `known`.
+    """
+    names = [part.strip() for part in text.split(",")] if "," in text else _split(text, known)
+    if len(names) != 3:
+        raise ConfigError(f"--color {text!r} is not three bands, like gri or J,H,Ks")
+    for name in names:
+        if known and name not in known:
+            raise ConfigError(f"--color {text!r}: no band {name!r}; there are: {', '.join(known)}")
+    ranges = [wavelengths(name) for name in names]
+    if all(ranges):
+        names = [name for _, name in sorted(zip(ranges, names, strict=True), key=lambda p: p[0])]  # type: ignore[arg-type,return-value]
+    blue, green, red = names
+    return red, green, blue
+
+
+def _split(text: str, known: Sequence[str]) -> list[str]:
+    """`gri` -> g, r, i; names of several letters are found among the known ones."""
+    names: list[str] = []
+    rest = text
+    while rest:
+        fitting = [band for band in known if band and rest.startswith(band)]
+        name = max(fitting, key=len) if fitting else rest[0]
+        names.append(name)
+        rest = rest[len(name) :]
+    return names

@@ -1,0 +1,175 @@
+"""The commands' work on one survey or several: build, plan, colour, describe."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from hipsgen.errors import ConfigError, InputError, SurveyError
+from hipsgen.images.coadd_fits import FitsReader
+from hipsgen.images.manifest import write_manifest
+from hipsgen.run.build import Summary, build_survey, collect, make_recipe, natural_order
+from hipsgen.run.color import build_color
+from hipsgen.run.config import Options, Runtime
+from hipsgen.run.describe import Subject
+from hipsgen.run.inputs import Job, Query, color_bands, find_jobs
+from hipsgen.run.plan import make_plan
+from hipsgen.run.report import Reporter, human_size
+from hipsgen.run.sample import take_sample
+from hipsgen.survey.properties import FILE_NAME as PROPERTIES
+from hipsgen.survey.store import open_store
+from hipsgen.survey.survey import Survey
+
+# measured: bytes of a tile in each format, and CPU seconds of a leaf tile with its share of parents
+_TILE_BYTES = {"fits": 1_054_080, "png": 110_000, "jpeg": 60_000, "webp": 40_000}
+_LEAF_SECONDS = 0.1
+
+
+def build_all(
+    inputs: Sequence[str],
+    query: Query,
+    options: Options,
+    runtime: Runtime,
+    out: Path,
+    color: str,
+    reporter: Reporter,
+) -> list[Summary]:
+    """Build the survey of each band, and the colour survey of three, as `hipsgen build` does."""
+    jobs = _jobs(inputs, query, options, color, reporter)
+    several = len(jobs) > 1 or bool(color)
+    rgb = color_bands(color, [job.band for job in jobs]) if color else None
+    _refuse_mixture(out, several)
+    summaries = []
+    for job in jobs:
+        name = f"band_{job.band}" if several else out.name
+        place = out / name if several else out
+        subject = Subject(name, job.title, job.source.describe(), job.band)
+        summaries.append(
+            build_survey(job.source, open_store(place), subject, options, runtime, reporter)
+        )
+    if rgb:
+        places = tuple(out / f"band_{band}" for band in rgb)
+        name = "color_" + color.replace(",", "")
+        red, green, blue = places
+        own = options.properties
+        summaries.append(
+            color_of(
+                (red, green, blue), out / name, options.formats, runtime, reporter, own, jobs[0]
+            )
+        )
+    return summaries
+
+
+def color_of(
+    places: tuple[Path, Path, Path],
+    out: Path,
+    formats: tuple[str, ...],
+    runtime: Runtime,
+    reporter: Reporter,
+    own: tuple[tuple[str, str], ...] = (),
+    job: Job | None = None,
+) -> Summary:
+    """Build a colour survey of three FITS surveys: red, green, blue."""
+    red, green, blue = (Survey.open(open_store(place)) for place in places)
+    bands = ", ".join(place.name.removeprefix("band_") for place in places)
+    title = f"colour of {bands}"
+    origin = job.source.describe() if job else ", ".join(s.title for s in (red, green, blue))
+    subject = Subject(out.name, title, origin)
+    return build_color(
+        (red, green, blue), open_store(out), subject, formats, runtime, reporter, own
+    )
+
+
+def plan_all(
+    inputs: Sequence[str],
+    query: Query,
+    options: Options,
+    manifest: Path | None,
+    color: str,
+    reporter: Reporter,
+) -> Iterator[str]:
+    """Lines that say what `build_all` would do."""
+    jobs = _jobs(inputs, query, options, color, reporter)
+    saved = []
+    for job in jobs:
+        refs = collect(job.source, reporter)
+        saved += refs
+        sample, problems = take_sample(refs, job.source.reader())
+        for problem in problems:
+            reporter.problem(problem)
+        order = options.order if options.order is not None else natural_order(sample.pixel_scale)
+        plan = make_plan(refs, order, options.frame)
+        recipe = make_recipe(options, sample, job.band, order, plan.block_depth())
+        leaves = plan.leaf_count()
+        tiles = leaves * 4 // 3 + order
+        bytes_all = tiles * sum(_TILE_BYTES[name] for name in options.formats)
+        seconds = leaves * _LEAF_SECONDS * 4 ** (recipe.render_order - order)
+        name = f"band {job.band}" if job.band else job.title
+        yield (
+            f"{name}: {len(refs)} coadds, order {order}, at most {leaves} leaf tiles and "
+            f"{tiles} in all, {human_size(bytes_all)}, about {seconds:.0f} s of CPU time; "
+            f"cuts {recipe.stretch.low:.4g} to {recipe.stretch.high:.4g} {sample.unit}".rstrip()
+        )
+    if manifest is not None:
+        count = write_manifest(manifest, saved, jobs[0].source.describe())
+        yield f"{count} references saved: hipsgen build {manifest} -o OUT"
+
+
+def surveys_under(out: Path) -> list[Path]:
+    """OUT itself, or the surveys that are folders in it. Raises SurveyError for none."""
+    if not out.is_dir():
+        raise SurveyError(f"no folder {out}")
+    if (out / PROPERTIES).is_file():
+        return [out]
+    found = sorted(path.parent for path in out.glob(f"*/{PROPERTIES}"))
+    if not found:
+        raise SurveyError(f"{out} is not a finished HiPS and holds none: no properties file")
+    return found
+
+
+def describe_survey(place: Path) -> str:
+    """A few lines on a survey."""
+    survey = Survey.open(open_store(place))
+    p = survey.properties
+    rows = [
+        ("survey", f"{survey.title} ({place})"),
+        ("order", f"{survey.order}, {_angle(p.get('hips_pixel_scale', ''))} pixels"),
+        ("frame", survey.frame),
+        ("formats", " ".join(survey.formats)),
+        ("size", human_size(1024 * float(p.get("hips_estsize", 0)))),
+        ("sky", f"{float(p.get('moc_sky_fraction', 0)) * 41252.96:.4g} deg2"),
+        ("centre", f"{p.get('hips_initial_ra')} {p.get('hips_initial_dec')} deg (ICRS)"),
+        ("values", f"{p.get('hips_data_range', '')} {p.get('hips_bunit', '')}".strip()),
+        ("cuts", p.get("hips_pixel_cut", "")),
+        ("sampling", f"{p.get('hips_sampling', '')} {p.get('hips_overlay', '')}".strip()),
+        ("from", p.get("prov_progenitor", "")),
+        ("made", f"{p.get('hips_builder', '')} {p.get('hips_release_date', '')}".strip()),
+    ]
+    return "\n".join(f"{name:<9} {value}" for name, value in rows if value)
+
+
+def _jobs(
+    inputs: Sequence[str], query: Query, options: Options, color: str, reporter: Reporter
+) -> list[Job]:
+    reader = FitsReader(options.excluded, options.blank)
+    if color and not query.bands:
+        query = _narrowed(inputs, query, color)
+    jobs = find_jobs(inputs, query, reader, reporter)
+    if not jobs:
+        raise InputError("nothing to do")
+    return jobs
+
+
+def _narrowed(inputs: Sequence[str], query: Query, color: str) -> Query:
+    """A colour alone asks for its three bands."""
+    from dataclasses import replace
+
+    return replace(query, bands=tuple(reversed(color_bands(color, []))))
+
+
+def _refuse_mixture(out: Path, several: bool) -> None:
+    """Several surveys are folders of OUT; OUT must not be a survey itself."""
+    if several and (out / PROPERTIES).exists():
+        raise ConfigError(f"{out} is one survey; several are to be folders in it: name another -o")
+
+
+def _angle(text: str) -> str:
+    return f"{float(text) * 3600:.4g} arcsec" if text else ""

@@ -1,0 +1,88 @@
+"""A survey that lies in a store: its properties, its coverage, its tiles."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hipsgen.errors import SurveyError
+from hipsgen.sky.tiles import Tile
+from hipsgen.survey.coverage import MOC_NAME, read_moc
+from hipsgen.survey.formats import FitsTile
+from hipsgen.survey.properties import FILE_NAME, parse_properties
+from hipsgen.survey.store import Store
+
+
+@dataclass(frozen=True)
+class Survey:
+    """A finished survey, ours or another's. Make it with `Survey.open`."""
+
+    store: Store
+    properties: dict[str, str]
+
+    @classmethod
+    def open(cls, store: Store) -> "Survey":
+        """Raises SurveyError when there is no properties file, or one that cannot be read."""
+        try:
+            text = store.read(FILE_NAME).decode("utf-8")
+        except FileNotFoundError as error:
+            raise SurveyError(f"{store} is not a finished HiPS: it has no properties") from error
+        except UnicodeDecodeError as error:
+            raise SurveyError(f"properties of {store} is not UTF-8") from error
+        return cls(store, parse_properties(text))
+
+    @property
+    def order(self) -> int:
+        """Deepest order."""
+        return self._whole("hips_order")
+
+    @property
+    def tile_width(self) -> int:
+        """Pixels a side of a tile."""
+        return self._whole("hips_tile_width", "512")
+
+    @property
+    def frame(self) -> str:
+        """equatorial, galactic, or what the survey says."""
+        return self.properties.get("hips_frame", "equatorial")
+
+    @property
+    def formats(self) -> tuple[str, ...]:
+        """hips_tile_format, one word each."""
+        return tuple(self.properties.get("hips_tile_format", "").split())
+
+    @property
+    def title(self) -> str:
+        """obs_title, or the place."""
+        return self.properties.get("obs_title", str(self.store))
+
+    def values(self, tile: Tile) -> npt.NDArray[np.float32] | None:
+        """A FITS tile (width, width) float32, FITS orientation, NaN missing; None for no tile."""
+        try:
+            return np.asarray(FitsTile().decode(self.store.read(tile.path("fits"))))
+        except FileNotFoundError:
+            return None
+
+    def moc(self) -> Any:
+        """Coverage as mocpy.MOC, in the survey's frame. Raises SurveyError without a Moc.fits."""
+        try:
+            return read_moc(self.store.read(MOC_NAME))
+        except FileNotFoundError as error:
+            raise SurveyError(f"{self.store} has no {MOC_NAME}") from error
+
+    def tiles_of(self, order: int) -> Iterator[Tile]:
+        """The tiles of an order, in NESTED order, as the MOC has them."""
+        moc = self.moc()
+        for npix in moc.degrade_to_order(min(order, moc.max_order)).flatten():
+            shift = 2 * (order - min(order, moc.max_order))
+            for npix_below in range(int(npix) << shift, (int(npix) + 1) << shift):
+                yield Tile(order, npix_below)
+
+    def _whole(self, key: str, default: str = "") -> int:
+        text = self.properties.get(key, default)
+        try:
+            return int(text)
+        except ValueError:
+            raise SurveyError(f"{key} of {self.store} is {text!r}, not a whole number") from None
