@@ -67,9 +67,10 @@ class ButlerSource:
         return self.skymap or next(iter(found), "")
 
     def _pages(self, catalogue: "Catalogue", skymap: str) -> Iterator[CoaddRef]:
-        where, bind = "skymap = :skymap", {"skymap": skymap}
+        # daf_butler takes a bound name that is also a dimension for the dimension: hence of_...
+        where, bind = "skymap = :of_skymap", {"of_skymap": skymap}
         if self.band:
-            where, bind = where + " AND band = :band", {**bind, "band": self.band}
+            where, bind = where + " AND band = :of_band", {**bind, "of_band": self.band}
         if self.where:
             where += f" AND ({self.where})"
         butler = catalogue.butler
@@ -79,8 +80,8 @@ class ButlerSource:
             refs = butler.query_datasets(
                 self.dataset_type,
                 list(self.collections),
-                where=where + " AND tract IN (:tracts)",
-                bind={**bind, "tracts": page},
+                where=where + " AND tract IN (:of_tracts)",
+                bind={**bind, "of_tracts": page},
                 order_by=("tract", "patch", "band"),
                 limit=None,
                 explain=False,
@@ -194,8 +195,8 @@ class Catalogue:
         """(tract, patch) -> polygon as (lon, lat) in degrees."""
         records = self.butler.query_dimension_records(
             "patch",
-            where="skymap = :skymap AND tract IN (:tracts)",
-            bind={"skymap": skymap, "tracts": tracts},
+            where="skymap = :of_skymap AND tract IN (:of_tracts)",
+            bind={"of_skymap": skymap, "of_tracts": tracts},
             limit=None,
             explain=False,
         )

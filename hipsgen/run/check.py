@@ -98,9 +98,8 @@ def _words(p: Mapping[str, str]) -> Iterator[Finding]:
     for key, rule, advice in _FORMS:
         if key in p and not rule(p[key]):
             yield Finding("error", key, f"{p[key]!r} is not {advice}")
-    if "image" in p.get("dataproduct_type", "image") and "hips_pixel_bitpix" not in p:
-        if "fits" in p.get("hips_tile_format", ""):
-            yield Finding("warning", "hips_pixel_bitpix", "is missing; Aladin Lite fails without")
+    if "fits" in p.get("hips_tile_format", "") and "hips_pixel_bitpix" not in p:
+        yield Finding("warning", "hips_pixel_bitpix", "is missing; Aladin Lite fails without")
     yield from _scale(p)
 
 
@@ -160,11 +159,12 @@ def _formats_known(text: str) -> bool:
     )
 
 
+_STATUS_TEXT = ", ".join("/".join(sorted(kind)) for kind in _STATUS)
 _FORMS = (
     ("creator_did", _is_did, "an IVOA identifier (ivo://authority/path) without blanks"),
     ("hips_release_date", _is_date, "an ISO 8601 date"),
     ("hips_creation_date", _is_date, "an ISO 8601 date"),
-    ("hips_status", _is_status, "one word each of " + ", ".join("/".join(sorted(k)) for k in _STATUS)),
+    ("hips_status", _is_status, "one word each of " + _STATUS_TEXT),
     ("hips_tile_format", _formats_known, "a list of fits, png, jpeg, webp"),
     ("hips_order", str.isdigit, "a whole number"),
     ("hips_order_min", str.isdigit, "a whole number"),
@@ -329,14 +329,16 @@ def _one_tile(survey: Survey, tile: Tile, extensions: Mapping[str, str]) -> Iter
                 yield Finding("error", path, "holds no data: every pixel is missing or zero")
         elif encoder.keeps_missing:
             picture = pixels
-            if pixels.ndim == 3 and survey.properties.get("dataproduct_subtype") != "color":
-                if _is_coloured(pixels):
-                    yield Finding("error", "dataproduct_subtype", f"is not color, but {path} is")
+            subtype = survey.properties.get("dataproduct_subtype")
+            if subtype != "color" and _is_coloured(pixels):
+                yield Finding("error", "dataproduct_subtype", f"is not color, but {path} is")
     if values is not None and picture is not None:
         yield from _picture_of(tile, values, picture)
 
 
 def _is_coloured(pixels: Picture) -> bool:
+    if pixels.ndim == 2:
+        return False
     rgb = pixels[..., :3].astype(int)
     return bool((rgb.max(axis=2) - rgb.min(axis=2)).max() > 16)
 
