@@ -20,6 +20,7 @@ from hipsgen.run.report import Reporter
 from hipsgen.run.units import is_per_pixel
 from hipsgen.sky.stretch import Channel, Lupton, SkyLevel
 from hipsgen.sky.tiles import Tile
+from hipsgen.survey.bands import white_balance
 from hipsgen.survey.coverage import ALLSKY_ORDERS, MOC_NAME, moc_bytes
 from hipsgen.survey.extent import extent
 from hipsgen.survey.formats import FitsTile, Format, JpegTile, format_of
@@ -132,13 +133,13 @@ def color_tiles(task: ColorTask) -> tuple[int, dict[str, int]]:
 def choose_lupton(bands: Triple, order: int) -> Lupton:
     """Zero points, gains and brightness from a sample of leaf tiles all over the surveys.
 
-    Bands with one calibrated unit (convertible to Jy) keep their ratios: a source of constant
-    f_nu is white. Others are scaled so that their bright pixels are equally bright.
+    Bands with one calibrated unit (convertible to Jy) keep their ratios, with the Sun as white.
+    Others are scaled so that their bright pixels are equally bright.
     """
     sample = _sample(bands, order)
     levels = [SkyLevel.of(values) for values in sample]
     units = {band.properties.get("hips_bunit", "") for band in bands}
-    gains = [1.0, 1.0, 1.0]
+    gains = [white_balance(band.properties.get("hipsgen_band", "")) for band in bands]
     if len(units) > 1 or not _is_calibrated(next(iter(units))):
         spans = [max(level.high - level.zero, 1e-30) for level in levels]
         gains = [spans[1] / span for span in spans]
@@ -147,9 +148,8 @@ def choose_lupton(bands: Triple, order: int) -> Lupton:
     )
     channels = (red, green, blue)
     over_sky = [(v - c.zero) * c.gain for v, c in zip(sample, channels, strict=True)]
-    with np.errstate(invalid="ignore"):
-        intensity = np.nanmean(over_sky, axis=0) if len(over_sky[0]) else np.zeros(1)
-    known = intensity[np.isfinite(intensity)]
+    somewhere = np.isfinite(over_sky).any(axis=0)
+    known = np.nanmean(np.asarray(over_sky)[:, somewhere], axis=0)
     return Lupton(channels, float(np.quantile(known, _HIGH_QUANTILE)) if known.size else 1.0)
 
 

@@ -133,6 +133,7 @@ class Publication:
             "hips_overlay": recipe.overlap,
             "hips_hierarchy": "mean",
             "hips_estsize": max(1, round(written / 1024)),
+            "hipsgen_band": recipe.band,
             "hipsgen_stretch": recipe.stretch.describe(),
         }
 

@@ -51,9 +51,7 @@ def build_all(
         red, green, blue = places
         own = options.properties
         summaries.append(
-            color_of(
-                (red, green, blue), out / name, options.formats, runtime, reporter, own, jobs[0]
-            )
+            color_of((red, green, blue), out / name, options.formats, runtime, reporter, own)
         )
     return summaries
 
@@ -65,13 +63,13 @@ def color_of(
     runtime: Runtime,
     reporter: Reporter,
     own: tuple[tuple[str, str], ...] = (),
-    job: Job | None = None,
 ) -> Summary:
     """Build a colour survey of three FITS surveys: red, green, blue."""
     red, green, blue = (Survey.open(open_store(place)) for place in places)
     bands = ", ".join(place.name.removeprefix("band_") for place in places)
     title = f"colour of {bands}"
-    origin = job.source.describe() if job else ", ".join(s.title for s in (red, green, blue))
+    origins = [s.properties.get("prov_progenitor", s.title) for s in (red, green, blue)]
+    origin = ", ".join(dict.fromkeys(origins))
     subject = Subject(out.name, title, origin)
     return build_color(
         (red, green, blue), open_store(out), subject, formats, runtime, reporter, own

@@ -23,20 +23,38 @@ _BANDS: dict[str, tuple[float, float]] = {
 }
 
 
+# absolute AB magnitude of the Sun, Willmer 2018, ApJS 236, 47 (SDSS; y as z)
+_SUN_AB = {"u": 6.39, "g": 5.11, "r": 4.65, "i": 4.53, "z": 4.50, "y": 4.50}
+
+
+def white_balance(band: str) -> float:
+    """What a calibrated band is multiplied with in a colour picture, for the Sun to be white.
+
+    1 for r, and for bands in which the Sun's magnitude is not at hand.
+    """
+    return float(10 ** (0.4 * (_SUN_AB.get(_plain(band), _SUN_AB["r"]) - _SUN_AB["r"])))
+
+
 def wavelengths(band: str) -> tuple[float, float] | None:
     """Shortest and longest wavelength, in metres, of a band; None when it is not known.
 
     Besides plain names: `HSC-G`, `r_00`, `g.MP9402`, and j, h, k in lower case.
     """
-    name = band.strip()
-    if name.startswith("HSC-"):
-        name = name[4:5].lower()
-    for separator in ("_", ".", " "):
-        name = name.split(separator)[0] if separator in name else name
+    name = _plain(band)
     found = _BANDS.get(name) or _BANDS.get(
         {"j": "J", "h": "H", "k": "Ks", "ks": "Ks"}.get(name, "")
     )
     return (found[0] * _NM, found[1] * _NM) if found else None
+
+
+def _plain(band: str) -> str:
+    """The letter of a band without its instrument."""
+    name = band.strip()
+    if name.startswith("HSC-"):
+        return name[4:5].lower()
+    for separator in ("_", ".", " "):
+        name = name.split(separator)[0] if separator in name else name
+    return name
 
 
 def regime(low: float, high: float) -> str:
