@@ -3,6 +3,7 @@
 import errno
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -327,6 +328,8 @@ def _print_summaries(summaries: list[Any], out: Path) -> None:
 def main() -> None:
     """Run the command line; errors become one line and an exit code."""
     debug = "--debug" in sys.argv
+    if not debug:  # astropy's remarks on headers; what matters comes as an error
+        warnings.simplefilter("ignore")
     try:
         cli.main(standalone_mode=False)
     except click.exceptions.Abort:

@@ -39,7 +39,8 @@ class ButlerSource:
 
     def describe(self) -> str:
         """One line for `properties` and reports."""
-        return f"Butler {', '.join(self.collections)} {self.dataset_type} {self.band}".strip()
+        text = f"Butler {', '.join(self.collections)} {self.dataset_type} {self.band}".strip()
+        return f"{text} where {self.where}" if self.where else text
 
     def reader(self) -> FitsReader:
         """What workers read with: URIs only."""
@@ -53,7 +54,7 @@ class ButlerSource:
         """
         self.problems.clear()
         catalogue = Catalogue(self.repository)
-        with catalogue.naming_errors():
+        with catalogue.naming_errors(self.where):
             skymap = self._skymap(catalogue)
             yield from self._pages(catalogue, skymap)
 
@@ -75,6 +76,8 @@ class ButlerSource:
             where += f" AND ({self.where})"
         butler = catalogue.butler
         tracts = catalogue.tracts(self.dataset_type, self.collections, where, bind)
+        if not tracts:
+            raise InputError(self._nothing(catalogue, skymap))
         for start in range(0, len(tracts), _TRACTS_PER_PAGE):
             page = tracts[start : start + _TRACTS_PER_PAGE]
             refs = butler.query_datasets(
@@ -92,6 +95,14 @@ class ButlerSource:
                 made = self._coadd_ref(ref, uris.get(ref), regions)
                 if made is not None:
                     yield made
+
+    def _nothing(self, catalogue: "Catalogue", skymap: str) -> str:
+        known = catalogue.tracts(
+            self.dataset_type, self.collections, "skymap = :of_skymap", {"of_skymap": skymap}
+        )
+        asked = f" in band {self.band!r}" if self.band else ""
+        asked += f" where {self.where}" if self.where else ""
+        return f"no {self.dataset_type}{asked}; {_some([str(t) for t in known], 'tracts')}"
 
     def _coadd_ref(self, ref: Any, uris: Any, regions: dict[Any, Any]) -> CoaddRef | None:
         data_id = dict(ref.dataId.required)
@@ -128,27 +139,38 @@ class Catalogue:
     def __init__(self, repository: str) -> None:
         try:
             from lsst.daf.butler import Butler
+            from sqlalchemy.exc import SQLAlchemyError
         except ImportError as error:
             raise MissingExtraError("reading a Butler repository", "butler") from error
         try:
             self.butler = Butler.from_config(repository, writeable=False)
         except FileNotFoundError as error:
             raise InputError(f"{repository} is not a Butler repository: no butler.yaml") from error
-        except (RuntimeError, OSError) as error:
+        except (RuntimeError, OSError, ImportError, ValueError, SQLAlchemyError) as error:
+            # ImportError: the registry was made by a manager class that daf_butler has no more
             raise InputError(f"{repository} cannot be opened: {_first_line(error)}") from error
         self.repository = repository
 
-    def naming_errors(self) -> "_NamingErrors":
-        """A context in which daf_butler's own errors become InputErrors of one line."""
-        return _NamingErrors()
+    def naming_errors(self, where: str = "") -> "_NamingErrors":
+        """A context in which daf_butler's own errors become InputErrors of one line.
+
+        where: the user's, which is what is wrong with a query that is.
+        """
+        return _NamingErrors(where)
 
     def check(self, dataset_type: str, collections: Sequence[str], band: str) -> None:
         """Raise InputError for a dataset type, collection or band that is not there."""
         self._check_collections(collections)
-        types = {t.name for t in self.butler.registry.queryDatasetTypes()}
+        types = {t.name: t for t in self.butler.registry.queryDatasetTypes()}
         if dataset_type not in types:
             raise InputError(
                 f"no dataset type {dataset_type!r} in {self.repository}; {_some(sorted(types))}"
+            )
+        dimensions = types[dataset_type].dimensions.required
+        if not {"tract", "patch"} <= set(dimensions):
+            raise InputError(
+                f"{dataset_type} is by {', '.join(dimensions) or 'nothing'}, "
+                f"not by tract and patch, as coadds are"
             )
         bands = self.bands(dataset_type, collections)
         if not bands:
@@ -215,13 +237,22 @@ class Catalogue:
 
 
 class _NamingErrors:
+    def __init__(self, where: str) -> None:
+        self._where = where
+
     def __enter__(self) -> None:
         return None
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        from lsst.daf.butler import ButlerUserError
+        from lsst.daf.butler import ButlerUserError, InvalidQueryError
+        from sqlalchemy.exc import SQLAlchemyError
 
-        if isinstance(error, ButlerUserError):
+        if isinstance(error, InvalidQueryError) and self._where:
+            raise InputError(
+                f'--where {self._where!r} is not a query the Butler takes, like "tract = 9813 AND '
+                f'patch < 10": {_first_line(error.__cause__ or error)}'
+            ) from error
+        if isinstance(error, ButlerUserError | SQLAlchemyError):
             raise InputError(_first_line(error)) from error
 
 
@@ -244,9 +275,10 @@ def _list(names: Sequence[str]) -> str:
     return ", ".join(names) or "none"
 
 
-def _some(ordered: Sequence[str]) -> str:
+def _some(ordered: Sequence[str], what: str = "") -> str:
     more = f" and {len(ordered) - 12} more" if len(ordered) > 12 else ""
-    return f"there are: {', '.join(ordered[:12])}{more}" if ordered else "there are none"
+    there_are = f"there are {what}".strip()
+    return f"{there_are}: {', '.join(ordered[:12])}{more}" if ordered else "there are none"
 
 
 def _first_line(error: BaseException) -> str:

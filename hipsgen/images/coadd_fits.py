@@ -1,6 +1,7 @@
 """The FITS layouts of coadds: lsst.afw ExposureF, lsst.images, and everyone else's images."""
 
 import re
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +25,10 @@ _NOT_SCIENCE = re.compile(
     r"|WHT|WGT|WEIGHT|CTX|CON|EXP|EXPTIME|EXPMAP|COV|COVERAGE|NPOL|D2IM|BKG|BACKGROUND|SKY)",
     re.IGNORECASE,
 )
+# FITS files end on a whole block, but readers need not insist (FITS 4.0, section 3.1)
+_BLOCK = 2880
+# what astropy raises for a damaged file, besides VerifyError and CfitsioException
+_DAMAGE = (OSError, ValueError, TypeError, KeyError, IndexError, EOFError, zlib.error)
 _SCIENCE = re.compile(r"^(SCI|SCIENCE|IMAGE|PRIMARY|DATA|SIGNAL)\d*$", re.IGNORECASE)
 
 
@@ -47,6 +52,7 @@ class FitsReader:
     def info_of(self, hdus: Any, number: int) -> CoaddInfo:
         """What the headers of HDU `number` of an open file say."""
         image = hdus[number]
+        _check_whole(image)
         shape = image_shape(image)
         wcs = ImageWcs(image.header, shape, hdus)
         calibration = calibration_of(hdus, image)
@@ -76,7 +82,8 @@ class FitsReader:
             mask = _mask_of(hdus, number)
             bits = bit_mask(plane_bits(mask.header), self.excluded) if mask is not None else 0
             excluded = _section(mask, section) & bits != 0 if bits else None
-        values = np.array(pixels, dtype=np.float32, order="C")  # native, ours, contiguous
+        with np.errstate(over="ignore", invalid="ignore"):  # what float32 cannot hold is missing
+            values = np.array(pixels, dtype=np.float32, order="C")  # native, ours, contiguous
         if self.blank is not None:
             values[values == np.float32(self.blank)] = np.nan
         if scale != 1.0:
@@ -98,9 +105,12 @@ def open_fits(uri: str) -> Iterator[Any]:
                 yield hdus
         except CoaddError:
             raise
-        except (OSError, ValueError, TypeError, KeyError, IndexError, EOFError) as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise CoaddError(f"cannot be read as FITS ({reason})") from error
+        except (*_DAMAGE, fits.VerifyError) as error:
+            raise CoaddError(f"cannot be read as FITS ({_reason(error)})") from error
+        except Exception as error:  # of a C module of astropy, which has it under no public name
+            if type(error).__name__ != "CfitsioException":
+                raise
+            raise CoaddError(f"cannot be decompressed ({_reason(error)})") from error
 
 
 def image_hdus(hdus: Any) -> list[int]:
@@ -132,7 +142,7 @@ def image_shape(hdu: Any) -> tuple[int, int]:
 def _is_image(hdu: Any) -> bool:
     if not getattr(hdu, "is_image", False):
         return False
-    shape = hdu.shape
+    shape = getattr(hdu, "shape", ())  # an extension that astropy does not know has none
     return len(shape) >= 2 and min(shape) > 0 and all(n == 1 for n in shape[:-2])
 
 
@@ -148,6 +158,18 @@ def _mask_of(hdus: Any, number: int) -> Any | None:
         if _is_image(hdu) and _name(hdu) == "MASK" and hdu.shape == hdus[number].shape:
             return hdu
     return None
+
+
+def _check_whole(hdu: Any) -> None:
+    place = hdu.fileinfo()
+    size = place["file"].size  # 0 for a compressed file, which gunzip and bunzip2 check
+    missing = place["datLoc"] + place["datSpan"] - size
+    if size and missing >= _BLOCK:
+        raise CoaddError(f"the file is truncated: {missing} bytes of its image are not there")
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _section(hdu: Any, section: Section) -> npt.NDArray[Any]:

@@ -4,21 +4,21 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote_to_bytes, urlsplit
 
 from hipsgen.errors import CoaddError, MissingExtraError
 
 
 def uri_of(path: str | os.PathLike[str]) -> str:
     """file:// URI of a path, percent-encoded."""
-    return "file://" + quote(os.path.abspath(path))
+    return "file://" + quote(os.fsencode(os.path.abspath(path)))
 
 
 def path_of(uri: str) -> Path | None:
     """The path that a URI names, None when it is not on this machine's file systems."""
     parts = urlsplit(uri)
     if parts.scheme == "file":
-        return Path(unquote(parts.path))
+        return Path(os.fsdecode(unquote_to_bytes(parts.path)))
     return None if parts.scheme else Path(uri)
 
 

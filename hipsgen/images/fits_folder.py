@@ -61,13 +61,13 @@ class FitsFolder:
         with open_fits(uri) as hdus:
             status = path.stat()
             identity = f"{status.st_size}-{status.st_mtime_ns}"
-            first_problem: CoaddError | None = None
+            failed: list[tuple[int, CoaddError]] = []
             found = 0
             for number in image_hdus(hdus):
                 try:
                     info = self.fits_reader.info_of(hdus, number)
                 except CoaddError as error:
-                    first_problem = first_problem or error
+                    failed.append((number, error))
                     continue
                 found += 1
                 yield CoaddRef(
@@ -78,11 +78,13 @@ class FitsFolder:
                     polygon=info.wcs.outline(),
                     pixel_scale=info.pixel_scale,
                 )
-            if not found and first_problem:
-                raise first_problem
+            if failed and not found:
+                raise failed[0][1]
+            self.problems += [Problem(f"{path}[{number}]", str(error)) for number, error in failed]
 
 
-def _expand(text: str) -> list[Path]:
+def _expand(text: str, lists: tuple[Path, ...] = ()) -> list[Path]:
+    """The files that an input means; lists: those in which it stands."""
     path = path_of(text.removeprefix("@")) or Path(text)
     if not path.exists():
         raise InputError(f"{text} does not exist: name a FITS file, a folder, a list or a Butler")
@@ -92,10 +94,24 @@ def _expand(text: str) -> list[Path]:
             raise InputError(f"{text} holds no FITS file (.fits, .fit, .fts, .fz, .gz, .bz2)")
         return files
     if text.startswith("@") or _LIST_NAME.search(path.name):
-        lines = (line.strip() for line in path.read_text(encoding="utf-8").splitlines())
-        names = [line for line in lines if line and not line.startswith("#")]
-        return [p for name in names for p in _expand(str(path.parent / name))]
+        if path in lists:
+            raise InputError(f"the list {path} names itself")
+        return [p for name in _lines(path) for p in _expand(name, (*lists, path))]
     return [path]
+
+
+def _lines(path: Path) -> list[str]:
+    """The entries of a list; relative names start at the list's own folder."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"the list {path} is not UTF-8 text ({error.reason})") from error
+    names = [line.strip() for line in text.splitlines()]
+    return [
+        name if name.startswith("file:") else str(path.parent / name)
+        for name in names
+        if name and not name.startswith("#")
+    ]
 
 
 def _band(header: object) -> str:

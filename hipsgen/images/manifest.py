@@ -14,11 +14,13 @@ _HEAD = {"hipsgen_manifest": 1}
 def write_manifest(path: Path, refs: Iterable[CoaddRef], description: str) -> int:
     """Write references; how many there were."""
     count = 0
-    with path.open("w", encoding="utf-8") as handle:
+    aside = path.with_name(f".{path.name}.part")
+    with aside.open("w", encoding="utf-8") as handle:
         handle.write(json.dumps({**_HEAD, "from": description}) + "\n")
         for ref in refs:
             handle.write(json.dumps(asdict(ref)) + "\n")
             count += 1
+    aside.replace(path)  # a half of a manifest would be a smaller survey without a word
     return count
 
 
@@ -34,14 +36,17 @@ def is_manifest(path: Path) -> bool:
 def read_manifest(path: Path) -> tuple[list[CoaddRef], str]:
     """References and where they came from. Raises InputError for a damaged file."""
     refs: list[CoaddRef] = []
-    with path.open(encoding="utf-8") as handle:
-        description = json.loads(handle.readline()).get("from", "")
-        for number, line in enumerate(handle, start=2):
-            try:
-                refs.append(_ref(json.loads(line)))
-            except (ValueError, TypeError, KeyError) as error:
-                raise InputError(f"{path} line {number} is not a reference ({error})") from error
-    return refs, description
+    lines = path.read_bytes().splitlines()
+    try:
+        description = json.loads(lines[0])["from"]
+    except (ValueError, TypeError, KeyError, IndexError) as error:
+        raise InputError(f"{path} does not begin as a manifest does ({error})") from error
+    for number, line in enumerate(lines[1:], start=2):
+        try:
+            refs.append(_ref(json.loads(line)))
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise InputError(f"{path} line {number} is not a reference ({error})") from error
+    return refs, str(description)
 
 
 def _ref(values: dict[str, object]) -> CoaddRef:

@@ -22,6 +22,8 @@ FloatArray = npt.NDArray[np.float64]
 # wcslib structures are changed while they are used, and so is Python's list of warnings
 _LOCK = threading.RLock()
 _CYLINDRICAL = {"CAR", "CEA", "MER", "CYP"}
+_STEPS = 16  # points along a side of an outline
+_STRAIGHT = 0.1  # pixels: a side that bulges by less is given by its ends
 _LARGE = 60.0  # degrees: an outline of this radius is not worth a polygon
 _INVERSION_TOLERANCE = 1e-6  # pixels, for distortions that astropy inverts by iteration
 
@@ -87,8 +89,7 @@ class ImageWcs:
     def outline(self) -> tuple[tuple[float, float], ...]:
         """(lon, lat) in ICRS degrees round the image's outer edge; empty for most of the sky."""
         rows, cols = self.shape
-        small = not self._wcs.has_distortion and self.pixel_scale() * max(rows, cols) < 3.0
-        n = 1 if small else 16
+        n = _STEPS
         along = np.arange(n) / n
         zero, one = np.zeros(n), np.ones(n)
         u = np.concatenate([along, one, 1 - along, zero])
@@ -96,6 +97,8 @@ class ImageWcs:
         vectors = self.to_sky(u * cols - 0.5, v * rows - 0.5)
         if not np.isfinite(vectors).all() or bounding_circle(vectors)[1] > _LARGE:
             return ()
+        if _bulge(vectors) < _STRAIGHT * self.pixel_scale():
+            vectors = vectors[::n]
         lon, lat = to_lonlat(vectors)
         return tuple(zip(lon.tolist(), lat.tolist(), strict=True))
 
@@ -172,6 +175,15 @@ class _Frame:
         lon, lat = to_lonlat(vectors)
         there = ICRS(UnitSphericalRepresentation(lon * deg, lat * deg)).transform_to(self._frame)
         return np.asarray(there.spherical.lon.deg), np.asarray(there.spherical.lat.deg)
+
+
+def _bulge(vectors: FloatArray) -> float:
+    """How far, in degrees, the sides of an outline leave the great circles between its corners."""
+    corners = vectors[::_STEPS]
+    normals = np.cross(corners, np.roll(corners, -1, axis=0))
+    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+    off = np.einsum("sik,sk->si", vectors.reshape(4, _STEPS, 3), normals)
+    return float(np.degrees(np.abs(off).max()))
 
 
 def _axes(header: "Header") -> str:

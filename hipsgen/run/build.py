@@ -12,7 +12,7 @@ from hipsgen.run.block import BlockTask, fingerprint, render_block
 from hipsgen.run.config import TILE_WIDTH, Options, Recipe, Runtime
 from hipsgen.run.describe import Subject, now
 from hipsgen.run.engine import open_engine, run_bounded
-from hipsgen.run.journal import BlockRecord, Journal
+from hipsgen.run.journal import FOLDER, BlockRecord, Journal
 from hipsgen.run.plan import Block, Plan, make_plan
 from hipsgen.run.publish import Publication, created_before
 from hipsgen.run.report import Reporter
@@ -68,8 +68,10 @@ def build_survey(
     """
     started = time.monotonic()
     journal = Journal(store)
-    claim(store, runtime.fresh)
+    claim(store)
     refs = collect(source, reporter)
+    if runtime.fresh:
+        wipe(store)
     reader = source.reader()
     problems = list(source.problems)
     recipe, plan, sampled = _prepare(refs, source, journal, options, subject.band)
@@ -131,23 +133,23 @@ def tell_once(problem: Problem, known: list[Problem], reporter: Reporter) -> Non
         reporter.problem(problem)
 
 
-def claim(store: Store, fresh: bool) -> None:
-    """Make sure that a place is ours: empty, or begun by an earlier build; emptied when `fresh`.
+def claim(store: Store) -> None:
+    """Make sure that a place is ours: empty, or begun by an earlier build.
 
     Raises ConfigError when it holds something else.
     """
-    begun = Journal(store).exists()
     something = next(iter(store.list()), None)
-    if something is None:
-        return
-    if not begun:
+    if something is not None and not Journal(store).exists():
         raise ConfigError(
             f"{store} holds something that is not a survey of hipsgen ({something}); "
             "name an empty or a new folder with -o"
         )
-    if fresh:
-        for path in list(store.list()):
-            store.delete(path)
+
+
+def wipe(store: Store) -> None:
+    """Throw an earlier attempt away; what marks the place as ours goes last."""
+    for path in sorted(store.list(), key=lambda path: (path.startswith(FOLDER), path)):
+        store.delete(path)
 
 
 def natural_order(pixel_scale: float) -> int:

@@ -306,7 +306,8 @@ def _decoded(survey: Survey, tiles: TileFiles, extensions: Mapping[str, str]) ->
 
 
 def _one_tile(survey: Survey, tile: Tile, extensions: Mapping[str, str]) -> Iterator[Finding]:
-    values, picture = None, None
+    values: Values | None = None
+    pictures: dict[str, Picture] = {}
     for name, extension in extensions.items():
         path = tile.path(extension)
         encoder = format_of(name)
@@ -328,12 +329,13 @@ def _one_tile(survey: Survey, tile: Tile, extensions: Mapping[str, str]) -> Iter
             if not np.isfinite(pixels).any() or not np.nan_to_num(pixels).any():
                 yield Finding("error", path, "holds no data: every pixel is missing or zero")
         elif encoder.keeps_missing:
-            picture = pixels
+            pictures[path] = pixels
             subtype = survey.properties.get("dataproduct_subtype")
             if subtype != "color" and _is_coloured(pixels):
                 yield Finding("error", "dataproduct_subtype", f"is not color, but {path} is")
-    if values is not None and picture is not None:
-        yield from _picture_of(tile, values, picture)
+    if values is not None:
+        for path, picture in pictures.items():
+            yield from _picture_of(path, values, picture)
 
 
 def _is_coloured(pixels: Picture) -> bool:
@@ -359,7 +361,7 @@ def _fits_header(survey: Survey, path: str, data: bytes) -> Iterator[Finding]:
 
 
 def _picture_of(
-    tile: Tile,
+    path: str,
     values: Values,
     picture: Picture,
 ) -> Iterator[Finding]:
@@ -369,7 +371,7 @@ def _picture_of(
     if (shown != known).mean() > 0.001:
         turned = (shown[::-1] == known).mean() > 0.999
         reason = "is upside down" if turned else "does not cover the pixels of the FITS tile"
-        yield Finding("error", str(tile.path("picture")), f"the picture {reason}")
+        yield Finding("error", path, reason)
         return
     grey = picture if picture.ndim == 2 else picture[..., :3].mean(axis=2)
     both = shown & known
@@ -377,7 +379,7 @@ def _picture_of(
         upright = _rank_agreement(values, grey, both)
         flipped = _rank_agreement(values, grey[::-1], both)
         if flipped > upright + 0.2:
-            yield Finding("error", str(tile.path("picture")), "the picture is upside down")
+            yield Finding("error", path, "is upside down")
 
 
 def _rank_agreement(values: Values, grey: npt.NDArray[Any], both: npt.NDArray[np.bool_]) -> float:

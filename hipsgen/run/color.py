@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hipsgen.errors import ConfigError, InputError
-from hipsgen.run.build import Summary, claim
+from hipsgen.run.build import Summary, claim, wipe
 from hipsgen.run.config import Runtime
 from hipsgen.run.describe import Subject, geometry, identity, now, with_own
 from hipsgen.run.engine import open_engine, run_bounded
@@ -68,7 +68,9 @@ def build_color(
     started = time.monotonic()
     _check_alike(bands)
     encoders = _encoders(formats)
-    claim(store, runtime.fresh)
+    claim(store)
+    if runtime.fresh:
+        wipe(store)
     created = created_before(store) or now()
     order = min(band.order for band in bands)
     moc = bands[0].moc().union(bands[1].moc(), bands[2].moc())
@@ -139,7 +141,7 @@ def choose_lupton(bands: Triple, order: int) -> Lupton:
     sample = _sample(bands, order)
     levels = [SkyLevel.of(values) for values in sample]
     units = {band.properties.get("hips_bunit", "") for band in bands}
-    gains = [white_balance(band.properties.get("hipsgen_band", "")) for band in bands]
+    gains = [white_balance(band.properties.get("obs_band", "")) for band in bands]
     if len(units) > 1 or not _is_calibrated(next(iter(units))):
         spans = [max(level.high - level.zero, 1e-30) for level in levels]
         gains = [spans[1] / span for span in spans]

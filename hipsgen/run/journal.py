@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -127,7 +128,7 @@ class Journal:
             try:
                 with np.load(io.BytesIO(self._store.read(path))) as arrays:
                     yield _record(json.loads(arrays["record"].tobytes()))
-            except (ValueError, KeyError, OSError, EOFError):
+            except (ValueError, KeyError, OSError, EOFError, BadZipFile):
                 continue
 
     def state(self, root: Tile) -> BlockState:

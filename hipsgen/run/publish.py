@@ -77,6 +77,7 @@ class Publication:
         write_page(self.store)
         properties = {
             **identity(subject, created),
+            "obs_band": self.recipe.band,
             **light([subject.band]),
             **times(coadds),
             **geometry(
@@ -128,12 +129,12 @@ class Publication:
             "data_pixel_bitpix": -32,
             "s_pixel_scale": f"{recipe.pixel_scale:.8g}",
             "hips_pixel_cut": f"{recipe.stretch.low:.6g} {recipe.stretch.high:.6g}",
-            "hips_data_range": f"{low:.6g} {high:.6g}",
+            # two increasing numbers, or nothing: a constant sky has no range
+            "hips_data_range": f"{low:.6g} {high:.6g}" if f"{low:.6g}" != f"{high:.6g}" else None,
             "hips_sampling": recipe.interpolation,
             "hips_overlay": recipe.overlap,
             "hips_hierarchy": "mean",
             "hips_estsize": max(1, round(written / 1024)),
-            "hipsgen_band": recipe.band,
             "hipsgen_stretch": recipe.stretch.describe(),
         }
 

@@ -15,8 +15,8 @@ Interpolations, all with weights that sum to 1:
 
   So it is as true as lanczos5 for stars, at the price of lanczos3. Unlike both it also keeps
   straight slopes straight (lanczos3 displaces a slope by up to 0.02 px inside a pixel). What
-  lies beyond what its 4x4 neighbours allow (the limiter, `kernels.OVERSHOOT`) is clipped: no ring
-  round a saturated star, and nothing changed in smooth sky.
+  lies beyond what its 4x4 neighbours allow (the limiter, `kernels.FLAT`) is clipped: no ring
+  round a saturated star, and less than one pixel in a thousand of the sky's noise is changed.
 
 The NaN rule: an output pixel whose nearest input pixel is missing is missing; otherwise missing
 neighbours are left out and the weights renormalised, within the limiter.

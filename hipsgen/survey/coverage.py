@@ -15,6 +15,7 @@ Ranges = npt.NDArray[np.uint64]  # (n, 2): first and one past the last cell
 
 MOC_NAME = "Moc.fits"
 ALLSKY_ORDERS = range(4)
+_DAMAGE = (OSError, ValueError, TypeError, IndexError, AttributeError, KeyError)
 _CELLS = 8  # a side of a tile: the MOC is this much finer than the tiles
 
 
@@ -57,7 +58,7 @@ def moc_of(ranges: Iterable[Ranges], order: int) -> Any:
 
 def moc_bytes(moc: Any, frame: str) -> bytes:
     """Moc.fits. Its cells are those of the survey's frame, as Hipsgen writes and readers expect."""
-    hdus = moc.serialize("fits", pre_v2=True)
+    hdus = moc.serialize("fits", v1_compatible=True)
     hdus[1].header["COORDSYS"] = ("G" if frame == "galactic" else "C", "space reference frame")
     hdus[1].header.pop("DATE", None)
     hdus[0].header.pop("DATE", None)
@@ -75,15 +76,28 @@ def read_moc(data: bytes) -> Any:
         with fits.open(io.BytesIO(data)) as hdus:
             header = hdus[1].header
             numbers = np.asarray(hdus[1].data.field(0)).astype(np.uint64)
-    except (OSError, ValueError, TypeError, IndexError, AttributeError) as error:
+        order = int(header.get("MOCORD_S", header.get("MOCORDER", MAX_ORDER)))
+        if str(header.get("ORDERING", "NUNIQ")).strip() == "RANGE":
+            return MOC.from_depth29_ranges(order, numbers.reshape(-1, 2))
+        depth, npix = _from_uniq(numbers)
+        return MOC.from_healpix_cells(npix, depth, max_depth=order)
+    except (*_DAMAGE, fits.VerifyError) as error:
         raise SurveyError(f"{MOC_NAME} cannot be read ({error})") from error
-    order = int(header.get("MOCORD_S", header.get("MOCORDER", MAX_ORDER)))
-    if str(header.get("ORDERING", "NUNIQ")).strip() == "RANGE":
-        return MOC.from_depth29_ranges(order, numbers.reshape(-1, 2))
-    # uniq = 4 * 4^order + npix (MOC 1.1, section 2.3)
-    depth = ((np.frexp(numbers.astype(float))[1] - 1) // 2 - 1).astype(np.uint8)
-    npix = numbers - (np.uint64(4) << (2 * depth.astype(np.uint64)))
-    return MOC.from_healpix_cells(npix, depth, max_depth=order)
+
+
+def _from_uniq(
+    numbers: npt.NDArray[np.uint64],
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint64]]:
+    """Order and NESTED number of cells: uniq = 4 * 4^order + npix (MOC 1.1, section 2.3).
+
+    Raises ValueError for a number that is none.
+    """
+    if numbers.size and numbers.min() < 4:
+        raise ValueError(f"{numbers.min()} is not the number of a cell")
+    # compared as integers: a double does not tell the last cells of the deepest orders apart
+    first = np.uint64(4) << np.arange(0, 2 * MAX_ORDER + 1, 2, dtype=np.uint64)
+    depth = np.searchsorted(first, numbers, side="right") - 1
+    return depth.astype(np.uint8), numbers - first[depth]
 
 
 def allsky(layers: Mapping[int, Layer], order: int, tile_width: int) -> npt.NDArray[np.float32]:

@@ -87,7 +87,7 @@ class FitsTile:
         try:
             with fits.open(io.BytesIO(data)) as hdus:
                 values = next((hdu.data for hdu in hdus if hdu.data is not None), None)
-        except (OSError, ValueError, TypeError) as error:
+        except (OSError, ValueError, TypeError, KeyError, IndexError, fits.VerifyError) as error:
             raise SurveyError(f"not a FITS tile ({error})") from error
         if values is None or np.ndim(values) != 2:
             raise SurveyError("a FITS tile without a two-dimensional image")
@@ -160,10 +160,10 @@ class Picture:
 
         try:
             with Image.open(io.BytesIO(data), formats=[self.name.upper()]) as image:
-                if image.mode in ("L", "P") and "transparency" in image.info:
-                    picture = image.convert("LA" if image.mode == "L" else "RGBA")
-                else:
-                    picture = image.copy()
+                grey = image.mode in ("L", "LA", "1")
+                transparent = "transparency" in image.info or "A" in image.mode
+                mode = ("L", "LA")[transparent] if grey else ("RGB", "RGBA")[transparent]
+                picture = image.convert(mode)
         except (UnidentifiedImageError, OSError, SyntaxError) as error:
             raise SurveyError(f"not a {self.name} tile ({error})") from error
         return _as_tile(np.asarray(picture))[::-1]

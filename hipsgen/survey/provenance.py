@@ -123,20 +123,21 @@ class Provenance:
         try:
             with fits.open(io.BytesIO(data)) as hdus:
                 rows = np.array(hdus["PROVENANCE"].data)
-        except (OSError, KeyError) as error:
+            return cls([_from_row(row) for row in rows])
+        except (OSError, KeyError, ValueError, TypeError, IndexError) as error:
             raise SurveyError(f"{FILE_NAME} is not a provenance table: {error}") from error
-        return cls([_from_row(row) for row in rows])
 
 
 def _ascii(text: str) -> str:
-    # FITS tables hold ASCII only; a path may not be
-    return text.encode("ascii", "backslashreplace").decode("ascii")
+    # FITS tables hold ASCII only; a path may not be. A backslash is doubled, to be read back.
+    return text.encode("unicode_escape").decode("ascii")
 
 
 def _from_row(row: Any) -> UsedCoadd:
     def text(name: str) -> str:
         value = row[name]
-        return str(value.decode("ascii") if isinstance(value, bytes) else value).strip()
+        ascii_bytes = value if isinstance(value, bytes) else str(value).encode("ascii")
+        return ascii_bytes.decode("unicode_escape").strip()
 
     numbers = [float(x) for x in text("s_region").split()[2:]]
     return UsedCoadd(

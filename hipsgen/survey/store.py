@@ -3,8 +3,10 @@
 import os
 import secrets
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISREG
 from typing import Protocol
 
 from hipsgen.errors import SurveyError
@@ -50,7 +52,10 @@ class LocalStore:
 
     def read(self, path: str) -> bytes:
         """See `Store.read`."""
-        return self._at(path).read_bytes()
+        try:
+            return self._at(path).read_bytes()
+        except (IsADirectoryError, NotADirectoryError) as error:
+            raise FileNotFoundError(path) from error
 
     def write(self, path: str, data: bytes) -> None:
         """See `Store.write`: written beside its place, flushed to disk, then renamed."""
@@ -74,12 +79,7 @@ class LocalStore:
     def list(self, folder: str = "") -> Iterator[str]:
         """See `Store.list`; unfinished files of a killed writer are not listed."""
         top = self._at(folder) if folder else self.root
-        for place, folders, files in os.walk(top):
-            folders.sort()
-            base = Path(place).relative_to(self.root).as_posix()
-            for name in sorted(files):
-                if not name.endswith(_PART):
-                    yield name if base == "." else f"{base}/{name}"
+        yield from _walk(top, f"{folder}/" if folder else "")
 
     def stat(self, path: str) -> Stat | None:
         """See `Store.stat`."""
@@ -87,17 +87,36 @@ class LocalStore:
             status = self._at(path).stat()
         except (FileNotFoundError, NotADirectoryError):
             return None
+        if not S_ISREG(status.st_mode):
+            return None
         return Stat(status.st_size, status.st_mtime)
 
     def delete(self, path: str) -> None:
         """See `Store.delete`."""
-        self._at(path).unlink(missing_ok=True)
+        with suppress(FileNotFoundError, NotADirectoryError):
+            self._at(path).unlink()
 
     def _at(self, path: str) -> Path:
         parts = path.split("/")
         if path.startswith("/") or ".." in parts or "" in parts:
             raise SurveyError(f"{path!r} is not a path inside the survey")
         return self.root.joinpath(*parts)
+
+
+def _walk(folder: Path, prefix: str) -> Iterator[str]:
+    """Paths of the files under a folder; `a.txt` sorts before `a/x`, as the paths do."""
+    try:
+        with os.scandir(folder) as found:
+            # links to folders are left out: they may lead round in a circle
+            kept = [e for e in found if not (e.is_symlink() and e.is_dir())]
+            entries = sorted((e.name + "/" * e.is_dir(), e.path) for e in kept)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    for name, path in entries:
+        if name.endswith("/"):
+            yield from _walk(Path(path), prefix + name)
+        elif not name.endswith(_PART):
+            yield prefix + name
 
 
 def open_store(place: str | os.PathLike[str]) -> Store:

@@ -1,0 +1,46 @@
+# Two commands: `make demo` and `make test`. Both need python3, make and a package index.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SERVE ?= 1
+PORT ?= 8000
+HIPSGEN := $(BIN)/hipsgen
+
+.PHONY: help demo test lint clean
+
+help:
+	@echo "make demo   sample Butler repository -> four surveys, served at http://127.0.0.1:$(PORT) (SERVE=0: only made)"
+	@echo "make test   lint, types, floors and all tests"
+	@echo "make clean  remove what these made"
+
+# the demo needs the Butler extra; the tests everything
+$(VENV)/demo: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[butler]'
+	@touch $@
+
+$(VENV)/test: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[all]' --group dev
+	@touch $@ $(VENV)/demo
+
+demo/repo/butler.yaml: | $(VENV)/demo
+	rm -rf demo/repo
+	$(BIN)/python -m samples demo/repo
+
+demo: $(VENV)/demo demo/repo/butler.yaml
+	$(HIPSGEN) build demo/repo -c sample/coadds -d deepCoadd_calexp -b g -b r -b i --color gri -o demo/hips
+ifneq ($(SERVE),0)
+	$(HIPSGEN) serve demo/hips --port $(PORT)
+endif
+
+test: $(VENV)/test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+clean:
+	rm -rf $(VENV) demo viewer/static

@@ -1,0 +1,5 @@
+"""`python -m hipsgen`."""
+
+from hipsgen.cli import main
+
+main()

@@ -1,0 +1,187 @@
+import contextlib
+import functools
+import http.server
+import os
+import re
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import uvicorn
+
+from hipsgen.survey.provenance import Provenance
+from tests.viewer.conftest import COADD
+from tests.viewer.small_hips import make_survey
+from viewer.app import STATIC, ViewerConfig, create_app
+
+CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+OUTSIDE = re.compile(r"^(?!data:|blob:|http://127\.0\.0\.1[:/])")
+
+
+@pytest.fixture(scope="session")
+def static() -> Path:
+    if not (STATIC / "index.html").is_file():
+        pytest.skip("needs the built page: python viewer/web/build_page.py")
+    return STATIC
+
+
+# until the last test here: while it runs, playwright keeps an event loop in this thread
+@pytest.fixture(scope="package")
+def chromium(static):
+    if not Path(CHROMIUM).is_file():
+        pytest.skip("needs Chromium: set CHROMIUM to its path")
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+    with playwright.sync_playwright() as running:
+        browser = running.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def surveys(tmp_path_factory) -> Path:
+    """Two bands, one of pictures only, one in galactic coordinates; the first has provenance."""
+    root = tmp_path_factory.mktemp("surveys")
+    make_survey(root / "band_g", em_min="3.9e-7")
+    make_survey(root / "band_r", 200.0, em_min="5.5e-7")
+    make_survey(root / "pictures", hips_tile_format="png", hips_pixel_cut=None)
+    make_survey(root / "turned", hips_frame="galactic", hips_initial_ra="", hips_initial_dec="")
+    (root / "band_g" / "provenance.fits").write_bytes(Provenance([COADD]).to_bytes())
+    return root
+
+
+@contextlib.contextmanager
+def running(root: Path) -> Iterator[str]:
+    """The viewer on a free port; its address."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        app = create_app(ViewerConfig((root,)))
+        server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}/"
+        server.should_exit = True
+        thread.join(10)
+
+
+@pytest.fixture(scope="session")
+def site(surveys) -> Iterator[str]:
+    with running(surveys) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def plain_site(surveys, static, tmp_path_factory) -> Iterator[str]:
+    """A survey with its own page, on a server that knows nothing of HiPS, at a sub-path."""
+    root = tmp_path_factory.mktemp("www")
+    folder = root / "some" / "where"
+    shutil.copytree(surveys / "band_g", folder)
+    shutil.copytree(static / "survey", folder, dirs_exist_ok=True)
+    shutil.copytree(static / "aladin", folder / "page" / "aladin")
+    handler = functools.partial(QuietHandler, directory=str(root))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}/some/where/"
+        server.shutdown()
+        thread.join(10)
+
+
+class QuietHandler(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, format, *args):
+        pass
+
+
+class Watched:
+    """A page whose every request home or away, and every complaint, is known."""
+
+    def __init__(self, page) -> None:
+        self.page = page
+        self.outside: list[str] = []
+        self.complaints: list[str] = []
+        page.route(OUTSIDE, self._stop)
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("console", self._console)
+
+    def _stop(self, route) -> None:
+        self.outside.append(route.request.url)
+        route.abort()
+
+    def _console(self, message) -> None:
+        # a tile that is not there is a 404, and Chromium says so
+        is_tile = "404" in message.text and "/Norder" in message.location.get("url", "")
+        if message.type == "error" and not is_tile:
+            self.complaints.append(message.text)
+
+    def open(self, url: str) -> None:
+        self.page.goto("about:blank")
+        self.page.goto(url)
+        self.page.wait_for_selector("body[data-state=ready]")
+
+    def until(self, script: str, seconds: float = 8.0):
+        """What a script says once it says something; the page's policy forbids polling inside."""
+        end = time.monotonic() + seconds
+        while not (found := self.page.evaluate(script)):
+            assert time.monotonic() < end, f"never true: {script}"
+            time.sleep(0.05)
+        return found
+
+    def leave(self) -> None:
+        """Before the server stops: a page that is left asks for nothing more."""
+        self.page.goto("about:blank")
+
+    def settled(self) -> None:
+        """All changes that were asked for are done."""
+        self.page.evaluate("viewer.app.work")
+
+    def look(self, ra: float, dec: float, fov: float) -> None:
+        self.page.evaluate(f"viewer.app.sky.center({{ra: {ra}, dec: {dec}, fov: {fov}}})")
+
+    def readout_at(self, x: float, y: float):
+        """The readout once it tells of the pointer at (x, y)."""
+        self.page.mouse.move(x, y)
+        there = f"viewer.app.sky.position([{x}, {y}])"
+        return self.until(
+            f"""(() => {{
+                const told = viewer.readout, [ra, dec] = {there};
+                return told?.at === "pointer" && told.ra === ra && told.dec === dec && told;
+            }})()"""
+        )
+
+    def drawn(self, seconds: float = 8.0) -> set:
+        """The colours of the sky's middle, once it is not blank."""
+        end = time.monotonic() + seconds
+        while len(found := self.pixels()) <= 10:
+            assert time.monotonic() < end, f"the sky is blank: {found}"
+            time.sleep(0.1)
+        return found
+
+    def pixels(self) -> set:
+        import io
+
+        from PIL import Image
+
+        clip = {"x": 500, "y": 200, "width": 250, "height": 250}
+        picture = Image.open(io.BytesIO(self.page.screenshot(clip=clip))).convert("RGB")
+        return {color for _, color in picture.getcolors(1 << 20)}
+
+
+@pytest.fixture
+def watched(chromium) -> Iterator[Watched]:
+    context = chromium.new_context(viewport={"width": 860, "height": 520})
+    found = Watched(context.new_page())
+    found.page.set_default_timeout(10_000)
+    yield found
+    context.close()
+    assert found.outside == []
+    assert found.complaints == []

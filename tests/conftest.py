@@ -1,0 +1,133 @@
+"""What many tests share: skies known analytically, small surveys, where the real data lie."""
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.wcs import WCS
+
+from hipsgen.images.coadd_fits import FitsReader
+from hipsgen.images.fits_folder import FitsFolder
+from hipsgen.run.build import Summary, build_survey
+from hipsgen.run.config import Options, Runtime
+from hipsgen.run.describe import Subject
+from hipsgen.run.report import Quiet
+from hipsgen.survey.store import open_store
+from hipsgen.survey.survey import Survey
+
+SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+SCALE = 0.2 / 3600
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real images and registries; they are not shipped."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip("needs the folder of real data, shared/data beside the checkout")
+    return SHARED_DATA
+
+
+def needs(program: str, package: str) -> str:
+    """Path of a program, or skip saying which Debian package has it."""
+    found = shutil.which(program)
+    if found is None:
+        pytest.skip(f"needs {program} (Debian package {package})")
+    return found
+
+
+@dataclass
+class StarField:
+    """Gaussian stars on an image, known at every point.
+
+    stars: (x, y, peak) in pixels; sigma in pixels. Evaluate at any position with `at`.
+    """
+
+    lon: float
+    lat: float
+    size: int = 600
+    sigma: float = 4 / 2.35482
+    stars: Sequence[tuple[float, float, float]] = ()
+    background: float = 0.0
+    holes: Sequence[tuple[slice, slice]] = ()
+    angle: float = 23.0
+    frame: str = "ICRS"
+    scale: float = SCALE
+    wcs: WCS = field(init=False)
+
+    def __post_init__(self) -> None:
+        a = np.radians(self.angle)
+        wcs = WCS(naxis=2)
+        wcs.wcs.ctype = (
+            ["GLON-TAN", "GLAT-TAN"] if self.frame == "galactic" else ["RA---TAN", "DEC--TAN"]
+        )
+        wcs.wcs.crval = [self.lon, self.lat]
+        wcs.wcs.crpix = [self.size / 2 + 0.5, self.size / 2 + 0.5]
+        wcs.wcs.cd = self.scale * np.array([[-np.cos(a), np.sin(a)], [np.sin(a), np.cos(a)]])
+        if self.frame != "galactic":
+            wcs.wcs.radesys = "ICRS"
+        wcs.wcs.set()
+        self.wcs = wcs
+
+    def at(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """The sky without its holes at pixel positions."""
+        value = np.full(np.shape(x), self.background, float)
+        for x0, y0, peak in self.stars:
+            value += peak * np.exp(-((x - x0) ** 2 + (y - y0) ** 2) / (2 * self.sigma**2))
+        return value
+
+    def image(self) -> np.ndarray:
+        """(size, size) float32 with NaN in the holes."""
+        y, x = np.mgrid[0 : self.size, 0 : self.size]
+        value = self.at(x, y)
+        for hole in self.holes:
+            value[hole] = np.nan
+        return value.astype(np.float32)
+
+    def write(self, path: Path, unit: str = "nJy", **cards: object) -> Path:
+        """A FITS file of it."""
+        header = self.wcs.to_header()
+        header["BUNIT"] = unit
+        header.update(cards)
+        fits.PrimaryHDU(self.image(), header).writeto(path, overwrite=True)
+        return path
+
+
+@dataclass
+class Built:
+    """A survey that was built, and how that went."""
+
+    survey: Survey
+    summary: Summary
+    place: Path
+
+
+Build = Callable[..., Built]
+
+
+@pytest.fixture
+def build(tmp_path: Path) -> Build:
+    """Build FITS inputs into a survey of tmp_path."""
+
+    def run(
+        inputs: Sequence[Path], name: str = "out", workers: int = 1, **options: object
+    ) -> Built:
+        runtime = {k: options.pop(k) for k in ("engine", "fresh", "strict") if k in options}
+        made = Options(**options)  # type: ignore[arg-type]
+        place = tmp_path / name
+        reader = FitsReader(made.excluded, made.blank)
+        source = FitsFolder([str(p) for p in inputs], reader, bool(runtime.get("strict")))
+        summary = build_survey(
+            source,
+            open_store(place),
+            Subject(name, name, "test", ""),
+            made,
+            Runtime(workers=workers, **runtime),  # type: ignore[arg-type]
+            Quiet(),
+        )
+        return Built(Survey.open(open_store(place)), summary, place)
+
+    return run

@@ -1,0 +1,111 @@
+"""CDS Aladin (Debian package aladin): its LINT, and the desktop program itself."""
+
+import os
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.conftest import Build, StarField, needs
+
+JAR = Path("/usr/share/java/aladin.jar")
+
+
+@pytest.fixture(scope="module")
+def aladin() -> list[str]:
+    if not JAR.exists():
+        pytest.skip("needs Aladin (Debian package aladin)")
+    return [
+        needs("java", "default-jre-headless"),
+        "-Djava.awt.headless=true",
+        "-Xmx1g",
+        "-jar",
+        str(JAR),
+    ]
+
+
+def lint(aladin: list[str], place: Path) -> str:
+    ran = subprocess.run(
+        [*aladin, "-hipsgen", f"out={place}", "LINT"], capture_output=True, text=True, timeout=120
+    )
+    return ran.stdout + ran.stderr
+
+
+@pytest.mark.parametrize("frame", ["equatorial", "galactic"])
+def test_lint_says_compatible(frame: str, aladin: list[str], build: Build, tmp_path) -> None:
+    field = StarField(10.0, 20.0, background=1.0, stars=[(200.0, 250.0, 100.0)])
+    path = field.write(
+        tmp_path / "a.fits", FILTER="r", **{"DATE-OBS": "2026-01-01T00:00:00", "EXPTIME": 30.0}
+    )
+    built = build([path], frame=frame, formats=("fits", "png", "jpeg"))
+    said = lint(aladin, built.place)
+    assert "IVOA HiPS 1.0 compatible" in said, said
+    assert "ERROR" not in said, said
+
+
+def test_the_desktop_program_shows_a_served_survey(build: Build, tmp_path) -> None:
+    from PIL import Image
+
+    if not JAR.exists():
+        pytest.skip("needs Aladin (Debian package aladin)")
+    java, xvfb = needs("java", "default-jre"), needs("xvfb-run", "xvfb")
+    rng = np.random.default_rng(5)
+    stars = [(x, y, 3000.0) for x, y in rng.uniform(20, 580, (300, 2))]
+    field = StarField(10.0, 20.0, background=1.0, stars=stars)
+    built = build([field.write(tmp_path / "a.fits")], name="sky")
+    picture = tmp_path / "view.png"
+    with served(tmp_path / "sky") as url:
+        script = tmp_path / "view.ajs"
+        script.write_text(
+            f"load {url}/hips/sky\nsync\n10.0 +20.0\nzoom 2arcmin\nsync\npause 8\nsync\n"
+            f"save -png 600x600 {picture}\nquit\n"
+        )
+        command = [xvfb, "-a", java, "-Xmx1g", "-jar", str(JAR)]
+        options = ["-local", "-nosamp", "-noreleasetest", "-noplugin", "-nolog", "-nogui"]
+        environment = {**os.environ, "HOME": str(tmp_path)}
+        ran = subprocess.run(
+            [*command, *options, str(script)],
+            capture_output=True,
+            text=True,
+            timeout=180,
+            env=environment,
+            cwd=tmp_path,
+        )
+    assert picture.exists(), ran.stdout + ran.stderr
+    grey = np.asarray(Image.open(picture).convert("L")).astype(float)
+    middle = grey[100:500, 100:500]
+    assert middle.std() > 5, "the picture shows the sky"
+    assert built.summary.tiles > 0
+
+
+class served:  # noqa: N801
+    """A context: the survey served by `viewer` on a free port of 127.0.0.1."""
+
+    def __init__(self, root: Path) -> None:
+        import socket
+
+        import uvicorn
+
+        from viewer.app import ViewerConfig, create_app
+
+        self._socket = socket.socket()
+        self._socket.bind(("127.0.0.1", 0))
+        app = create_app(ViewerConfig(roots=(root,)))
+        self._server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
+        self._thread = threading.Thread(
+            target=self._server.run, kwargs={"sockets": [self._socket]}, daemon=True
+        )
+
+    def __enter__(self) -> str:
+        self._thread.start()
+        while not self._server.started:
+            time.sleep(0.05)
+        return f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+
+    def __exit__(self, *_: object) -> None:
+        self._server.should_exit = True
+        self._thread.join(10)
+        self._socket.close()

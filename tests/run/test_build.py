@@ -1,0 +1,200 @@
+"""Building: the same bytes however it is done, going on where it stopped, keeping off others."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from hipsgen.errors import CoaddError, ConfigError, InputError
+from hipsgen.run.check import check_survey
+from tests.conftest import Build, StarField
+
+STARS = [(x, y, 500.0) for x, y in np.random.default_rng(1).uniform(10, 590, (60, 2))]
+
+
+def images(folder: Path, count: int = 4) -> list[Path]:
+    """Overlapping images of one sky in a row, with noise and a hole each."""
+    folder.mkdir(exist_ok=True)
+    made = []
+    for k in range(count):
+        field = StarField(
+            40.0 + 0.025 * k, -10.0, stars=STARS, background=2.0 * k, angle=7.0 * k,
+            holes=[(slice(300, 320), slice(50 * k, 50 * k + 20))],
+        )  # fmt: skip
+        path = field.write(folder / f"{k}.fits")
+        with fits.open(path, mode="update") as hdus:
+            rng = np.random.default_rng(k)
+            hdus[0].data += rng.normal(size=hdus[0].data.shape).astype(np.float32)
+        made.append(path)
+    return made
+
+
+def tile_bytes(place: Path) -> dict[str, str]:
+    """Hash of every file of a survey but its side folder and its dates."""
+    return {
+        str(path.relative_to(place)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(place.rglob("*"))
+        if path.is_file() and ".hipsgen" not in path.parts and path.name != "properties"
+    }
+
+
+def test_the_bytes_are_the_same_for_any_number_of_workers_and_engine(build: Build, tmp_path):
+    inputs = images(tmp_path / "in")
+    first = build(inputs, "w1", workers=1)
+    truth = tile_bytes(first.place)
+    assert sum(name.startswith("Norder") for name in truth) > 50
+    for name, options in {
+        "w2": {"workers": 2},
+        "w4": {"workers": 4},
+        "p2": {"workers": 2, "engine": "processes"},
+    }.items():
+        assert tile_bytes(build(inputs, name, **options).place) == truth, name
+
+
+def test_dask_gives_the_same_bytes(build: Build, tmp_path):
+    pytest.importorskip("distributed", reason="needs the extra dask")
+    inputs = images(tmp_path / "in", 2)
+    truth = tile_bytes(build(inputs, "w1").place)
+    assert tile_bytes(build(inputs, "d2", workers=2, engine="dask").place) == truth
+
+
+def test_a_second_build_does_no_block_again(build: Build, tmp_path):
+    inputs = images(tmp_path / "in", 2)
+    first = build(inputs)
+    before = tile_bytes(first.place)
+    again = build(inputs)
+    assert first.summary.redone == first.summary.blocks
+    assert again.summary.redone == 0
+    assert tile_bytes(again.place) == before
+
+
+def test_an_interrupted_build_goes_on_and_ends_as_if_it_had_not_been(build: Build, tmp_path):
+    inputs = images(tmp_path / "in", 2)
+    truth = tile_bytes(build(inputs, "whole").place)
+    place = build(inputs, "cut").place
+    records = sorted((place / ".hipsgen" / "blocks").rglob("*.npz"))
+    for path in records[::2]:
+        path.unlink()
+    records[1].write_bytes(records[1].read_bytes()[:1000])  # killed while it was written
+    (place / "properties").unlink()
+    finished = build(inputs, "cut")
+    assert finished.summary.redone == len(records[::2]) + 1
+    assert tile_bytes(place) == truth
+
+
+def test_a_survey_that_gained_or_lost_coadds_equals_one_built_anew(build: Build, tmp_path):
+    inputs = images(tmp_path / "in")
+    cuts = {"cuts": (-5.0, 100.0), "stretch": "linear"}  # a fresh build would choose others
+    three, four = inputs[:3], inputs
+    place = build(three, "grown", **cuts).place
+    grown = build(four, "grown", **cuts)
+    assert 0 < grown.summary.redone < grown.summary.blocks
+    assert tile_bytes(place) == tile_bytes(build(four, "anew", **cuts).place)
+    build(three, "grown", **cuts)
+    assert tile_bytes(place) == tile_bytes(build(three, "fewer", **cuts).place)
+
+
+def test_other_options_are_refused_with_the_difference_named(build: Build, tmp_path):
+    inputs = images(tmp_path / "in", 1)
+    build(inputs)
+    with pytest.raises(ConfigError, match=r"interp optimal, not bilinear.*--fresh"):
+        build(inputs, interpolation="bilinear")
+    assert build(inputs, interpolation="bilinear", fresh=True).summary.redone > 0
+
+
+def test_a_folder_that_holds_something_else_is_left_alone(build: Build, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.tex").write_text("dear")
+    for fresh in (False, True):
+        with pytest.raises(ConfigError, match=r"thesis\.tex"):
+            build(images(tmp_path / "in", 1), fresh=fresh)
+    assert (tmp_path / "out" / "thesis.tex").read_text() == "dear"
+
+
+def test_fresh_throws_nothing_away_when_the_input_is_wrong(build: Build, tmp_path):
+    place = build(images(tmp_path / "in", 1)).place
+    before = tile_bytes(place)
+    with pytest.raises(InputError):
+        build([tmp_path / "nothing.fits"], fresh=True)
+    assert tile_bytes(place) == before
+
+
+@pytest.mark.filterwarnings("ignore:File may have been truncated")
+def test_an_unreadable_file_is_named_and_the_others_go_on(build: Build, tmp_path):
+    inputs = images(tmp_path / "in", 2)
+    broken = tmp_path / "in" / "broken.fits"
+    broken.write_text("no FITS at all")
+    cut = tmp_path / "in" / "cut.fits"
+    cut.write_bytes(inputs[0].read_bytes()[:400_000])
+    built = build([tmp_path / "in"])
+    skipped = "\n".join(map(str, built.summary.skipped))
+    assert "broken.fits" in skipped
+    assert "cut.fits" in skipped
+    assert built.summary.tiles > 10
+    assert [f for f in check_survey(built.place) if f.level != "note"] == []
+    with pytest.raises(CoaddError, match=r"broken\.fits"):
+        build([tmp_path / "in"], "strict", strict=True)
+
+
+@pytest.mark.filterwarnings("ignore:File may have been truncated")
+def test_a_coadd_that_is_repaired_is_built_in_by_the_same_command(build: Build, tmp_path):
+    inputs = images(tmp_path / "in", 2)
+    whole = inputs[1].read_bytes()
+    options = {"cuts": (-5.0, 100.0), "stretch": "linear"}
+    truth = tile_bytes(build(inputs, "whole", **options).place)
+    inputs[1].write_bytes(whole[:1_000_000])
+    assert build(inputs, **options).summary.skipped
+    inputs[1].write_bytes(whole)
+    repaired = build(inputs, **options)
+    assert not repaired.summary.skipped
+    assert tile_bytes(repaired.place) == truth
+
+
+def test_units_and_pixel_sizes_are_brought_together(build: Build, tmp_path):
+    fine = StarField(40.0, -10.0, background=4.0)
+    coarse = StarField(40.03, -10.0, background=16.0, scale=2 * fine.scale, size=300)
+    one = fine.write(tmp_path / "a.fits", unit="nJy")
+    two = coarse.write(tmp_path / "b.fits", unit="nJy")
+    survey = build([one, two]).survey
+    values = np.concatenate([survey.values(t).ravel() for t in survey.tiles_of(survey.order)])
+    # 16 nJy on four times the area are 4 nJy on the survey's pixels
+    np.testing.assert_allclose(values[~np.isnan(values)], 4.0, rtol=1e-5)
+    three = StarField(40.03, -10.0, background=4e-3).write(tmp_path / "c.fits", unit="uJy")
+    survey = build([one, three], "units").survey
+    values = np.concatenate([survey.values(t).ravel() for t in survey.tiles_of(survey.order)])
+    np.testing.assert_allclose(values[~np.isnan(values)], 4.0, rtol=1e-5)
+    other = StarField(40.03, -10.0, background=1.0).write(tmp_path / "d.fits", unit="K")
+    built = build([one, other], "mixed")
+    assert "'K' does not convert" in str(built.summary.skipped[0])
+
+
+def test_the_properties_say_what_the_input_says(build: Build, tmp_path):
+    field = StarField(40.0, -10.0, background=4.0, stars=STARS)
+    path = field.write(tmp_path / "a.fits", FILTER="r", **{"MJD-OBS": 61000.25, "EXPTIME": 8640.0})
+    properties = build([path], properties=(("obs_copyright", "me"),)).survey.properties
+    assert properties["hips_order"] == "11"
+    assert properties["hips_bunit"] == "nJy"
+    assert float(properties["t_min"]) == 61000.25
+    assert float(properties["t_max"]) == pytest.approx(61000.35)
+    assert properties["obs_copyright"] == "me"
+    low, high = map(float, properties["hips_data_range"].split())
+    assert low == pytest.approx(4.0, abs=0.1)
+    assert 450 < high < 550
+    assert float(properties["hips_initial_ra"]) == pytest.approx(40.0, abs=0.01)
+    area = (600 * field.scale) ** 2 / 41252.96
+    assert float(properties["moc_sky_fraction"]) == pytest.approx(area, rel=0.35)
+
+
+def test_the_provenance_answers_by_position(build: Build, tmp_path):
+    from hipsgen.survey.provenance import FILE_NAME, Provenance
+
+    inputs = images(tmp_path / "in", 3)
+    place = build(inputs).place
+    provenance = Provenance.from_bytes((place / FILE_NAME).read_bytes())
+    assert len(provenance.coadds) == 3
+    here = provenance.at(40.0, -10.0)
+    assert [c.uri.rsplit("/", 1)[1] for c in here] == ["0.fits"]
+    assert {c.calibration for c in here} == {"BUNIT"}
+    assert provenance.at(41.0, -10.0) == []

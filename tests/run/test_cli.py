@@ -1,0 +1,182 @@
+"""The command line as a user has it: exit codes, one-line errors, what is printed."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import StarField
+
+
+def hipsgen(*words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "hipsgen", *map(str, words)],
+        capture_output=True, text=True, timeout=300, cwd=cwd,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def repo(tmp_path_factory) -> Path:
+    pytest.importorskip("lsst.daf.butler", reason="needs the extra butler")
+    from samples.repository import make_repository
+
+    root = tmp_path_factory.mktemp("cli") / "repo"
+    make_repository(root, size=200)
+    return root
+
+
+@pytest.fixture(scope="module")
+def surveys(repo: Path) -> Path:
+    out = repo.parent / "hips"
+    ran = hipsgen(
+        "build", repo, "-c", "sample/coadds", "-d", "deepCoadd_calexp", "--color", "gri", "-o", out
+    )
+    assert ran.returncode == 0, ran.stderr
+    return out
+
+
+def test_help_is_quick_and_loads_nothing_heavy() -> None:
+    code = (
+        "import sys, hipsgen, hipsgen.cli; from click.testing import CliRunner;"
+        "assert CliRunner().invoke(hipsgen.cli.cli, ['build', '--help']).exit_code == 0;"
+        "bad = {'numba', 'lsst', 'astropy', 'numpy', 'healpy'} & set(sys.modules);"
+        "assert not bad, bad"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_butler_collection_becomes_three_bands_and_a_colour(surveys: Path) -> None:
+    names = sorted(path.name for path in surveys.iterdir())
+    assert names == ["band_g", "band_i", "band_r", "color_gri"]
+    for name in names:
+        found = {p.name for p in (surveys / name).iterdir()}
+        assert {"properties", "Moc.fits", "preview.jpg", "Norder0", "Norder11"} <= found
+    said = hipsgen("check", surveys)
+    assert said.returncode == 0, said.stdout
+    assert said.stdout.count("conforms to HiPS 1.0") == 4
+    told = hipsgen("info", surveys).stdout
+    assert told.count("order") == 4
+    assert "nJy" in told
+
+
+def test_the_superseding_run_is_the_one_that_is_used(surveys: Path) -> None:
+    from hipsgen.survey.provenance import FILE_NAME, Provenance
+
+    provenance = Provenance.from_bytes((surveys / "band_r" / FILE_NAME).read_bytes())
+    runs = {(c.data_id["tract"], c.data_id["patch"]): c.run for c in provenance.coadds}
+    assert len(runs) == len(provenance.coadds) == 8
+    assert sum("20260202" in run for run in runs.values()) == 1
+    assert {c.calibration for c in provenance.coadds} == {"BUNIT", "PhotoCalib"}
+    assert all(len(c.dataset_id) == 36 and len(c.polygon) == 4 for c in provenance.coadds)
+
+
+def test_colour_from_three_finished_surveys_is_the_same(surveys: Path, tmp_path: Path) -> None:
+    bands = [surveys / f"band_{b}" for b in "irg"]
+    ran = hipsgen("color", *bands, "-o", tmp_path / "c", "-q")
+    assert ran.returncode == 0, ran.stderr
+    for path in (surveys / "color_gri").glob("Norder*/**/*.png"):
+        again = tmp_path / "c" / path.relative_to(surveys / "color_gri")
+        assert again.read_bytes() == path.read_bytes()
+
+
+def test_plan_writes_nothing_and_its_manifest_builds_the_same(repo: Path, surveys: Path, tmp_path):
+    saved = tmp_path / "refs.jsonl"
+    ran = hipsgen(
+        "plan", repo, "-c", "sample/coadds", "-d", "deepCoadd_calexp", "-b", "i",
+        "--manifest", saved, cwd=tmp_path,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    assert "8 coadds, order 11" in ran.stdout
+    assert list(tmp_path.iterdir()) == [saved]
+    built = hipsgen("build", saved, "-o", tmp_path / "out", "-q")
+    assert built.returncode == 0, built.stderr
+    assert built.stdout == ""
+    for path in (surveys / "band_i").glob("Norder*/**/*.fits"):
+        again = tmp_path / "out" / path.relative_to(surveys / "band_i")
+        assert again.read_bytes() == path.read_bytes()
+
+
+WRONG = {
+    "no such input": (["nowhere"], 1, "nowhere does not exist"),
+    "no collection given": (["REPO"], 2, "sample/coadds"),
+    "no dataset type given": (["REPO", "-c", "sample/coadds"], 2, "deepCoadd_calexp"),
+    "no such collection": (["REPO", "-c", "x", "-d", "deepCoadd_calexp"], 1, "sample/coadds"),
+    "no such dataset type": (["REPO", "-c", "sample/coadds", "-d", "x"], 1, "deepCoadd_calexp"),
+    "no such band": (
+        ["REPO", "-c", "sample/coadds", "-d", "deepCoadd_calexp", "-b", "q"], 1, "bands: g, r, i"),
+    "no such skymap": (
+        ["REPO", "-c", "sample/coadds", "-d", "deepCoadd_calexp", "--skymap", "x"], 1,
+        "sample_rings"),
+    "a where that is no query": (
+        ["REPO", "-c", "sample/coadds", "-d", "deepCoadd_calexp", "--where", "a b"], 1, "'a b'"),
+    "a where that nothing meets": (
+        ["REPO", "-c", "sample/coadds", "-d", "deepCoadd_calexp", "--where", "tract = 1"], 1,
+        "where tract = 1"),
+    "a collection of plain FITS": (["STARS", "-c", "x"], 1, "butler.yaml"),
+    "no WCS": (["NOWCS"], 1, "no usable image"),
+    "an unknown interpolation": (["STARS", "--interp", "cubic"], 2, "bilinear"),
+    "an unknown format": (["STARS", "--format", "fits,gif"], 2, "webp"),
+    "cuts that decrease": (["STARS", "--cuts", "5,1"], 2, "do not increase"),
+    "an order out of range": (["STARS", "--order", "25"], 2, "20"),
+    "a size that is none": (["STARS", "--memory", "much"], 2, "2G"),
+    "a colour of two bands": (["STARS", "--color", "gr"], 2, "three bands"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_an_error_is_one_line_that_names_the_next_step(case: str, repo: Path, tmp_path: Path):
+    from astropy.io import fits
+
+    words, code, expected = WRONG[case]
+    stars = StarField(10.0, 20.0, size=64, background=1.0).write(tmp_path / "stars.fits")
+    fits.PrimaryHDU([[1.0, 2.0], [3.0, 4.0]]).writeto(tmp_path / "nowcs.fits")
+    places = {"REPO": repo, "STARS": stars, "NOWCS": tmp_path / "nowcs.fits"}
+    ran = hipsgen("build", *[places.get(w, w) for w in words], "-o", tmp_path / "out", cwd=tmp_path)
+    assert ran.returncode == code, ran.stderr
+    lines = [x for x in ran.stderr.splitlines() if not x.startswith("skipped: ")]
+    assert len(lines) == 1, ran.stderr
+    assert expected in lines[0]
+    assert "Traceback" not in ran.stderr
+
+
+def test_a_file_without_wcs_is_named_and_the_rest_is_built(tmp_path: Path) -> None:
+    from astropy.io import fits
+
+    folder = tmp_path / "in"
+    folder.mkdir()
+    StarField(10.0, 20.0, size=64, background=1.0).write(folder / "stars.fits")
+    fits.PrimaryHDU([[1.0, 2.0], [3.0, 4.0]]).writeto(folder / "nowcs.fits")
+    ran = hipsgen("build", folder, "-o", tmp_path / "out")
+    assert ran.returncode == 0
+    assert "nowcs.fits: no celestial WCS" in ran.stdout
+    assert "1 skipped" in ran.stdout
+
+
+def test_a_folder_of_other_things_is_refused(tmp_path: Path) -> None:
+    stars = StarField(10.0, 20.0, size=64, background=1.0).write(tmp_path / "stars.fits")
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "letter.txt").write_text("x")
+    ran = hipsgen("build", stars, "-o", out, "--fresh")
+    assert ran.returncode == 2
+    assert "letter.txt" in ran.stderr
+    assert [p.name for p in out.iterdir()] == ["letter.txt"]
+
+
+def test_a_full_disk_is_said_in_one_line(tmp_path: Path) -> None:
+    stars = StarField(10.0, 20.0, size=64, background=1.0).write(tmp_path / "stars.fits")
+    # a file size limit stands in for the disk: the kernel's own error, met while writing
+    code = (
+        "import resource, signal, sys, errno, os;"
+        "from hipsgen import cli; from hipsgen.survey.store import LocalStore;"
+        "real = os.fsync;"
+        "os.fsync = lambda fd: (_ for _ in ()).throw(OSError(errno.ENOSPC, 'No space left'));"
+        f"sys.argv = ['hipsgen', 'build', {str(stars)!r}, '-o', {str(tmp_path / 'out')!r}];"
+        "cli.main()"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ran.returncode == 1
+    assert "no space left" in ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert not list((tmp_path / "out").rglob("*.part"))

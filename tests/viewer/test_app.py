@@ -1,0 +1,144 @@
+import pytest
+
+from hipsgen.survey.properties import parse_properties
+from tests.viewer.conftest import COADD, client_for
+from tests.viewer.small_hips import DEC, RA, make_survey
+
+
+def test_list_has_a_record_for_each_survey(client):
+    text = client.get("/hips/list").text
+    records = [parse_properties(record) for record in text.split("\n\n")]
+    assert [record["obs_title"] for record in records] == [
+        "Small survey band_g",
+        "Small survey band_r",
+    ]
+    first = records[0]
+    assert first["creator_did"] == "ivo://test/P/band_g"
+    assert first["hips_release_date"] == "2026-01-02T03:04Z"
+    assert first["hips_status"] == "private master clonableOnce"
+    assert first["hips_service_url"] == "http://testserver/hips/band_g"
+    # a line of its own: services that list other nodes look for it
+    assert any(line.startswith("hips_status ") for line in text.splitlines())
+    assert text.endswith("\n")
+    assert not text.startswith("\n")
+
+
+def test_list_follows_the_address_that_was_asked(client):
+    answer = client.get("/hips/list", headers={"host": "sky.example:8443"})
+    assert "http://sky.example:8443/hips/band_r\n" in answer.text
+
+
+def test_no_surveys_no_records(tmp_path):
+    client = client_for(tmp_path)
+    assert client.get("/hips/list").text == ""
+    assert client.get("/api/surveys").json() == []
+
+
+def test_api_surveys(client):
+    first, second = client.get("/api/surveys").json()
+    assert (first["name"], second["name"]) == ("band_g", "band_r")
+    assert (first["provenance"], second["provenance"]) == (True, False)
+
+
+def test_a_survey_that_appears_is_served(tmp_path):
+    client = client_for(tmp_path)
+    assert client.get("/hips/late/properties").status_code == 404
+    make_survey(tmp_path / "late")
+    assert client.get("/hips/late/properties").status_code == 200
+    assert [s["name"] for s in client.get("/api/surveys").json()] == ["late"]
+
+
+def test_coadds_at_a_position(client):
+    found = client.get("/api/coadds", params={"survey": "band_g", "ra": RA, "dec": DEC}).json()
+    (coadd,) = found["coadds"]
+    assert coadd["data_id"] == COADD.data_id
+    assert (coadd["run"], coadd["uuid"]) == (COADD.run, COADD.dataset_id)
+    assert coadd["uri"] == COADD.uri
+    assert coadd["t_min"] is None
+    around = client.get("/api/coadds", params={"survey": "band_g", "ra": RA - 360, "dec": DEC})
+    assert len(around.json()["coadds"]) == 1
+    away = client.get("/api/coadds", params={"survey": "band_g", "ra": RA + 9, "dec": DEC})
+    assert away.json()["coadds"] == []
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "words"),
+    [
+        ("survey=band_g", 400, "two numbers"),
+        ("survey=band_g&ra=1", 400, "two numbers"),
+        ("survey=band_g&ra=M31&dec=2", 400, "M31"),
+        ("survey=band_g&ra=nan&dec=2", 400, "0 to 360"),
+        ("survey=band_g&ra=inf&dec=2", 400, "0 to 360"),
+        ("survey=band_g&ra=1&dec=90.1", 400, "-90 to 90"),
+        ("ra=1&dec=2", 404, "no survey ''"),
+        ("survey=other&ra=1&dec=2", 404, "'other'"),
+        ("survey=band_r&ra=1&dec=2", 404, "no provenance"),
+    ],
+)
+def test_coadds_errors_say_what_is_wrong(client, query, status, words):
+    answer = client.get(f"/api/coadds?{query}")
+    assert answer.status_code == status
+    assert words in answer.json()["error"]
+
+
+def test_broken_provenance_is_told(tmp_path):
+    make_survey(tmp_path / "a")
+    (tmp_path / "a" / "provenance.fits").write_bytes(b"junk")
+    answer = client_for(tmp_path).get("/api/coadds?survey=a&ra=1&dec=2")
+    assert answer.status_code == 500
+    assert "provenance.fits" in answer.json()["error"]
+
+
+def test_cors_under_hips_only(client, built_static):
+    for path in ("/hips/list", "/hips/band_g/properties", "/hips/nowhere/x"):
+        assert client.get(path).headers["access-control-allow-origin"] == "*"
+    client = client_for(static=built_static)
+    for path in ("/", "/static/main.js", "/api/surveys", "/api/coadds", "/hipsters"):
+        assert "access-control-allow-origin" not in client.get(path).headers
+
+
+@pytest.fixture
+def built_static(tmp_path):
+    """A stand-in for the built page."""
+    static = tmp_path / "static"
+    (static / "aladin").mkdir(parents=True)
+    (static / "index.html").write_text("<!doctype html><title>page</title>")
+    (static / "main.js").write_text("1")
+    (static / "style.css").write_text("*{}")
+    (static / "aladin" / "LICENSE").write_text("free")
+    return static
+
+
+def test_page_and_its_files(built_static):
+    client = client_for(static=built_static)
+    kinds = {
+        "/": "text/html; charset=utf-8",
+        "/static/main.js": "text/javascript; charset=utf-8",
+        "/static/style.css": "text/css; charset=utf-8",
+        "/static/aladin/LICENSE": "text/plain; charset=utf-8",
+    }
+    for path, kind in kinds.items():
+        answer = client.get(path)
+        assert answer.status_code == 200
+        assert answer.headers["content-type"] == kind
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["cache-control"] == "no-cache"
+        policy = answer.headers["content-security-policy"]
+        assert policy.startswith("default-src 'none'; script-src 'self' 'wasm-unsafe-eval';")
+        assert "connect-src 'self' data: blob:" in policy
+
+
+@pytest.mark.parametrize("inner", ["", "..%2fapp.py", "%2e%2e/app.py", "aladin", "nothing.js"])
+def test_static_serves_nothing_else(built_static, inner):
+    (built_static.parent / "app.py").write_text("secret")
+    answer = client_for(static=built_static).get(f"/static/{inner}")
+    assert answer.status_code == 404
+
+
+def test_without_the_page_surveys_are_served_all_the_same(root, tmp_path):
+    client = client_for(root, static=tmp_path / "none")
+    answer = client.get("/")
+    assert answer.status_code == 503
+    assert "build_page.py" in answer.text
+    assert client.get("/hips/band_g/properties").status_code == 200
+    assert client.get("/static/main.js").status_code == 404

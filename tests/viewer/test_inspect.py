@@ -1,0 +1,22 @@
+import os
+
+from hipsgen.survey.provenance import Provenance
+from tests.viewer.conftest import COADD
+from tests.viewer.small_hips import DEC, RA
+from viewer.inspect import Inspector
+
+
+def test_a_table_is_read_once_and_again_when_it_changes(tmp_path, monkeypatch):
+    file = tmp_path / "provenance.fits"
+    file.write_bytes(Provenance([COADD]).to_bytes())
+    reads = []
+    original = Provenance.from_bytes
+    monkeypatch.setattr(Provenance, "from_bytes", lambda data: (reads.append(1), original(data))[1])
+    inspector = Inspector()
+    for _ in range(3):
+        assert len(inspector.coadds(tmp_path, RA, DEC)) == 1
+    assert len(reads) == 1
+    file.write_bytes(Provenance([COADD, COADD]).to_bytes())
+    os.utime(file, (1, 1))
+    assert len(inspector.coadds(tmp_path, RA, DEC)) == 2
+    assert len(reads) == 2

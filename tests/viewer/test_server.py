@@ -1,0 +1,93 @@
+import socket
+import urllib.request
+
+import pytest
+import uvicorn
+
+from hipsgen.errors import ConfigError, InputError, SurveyError
+from viewer import server
+
+
+@pytest.fixture
+def no_run(monkeypatch):
+    """What would have been served, without serving it."""
+    runs = []
+    monkeypatch.setattr(uvicorn.Server, "run", lambda self, sockets: runs.append(sockets))
+    return runs
+
+
+def test_one_line_tells_where_and_what(root, no_run, capsys):
+    server.serve([root], port=0)
+    line = capsys.readouterr().out.splitlines()[0]
+    assert line.startswith("http://127.0.0.1:")
+    assert line.endswith("shows 2 surveys: band_g, band_r (stop with Ctrl-C)")
+    assert len(no_run) == 1
+
+
+def test_browser_is_opened_on_demand(root, no_run, monkeypatch):
+    opened = []
+    monkeypatch.setattr(server.webbrowser, "open", opened.append)
+    server.serve([root], port=0)
+    assert opened == []
+    server.serve([root], port=0, open_browser=True)
+    assert opened[0].startswith("http://127.0.0.1:")
+
+
+def test_no_such_folder(tmp_path):
+    with pytest.raises(InputError, match=r"nothing_here does not exist: name the folder"):
+        server.serve([tmp_path / "nothing_here"])
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"file is a file, not a folder"):
+        server.serve([tmp_path / "file"])
+
+
+def test_no_survey_under_a_folder(root, tmp_path):
+    with pytest.raises(SurveyError, match=rf"no survey under {tmp_path} .*hipsgen build"):
+        server.serve([root, tmp_path])
+
+
+def test_port_in_use(root):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(ConfigError, match=rf"port {port} on 127.0.0.1 is in use.*--port"):
+            server.serve([root], port=port)
+
+
+def test_unknown_host(root):
+    with pytest.raises(ConfigError, match=r"--host 300\.1\.1\.1"):
+        server.serve([root], host="300.1.1.1", port=0)
+
+
+def test_port_out_of_range(root):
+    with pytest.raises(ConfigError, match=r"--port 70000: .*65535"):
+        server.serve([root], port=70000)
+
+
+def test_many_names_are_shortened():
+    assert server._summary([str(i) for i in range(9)]) == "9 surveys: 0, 1, 2, 3, 4, 5, …"
+
+
+def test_address_to_type():
+    with server.take_port("127.0.0.1", 0) as listening:
+        port = listening.getsockname()[1]
+        assert server.url_of(listening, "0.0.0.0") == f"http://127.0.0.1:{port}/"
+        assert server.url_of(listening, "::1") == f"http://[::1]:{port}/"
+
+
+def test_it_really_serves(root, monkeypatch):
+    seen = []
+    startup = uvicorn.Server.startup
+
+    async def ask_then_stop(self, sockets=None):
+        import asyncio
+
+        await startup(self, sockets)
+        port = sockets[0].getsockname()[1]
+        url = f"http://127.0.0.1:{port}/hips/band_g/properties"
+        loop = asyncio.get_running_loop()
+        seen.append(await loop.run_in_executor(None, lambda: urllib.request.urlopen(url).read()))
+        self.should_exit = True
+
+    monkeypatch.setattr(uvicorn.Server, "startup", ask_then_stop)
+    server.serve([root], port=0)
+    assert b"ivo://test/P/band_g" in seen[0]

@@ -1,0 +1,1 @@
+"""Serves HiPS surveys, with a page to look at them; reads finished files and writes none."""

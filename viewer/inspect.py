@@ -1,0 +1,65 @@
+"""Answers what lies beneath a position: the coadds that gave pixels to a survey there."""
+
+import math
+import threading
+from pathlib import Path
+from typing import Any
+
+from hipsgen.survey.provenance import FILE_NAME, Provenance, UsedCoadd
+
+
+class Inspector:
+    """Asks the provenance tables of surveys; each is read once, and again when it changes."""
+
+    def __init__(self) -> None:
+        self._tables: dict[Path, tuple[tuple[int, int], Provenance]] = {}
+        self._lock = threading.Lock()
+
+    def coadds(self, folder: Path, ra: float, dec: float) -> list[dict[str, Any]]:
+        """The coadds at an ICRS position (degrees).
+
+        Raises FileNotFoundError without a provenance table, SurveyError with a broken one.
+        """
+        return [_describe(coadd) for coadd in self._table(folder / FILE_NAME).at(ra, dec)]
+
+    def _table(self, path: Path) -> Provenance:
+        found = path.stat()
+        stamp = (found.st_mtime_ns, found.st_size)
+        with self._lock:
+            known = self._tables.get(path)
+            if known is None or known[0] != stamp:
+                known = self._tables[path] = (stamp, Provenance.from_bytes(path.read_bytes()))
+        return known[1]
+
+
+def parse_position(ra: str | None, dec: str | None) -> tuple[float, float]:
+    """Degrees from a query's text. Raises ValueError that says what is wrong."""
+    try:
+        lon, lat = float(ra or ""), float(dec or "")
+    except ValueError:
+        raise ValueError(f"ra={ra!s:.40}, dec={dec!s:.40}: give two numbers in degrees") from None
+    # NaN compares false
+    if not (-360 <= lon <= 360 and -90 <= lat <= 90):
+        raise ValueError(f"ra={lon:g}, dec={lat:g}: ra is 0 to 360, dec -90 to 90 degrees")
+    return lon % 360.0, lat
+
+
+def _describe(coadd: UsedCoadd) -> dict[str, Any]:
+    return {
+        "data_id": coadd.data_id,
+        "dataset_type": coadd.dataset_type,
+        "run": coadd.run,
+        "uuid": coadd.dataset_id,
+        "band": coadd.band,
+        "uri": coadd.uri,
+        "hdu": coadd.hdu,
+        "unit_in": coadd.unit_in,
+        "scale": _number(coadd.scale),
+        "t_min": _number(coadd.t_min),
+        "t_max": _number(coadd.t_max),
+    }
+
+
+def _number(value: float) -> float | None:
+    # JSON knows no NaN
+    return value if math.isfinite(value) else None

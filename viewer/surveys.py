@@ -1,0 +1,214 @@
+"""Finds the surveys under some folders, and describes them to programs and to the page."""
+
+import logging
+import os
+import re
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from hipsgen.errors import SurveyError
+from hipsgen.survey import provenance
+from hipsgen.survey.properties import FILE_NAME, format_properties, parse_properties
+
+MAX_DEPTH = 4
+FRESH_SECONDS = 2.0
+
+# never a folder that holds surveys: tiles, the page of a survey, hidden folders
+_NOT_DESCENDED = re.compile(r"Norder[0-9]+|Dir[0-9]+|page|\..*")
+# a survey of this name would hide /hips/list
+_RESERVED = {"list"}
+
+_LISTED = (
+    "obs_title", "obs_description", "dataproduct_type", "dataproduct_subtype", "hips_version",
+    "hips_frame", "hips_order", "hips_order_min", "hips_tile_width", "hips_tile_format",
+    "hips_pixel_bitpix", "hips_pixel_cut", "hips_pixel_scale", "hips_bunit", "hips_initial_ra",
+    "hips_initial_dec", "hips_initial_fov", "hips_creator", "hips_creation_date", "hips_estsize",
+    "moc_sky_fraction", "obs_regime", "em_min", "em_max", "t_min", "t_max",
+)  # fmt: skip
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Survey:
+    """One survey on disk: its name in URLs, its real folder, what its properties say."""
+
+    name: str
+    folder: Path
+    properties: Mapping[str, str]
+    modified: float
+
+    @property
+    def is_color(self) -> bool:
+        """Whether its tiles are colour pictures."""
+        return self.properties.get("dataproduct_subtype", "") == "color"
+
+    @property
+    def title(self) -> str:
+        """What people call it."""
+        return self.properties.get("obs_title") or self.name
+
+    @property
+    def band(self) -> str:
+        """The filter, when the properties or the folder's name (band_g) tell."""
+        for key in ("obs_band", "obs_filter"):
+            if value := self.properties.get(key):
+                return value
+        match = re.search(r"band[_-]([A-Za-z0-9]+)", self.name)
+        return match.group(1) if match else ""
+
+    def number(self, key: str) -> float | None:
+        """A property as a finite number, None when it is absent or something else."""
+        found = self.numbers(key)
+        return found[0] if len(found) == 1 else None
+
+    def numbers(self, key: str) -> list[float]:
+        """A property as finite numbers, empty when it is absent or something else."""
+        try:
+            values = [float(word) for word in self.properties.get(key, "").split()]
+        except ValueError:
+            return []
+        return values if all(abs(v) < float("inf") for v in values) else []
+
+
+class Surveys:
+    """The surveys under some folders; looks again, at most every two seconds, for new ones."""
+
+    def __init__(self, roots: Sequence[Path], fresh_seconds: float = FRESH_SECONDS) -> None:
+        self.roots = tuple(Path(root).resolve() for root in roots)
+        self._fresh_seconds = fresh_seconds
+        self._scanned = float("-inf")
+        self._names: dict[Path, str] = {}
+        self._found: dict[str, Survey] = {}
+        self._broken: dict[Path, str] = {}
+        self._lock = threading.Lock()
+
+    def all(self) -> list[Survey]:
+        """Every survey: root by root, colour first, then by wavelength and name."""
+        with self._lock:
+            if time.monotonic() - self._scanned >= self._fresh_seconds:
+                self._scan()
+                self._scanned = time.monotonic()
+            return list(self._found.values())
+
+    def get(self, name: str) -> Survey | None:
+        """The survey of this name; a known one costs no look at the disk."""
+        known = self._found.get(name)
+        return known or next((s for s in self.all() if s.name == name), None)
+
+    def _scan(self) -> None:
+        found: list[Survey] = []
+        seen: set[Path] = set()
+        for root in self.roots:
+            folders = [folder for folder in survey_folders(root) if folder not in seen]
+            seen.update(folders)
+            here = [survey for folder in folders if (survey := self._read(folder))]
+            found += sorted(here, key=_order)
+        self._found = {survey.name: survey for survey in found}
+
+    def _read(self, folder: Path) -> Survey | None:
+        name = self._names.get(folder) or self._new_name(folder)
+        path = folder / FILE_NAME
+        try:
+            modified = path.stat().st_mtime
+            known = self._found.get(name)
+            if known and known.modified == modified:
+                return known
+            properties = parse_properties(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, SurveyError) as error:
+            self._complain(path, str(error))
+            return None
+        self._names[folder] = name
+        return Survey(name, folder, properties, modified)
+
+    def _complain(self, path: Path, reason: str) -> None:
+        # once, not at every scan
+        if self._broken.get(path) != reason:
+            logger.warning("%s is left out: %s", path, reason)
+            self._broken[path] = reason
+
+    def _new_name(self, folder: Path) -> str:
+        """A name for URLs that no other survey has; once given it stays."""
+        taken = {*self._names.values(), *_RESERVED}
+        plain = _url_safe(folder.name)
+        candidates = [plain, f"{_url_safe(folder.parent.name)}-{plain}"]
+        numbered = (f"{plain}-{number}" for number in range(2, len(taken) + 3))
+        return next(name for name in (*candidates, *numbered) if name not in taken)
+
+
+def survey_folders(root: Path, depth: int = MAX_DEPTH) -> Iterator[Path]:
+    """Folders with a properties file: root itself, or those a few levels beneath it."""
+    try:
+        with os.scandir(root) as listing:
+            entries = sorted(listing, key=lambda entry: entry.name)
+    except OSError as error:
+        logger.debug("%s cannot be listed: %s", root, error)
+        return
+    if any(entry.name == FILE_NAME and entry.is_file() for entry in entries):
+        yield root
+        return
+    if depth <= 0:
+        return
+    for entry in entries:
+        # a link could lead out of the folder that is to be served
+        if entry.is_dir(follow_symlinks=False) and not _NOT_DESCENDED.fullmatch(entry.name):
+            yield from survey_folders(Path(entry.path), depth - 1)
+
+
+def hips_list(surveys: Sequence[Survey], base_url: str) -> str:
+    """The HiPS list of a node (HiPS 1.0, 5.2): one record each, a blank line between them."""
+    return "\n".join(format_properties(_record(survey, base_url)) for survey in surveys)
+
+
+def describe(survey: Survey) -> dict[str, Any]:
+    """What the page needs to know; `url` is relative to the page."""
+    cuts, data_range = survey.numbers("hips_pixel_cut"), survey.numbers("hips_data_range")
+    properties = survey.properties
+    return {
+        "name": survey.name,
+        "url": f"hips/{survey.name}",
+        "title": survey.title,
+        "description": properties.get("obs_description", ""),
+        "band": survey.band,
+        "color": survey.is_color,
+        "unit": properties.get("hips_bunit", ""),
+        "formats": properties.get("hips_tile_format", "").lower().split(),
+        "order": int(survey.number("hips_order") or 0),
+        "order_min": int(survey.number("hips_order_min") or 0),
+        "tile_width": int(survey.number("hips_tile_width") or 512),
+        "frame": properties.get("hips_frame", "equatorial"),
+        "bitpix": survey.number("hips_pixel_bitpix"),
+        "cuts": cuts if len(cuts) == 2 else None,
+        "data_range": data_range if len(data_range) == 2 else None,
+        "initial": {key: survey.number(f"hips_initial_{key}") for key in ("ra", "dec", "fov")},
+        "release_date": properties.get("hips_release_date", ""),
+        "preview": (survey.folder / "preview.jpg").is_file(),
+        "provenance": (survey.folder / provenance.FILE_NAME).is_file(),
+    }
+
+
+def _order(survey: Survey) -> tuple[str, bool, float, str]:
+    wavelength = survey.number("em_min")
+    far = float("inf") if wavelength is None else wavelength
+    return str(survey.folder.parent), not survey.is_color, far, survey.name
+
+
+def _record(survey: Survey, base_url: str) -> dict[str, str]:
+    properties = survey.properties
+    written = datetime.fromtimestamp(survey.modified, UTC).strftime("%Y-%m-%dT%H:%MZ")
+    return {
+        "creator_did": properties.get("creator_did") or f"ivo://local/P/{survey.name}",
+        "hips_release_date": properties.get("hips_release_date") or written,
+        "hips_service_url": f"{base_url.rstrip('/')}/hips/{survey.name}",
+        "hips_status": properties.get("hips_status") or "private master unclonable",
+        **{key: properties[key] for key in _LISTED if properties.get(key)},
+    }
+
+
+def _url_safe(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "survey"

