@@ -332,13 +332,11 @@ def main() -> None:
         warnings.simplefilter("ignore")
     try:
         cli.main(standalone_mode=False)
-    except click.exceptions.Abort:
-        _fail("stopped", 130)
+    except (click.exceptions.Abort, KeyboardInterrupt):  # Ctrl-C
+        _fail("stopped; the same command goes on where it was", 130)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        _fail("stopped; the same command goes on where it was", 130)
     except ConfigError as error:
         _fail(str(error), 2, debug, error)
     except HipsgenError as error:

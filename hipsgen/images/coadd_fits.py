@@ -1,10 +1,14 @@
 """The FITS layouts of coadds: lsst.afw ExposureF, lsst.images, and everyone else's images."""
 
+import bz2
+import gzip
+import io
 import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -101,7 +105,7 @@ def open_fits(uri: str) -> Iterator[Any]:
 
     with local_file(uri) as path:
         try:
-            with fits.open(path, memmap=False, lazy_load_hdus=True) as hdus:
+            with fits.open(_unpacked(path), memmap=False, lazy_load_hdus=True) as hdus:
                 yield hdus
         except CoaddError:
             raise
@@ -160,11 +164,27 @@ def _mask_of(hdus: Any, number: int) -> Any | None:
     return None
 
 
+def _unpacked(path: Path) -> Path | io.BytesIO:
+    """The file, or the content of one that is gzipped or bzipped as a whole.
+
+    astropy reads those as far as it needs to, and so never comes to their checksum.
+    """
+    with path.open("rb") as handle:
+        start = handle.read(3)
+    if start.startswith(b"\x1f\x8b"):
+        with gzip.open(path) as packed:
+            return io.BytesIO(packed.read())
+    if start == b"BZh":
+        with bz2.open(path) as packed:
+            return io.BytesIO(packed.read())
+    return path
+
+
 def _check_whole(hdu: Any) -> None:
     place = hdu.fileinfo()
-    size = place["file"].size  # 0 for a compressed file, which gunzip and bunzip2 check
-    missing = place["datLoc"] + place["datSpan"] - size
-    if size and missing >= _BLOCK:
+    size = place["file"].size
+    missing = place["datLoc"] + place["datSpan"] - size if size else 0
+    if missing >= _BLOCK:
         raise CoaddError(f"the file is truncated: {missing} bytes of its image are not there")
 
 

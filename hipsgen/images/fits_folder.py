@@ -50,11 +50,11 @@ class FitsFolder:
         return self.fits_reader
 
     def _files(self) -> list[Path]:
-        found: dict[Path, None] = {}
+        found: dict[str, Path] = {}
         for text in self.inputs:
             for path in _expand(text):
-                found.setdefault(path, None)
-        return list(found)
+                found.setdefault(os.path.abspath(path), path)
+        return list(found.values())
 
     def _refs_of(self, path: Path) -> Iterator[CoaddRef]:
         uri = uri_of(path)

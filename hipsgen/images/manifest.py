@@ -15,12 +15,15 @@ def write_manifest(path: Path, refs: Iterable[CoaddRef], description: str) -> in
     """Write references; how many there were."""
     count = 0
     aside = path.with_name(f".{path.name}.part")
-    with aside.open("w", encoding="utf-8") as handle:
-        handle.write(json.dumps({**_HEAD, "from": description}) + "\n")
-        for ref in refs:
-            handle.write(json.dumps(asdict(ref)) + "\n")
-            count += 1
-    aside.replace(path)  # a half of a manifest would be a smaller survey without a word
+    try:
+        with aside.open("w", encoding="utf-8") as handle:
+            handle.write(json.dumps({**_HEAD, "from": description}) + "\n")
+            for ref in refs:
+                handle.write(json.dumps(asdict(ref)) + "\n")
+                count += 1
+        aside.replace(path)  # a half of a manifest would be a smaller survey without a word
+    finally:
+        aside.unlink(missing_ok=True)
     return count
 
 

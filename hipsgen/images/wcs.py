@@ -137,12 +137,7 @@ class _Frame:
     """The frame of an image: a rotation where it is one, otherwise astropy's transformation."""
 
     def __init__(self, wcs: Any) -> None:
-        from astropy.wcs.utils import wcs_to_celestial_frame
-
-        try:
-            self._frame = wcs_to_celestial_frame(wcs)
-        except ValueError as error:
-            raise CoaddError(f"its celestial frame is not known ({_first_line(error)})") from error
+        self._frame = _astropy_frame(wcs)
         probe = np.vstack([np.eye(3), [[0.48, -0.6, 0.64]]])
         there = to_vectors(*self._transform(probe))
         matrix = there[:3].T  # frame = matrix @ icrs
@@ -175,6 +170,24 @@ class _Frame:
         lon, lat = to_lonlat(vectors)
         there = ICRS(UnitSphericalRepresentation(lon * deg, lat * deg)).transform_to(self._frame)
         return np.asarray(there.spherical.lon.deg), np.asarray(there.spherical.lat.deg)
+
+
+def _astropy_frame(wcs: Any) -> Any:
+    """The frame that the headers name. Raises CoaddError for one that is not known."""
+    from astropy.coordinates import BarycentricMeanEcliptic
+    from astropy.time import Time
+    from astropy.wcs.utils import wcs_to_celestial_frame
+
+    if str(wcs.wcs.ctype[wcs.wcs.lng]).startswith("ELON"):
+        # astropy takes RADESYS for the frame itself, as if these were right ascensions
+        if wcs.wcs.radesys.startswith("FK4"):
+            raise CoaddError("its celestial frame, the ecliptic of FK4, is not supported")
+        year = wcs.wcs.equinox if wcs.wcs.equinox < 3000.0 else 2000.0  # NaN or 1e108: not given
+        return BarycentricMeanEcliptic(equinox=Time(year, format="jyear"))
+    try:
+        return wcs_to_celestial_frame(wcs)
+    except ValueError as error:
+        raise CoaddError(f"its celestial frame is not known ({_first_line(error)})") from error
 
 
 def _bulge(vectors: FloatArray) -> float:

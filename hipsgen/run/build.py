@@ -93,7 +93,8 @@ def build_survey(
     records = dict(done)
     leaves = {block.root: len(block.leaves) for block in todo}
     tasks = (_task(block, plan, recipe, reader, store, runtime) for block in todo)
-    reporter.start(subject.name, sum(len(block.leaves) for block in todo))
+    if todo:
+        reporter.start(subject.name, sum(leaves.values()))
     try:
         for record in _work(tasks, runtime):
             records[record.root] = record

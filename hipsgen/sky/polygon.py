@@ -61,7 +61,9 @@ def convex_hull(points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
     Andrew's monotone chain (1979).
     """
-    ordered = sorted(map(tuple, points.tolist()))
+    ordered = sorted(set(map(tuple, points.tolist())))
+    if len(ordered) < 3:
+        return np.array(ordered).reshape(-1, 2)
 
     def chain(sequence: list[tuple[float, ...]]) -> list[tuple[float, ...]]:
         kept: list[tuple[float, ...]] = []

@@ -71,6 +71,7 @@ class Linear:
 
     def __call__(self, values: FloatArray) -> ByteArray:
         """(n, m) float -> (n, m) uint8."""
+        values = np.clip(values, self.low, self.high)  # first: bad pixels of 1e38 would overflow
         return _levels((values - self.low) / (self.high - self.low))
 
     def describe(self) -> str:
@@ -93,6 +94,7 @@ class Asinh:
     def __call__(self, values: FloatArray) -> ByteArray:
         """(n, m) float -> (n, m) uint8."""
         dark, bright = self._curve(np.array([self.low, self.high]))
+        values = np.clip(values, self.low, self.high)
         return _levels((self._curve(values) - dark) / (bright - dark))
 
     def describe(self) -> str:
@@ -129,7 +131,7 @@ def choose_stretch(
 def _levels(share: FloatArray) -> ByteArray:
     known = ~np.isnan(share)
     levels = np.zeros(share.shape, np.uint8)
-    levels[known] = np.clip(1.5 + 254.0 * share[known], 1.0, 255.0).astype(np.uint8)
+    levels[known] = (1.5 + 254.0 * np.clip(share[known], 0.0, 1.0)).astype(np.uint8)
     return levels
 
 
