@@ -87,7 +87,7 @@ def _sample_some_missing(pixels, nearest, j0, i0, wy, wx):  # type: ignore[no-un
     return min(max(total / weight, low), high)
 
 
-def _make_sampler(taps: int) -> Callable[..., None]:
+def _make_sampler(taps: int) -> Callable[..., bool]:
     first = taps // 2 - 1
 
     @njit(nogil=True, cache=True)
@@ -96,8 +96,10 @@ def _make_sampler(taps: int) -> Callable[..., None]:
 
         pixels (h, w) float32; x, y (n, m) float64, 0 at the centre of the first pixel;
         table (steps + 1, taps) float64: weights for fractions 0 ... 1, interpolated between rows;
-        limited: clip to what the 4x4 neighbours allow; out (n, m) float32.
+        limited: clip to what the 4x4 neighbours allow; out (n, m) float32. Returns whether some
+        value was found with a pixel missing under the kernel.
         """
+        some_missing = False
         rows, cols = pixels.shape
         steps = table.shape[0] - 1
         wx = np.empty(taps, np.float64)
@@ -135,6 +137,7 @@ def _make_sampler(taps: int) -> Callable[..., None]:
                             line += wx[a] * pixels[low + b, left + a]
                         value += wy[b] * line
                 if value != value:
+                    some_missing = True
                     out[r, c] = _sample_some_missing(pixels, nearest, j0, i0, wy, wx)
                     continue
                 if limited:
@@ -148,11 +151,12 @@ def _make_sampler(taps: int) -> Callable[..., None]:
                         lowest, highest = _limits(pixels, j0, i0)
                         value = min(max(value, lowest), highest)
                 out[r, c] = value
+        return some_missing
 
     return sample  # type: ignore[no-any-return]
 
 
-SAMPLERS: dict[int, Callable[..., None]] = {taps: _make_sampler(taps) for taps in (2, 6, 10)}
+SAMPLERS: dict[int, Callable[..., bool]] = {taps: _make_sampler(taps) for taps in (2, 6, 10)}
 
 
 @njit(nogil=True, cache=True)
@@ -167,6 +171,59 @@ def sample_nearest(pixels: Any, x: Any, y: Any, out: Any) -> None:
                 out[r, c] = pixels[_nearest(py), _nearest(px)]
             else:
                 out[r, c] = np.nan
+
+
+@njit(nogil=True, cache=True)
+def _is_kept(pixels, x, y, r, c, j, i):  # type: ignore[no-untyped-def]
+    """Whether some output pixel round (r, c) is missing for pixel (j, i) or one that touches it."""
+    rows, cols = pixels.shape
+    for a in range(max(0, r - 2), min(x.shape[0], r + 3)):
+        for b in range(max(0, c - 2), min(x.shape[1], c + 3)):
+            m = _nearest(y[a, b])
+            n = _nearest(x[a, b])
+            if abs(m - j) <= 1 and abs(n - i) <= 1 and 0 <= m < rows and 0 <= n < cols:
+                v = pixels[m, n]
+                if v != v:
+                    return True
+    return False
+
+
+@njit(nogil=True, cache=True)
+def _is_closest(x, y, r, c, j, i):  # type: ignore[no-untyped-def]
+    """Whether no output pixel beside (r, c) is closer to (j, i), or as close and before it."""
+    mine = (x[r, c] - i) ** 2 + (y[r, c] - j) ** 2
+    for a in range(max(0, r - 1), min(x.shape[0], r + 2)):
+        for b in range(max(0, c - 1), min(x.shape[1], c + 2)):
+            other = (x[a, b] - i) ** 2 + (y[a, b] - j) ** 2
+            if other < mine or (other == mine and (a < r or (a == r and b < c))):
+                return False
+    return True
+
+
+@njit(nogil=True, cache=True)
+def keep_missing(pixels: Any, x: Any, y: Any, out: Any) -> None:
+    """Set out to NaN at the pixel closest to a missing pixel that would vanish otherwise.
+
+    Where output pixels are a little coarser than the input, or askew as they are near the poles, a
+    lone missing pixel can slip between them. Larger holes keep their exact size. Arguments as in
+    `sample`.
+    """
+    rows, cols = pixels.shape
+    for r in range(out.shape[0]):
+        for c in range(out.shape[1]):
+            if out[r, c] != out[r, c]:
+                continue
+            i0 = int(np.floor(x[r, c]))
+            j0 = int(np.floor(y[r, c]))
+            for j in range(max(0, j0), min(rows, j0 + 2)):
+                for i in range(max(0, i0), min(cols, i0 + 2)):
+                    v = pixels[j, i]
+                    if (
+                        v != v
+                        and _is_closest(x, y, r, c, j, i)
+                        and not _is_kept(pixels, x, y, r, c, j, i)
+                    ):
+                        out[r, c] = np.nan
 
 
 @njit(nogil=True, cache=True)
@@ -258,11 +315,14 @@ def halve(value: Any, coverage: Any, out_value: Any, out_coverage: Any) -> None:
 
 
 @njit(nogil=True, cache=True)
-def fill_cells(nodes_x: Any, nodes_y: Any, step: int, keep: Any, x: Any, y: Any) -> None:
-    """Bilinear interpolation of node positions to the pixel centres of the cells in `keep`.
+def fill_cells(nodes: Any, bend_rows: Any, bend_cols: Any, step: int, keep: Any, out: Any) -> None:
+    """Interpolate node values to the pixel centres of the cells in `keep`.
 
-    nodes_x, nodes_y (n + 1, m + 1) float64 at the corners of cells of `step` x `step` pixels;
-    keep (n, m) bool; x, y (n * step, m * step) float64, written only in the kept cells.
+    nodes (n + 1, m + 1) float64 at the corners of cells of `step` x `step` pixels; bend_rows,
+    bend_cols (n, m) float64: second differences of the values in each cell, from one node to the
+    next along the rows (downwards) and along the columns; keep (n, m) bool; out (n * step,
+    m * step) float64, written only in the kept cells. Bilinear in the corners, less the sagitta
+    t (1 - t) / 2 of the bends.
     """
     for j in range(keep.shape[0]):
         for i in range(keep.shape[1]):
@@ -270,11 +330,11 @@ def fill_cells(nodes_x: Any, nodes_y: Any, step: int, keep: Any, x: Any, y: Any)
                 continue
             for r in range(step):
                 v = (r + 0.5) / step
-                ax = nodes_x[j, i] + v * (nodes_x[j + 1, i] - nodes_x[j, i])
-                bx = nodes_x[j, i + 1] + v * (nodes_x[j + 1, i + 1] - nodes_x[j, i + 1])
-                ay = nodes_y[j, i] + v * (nodes_y[j + 1, i] - nodes_y[j, i])
-                by = nodes_y[j, i + 1] + v * (nodes_y[j + 1, i + 1] - nodes_y[j, i + 1])
+                left = nodes[j, i] + v * (nodes[j + 1, i] - nodes[j, i])
+                right = nodes[j, i + 1] + v * (nodes[j + 1, i + 1] - nodes[j, i + 1])
+                left -= 0.5 * v * (1.0 - v) * bend_rows[j, i]
+                right -= 0.5 * v * (1.0 - v) * bend_rows[j, i]
                 for c in range(step):
                     u = (c + 0.5) / step
-                    x[j * step + r, i * step + c] = ax + u * (bx - ax)
-                    y[j * step + r, i * step + c] = ay + u * (by - ay)
+                    sagitta = 0.5 * u * (1.0 - u) * bend_cols[j, i]
+                    out[j * step + r, i * step + c] = left + u * (right - left) - sagitta

@@ -19,7 +19,8 @@ Interpolations, all with weights that sum to 1:
   round a saturated star, and less than one pixel in a thousand of the sky's noise is changed.
 
 The NaN rule: an output pixel whose nearest input pixel is missing is missing; otherwise missing
-neighbours are left out and the weights renormalised, within the limiter.
+neighbours are left out and the weights renormalised, within the limiter. A lone missing pixel that
+is the nearest of no output pixel is missing in the one closest to it.
 """
 
 from functools import lru_cache
@@ -62,9 +63,13 @@ def resample(
     out = np.empty(x.shape, np.float32)
     if interpolation == "nearest":
         kernels.sample_nearest(pixels, x, y, out)
-        return out
-    table = _weights(interpolation)
-    kernels.SAMPLERS[table.shape[1]](pixels, x, y, table, interpolation == "optimal", out)
+        some_missing = True
+    else:
+        table = _weights(interpolation)
+        limited = interpolation == "optimal"
+        some_missing = kernels.SAMPLERS[table.shape[1]](pixels, x, y, table, limited, out)
+    if some_missing:
+        kernels.keep_missing(pixels, x, y, out)
     return out
 
 

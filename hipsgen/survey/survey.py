@@ -75,8 +75,8 @@ class Survey:
     def tiles_of(self, order: int) -> Iterator[Tile]:
         """The tiles of an order, in NESTED order, as the MOC has them."""
         moc = self.moc()
-        for npix in moc.degrade_to_order(min(order, moc.max_order)).flatten():
-            shift = 2 * (order - min(order, moc.max_order))
+        shift = 2 * max(0, order - int(moc.max_order))
+        for npix in (moc.degrade_to_order(order) if order < moc.max_order else moc).flatten():
             for npix_below in range(int(npix) << shift, (int(npix) + 1) << shift):
                 yield Tile(order, npix_below)
 

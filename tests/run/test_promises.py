@@ -81,10 +81,12 @@ def test_position_flux_peak_and_holes_are_right(place: str, build: Build, tmp_pa
         )
         near = outside < 5
         assert np.isnan(value[near & (outside < -0.001)]).all(), "the hole is empty"
-        assert known[near & (outside > 0.001)].all(), "the hole has not grown"
+        # a lone pixel that no output pixel has as its nearest is kept by the one closest to it
+        room = 0.001 if rows != LONE[0] else 0.75
+        assert known[near & (outside > room)].all(), "the hole has not grown"
         count = (near & ~known).sum() * ratio
         size = (rows.stop - rows.start) * (cols.stop - cols.start)
-        assert abs(np.sqrt(count) - np.sqrt(size)) < 0.5
+        assert abs(np.sqrt(count) - np.sqrt(size)) < 0.5, "the hole has kept its size"
     edge = (
         np.maximum(np.abs(x - (field.size - 1) / 2), np.abs(y - (field.size - 1) / 2))
         - field.size / 2

@@ -1,0 +1,3 @@
+from tests.images.conftest import repository
+
+__all__ = ["repository"]

@@ -1,0 +1,187 @@
+"""What every Store promises; an implementation subclasses `StoreContract`."""
+
+import os
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from hipsgen.errors import SurveyError
+from hipsgen.survey.store import LocalStore, Store, open_store
+
+
+class StoreContract:
+    """A subclass makes `store` and the two ways of looking behind it.
+
+    break_writes: from here on every write fails once its bytes are on their way.
+    """
+
+    @pytest.fixture
+    def store(self, tmp_path: Path) -> Store:
+        raise NotImplementedError
+
+    def break_writes(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        raise NotImplementedError
+
+    def all_files(self, store: Store) -> list[str]:
+        """Everything that is there, unfinished files too."""
+        raise NotImplementedError
+
+    def test_what_was_written_is_read(self, store: Store):
+        for path, data in {"properties": b"a", "Norder3/Dir0/Npix1.fits": b"\0\xff" * 5000}.items():
+            store.write(path, data)
+            assert store.read(path) == data
+
+    def test_a_second_write_replaces_the_first(self, store: Store):
+        store.write("a/b", b"long long content")
+        store.write("a/b", b"short")
+        assert store.read("a/b") == b"short"
+        assert self.all_files(store) == ["a/b"]
+
+    def test_reading_what_is_not_there_is_file_not_found(self, store: Store):
+        store.write("a/b", b"")
+        for path in ("c", "a/c", "a/b/c", "a"):
+            with pytest.raises(FileNotFoundError):
+                store.read(path)
+
+    def test_list_is_sorted_and_complete_under_a_folder(self, store: Store):
+        paths = ["b", "a/z", "a.txt", "a/b/c", "Norder3/Dir0/Npix10.fits", "Norder3/Allsky.fits"]
+        for path in paths:
+            store.write(path, b"x")
+        assert list(store.list()) == sorted(paths)
+        assert list(store.list("a")) == ["a/b/c", "a/z"]
+        assert list(store.list("Norder3/Dir0")) == ["Norder3/Dir0/Npix10.fits"]
+        assert list(store.list("Norder4")) == []
+        assert list(store.list("b")) == []
+
+    def test_an_empty_store_lists_nothing(self, store: Store):
+        assert list(store.list()) == []
+
+    def test_stat_tells_size_and_time_of_files_only(self, store: Store):
+        before = time.time()
+        store.write("a/b", b"12345")
+        stat = store.stat("a/b")
+        assert stat is not None
+        assert stat.size == 5
+        assert before - 10 < stat.mtime < time.time() + 10
+        for path in ("a", "c", "a/c", "a/b/c"):
+            assert store.stat(path) is None, path
+
+    def test_delete_removes_one_file_and_may_be_repeated(self, store: Store):
+        store.write("a/b", b"1")
+        store.write("a/c", b"1")
+        store.delete("a/b")
+        store.delete("a/b")
+        store.delete("x/y")
+        store.delete("a/c/d")
+        assert list(store.list()) == ["a/c"]
+
+    @pytest.mark.parametrize(
+        "path", ["../x", "a/../../x", "/etc/passwd", "a/..", "", "a//b", "a/", ".."]
+    )
+    def test_paths_that_leave_the_root_are_refused(self, store: Store, path: str):
+        for ask in (store.read, store.stat, store.delete, lambda p: store.write(p, b"")):
+            with pytest.raises(SurveyError, match="not a path inside the survey"):
+                ask(path)
+        if path:
+            with pytest.raises(SurveyError):
+                list(store.list(path))
+
+    def test_a_reader_never_sees_a_part_of_a_file(self, store: Store):
+        contents = [bytes([k]) * (300_000 + 100_000 * k) for k in range(3)]
+        store.write("t/f", contents[0])
+        done = threading.Event()
+        wrong: list[int] = []
+        reads = 0
+
+        def read() -> None:
+            nonlocal reads
+            while not done.is_set():
+                data = store.read("t/f")
+                reads += 1
+                if data not in contents or list(store.list()) != ["t/f"]:
+                    wrong.append(len(data))
+
+        thread = threading.Thread(target=read)
+        thread.start()
+        try:
+            rounds = 0
+            while rounds < 30 or (reads < 10 and rounds < 2000):
+                store.write("t/f", contents[rounds % 3])
+                rounds += 1
+        finally:
+            done.set()
+            thread.join()
+        assert reads >= 10
+        assert not wrong
+
+    def test_writers_of_one_file_do_not_mix(self, store: Store):
+        contents = [bytes([k]) * 200_000 for k in range(4)]
+
+        def write(data: bytes) -> None:
+            for _ in range(5):
+                store.write("same", data)
+
+        threads = [threading.Thread(target=write, args=(data,)) for data in contents]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert store.read("same") in contents
+        assert self.all_files(store) == ["same"]
+
+    def test_a_write_that_fails_leaves_the_old_content_and_nothing_else(
+        self, store: Store, monkeypatch: pytest.MonkeyPatch
+    ):
+        store.write("a/b", b"old")
+        with monkeypatch.context() as broken:
+            self.break_writes(broken)
+            for path in ("a/b", "a/new"):
+                with pytest.raises(OSError, match="disk is full"):
+                    store.write(path, b"new content")
+        assert store.read("a/b") == b"old"
+        assert self.all_files(store) == ["a/b"]
+
+
+class TestLocalStore(StoreContract):
+    @pytest.fixture
+    def store(self, tmp_path: Path) -> Store:
+        return LocalStore(tmp_path / "a survey")
+
+    def break_writes(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def full(*_: object) -> None:
+            raise OSError(28, "the disk is full")
+
+        monkeypatch.setattr("os.fsync", full)
+
+    def all_files(self, store: Store) -> list[str]:
+        assert isinstance(store, LocalStore)
+        root = store.root
+        return sorted(str(p.relative_to(root)) for p in root.rglob("*") if p.is_file())
+
+    def test_files_of_a_killed_writer_are_not_listed(self, store: LocalStore):
+        store.write("a/Npix1.fits", b"1")
+        (store.root / "a" / ".Npix2.fits.0123456789ab.part").write_bytes(b"half")
+        assert list(store.list()) == ["a/Npix1.fits"]
+
+    def test_the_file_is_on_disk_before_it_gets_its_name(
+        self, store: LocalStore, monkeypatch: pytest.MonkeyPatch
+    ):
+        events: list[str] = []
+        fsync, replace = os.fsync, os.replace
+        monkeypatch.setattr("os.fsync", lambda *a: (events.append("fsync"), fsync(*a)))
+        monkeypatch.setattr("os.replace", lambda *a: (events.append("replace"), replace(*a)))
+        store.write("x", b"1")
+        assert events == ["fsync", "replace"]
+
+    def test_links_that_run_in_a_circle_do_not_hang_the_list(self, store: LocalStore):
+        store.write("a/b", b"1")
+        (store.root / "a" / "loop").symlink_to(store.root, target_is_directory=True)
+        assert list(store.list()) == ["a/b"]
+
+    def test_open_store_makes_one_and_shows_its_place(self, tmp_path: Path):
+        store = open_store(tmp_path)
+        store.write("x", b"1")
+        assert (tmp_path / "x").read_bytes() == b"1"
+        assert str(store) == str(tmp_path)

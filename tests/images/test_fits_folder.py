@@ -1,0 +1,170 @@
+"""FITS by name, by folder and by list; names as people give them; bands from headers."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from hipsgen.errors import InputError
+from hipsgen.images.files import path_of, uri_of
+from hipsgen.images.fits_folder import FitsFolder
+from tests.images.making import COLS, ROWS, noise, tan_header, write
+
+NAMES = ["with space.fits", "größe ☉.fits", "a#1.fits", "100%.fits", "q?x=1&y.fits", "[0].fits"]
+
+
+def image(path: Path, **cards: object) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return write(path, fits.PrimaryHDU(noise(), tan_header(**cards)))
+
+
+def found(*inputs: object) -> list[Path]:
+    """The files that were found, in order."""
+    paths = [path_of(ref.uri) for ref in FitsFolder([str(i) for i in inputs]).refs()]
+    assert None not in paths
+    return paths  # type: ignore[return-value]
+
+
+def test_a_folder_is_searched_to_the_bottom_in_order(tmp_path: Path):
+    files = [image(tmp_path / name) for name in ("b.fits", "a/z.fits", "a/b/c.FIT", "c.fits.gz")]
+    (tmp_path / "notes.txt").write_text("no image")
+    (tmp_path / "a.fits.part").write_text("no image")
+    assert found(tmp_path) == sorted(files)
+
+
+def test_a_file_named_twice_is_one_coadd(tmp_path: Path):
+    path = image(tmp_path / "a.fits")
+    (tmp_path / "in").mkdir()
+    assert found(path, tmp_path, path, tmp_path / "in" / ".." / "a.fits") == [path]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_any_name_is_found_and_read(name: str, tmp_path: Path):
+    path = image(tmp_path / name)
+    for given in (path, tmp_path):
+        source = FitsFolder([str(given)])
+        (ref,) = source.refs()
+        assert source.problems == []
+        assert ref.uri.isascii()
+        assert path_of(ref.uri) == path
+        pixels = source.reader().read(ref, (slice(0, ROWS), slice(0, COLS)))
+        np.testing.assert_array_equal(pixels, noise())
+
+
+def test_a_name_that_is_not_utf8_is_found(tmp_path: Path):
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.fits"))
+    try:
+        image(path)
+    except (OSError, UnicodeError):
+        pytest.skip("this file system takes UTF-8 names only")
+    assert found(tmp_path) == [path]
+
+
+def test_a_uri_names_a_file_too(tmp_path: Path):
+    path = image(tmp_path / "with space.fits")
+    assert found(uri_of(path)) == [path]
+
+
+def test_a_list_has_comments_blank_lines_and_relative_names(tmp_path: Path, monkeypatch):
+    inside = image(tmp_path / "in" / "a b.fits")
+    beside = image(tmp_path / "größe.fits")
+    hashed = image(tmp_path / "in" / "n#1.fits")
+    listed = tmp_path / "in" / "images.txt"
+    listed.write_text(
+        f"# my images\n\n  a b.fits  \n../größe.fits\n#not this.fits\n{uri_of(hashed)}\n",
+        encoding="utf-8",
+    )
+    monkeypatch.chdir("/")
+    assert found(listed) == [inside, beside, hashed]
+
+
+def test_a_list_is_known_by_its_ending_or_an_at_sign(tmp_path: Path):
+    path = image(tmp_path / "a.fits")
+    for name in ("l.txt", "l.lst", "l.list", "no ending"):
+        (tmp_path / name).write_text("a.fits\n")
+        given = tmp_path / name
+        assert found(f"@{given}" if name == "no ending" else given) == [path]
+
+
+def test_a_list_may_name_folders_and_other_lists(tmp_path: Path):
+    path = image(tmp_path / "below" / "a.fits")
+    (tmp_path / "inner.txt").write_text("below\n")
+    (tmp_path / "outer.txt").write_text("inner.txt\n")
+    assert found(tmp_path / "outer.txt") == [path]
+
+
+def test_a_list_with_a_byte_order_mark_is_read(tmp_path: Path):
+    path = image(tmp_path / "a.fits")
+    (tmp_path / "l.txt").write_text("a.fits\r\n", encoding="utf-8-sig")
+    assert found(tmp_path / "l.txt") == [path]
+
+
+WRONG = {
+    "a missing file": ("nothing.fits", "does not exist"),
+    "a list with a missing file": ("l.txt", "gone.fits does not exist"),
+    "a list that names itself": ("round.txt", "names itself"),
+    "a list that is not UTF-8": ("latin.txt", "not UTF-8"),
+    "a folder without FITS": ("empty", "holds no FITS file"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_an_input_that_is_not_there_is_an_input_error_of_one_line(name: str, tmp_path: Path):
+    (tmp_path / "l.txt").write_text("gone.fits\n")
+    (tmp_path / "round.txt").write_text("round.txt\n")
+    (tmp_path / "latin.txt").write_bytes("größe.fits\n".encode("latin-1"))
+    (tmp_path / "empty").mkdir()
+    given, reason = WRONG[name]
+    with pytest.raises(InputError, match=reason) as raised:
+        found(tmp_path / given)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("cards", "band"),
+    [
+        ({"FILTER": "r"}, "r"),
+        ({"FILTER": " HSC-I "}, "HSC-I"),
+        ({"BAND": "Ks"}, "Ks"),
+        ({"FILTER": 3}, ""),
+        ({"FILTER": "", "BAND": "J"}, "J"),
+        ({}, ""),
+    ],
+)
+def test_the_band_comes_from_the_header(cards: dict[str, object], band: str, tmp_path: Path):
+    image(tmp_path / "a.fits", **cards)
+    assert [ref.band for ref in FitsFolder([str(tmp_path)]).refs()] == [band]
+
+
+def test_the_band_of_the_primary_header_counts_for_its_extensions(tmp_path: Path):
+    primary = fits.PrimaryHDU()
+    primary.header["FILTER"] = "g"
+    own = tan_header(FILTER="i", CRVAL1=20.0)
+    write(
+        tmp_path / "a.fits",
+        primary,
+        fits.ImageHDU(noise(), tan_header(), name="SCI", ver=1),
+        fits.ImageHDU(noise(), own, name="SCI", ver=2),
+    )
+    assert [ref.band for ref in FitsFolder([str(tmp_path)]).refs()] == ["g", "i"]
+
+
+def test_identity_is_of_size_and_time(tmp_path: Path):
+    path = image(tmp_path / "a.fits")
+    (first,) = FitsFolder([str(path)]).refs()
+    status = path.stat()
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
+    (touched,) = FitsFolder([str(path)]).refs()
+    assert touched.identity != first.identity
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    (again,) = FitsFolder([str(path)]).refs()
+    assert again == first
+
+
+def test_a_description_names_some_of_the_inputs(tmp_path: Path):
+    assert FitsFolder([f"/data/{k}.fits" for k in range(5)]).describe() == (
+        "FITS 0.fits, 1.fits, 2.fits and 2 more"
+    )
+    assert FitsFolder(["/data/m17/"]).describe() == "FITS m17"

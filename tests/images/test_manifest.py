@@ -1,0 +1,90 @@
+"""A saved manifest gives the references back, or says which line is damaged."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hipsgen.errors import InputError
+from hipsgen.images.manifest import is_manifest, read_manifest, write_manifest
+from hipsgen.images.source import CoaddRef
+
+texts = st.text(max_size=20)
+angles = st.floats(-360, 360, allow_nan=False)
+references = st.builds(
+    CoaddRef,
+    uri=texts,
+    identity=texts,
+    hdu=texts,
+    band=texts,
+    polygon=st.lists(st.tuples(angles, angles), max_size=5).map(tuple),
+    pixel_scale=st.floats(0, 1),
+    data_id=st.lists(st.tuples(texts, st.integers(-5, 1 << 40) | texts), max_size=4).map(tuple),
+    dataset_type=texts,
+    run=texts,
+    dataset_id=texts,
+    storage_class=texts,
+)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(refs=st.lists(references, max_size=4), text=texts)
+def test_what_was_written_is_read(refs: list[CoaddRef], text: str, tmp_path_factory):
+    path = tmp_path_factory.mktemp("m") / "refs.jsonl"
+    assert write_manifest(path, refs, text) == len(refs)
+    assert is_manifest(path)
+    assert read_manifest(path) == (refs, text)
+
+
+def test_a_file_of_something_else_is_no_manifest(tmp_path: Path):
+    (tmp_path / "list.txt").write_text("a.fits\n")
+    (tmp_path / "empty").touch()
+    for name in ("list.txt", "empty", "missing"):
+        assert not is_manifest(tmp_path / name)
+
+
+DAMAGED = {
+    "half a line": '{"hipsgen_manifest": 1, "from": "x"}\n{"uri": "a", "id',
+    "not a reference": '{"hipsgen_manifest": 1, "from": "x"}\n{"name": "a"}\n',
+    "a field of a later version": (
+        '{"hipsgen_manifest": 1, "from": "x"}\n{"uri": "a", "identity": "1", "colour": 3}\n'
+    ),
+    "a number for a line": '{"hipsgen_manifest": 1, "from": "x"}\n17\n',
+    "a polygon of numbers": (
+        '{"hipsgen_manifest": 1, "from": "x"}\n{"uri": "a", "identity": "1", "polygon": [1, 2]}\n'
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_a_damaged_line_is_named(name: str, tmp_path: Path):
+    path = tmp_path / "refs.jsonl"
+    path.write_text(DAMAGED[name])
+    with pytest.raises(InputError, match="line 2 is not a reference") as raised:
+        read_manifest(path)
+    assert str(path) in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("head", [b"", b"[1]\n", b'{"hipsgen_manifest": 1, "fr', b"\xff\xfe\n"])
+def test_a_damaged_beginning_is_an_input_error(head: bytes, tmp_path: Path):
+    path = tmp_path / "refs.jsonl"
+    path.write_bytes(head)
+    with pytest.raises(InputError, match="does not begin as a manifest"):
+        read_manifest(path)
+
+
+def test_a_write_that_is_interrupted_leaves_the_old_manifest(tmp_path: Path):
+    path = tmp_path / "refs.jsonl"
+    old = [CoaddRef("file:///a", "1")]
+    write_manifest(path, old, "old")
+
+    def stops():
+        yield CoaddRef("file:///b", "2")
+        raise InputError("the registry went away")
+
+    with pytest.raises(InputError):
+        write_manifest(path, stops(), "new")
+    assert read_manifest(path) == (old, "old")
+    assert [p.name for p in tmp_path.iterdir()] == ["refs.jsonl"]

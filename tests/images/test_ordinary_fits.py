@@ -1,0 +1,387 @@
+"""Everyone else's FITS: each kind is read rightly, or refused with its name and the reason."""
+
+import bz2
+import gzip
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from hipsgen.errors import CoaddError
+from hipsgen.images.coadd_fits import FitsReader
+from hipsgen.images.fits_folder import FitsFolder
+from hipsgen.images.source import CoaddRef
+from tests.images.making import COLS, ROWS, noise, tan_header, with_hole, write
+
+EVERYTHING = (slice(0, ROWS), slice(0, COLS))
+SECTION = (slice(2, 21), slice(3, 33))
+
+# what a file holds: the values that must come out, and how far off they may be
+Made = tuple[np.ndarray, float]
+Maker = Callable[[Path], Made]
+KINDS: dict[str, Maker] = {}
+
+
+def kind(name: str) -> Callable[[Maker], Maker]:
+    """Register a maker of a file of this name."""
+
+    def register(maker: Maker) -> Maker:
+        KINDS[name] = maker
+        return maker
+
+    return register
+
+
+def integers(dtype: str, scale: float = 1.0, zero: float = 0.0, blank: bool = True) -> Maker:
+    """Stored integers with a BLANK, which FITS leaves to the header to interpret."""
+
+    def make(path: Path) -> Made:
+        low = int(np.iinfo(dtype).min)
+        stored = np.random.default_rng(2).integers(-3000, 3000, (ROWS, COLS)).astype(dtype)
+        stored[3:6, 4:9] = low
+        header = tan_header(BLANK=low) if blank else tan_header()
+        write(path, fits.PrimaryHDU(stored, header))
+        if (scale, zero) != (1.0, 0.0):
+            with fits.open(path, mode="update", do_not_scale_image_data=True) as hdus:
+                hdus[0].header["BSCALE"], hdus[0].header["BZERO"] = scale, zero
+        values = zero + scale * stored.astype(float)
+        if blank:
+            values[3:6, 4:9] = np.nan
+        return values, 1e-3
+
+    return make
+
+
+KINDS["int16 with BSCALE, BZERO and BLANK.fits"] = integers("i2", 0.25, 120.0)
+KINDS["int32 with BSCALE, BZERO and BLANK.fits"] = integers("i4", 0.25, 120.0)
+KINDS["int16 with BLANK alone.fits"] = integers("i2")
+KINDS["int32 with BLANK alone.fits"] = integers("i4")
+KINDS["int16 as it is.fits"] = integers("i2", blank=False)
+
+
+@kind("unsigned int16.fits")
+def unsigned(path: Path) -> Made:
+    data = np.arange(ROWS * COLS, dtype=np.uint16).reshape(ROWS, COLS) * 30
+    write(path, fits.PrimaryHDU(data, tan_header()))
+    return data.astype(float), 0.0
+
+
+@kind("float64.fits")
+def doubles(path: Path) -> Made:
+    data = with_hole(noise().astype(float))
+    write(path, fits.PrimaryHDU(data, tan_header()))
+    return data, 1e-4
+
+
+@kind("float64 with values that float32 cannot hold.fits")
+def huge(path: Path) -> Made:
+    data = noise().astype(float)
+    data[0, 0], data[0, 1], data[0, 2] = 1e300, -np.inf, np.inf
+    write(path, fits.PrimaryHDU(data, tan_header()))
+    data[0, :3] = np.nan
+    return data, 1e-4
+
+
+def compressed(algorithm: str, quantised: bool, tile: tuple[int, int] | None = None) -> Maker:
+    def make(path: Path) -> Made:
+        data = with_hole(noise())
+        how: dict[str, Any] = (
+            {"quantize_level": 16.0, "quantize_method": 2, "dither_seed": 3}
+            if quantised
+            else {"quantize_level": 0.0}
+        )
+        made = fits.CompImageHDU(
+            data, tan_header(), compression_type=algorithm, tile_shape=tile, **how
+        )
+        write(path, fits.PrimaryHDU(), made)
+        return data, 1.0 if quantised else 0.0
+
+    return make
+
+
+KINDS["RICE with dither and NaN.fits"] = compressed("RICE_1", True)
+KINDS["RICE.fz"] = compressed("RICE_1", True)
+KINDS["RICE in square tiles.fits.fz"] = compressed("RICE_1", True, (16, 16))
+KINDS["GZIP_1.fits"] = compressed("GZIP_1", False)
+KINDS["GZIP_2.fits"] = compressed("GZIP_2", False)
+KINDS["HCOMPRESS.fits"] = compressed("HCOMPRESS_1", True, (16, 50))
+
+
+@kind("RICE of int32.fits")
+def rice_integers(path: Path) -> Made:
+    data = np.arange(ROWS * COLS, dtype=np.int32).reshape(ROWS, COLS)
+    made = fits.CompImageHDU(data, tan_header(), compression_type="RICE_1")
+    write(path, fits.PrimaryHDU(), made)
+    return data.astype(float), 0.0
+
+
+def packed(pack: Callable[[bytes], bytes]) -> Maker:
+    def make(path: Path) -> Made:
+        data = with_hole(noise())
+        plain = path.with_name("plain")
+        write(plain, fits.PrimaryHDU(data, tan_header()))
+        path.write_bytes(pack(plain.read_bytes()))
+        plain.unlink()
+        return data, 0.0
+
+    return make
+
+
+KINDS["gzip.fits.gz"] = packed(gzip.compress)
+KINDS["bzip2.fits.bz2"] = packed(bz2.compress)
+KINDS["upper case.FITS"] = packed(bytes)
+KINDS["another extension.fit"] = packed(bytes)
+
+
+@kind("SCI, ERR, DQ.fits")
+def science_error_quality(path: Path) -> Made:
+    data, extra = with_hole(noise()), np.ones((ROWS, COLS), np.float32)
+    write(
+        path,
+        fits.PrimaryHDU(),
+        fits.ImageHDU(data, tan_header(), name="SCI"),
+        fits.ImageHDU(extra, tan_header(), name="ERR"),
+        fits.ImageHDU(extra.astype(np.int16), tan_header(), name="DQ"),
+    )
+    return data, 0.0
+
+
+@kind("primary image and extensions.fits")
+def primary_and_extensions(path: Path) -> Made:
+    data, extra = with_hole(noise()), np.ones((ROWS, COLS), np.float32)
+    table = fits.BinTableHDU.from_columns([fits.Column("a", "D", array=[1.0])])
+    write(
+        path,
+        fits.PrimaryHDU(data, tan_header()),
+        fits.ImageHDU(extra, tan_header(), name="WEIGHT"),
+        fits.ImageHDU(extra, tan_header(), name="MASK"),
+        table,
+    )
+    return data, 0.0
+
+
+@kind("the image after its weight.fits")
+def weight_first(path: Path) -> Made:
+    data, extra = with_hole(noise()), np.ones((ROWS, COLS), np.float32)
+    write(
+        path,
+        fits.PrimaryHDU(),
+        fits.ImageHDU(extra, tan_header(), name="WHT"),
+        fits.ImageHDU(data, tan_header(), name="IMAGE"),
+    )
+    return data, 0.0
+
+
+def more_axes(count: int) -> Maker:
+    def make(path: Path) -> Made:
+        data = with_hole(noise())
+        cards = {"CTYPE3": "FREQ", "CRVAL3": 1e9, "CDELT3": 1e6, "CRPIX3": 1.0, "CUNIT3": "Hz"}
+        if count == 2:
+            cards |= {"CTYPE4": "STOKES", "CRVAL4": 1.0, "CDELT4": 1.0, "CRPIX4": 1.0}
+        write(path, fits.PrimaryHDU(data.reshape((1,) * count + data.shape), tan_header(**cards)))
+        return data, 0.0
+
+    return make
+
+
+KINDS["degenerate third axis.fits"] = more_axes(1)
+KINDS["degenerate third and fourth axes.fits"] = more_axes(2)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_pixels_and_holes_come_out_right(name: str, tmp_path: Path):
+    expected, off = KINDS[name](tmp_path / name)
+    source = FitsFolder([str(tmp_path)])
+    (ref,) = source.refs()
+    assert source.problems == []
+    assert source.reader().info(ref).shape == (ROWS, COLS)
+    pixels = source.reader().read(ref, EVERYTHING)
+    np.testing.assert_array_equal(np.isnan(pixels), np.isnan(expected))
+    np.testing.assert_allclose(pixels, expected, rtol=0, atol=off)
+    np.testing.assert_array_equal(source.reader().read(ref, SECTION), pixels[SECTION])
+
+
+def test_every_science_extension_is_a_coadd(tmp_path: Path):
+    images = [with_hole(noise(seed=k)) for k in range(3)]
+    hdus: list[Any] = [fits.PrimaryHDU()]
+    for k, image in enumerate(images, start=1):
+        hdus.append(fits.ImageHDU(image, tan_header(CRVAL1=10.0 * k), name="SCI", ver=k))
+        hdus.append(fits.ImageHDU(np.ones_like(image), tan_header(), name="ERR", ver=k))
+    write(tmp_path / "x.fits", *hdus)
+    source = FitsFolder([str(tmp_path)])
+    refs = list(source.refs())
+    assert [ref.hdu for ref in refs] == ["1", "3", "5"]
+    assert len({ref.polygon for ref in refs}) == 3
+    for ref, image in zip(refs, images, strict=True):
+        np.testing.assert_array_equal(source.reader().read(ref, EVERYTHING), image)
+
+
+def test_an_extension_that_cannot_be_used_is_told_and_the_others_go_on(tmp_path: Path):
+    write(
+        tmp_path / "x.fits",
+        fits.PrimaryHDU(),
+        fits.ImageHDU(noise(), tan_header(), name="SCI", ver=1),
+        fits.ImageHDU(noise(), name="SCI", ver=2),
+    )
+    source = FitsFolder([str(tmp_path)])
+    assert [ref.hdu for ref in source.refs()] == ["1"]
+    (problem,) = source.problems
+    assert problem.what == f"{tmp_path}/x.fits[2]"
+    assert "no celestial WCS" in problem.reason
+
+
+def test_zeros_are_missing_only_where_one_says_so(tmp_path: Path):
+    data = noise()
+    data[10:20, :] = 0.0
+    write(tmp_path / "x.fits", fits.PrimaryHDU(data, tan_header()))
+    (ref,) = FitsFolder([str(tmp_path)]).refs()
+    np.testing.assert_array_equal(FitsReader().read(ref, EVERYTHING), data)
+    pixels = FitsReader(blank=0.0).read(ref, EVERYTHING)
+    np.testing.assert_array_equal(np.isnan(pixels), data == 0.0)
+    np.testing.assert_array_equal(FitsReader(blank=0.0).read(ref, SECTION), pixels[SECTION])
+
+
+def test_the_blank_value_is_that_of_the_file_not_of_the_calibrated_image(tmp_path: Path):
+    data = noise()
+    data[0, 0] = -1.0
+    write(tmp_path / "x.fits", fits.PrimaryHDU(data, tan_header(FLUXMAG0=10**10.8)))
+    (ref,) = FitsFolder([str(tmp_path)]).refs()
+    pixels = FitsReader(blank=-1.0).read(ref, EVERYTHING)
+    assert np.isnan(pixels[0, 0])
+    assert np.isnan(pixels).sum() == 1
+
+
+# makers of files that are to be refused, and what the reason says
+def damaged_gzip(path: Path) -> None:
+    write(path.with_name("plain"), fits.PrimaryHDU(noise(), tan_header()))
+    data = bytearray(gzip.compress(path.with_name("plain").read_bytes()))
+    path.with_name("plain").unlink()
+    data[3000:3010] = b"\0" * 10
+    path.write_bytes(bytes(data))
+
+
+def gzip_of_half(path: Path) -> None:
+    cut(path.with_name("half"), 0.5)
+    path.write_bytes(gzip.compress(path.with_name("half").read_bytes()))
+    path.with_name("half").unlink()
+
+
+def half_of_a_gzip(path: Path) -> None:
+    cut(path.with_name("half"), 1.0)
+    data = gzip.compress(path.with_name("half").read_bytes())
+    path.write_bytes(data[: len(data) // 2])
+    path.with_name("half").unlink()
+
+
+def cut(path: Path, share: float, **how: Any) -> None:
+    image: Any = fits.PrimaryHDU(noise((400, 500)), tan_header((400, 500)))
+    if how:
+        image = fits.CompImageHDU(noise((400, 500)), tan_header((400, 500)), **how)
+    hdus = [fits.PrimaryHDU(), image] if how else [image]
+    write(path.with_name("plain"), *hdus)
+    data = path.with_name("plain").read_bytes()
+    path.with_name("plain").unlink()
+    path.write_bytes(data[: int(len(data) * share)])
+
+
+REFUSED: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "no wcs.fits": (lambda p: write(p, fits.PrimaryHDU(noise())), "no celestial WCS"),
+    "empty.fits": (lambda p: p.write_bytes(b""), "FITS"),
+    "text.fits": (lambda p: p.write_text("not an image\n" * 1000), "FITS"),
+    "zeros.fits": (lambda p: p.write_bytes(b"\0" * 28800), "FITS"),
+    "truncated.fits": (lambda p: cut(p, 0.5), "truncated: [0-9]+ bytes"),
+    "truncated rice.fits": (
+        lambda p: cut(p, 0.5, compression_type="RICE_1"),
+        "truncated: [0-9]+ bytes",
+    ),
+    "truncated header.fits": (lambda p: cut(p, 0.001), "FITS"),
+    "damaged.fits.gz": (damaged_gzip, "FITS"),
+    "half of a gzip.fits.gz": (half_of_a_gzip, "FITS"),
+    "gzip of a half.fits.gz": (gzip_of_half, "truncated: [0-9]+ bytes"),
+    "table.fits": (
+        lambda p: write(
+            p,
+            fits.PrimaryHDU(),
+            fits.BinTableHDU.from_columns([fits.Column("a", "D", array=[1.0, 2.0])]),
+        ),
+        "no two-dimensional image",
+    ),
+    "header only.fits": (lambda p: write(p, fits.PrimaryHDU()), "no two-dimensional image"),
+    "spectrum.fits": (
+        lambda p: write(p, fits.PrimaryHDU(noise()[0], tan_header())),
+        "no two-dimensional image",
+    ),
+    "cube.fits": (
+        lambda p: write(p, fits.PrimaryHDU(noise((3, ROWS, COLS)), tan_header())),
+        "no two-dimensional image",
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore:File may have been truncated")
+@pytest.mark.filterwarnings("ignore:Error validating header")
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_file_that_cannot_be_used_is_named_and_the_others_go_on(name: str, tmp_path: Path):
+    make, reason = REFUSED[name]
+    make(tmp_path / name)
+    for other in ("a first.fits", "z last.fits"):
+        write(tmp_path / other, fits.PrimaryHDU(noise(), tan_header()))
+    source = FitsFolder([str(tmp_path)])
+    refs = list(source.refs())
+    assert [ref.uri.rsplit("/", 1)[1] for ref in refs] == ["a%20first.fits", "z%20last.fits"]
+    (problem,) = source.problems
+    assert problem.what == str(tmp_path / name)
+    assert re.search(reason, problem.reason)
+    assert "\n" not in str(problem)
+
+
+@pytest.mark.filterwarnings("ignore:File may have been truncated")
+@pytest.mark.filterwarnings("ignore:Error validating header")
+@pytest.mark.parametrize("name", REFUSED)
+def test_strict_stops_at_the_first_file_that_cannot_be_used(name: str, tmp_path: Path):
+    make, reason = REFUSED[name]
+    make(tmp_path / name)
+    with pytest.raises(CoaddError, match=reason) as raised:
+        list(FitsFolder([str(tmp_path)], strict=True).refs())
+    assert str(tmp_path / name) in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::RuntimeWarning")
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"compression_type": "RICE_1"},
+        {"compression_type": "GZIP_2", "quantize_level": 0.0},
+        {"compression_type": "HCOMPRESS_1", "tile_shape": (40, 50)},
+        {},
+    ],
+    ids=["RICE", "GZIP", "HCOMPRESS", "plain"],
+)
+def test_flipped_bytes_are_a_coadd_error_or_go_unseen_but_never_end_the_build(
+    how: dict[str, Any], tmp_path: Path
+):
+    cut(tmp_path / "whole.fits", 1.0, **how)
+    data = (tmp_path / "whole.fits").read_bytes()
+    rng = np.random.default_rng(4)
+    reader, refused, reasons = FitsReader(), 0, ""
+    for trial in range(40):
+        damaged = bytearray(data)
+        for place in rng.integers(0, 12_000 if trial % 2 else len(data), 20):
+            damaged[place] = rng.integers(256)
+        path = tmp_path / f"{trial}.fits"
+        path.write_bytes(bytes(damaged))
+        try:
+            ref = CoaddRef(f"file://{path}", "x")
+            rows, cols = reader.info(ref).shape
+            if rows * cols < 1e7:
+                reader.read(ref, (slice(0, rows), slice(0, cols)))
+        except CoaddError as error:
+            refused += 1
+            reasons += str(error)
+    assert refused > 5
+    assert "\n" not in reasons

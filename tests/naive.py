@@ -1,0 +1,243 @@
+"""Slow twins of the kernels of hipsgen.sky.kernels, one pixel at a time, from the rules alone.
+
+Each takes arrays, changes none of them and gives back new float64 arrays: what the kernel should
+write, before it is rounded to float32.
+"""
+
+import math
+from itertools import product
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.floating]
+
+FLAT = 0.08
+LEAST_WEIGHT = 0.1
+LEAST_DEPTH = 1e-12
+
+
+def sample(
+    pixels: FloatArray, x: FloatArray, y: FloatArray, table: FloatArray, limited: bool
+) -> FloatArray:
+    """Interpolate with the weights of a table (steps + 1, taps) whose rows are fractions 0 ... 1.
+
+    An output pixel is missing outside the image and where its nearest pixel is missing. Otherwise
+    pixels that are missing or beyond the edge are left out, the weights renormalised, and the value
+    kept within the limits; it is kept there always when `limited`.
+    """
+    out = np.full(x.shape, np.nan)
+    for at in np.ndindex(x.shape):
+        nearest = _pixel(pixels, nearest_index(y[at]), nearest_index(x[at]))
+        if math.isnan(nearest):
+            continue
+        taps = _taps(x[at], y[at], table)
+        found = [(w, _pixel(pixels, j, i)) for j, i, w in taps]
+        known = [(w, v) for w, v in found if not math.isnan(v)]
+        weight = math.fsum(w for w, _ in known)
+        value = math.fsum(w * v for w, v in known)
+        whole = len(known) == len(found)
+        if not whole and weight < LEAST_WEIGHT:
+            out[at] = nearest
+            continue
+        if not whole:
+            value /= weight
+        if limited or not whole:
+            low, high = limits(pixels, math.floor(y[at]), math.floor(x[at]))
+            value = min(max(value, low), high)
+        out[at] = value
+    return out
+
+
+def nearest(pixels: FloatArray, x: FloatArray, y: FloatArray) -> FloatArray:
+    """The pixel in whose square a position lies; a square owns its lower edges."""
+    out = np.full(x.shape, np.nan)
+    for at in np.ndindex(x.shape):
+        out[at] = _pixel(pixels, nearest_index(y[at]), nearest_index(x[at]))
+    return out
+
+
+def nearest_index(position: float) -> int | None:
+    """Halves go up; None for a position that is nowhere."""
+    if not math.isfinite(position):
+        return None
+    whole = math.floor(position)
+    return whole + 1 if position - whole >= 0.5 else whole
+
+
+def limits(pixels: FloatArray, row: int, col: int) -> tuple[float, float]:
+    """What the 4x4 pixels round the cell whose lowest pixel is (row, col) allow."""
+    around = product(range(row - 1, row + 3), range(col - 1, col + 3))
+    known = sorted(v for j, i in around if not math.isnan(v := _pixel(pixels, j, i)))
+    span = known[-1] - known[0]
+    quarter = len(known) // 4
+
+    def allowance(spread: float) -> float:
+        return spread * min(1.0, spread / (FLAT * span)) if span else 0.0
+
+    return (
+        known[0] - allowance(known[quarter] - known[0]),
+        known[-1] + allowance(known[-1] - known[-1 - quarter]),
+    )
+
+
+def _pixel(pixels: FloatArray, row: int | None, col: int | None) -> float:
+    rows, cols = pixels.shape
+    if row is None or col is None or not (0 <= row < rows and 0 <= col < cols):
+        return math.nan
+    return float(pixels[row, col])
+
+
+def _taps(x: float, y: float, table: FloatArray) -> list[tuple[int, int, float]]:
+    """(row, column, weight) of every pixel under the kernel."""
+    along_x, along_y = _weights(x, table), _weights(y, table)
+    return [(j, i, wy * wx) for j, wy in along_y for i, wx in along_x]
+
+
+def _weights(position: float, table: FloatArray) -> list[tuple[int, float]]:
+    taps = table.shape[1]
+    whole = math.floor(position)
+    rows = np.linspace(0.0, 1.0, len(table))
+    return [
+        (whole - (taps // 2 - 1) + k, float(np.interp(position - whole, rows, table[:, k])))
+        for k in range(taps)
+    ]
+
+
+def add_mean(values: FloatArray, total: FloatArray, weight: FloatArray) -> tuple[FloatArray, ...]:
+    """Every value counts once."""
+    known = ~np.isnan(values)
+    return np.where(known, total + values, total), np.where(known, weight + 1, weight)
+
+
+def add_feathered(
+    values: FloatArray,
+    x: FloatArray,
+    y: FloatArray,
+    shape: tuple[int, int],
+    ramp: float,
+    total: FloatArray,
+    weight: FloatArray,
+) -> tuple[FloatArray, ...]:
+    """Weights rise smoothly from 0 at the coadd's edge to 1 at `ramp` pixels from it."""
+    total, weight = total.copy(), weight.copy()
+    for at in np.ndindex(values.shape):
+        if not math.isnan(values[at]):
+            to_side, to_end = edge_distances(x[at], y[at], shape)
+            w = max(smoothstep(to_side / ramp) * smoothstep(to_end / ramp), LEAST_DEPTH)
+            total[at] += w * float(values[at])
+            weight[at] += w
+    return total, weight
+
+
+def keep_deepest(
+    values: FloatArray,
+    x: FloatArray,
+    y: FloatArray,
+    shape: tuple[int, int],
+    scale: float,
+    total: FloatArray,
+    weight: FloatArray,
+) -> tuple[FloatArray, ...]:
+    """The coadd in which the point lies farthest from any edge; the first of equals."""
+    total, weight = total.copy(), weight.copy()
+    for at in np.ndindex(values.shape):
+        if not math.isnan(values[at]):
+            depth = max(min(edge_distances(x[at], y[at], shape)) * scale, LEAST_DEPTH)
+            if depth > weight[at]:
+                total[at], weight[at] = depth * float(values[at]), depth
+    return total, weight
+
+
+def edge_distances(x: float, y: float, shape: tuple[int, int]) -> tuple[float, float]:
+    """Pixels to the nearest edge along x and along y; edges lie half a pixel beyond the centres."""
+    rows, cols = shape
+    return min(x - -0.5, cols - 0.5 - x), min(y - -0.5, rows - 0.5 - y)
+
+
+def smoothstep(t: float) -> float:
+    """0 below 0, 1 above 1, between them the cubic with level ends."""
+    t = min(max(t, 0.0), 1.0)
+    return 3 * t**2 - 2 * t**3
+
+
+def divide(total: FloatArray, weight: FloatArray) -> FloatArray:
+    """Missing where nothing weighs."""
+    out = np.full(total.shape, np.nan)
+    known = weight > 0
+    out[known] = total[known] / weight[known]
+    return out
+
+
+def halve(value: FloatArray, coverage: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Means of 2x2 pixels: of values by their coverage, of coverages."""
+    rows, cols = value.shape[0] // 2, value.shape[1] // 2
+    out_value, out_coverage = np.full((rows, cols), np.nan), np.zeros((rows, cols))
+    for r, c in np.ndindex(rows, cols):
+        square = slice(2 * r, 2 * r + 2), slice(2 * c, 2 * c + 2)
+        shares, values = coverage[square].astype(float), value[square].astype(float)
+        out_coverage[r, c] = shares.mean()
+        if shares.any():
+            out_value[r, c] = np.average(values[shares > 0], weights=shares[shares > 0])
+    return out_value, out_coverage
+
+
+def fill_cells(
+    nodes: FloatArray,
+    bend_rows: FloatArray,
+    bend_cols: FloatArray,
+    step: int,
+    keep: npt.NDArray[np.bool_],
+) -> FloatArray:
+    """Node values (n + 1, m + 1) at pixel centres; NaN in cells that are not kept.
+
+    Bilinear, less a parabola along each axis that is 0 at the nodes and has the second difference.
+    """
+    rows, cols = keep.shape[0] * step, keep.shape[1] * step
+    out = np.full((rows, cols), np.nan)
+    for r, c in np.ndindex(rows, cols):
+        j, v = divmod((r + 0.5) / step, 1)
+        i, u = divmod((c + 0.5) / step, 1)
+        j, i = int(j), int(i)
+        if keep[j, i]:
+            low = (1 - u) * nodes[j, i] + u * nodes[j, i + 1]
+            high = (1 - u) * nodes[j + 1, i] + u * nodes[j + 1, i + 1]
+            out[r, c] = (1 - v) * low + v * high
+            out[r, c] += bend_rows[j, i] * (v * v - v) / 2 + bend_cols[j, i] * (u * u - u) / 2
+    return out
+
+
+def keep_missing(pixels: FloatArray, x: FloatArray, y: FloatArray, out: FloatArray) -> FloatArray:
+    """A missing pixel that would vanish is missing in the output pixel closest to it.
+
+    It would vanish if neither it nor a missing pixel beside it is the nearest of any output pixel
+    in the 5x5 round that one. An output pixel looks at the four pixels of the cell it lies in; of
+    equally close ones of 3x3 the first has it.
+    """
+    result = np.array(out, float)
+    for r, c in np.ndindex(x.shape):
+        if math.isnan(out[r, c]):
+            continue
+        cell = product(*((math.floor(p), math.floor(p) + 1) for p in (y[r, c], x[r, c])))
+        for j, i in cell:
+            if _is_missing(pixels, j, i):
+                nearest = [(nearest_index(y[k]), nearest_index(x[k])) for k in _round(x, r, c, 2)]
+                touching = [(m, n) for m, n in nearest if abs(m - j) <= 1 and abs(n - i) <= 1]
+                vanishes = not any(_is_missing(pixels, m, n) for m, n in touching)
+                near = _round(x, r, c, 1)
+                closest = min(near, key=lambda k: ((x[k] - i) ** 2 + (y[k] - j) ** 2, k))
+                if vanishes and closest == (r, c):
+                    result[r, c] = np.nan
+    return result
+
+
+def _is_missing(pixels: FloatArray, row: int, col: int) -> bool:
+    rows, cols = pixels.shape
+    return 0 <= row < rows and 0 <= col < cols and math.isnan(pixels[row, col])
+
+
+def _round(array: FloatArray, row: int, col: int, reach: int) -> list[tuple[int, int]]:
+    rows, cols = array.shape
+    span = range(-reach, reach + 1)
+    around = [(row + a, col + b) for a, b in product(span, span)]
+    return [(a, b) for a, b in around if 0 <= a < rows and 0 <= b < cols]

@@ -1,0 +1,55 @@
+"""The properties file: what is written is read, comments are none, damage is named."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hipsgen.errors import SurveyError
+from hipsgen.survey.properties import format_properties, parse_properties
+
+keys = st.from_regex(r"[a-z][a-z0-9_]{0,20}", fullmatch=True)
+# a value is one line; white space inside it counts as one blank
+values = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40).filter(
+    lambda text: text.split()
+)
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(st.dictionaries(keys, values, max_size=8))
+def test_what_was_written_is_read(written: dict[str, str]):
+    text = format_properties(written)
+    assert parse_properties(text) == {k: " ".join(v.split()) for k, v in written.items()}
+    assert parse_properties(text.encode("utf-8").decode("utf-8")) == parse_properties(text)
+
+
+def test_the_order_is_kept_and_empty_values_are_left_out():
+    text = format_properties({"b": 1, "a": None, "c": "", "long_key": 2.5, "d": "  "})
+    assert text == "b        = 1\nlong_key = 2.5\n"
+
+
+def test_comments_blank_lines_and_spaces_are_skipped():
+    text = (
+        "# comment = no\n\n  # another\n \t\nkey=value\n  obs_title   =  a = b # c  \r\nempty =\n"
+    )
+    assert parse_properties(text) == {"key": "value", "obs_title": "a = b # c", "empty": ""}
+
+
+def test_a_repeated_key_keeps_its_last_value():
+    assert parse_properties("a = 1\nb = 2\na = 3\n") == {"a": "3", "b": "2"}
+
+
+@pytest.mark.parametrize("line", ["no equals sign", "= no key", "<html>"])
+def test_a_line_that_is_none_is_named_by_its_number(line: str):
+    with pytest.raises(SurveyError, match="properties line 3 is not 'key = value'") as raised:
+        parse_properties(f"# comment\na = 1\n{line}\n")
+    assert line in str(raised.value)
+
+
+def test_nothing_is_nothing():
+    assert parse_properties("") == {}
+    assert parse_properties(format_properties({})) == {}
+
+
+def test_a_value_never_breaks_the_line():
+    written = {"a": "one\ntwo\r\nb = 3\x0bc\u2028d"}
+    assert list(parse_properties(format_properties(written))) == ["a"]
