@@ -212,7 +212,8 @@ def keep_missing(pixels: FloatArray, x: FloatArray, y: FloatArray, out: FloatArr
 
     It would vanish if neither it nor a missing pixel beside it is the nearest of any output pixel
     in the 5x5 round that one. An output pixel looks at the four pixels of the cell it lies in; of
-    equally close ones of 3x3 the first has it.
+    equally close ones of 3x3 the first has it. Where the 5x5 are not all there, only missing pixels
+    that touch no other count.
     """
     result = np.array(out, float)
     for r, c in np.ndindex(x.shape):
@@ -222,11 +223,18 @@ def keep_missing(pixels: FloatArray, x: FloatArray, y: FloatArray, out: FloatArr
         for j, i in cell:
             if _is_missing(pixels, j, i):
                 nearest = [(nearest_index(y[k]), nearest_index(x[k])) for k in _round(x, r, c, 2)]
-                touching = [(m, n) for m, n in nearest if abs(m - j) <= 1 and abs(n - i) <= 1]
+                touching = [
+                    (m, n)
+                    for m, n in nearest
+                    if m is not None and n is not None and abs(m - j) <= 1 and abs(n - i) <= 1
+                ]
                 vanishes = not any(_is_missing(pixels, m, n) for m, n in touching)
                 near = _round(x, r, c, 1)
                 closest = min(near, key=lambda k: ((x[k] - i) ** 2 + (y[k] - j) ** 2, k))
-                if vanishes and closest == (r, c):
+                beside = product((j - 1, j, j + 1), (i - 1, i, i + 1))
+                lone = sum(_is_missing(pixels, m, n) for m, n in beside) == 1
+                seen = lone or len(nearest) == 25
+                if vanishes and seen and closest == (r, c):
                     result[r, c] = np.nan
     return result
 

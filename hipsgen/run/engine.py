@@ -82,8 +82,8 @@ def run_bounded(
             if len(flying) >= _IN_FLIGHT * workers:
                 return
 
-    launch()
     try:
+        launch()
         while flying:
             future = ready.get()
             flying.discard(future)

@@ -179,6 +179,9 @@ def _is_kept(pixels, x, y, r, c, j, i):  # type: ignore[no-untyped-def]
     rows, cols = pixels.shape
     for a in range(max(0, r - 2), min(x.shape[0], r + 3)):
         for b in range(max(0, c - 2), min(x.shape[1], c + 3)):
+            # positions may be NaN, or too far for an integer
+            if not (abs(y[a, b] - j) <= 2.0 and abs(x[a, b] - i) <= 2.0):
+                continue
             m = _nearest(y[a, b])
             n = _nearest(x[a, b])
             if abs(m - j) <= 1 and abs(n - i) <= 1 and 0 <= m < rows and 0 <= n < cols:
@@ -186,6 +189,18 @@ def _is_kept(pixels, x, y, r, c, j, i):  # type: ignore[no-untyped-def]
                 if v != v:
                     return True
     return False
+
+
+@njit(nogil=True, cache=True)
+def _is_lone(pixels, j, i):  # type: ignore[no-untyped-def]
+    """Whether no pixel that touches (j, i) is missing."""
+    rows, cols = pixels.shape
+    for m in range(max(0, j - 1), min(rows, j + 2)):
+        for n in range(max(0, i - 1), min(cols, i + 2)):
+            v = pixels[m, n]
+            if v != v and not (m == j and n == i):
+                return False
+    return True
 
 
 @njit(nogil=True, cache=True)
@@ -205,14 +220,16 @@ def keep_missing(pixels: Any, x: Any, y: Any, out: Any) -> None:
     """Set out to NaN at the pixel closest to a missing pixel that would vanish otherwise.
 
     Where output pixels are a little coarser than the input, or askew as they are near the poles, a
-    lone missing pixel can slip between them. Larger holes keep their exact size. Arguments as in
-    `sample`.
+    lone missing pixel can slip between them. Larger holes keep their exact size: at the border of
+    the tile, where the output pixels beyond are not seen, only lone pixels are looked after.
+    Arguments as in `sample`.
     """
     rows, cols = pixels.shape
     for r in range(out.shape[0]):
         for c in range(out.shape[1]):
             if out[r, c] != out[r, c]:
                 continue
+            border = r < 2 or c < 2 or r >= out.shape[0] - 2 or c >= out.shape[1] - 2
             i0 = int(np.floor(x[r, c]))
             j0 = int(np.floor(y[r, c]))
             for j in range(max(0, j0), min(rows, j0 + 2)):
@@ -220,6 +237,7 @@ def keep_missing(pixels: Any, x: Any, y: Any, out: Any) -> None:
                     v = pixels[j, i]
                     if (
                         v != v
+                        and (not border or _is_lone(pixels, j, i))
                         and _is_closest(x, y, r, c, j, i)
                         and not _is_kept(pixels, x, y, r, c, j, i)
                     ):

@@ -161,6 +161,31 @@ def test_missing_is_where_the_nearest_pixel_is_missing_or_a_lone_one_would_vanis
 
 
 @pytest.mark.parametrize("interpolation", INTERPOLATIONS)
+def test_a_hole_is_the_same_in_one_tile_and_in_the_two_halves_of_it(interpolation: str) -> None:
+    for edge in np.linspace(38.0, 42.0, 41):
+        pixels = np.ones((60, 90), np.float32)
+        pixels[20:40, 40:80] = np.nan
+        row, col = np.mgrid[0:50, 0:60].astype(float)
+        x, y = col + edge - 30, row + 5.3
+        whole = np.isnan(resample.resample(pixels, x, y, interpolation))
+        halves = [
+            resample.resample(pixels, x[:, k], y[:, k], interpolation)
+            for k in (slice(0, 30), slice(30, 60))
+        ]
+        np.testing.assert_array_equal(np.isnan(np.hstack(halves)), whole)
+
+
+def test_positions_that_are_nowhere_are_missing_and_harm_no_other() -> None:
+    pixels = np.ones((9, 9), np.float32)
+    pixels[4, 4] = np.nan
+    row, col = np.mgrid[0:9, 0:9].astype(float)
+    x, y = col + 0.2, row + 0.2
+    x[2, 2], y[5, 5], x[3, 6] = np.nan, np.inf, -1e300
+    got = resample.resample(pixels, x, y, "bilinear")
+    assert np.isnan(got).sum() == 4
+
+
+@pytest.mark.parametrize("interpolation", INTERPOLATIONS)
 def test_a_lone_missing_pixel_never_vanishes(interpolation: str) -> None:
     # askew as at the poles, and coarser than the input
     row, col = np.mgrid[0:20, 0:20]
