@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -80,10 +81,12 @@ def create_app(config: ViewerConfig) -> Starlette:
         return serve_survey_file(surveys.roots, survey.folder, inner, request.headers)
 
     def api_surveys(request: Request) -> Response:
-        return JSONResponse([describe(survey) for survey in surveys.all()])
+        return JSONResponse(
+            [describe(survey, bool(surveys.with_provenance(survey))) for survey in surveys.all()]
+        )
 
-    def api_coadds(request: Request) -> Response:
-        return _coadds(surveys, inspector, request)
+    async def api_coadds(request: Request) -> Response:
+        return await _coadds(surveys, inspector, request)
 
     routes = [
         Route("/", page),
@@ -96,21 +99,23 @@ def create_app(config: ViewerConfig) -> Starlette:
     return Starlette(routes=routes, middleware=[Middleware(SafeHeaders)])
 
 
-def _coadds(surveys: Surveys, inspector: Inspector, request: Request) -> Response:
+async def _coadds(surveys: Surveys, inspector: Inspector, request: Request) -> Response:
     asked = request.query_params
     name = asked.get("survey", "")
     try:
         ra, dec = parse_position(asked.get("ra"), asked.get("dec"))
     except ValueError as error:
         return _problem(400, str(error))
-    survey = surveys.get(name)
+    # these look at the disk
+    survey = await run_in_threadpool(surveys.get, name)
     if survey is None:
         return _problem(404, f"no survey {name[:80]!r}; /api/surveys lists them")
-    try:
-        coadds = inspector.coadds(survey.folder, ra, dec)
-    except FileNotFoundError:
+    tables = await run_in_threadpool(surveys.with_provenance, survey)
+    if not tables:
         return _problem(404, f"survey {name!r} has no provenance.fits")
-    except SurveyError as error:
+    try:
+        coadds = [c for t in tables for c in await inspector.coadds(t.folder, ra, dec)]
+    except (OSError, SurveyError) as error:
         return _problem(500, f"survey {name!r}: {error}")
     return JSONResponse({"survey": name, "ra": ra, "dec": dec, "coadds": coadds})
 

@@ -1,9 +1,12 @@
 """Answers what lies beneath a position: the coadds that gave pixels to a survey there."""
 
+import asyncio
 import math
-import threading
 from pathlib import Path
 from typing import Any
+
+import aiofiles
+import aiofiles.os
 
 from hipsgen.survey.provenance import FILE_NAME, Provenance, UsedCoadd
 
@@ -13,22 +16,26 @@ class Inspector:
 
     def __init__(self) -> None:
         self._tables: dict[Path, tuple[tuple[int, int], Provenance]] = {}
-        self._lock = threading.Lock()
+        self._lock = asyncio.Lock()
 
-    def coadds(self, folder: Path, ra: float, dec: float) -> list[dict[str, Any]]:
+    async def coadds(self, folder: Path, ra: float, dec: float) -> list[dict[str, Any]]:
         """The coadds at an ICRS position (degrees).
 
         Raises FileNotFoundError without a provenance table, SurveyError with a broken one.
         """
-        return [_describe(coadd) for coadd in self._table(folder / FILE_NAME).at(ra, dec)]
+        table = await self._table(folder / FILE_NAME)
+        return [_describe(coadd) for coadd in await asyncio.to_thread(table.at, ra, dec)]
 
-    def _table(self, path: Path) -> Provenance:
-        found = path.stat()
+    async def _table(self, path: Path) -> Provenance:
+        found = await aiofiles.os.stat(path)
         stamp = (found.st_mtime_ns, found.st_size)
-        with self._lock:
+        async with self._lock:
             known = self._tables.get(path)
             if known is None or known[0] != stamp:
-                known = self._tables[path] = (stamp, Provenance.from_bytes(path.read_bytes()))
+                async with aiofiles.open(path, "rb") as file:
+                    data = await file.read()
+                known = (stamp, await asyncio.to_thread(Provenance.from_bytes, data))
+                self._tables[path] = known
         return known[1]
 
 

@@ -48,6 +48,12 @@ class Survey:
         """Whether its tiles are colour pictures."""
         return self.properties.get("dataproduct_subtype", "") == "color"
 
+    def is_band_of(self, color: "Survey") -> bool:
+        """Whether a colour survey beside this one says that it was made of this one."""
+        named = f"[{self.properties.get('creator_did')}]"
+        channels = (color.properties.get(f"hips_rgb_{c}", "") for c in ("red", "green", "blue"))
+        return self.folder.parent == color.folder.parent and any(named in c for c in channels)
+
     @property
     def title(self) -> str:
         """What people call it."""
@@ -100,6 +106,11 @@ class Surveys:
         """The survey of this name; a known one costs no look at the disk."""
         known = self._found.get(name)
         return known or next((s for s in self.all() if s.name == name), None)
+
+    def with_provenance(self, survey: Survey) -> list[Survey]:
+        """Those whose tables tell of its coadds: itself, or the bands that a colour is made of."""
+        bands = [s for s in self.all() if s.is_band_of(survey)] if survey.is_color else []
+        return [s for s in (survey, *bands) if (s.folder / provenance.FILE_NAME).is_file()]
 
     def _scan(self) -> None:
         found: list[Survey] = []
@@ -165,7 +176,7 @@ def hips_list(surveys: Sequence[Survey], base_url: str) -> str:
     return "\n".join(format_properties(_record(survey, base_url)) for survey in surveys)
 
 
-def describe(survey: Survey) -> dict[str, Any]:
+def describe(survey: Survey, has_provenance: bool = False) -> dict[str, Any]:
     """What the page needs to know; `url` is relative to the page."""
     cuts, data_range = survey.numbers("hips_pixel_cut"), survey.numbers("hips_data_range")
     properties = survey.properties
@@ -188,7 +199,7 @@ def describe(survey: Survey) -> dict[str, Any]:
         "initial": {key: survey.number(f"hips_initial_{key}") for key in ("ra", "dec", "fov")},
         "release_date": properties.get("hips_release_date", ""),
         "preview": (survey.folder / "preview.jpg").is_file(),
-        "provenance": (survey.folder / provenance.FILE_NAME).is_file(),
+        "provenance": has_provenance,
     }
 
 

@@ -84,15 +84,26 @@ def site(surveys) -> Iterator[str]:
 def plain_site(surveys, static, tmp_path_factory) -> Iterator[str]:
     """A survey with its own page, on a server that knows nothing of HiPS, at a sub-path."""
     root = tmp_path_factory.mktemp("www")
-    folder = root / "some" / "where"
-    shutil.copytree(surveys / "band_g", folder)
-    shutil.copytree(static / "survey", folder, dirs_exist_ok=True)
-    shutil.copytree(static / "aladin", folder / "page" / "aladin")
+    shutil.copytree(surveys / "band_g", root / "my sky" / "band_g")
+    add_page(root / "my sky" / "band_g")
+    with plainly_served(root) as url:
+        yield f"{url}my%20sky/band_g/"
+
+
+def add_page(folder: Path) -> None:
+    """Give a survey its own page, as the build does."""
+    shutil.copytree(STATIC / "survey", folder, dirs_exist_ok=True)
+    shutil.copytree(STATIC / "aladin", folder / "page" / "aladin")
+
+
+@contextlib.contextmanager
+def plainly_served(root: Path) -> Iterator[str]:
+    """A folder on a web server that serves files and no more; its address."""
     handler = functools.partial(QuietHandler, directory=str(root))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
-        yield f"http://127.0.0.1:{server.server_address[1]}/some/where/"
+        yield f"http://127.0.0.1:{server.server_address[1]}/"
         server.shutdown()
         thread.join(10)
 
@@ -103,13 +114,18 @@ class QuietHandler(http.server.SimpleHTTPRequestHandler):
 
 
 class Watched:
-    """A page whose every request home or away, and every complaint, is known."""
+    """A page whose every request home or away, every refusal and every complaint is known."""
 
     def __init__(self, page) -> None:
         self.page = page
+        self.asked: list[str] = []
         self.outside: list[str] = []
+        self.refused: list[str] = []
         self.complaints: list[str] = []
         page.route(OUTSIDE, self._stop)
+        page.on("request", lambda request: self.asked.append(request.url))
+        page.on("response", self._response)
+        page.on("requestfailed", self._failed)
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         page.on("console", self._console)
 
@@ -117,11 +133,22 @@ class Watched:
         self.outside.append(route.request.url)
         route.abort()
 
+    def _response(self, response) -> None:
+        if response.status >= 400:
+            self.refused.append(response.url)
+
+    def _failed(self, request) -> None:
+        # what a page that is left had under way is aborted
+        if request.failure != "net::ERR_ABORTED":
+            self.refused.append(f"{request.url} {request.failure}")
+
     def _console(self, message) -> None:
-        # a tile that is not there is a 404, and Chromium says so
-        is_tile = "404" in message.text and "/Norder" in message.location.get("url", "")
-        if message.type == "error" and not is_tile:
-            self.complaints.append(message.text)
+        if message.type == "error":
+            self.complaints.append(f"{message.text} {message.location.get('url', '')}")
+
+    def tiles(self) -> list[str]:
+        """The tiles that were asked for."""
+        return [url for url in self.asked if "/Npix" in url]
 
     def open(self, url: str) -> None:
         self.page.goto("about:blank")
@@ -184,4 +211,5 @@ def watched(chromium) -> Iterator[Watched]:
     yield found
     context.close()
     assert found.outside == []
+    assert found.refused == []
     assert found.complaints == []

@@ -1,5 +1,8 @@
+import shutil
+
 import pytest
 
+from tests.browser.conftest import add_page, running
 from tests.viewer.small_hips import value_at
 
 pytestmark = pytest.mark.slow
@@ -24,14 +27,8 @@ def test_a_survey_s_own_page_on_any_server_at_any_path(watched, plain_site, surv
 
 
 def test_the_same_page_under_the_viewer(watched, surveys, static, tmp_path):
-    import shutil
-
-    from tests.browser.conftest import running
-
-    folder = tmp_path / "band_g"
-    shutil.copytree(surveys / "band_g", folder)
-    shutil.copytree(static / "survey", folder, dirs_exist_ok=True)
-    shutil.copytree(static / "aladin", folder / "page" / "aladin")
+    shutil.copytree(surveys / "band_g", tmp_path / "band_g")
+    add_page(tmp_path / "band_g")
     with running(tmp_path) as url:
         watched.page.goto(f"{url}hips/band_g/")
         watched.until("viewer.sky && viewer.readout?.values[0].state === 'value'")

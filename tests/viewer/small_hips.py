@@ -94,15 +94,15 @@ def default_properties(name: str, offset: float) -> Mapping[str, str]:
     }
 
 
-def value_at(folder: Path, ra: float, dec: float, order: int) -> float:
+def value_at(folder: Path, ra: float, dec: float, order: int, width: int = WIDTH) -> float:
     """The value that a tile file holds at a position: by healpy and astropy, the slow sure way."""
-    nside = WIDTH << order
+    nside = width << order
     ipix = int(healpy.ang2pix(nside, ra, dec, nest=True, lonlat=True))
-    npix, inside = divmod(ipix, WIDTH**2)
+    npix, inside = divmod(ipix, width**2)
     x = sum((inside >> 2 * bit & 1) << bit for bit in range(20))
     y = sum((inside >> 2 * bit + 1 & 1) << bit for bit in range(20))
     path = folder / tile_path(order, npix, "fits")
-    return float(fits.getdata(path)[WIDTH - 1 - x, y]) if path.exists() else float("nan")
+    return float(fits.getdata(path)[width - 1 - x, y]) if path.exists() else float("nan")
 
 
 def _tiles(values: np.ndarray, order: int):

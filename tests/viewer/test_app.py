@@ -1,6 +1,7 @@
 import pytest
 
 from hipsgen.survey.properties import parse_properties
+from hipsgen.survey.provenance import Provenance
 from tests.viewer.conftest import COADD, client_for
 from tests.viewer.small_hips import DEC, RA, make_survey
 
@@ -59,6 +60,23 @@ def test_coadds_at_a_position(client):
     assert len(around.json()["coadds"]) == 1
     away = client.get("/api/coadds", params={"survey": "band_g", "ra": RA + 9, "dec": DEC})
     assert away.json()["coadds"] == []
+
+
+def test_a_colour_tells_the_coadds_of_its_bands(tmp_path):
+    rgb = {"hips_rgb_red": "r [ivo://test/P/band_r]", "hips_rgb_blue": "g [ivo://test/P/band_g]"}
+    for name in ("band_g", "band_r", "band_z"):
+        survey = make_survey(tmp_path / "one" / name)
+        (survey / "provenance.fits").write_bytes(Provenance([COADD]).to_bytes())
+    make_survey(tmp_path / "one" / "color", dataproduct_subtype="color", **rgb)
+    # the same names in another folder are other surveys
+    make_survey(tmp_path / "two" / "color2", dataproduct_subtype="color", **rgb)
+    client = client_for(tmp_path)
+    told = {survey["name"]: survey["provenance"] for survey in client.get("/api/surveys").json()}
+    assert (told["color"], told["color2"]) == (True, False)
+    found = client.get("/api/coadds", params={"survey": "color", "ra": RA, "dec": DEC}).json()
+    assert len(found["coadds"]) == 2
+    other = client.get("/api/coadds", params={"survey": "color2", "ra": RA, "dec": DEC})
+    assert other.status_code == 404
 
 
 @pytest.mark.parametrize(

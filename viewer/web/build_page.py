@@ -33,7 +33,7 @@ PACKAGE = "aladin-lite"
 SOURCE = "https://github.com/cds-astro/aladin-lite"
 
 # what both pages use
-SHARED = ("sky.js", "fits.js", "healpix.js", "moc.js", "coords.js", "readout.js")
+SHARED = ("sky.js", "gate.js", "moc.js", "fits.js", "healpix.js", "coords.js", "readout.js")
 PAGE = ("index.html", "style.css", "main.js", "layers.js", "coadds.js", *SHARED)
 SURVEY_PAGE = ("survey.js", "survey.css", *SHARED)
 ALADIN = ("aladin.js", "LICENSE", "COPYING", "SOURCE.txt")

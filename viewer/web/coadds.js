@@ -2,6 +2,8 @@
 
 import { formatDec, formatRa } from "./coords.js";
 
+const FIRST = ["tract", "patch", "band"];
+
 let asked = 0;
 
 /** Fill and open `card` for an ICRS position; a survey without provenance has none. */
@@ -28,14 +30,19 @@ export async function coaddCard(card, survey, ra, dec) {
 
 function coaddItem(coadd) {
   const item = document.createElement("li");
-  const id = Object.entries(coadd.data_id);
-  const head = id.length ? id.map(([key, value]) => `${key} ${value}`).join(" · ") : coadd.uri.split("/").pop();
+  const id = Object.keys(coadd.data_id).sort((a, b) => place(a) - place(b));
+  const head = id.length ? id.map((key) => `${key} ${coadd.data_id[key]}`).join(" · ") : coadd.uri.split("/").pop();
   item.append(line("strong", head));
   for (const [name, value] of [["run", coadd.run], ["uuid", coadd.uuid], ["file", coadd.uri]]) {
     if (value) item.append(line("span", value, name));
   }
   if (coadd.dataset_type && id.length) item.append(copyButton(butlerGet(coadd)));
   return item;
+}
+
+function place(dimension) {
+  const at = FIRST.indexOf(dimension);
+  return at < 0 ? FIRST.length : at;
 }
 
 /** The line of Python that reads the coadd from its Butler. */

@@ -3,10 +3,9 @@
 import { formatAngle, formatDec, formatRa, formatValue, toGalactic } from "./coords.js";
 import { TileCache } from "./fits.js";
 import { tilePixel } from "./healpix.js";
-import { loadCoverage } from "./moc.js";
+import { coverageOf } from "./moc.js";
 
 const tiles = new TileCache();
-const coverages = new Map();
 
 /**
  * The value at an ICRS position in the tiles of one order.
@@ -19,9 +18,8 @@ export async function probe(survey, ra, dec, order) {
   const [lon, lat] = inFrame(survey, ra, dec);
   const { npix, row, column } = tilePixel(lon, lat, order, survey.tile_width);
   try {
-    const covered = await coverageOf(survey);
     const folder = `Norder${order}/Dir${Math.floor(npix / 10000) * 10000}`;
-    const tile = covered(lon, lat) ? await tiles.get(`${survey.url}/${folder}/Npix${npix}.fits`) : null;
+    const tile = await tiles.get(`${survey.url}/${folder}/Npix${npix}.fits`);
     const value = tile ? tile.at(row, column) : NaN;
     return Number.isNaN(value) ? { ...found, state: "none" } : { ...found, value, state: "value" };
   } catch (error) {
@@ -31,17 +29,12 @@ export async function probe(survey, ra, dec, order) {
 
 /** Whether the survey has pixels at an ICRS position, as its MOC tells. */
 export async function isCovered(survey, ra, dec) {
-  const covered = await coverageOf(survey);
-  return covered(...inFrame(survey, ra, dec));
+  const coverage = await coverageOf(survey.url);
+  return coverage?.holds(...inFrame(survey, ra, dec)) ?? true;
 }
 
 function inFrame(survey, ra, dec) {
   return survey.frame === "galactic" ? toGalactic(ra, dec) : [ra, dec];
-}
-
-function coverageOf(survey) {
-  if (!coverages.has(survey.url)) coverages.set(survey.url, loadCoverage(survey.url));
-  return coverages.get(survey.url);
 }
 
 /** The bar at the bottom; follows the pointer, or the centre of the view when there is none. */

@@ -1,6 +1,7 @@
 // Aladin Lite, kept at home: it gets local surveys only, and nothing that would ask the outside.
 
 import A from "./aladin/aladin.js";
+import { watch } from "./gate.js";
 
 const QUIET = {
   log: false,
@@ -35,7 +36,9 @@ export const COLORMAPS = [
 export function defaultSettings(survey) {
   const format = shownFormats(survey)[0];
   const [low, high] = survey.cuts ?? survey.data_range ?? [0, 1];
-  return { format, stretch: "asinh", low, high, colormap: "grayscale", reversed: false };
+  // over so wide a range Aladin Lite's asinh leaves all that is faint in the dark
+  const stretch = low < 0 && high > -50 * low ? "log" : "asinh";
+  return { format, stretch, low, high, colormap: "grayscale", reversed: false };
 }
 
 /** The formats to choose from, the best first: FITS, and the best of the pictures. */
@@ -54,6 +57,8 @@ export function initialView(survey) {
 
 /** Start Aladin Lite in `div` on a survey, whose layer is still to be `added`. */
 export async function openSky(div, survey, settings, { ra, dec, fov }) {
+  // the MOC comes while Aladin Lite gets ready
+  watch(survey);
   await A.init;
   // a drop would be sent to a converter elsewhere
   for (const kind of ["drop", "dragover"]) div.addEventListener(kind, stop, true);
@@ -84,6 +89,7 @@ function stop(event) {
 let made = 0;
 
 function makeLayer(survey, settings, opacity) {
+  watch(survey);
   // Aladin Lite remembers options by id and would bring old ones back
   const id = `${survey.name}-${++made}`;
   const bitpix = survey.bitpix ?? -32;

@@ -1,0 +1,55 @@
+// Keeps requests for what a survey does not have from going out.
+//
+// Aladin Lite asks for tiles as soon as it knows the properties and heeds Moc.fits only once that has
+// come. Each tile that is not there would be a 404, which the browser writes to the console as an
+// error. Aladin Lite cannot be given a MOC before it starts; but all its tiles, pictures too, come
+// through window.fetch. So a tile waits here for the MOC, and the "404" is ours: the outcome is the
+// same whichever answer comes first.
+//
+// Aladin Lite also asks for Norder3/Allsky, FITS by fetch, pictures by <img>. Not every survey has
+// one, and a FITS one is 13 MB. Told that there is none, Aladin Lite takes the tiles of order 0
+// instead: these are as fine, and the MOC leaves few of the twelve.
+
+import { coverageOf } from "./moc.js";
+
+const PLACE = /^(.*)\/Norder(\d+)\/(?:Allsky|Dir\d+\/Npix(\d+))\.\w+$/;
+
+const surveys = new Map();
+const ask = window.fetch.bind(window);
+
+/** From now on nobody is asked for tiles that this survey does not have; its MOC is fetched. */
+export function watch(survey) {
+  surveys.set(survey.url, survey);
+  coverageOf(survey.url);
+}
+
+window.fetch = async function fetch(resource, options) {
+  const place = placeOf(resource instanceof Request ? resource.url : resource);
+  if (!place || (await hasTile(place))) return ask(resource, options);
+  return new Response(null, { status: 404, statusText: "Not Found" });
+};
+
+window.Image = class extends window.Image {
+  get src() {
+    return super.src;
+  }
+
+  set src(url) {
+    // no picture: "error" is fired, as by a 404
+    super.src = placeOf(url)?.npix === null ? "data:," : url;
+  }
+};
+
+/** The survey, order and number (null for an Allsky) that an address is of; null for others. */
+function placeOf(address) {
+  const found = PLACE.exec(new URL(address, document.baseURI).href);
+  const survey = found && surveys.get(found[1]);
+  return survey ? { survey, order: Number(found[2]), npix: found[3] ? BigInt(found[3]) : null } : null;
+}
+
+async function hasTile({ survey, order, npix }) {
+  if (npix === null || order < survey.order_min || order > survey.order) return false;
+  const coverage = await coverageOf(survey.url);
+  // without a MOC the server has to say
+  return coverage?.meets(order, npix) ?? true;
+}
