@@ -73,6 +73,7 @@ class ButlerSource:
         if self.band:
             where, bind = where + " AND band = :of_band", {**bind, "of_band": self.band}
         if self.where:
+            _check_balanced(self.where)
             where += f" AND ({self.where})"
         butler = catalogue.butler
         tracts = catalogue.tracts(self.dataset_type, self.collections, where, bind)
@@ -254,6 +255,18 @@ class _NamingErrors:
             ) from error
         if isinstance(error, ButlerUserError | SQLAlchemyError):
             raise InputError(_first_line(error)) from error
+
+
+def _check_balanced(where: str) -> None:
+    """Raise InputError for parentheses that would reach out of the ones put round it."""
+    depth, quoted = 0, False
+    for letter in where:
+        quoted ^= letter == "'"
+        depth += 0 if quoted else (letter == "(") - (letter == ")")
+        if depth < 0:
+            break
+    if depth or quoted:
+        raise InputError(f"--where {where!r} has a parenthesis or a quote without its partner")
 
 
 def _polygon(region: Any) -> tuple[tuple[float, float], ...]:

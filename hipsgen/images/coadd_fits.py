@@ -85,7 +85,7 @@ class FitsReader:
             scale = calibration_of(hdus, hdus[number]).scale
             mask = _mask_of(hdus, number)
             bits = bit_mask(plane_bits(mask.header), self.excluded) if mask is not None else 0
-            excluded = _section(mask, section) & bits != 0 if bits else None
+            excluded = _section(mask, section).astype(np.int64) & bits != 0 if bits else None
         with np.errstate(over="ignore", invalid="ignore"):  # what float32 cannot hold is missing
             values = np.array(pixels, dtype=np.float32, order="C")  # native, ours, contiguous
         if self.blank is not None:
@@ -130,7 +130,7 @@ def image_hdus(hdus: Any) -> list[int]:
     if any(_name(hdu) == "MASK" for _, hdu in numbered) or hdus[0].header.get("EXPINFO_V"):
         images = [k for k, hdu in numbered if _name(hdu) == "IMAGE"]
         if images:
-            return images[:1]
+            return images
     science = [k for k, hdu in numbered if _SCIENCE.match(_name(hdu))]
     named = [k for k, hdu in numbered if not _NOT_SCIENCE.match(_name(hdu))]
     chosen = science if science and len(science) < len(numbered) else named
@@ -157,11 +157,15 @@ def _name(hdu: Any) -> str:
 
 
 def _mask_of(hdus: Any, number: int) -> Any | None:
-    """The mask HDU that goes with an image: named MASK, of the same shape."""
-    for hdu in hdus:
-        if _is_image(hdu) and _name(hdu) == "MASK" and hdu.shape == hdus[number].shape:
-            return hdu
-    return None
+    """The mask HDU that goes with an image: named MASK, of its EXTVER if any is, of its shape."""
+    image = hdus[number]
+    masks = [hdu for hdu in hdus if _is_image(hdu) and _name(hdu) == "MASK"]
+    same = [hdu for hdu in masks if _version(hdu) == _version(image)] or masks
+    return next((hdu for hdu in same if hdu.shape == image.shape), None)
+
+
+def _version(hdu: Any) -> int:
+    return int(hdu.header.get("EXTVER", 1))
 
 
 def _unpacked(path: Path) -> Path | io.BytesIO:

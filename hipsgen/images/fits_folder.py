@@ -89,7 +89,9 @@ def _expand(text: str, lists: tuple[Path, ...] = ()) -> list[Path]:
     if not path.exists():
         raise InputError(f"{text} does not exist: name a FITS file, a folder, a list or a Butler")
     if path.is_dir():
-        files = sorted(p for p in path.rglob("*") if _FITS_NAME.search(p.name) and p.is_file())
+        if _is_hips(path):
+            raise InputError(f"{text} is a HiPS survey; name the images it was made of")
+        files = sorted(_search(path))
         if not files:
             raise InputError(f"{text} holds no FITS file (.fits, .fit, .fts, .fz, .gz, .bz2)")
         return files
@@ -98,6 +100,20 @@ def _expand(text: str, lists: tuple[Path, ...] = ()) -> list[Path]:
             raise InputError(f"the list {path} names itself")
         return [p for name in _lines(path) for p in _expand(name, (*lists, path))]
     return [path]
+
+
+def _search(folder: Path) -> Iterator[Path]:
+    """FITS files under a folder, HiPS surveys left out: their tiles are no input."""
+    for place, folders, names in os.walk(folder):
+        here = Path(place)
+        folders[:] = [name for name in folders if not _is_hips(here / name)]
+        yield from (p for name in names if _FITS_NAME.search(name) and (p := here / name).is_file())
+
+
+def _is_hips(folder: Path) -> bool:
+    return (folder / ".hipsgen").is_dir() or (
+        (folder / "properties").is_file() and any(folder.glob("Norder[0-9]*"))
+    )
 
 
 def _lines(path: Path) -> list[str]:

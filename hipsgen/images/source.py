@@ -35,6 +35,11 @@ class CoaddRef:
     dataset_id: str = ""
     storage_class: str = ""
 
+    @property
+    def key(self) -> str:
+        """Names the image and its content, in this run and in any other."""
+        return f"{self.uri}[{self.hdu}] {self.identity}"
+
     def __str__(self) -> str:
         name = ", ".join(f"{k}={v}" for k, v in self.data_id)
         place = f"{self.uri}[{self.hdu}]" if self.hdu not in ("", "0") else self.uri

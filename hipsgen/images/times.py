@@ -21,7 +21,8 @@ def time_range(*headers: Any) -> tuple[float, float]:
 def _mjd(header: Any, *keys: str) -> float:
     for key in keys:
         value = header.get(key)
-        if isinstance(value, int | float) and value > 0 and key.startswith("MJD"):
+        # 2.4e6 and more is a Julian Date by mistake
+        if isinstance(value, int | float) and 0 < value < 1e6 and key.startswith("MJD"):
             return float(value)
         if isinstance(value, str) and key.startswith("DATE"):
             mjd = _from_iso(value)

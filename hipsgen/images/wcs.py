@@ -117,20 +117,24 @@ class ImageWcs:
     def _longitude_period(self) -> float:
         """Pixels along x after which a cylindrical map repeats; 0 when it does not, or is small."""
         wcs = self._wcs.wcs
-        if str(wcs.ctype[self._lon])[-3:] not in _CYLINDRICAL or self._lon != 0:
+        if str(wcs.ctype[self._lon])[-3:] not in _CYLINDRICAL:
             return 0.0
         matrix = self._wcs.pixel_scale_matrix
-        if abs(matrix[0, 1]) > 1e-12 or abs(matrix[1, 0]) > 1e-12:
+        axis = self._lon
+        if abs(matrix[axis, 1 - axis]) > 1e-12 or abs(matrix[1 - axis, axis]) > 1e-12:
             return 0.0
-        return float(360.0 / abs(matrix[0, 0]))
+        return float(360.0 / abs(matrix[axis, axis]))
 
     def _unwrap(self, pixel: FloatArray) -> None:
-        x = pixel[:, 0]
+        along = pixel[:, self._lon]
+        end = self.shape[1 - self._lon] - 0.5
         for shift in (self._period, -self._period):
-            outside = (x < -0.5) | (x >= self.shape[1] - 0.5)
-            moved = x + shift
-            better = outside & (moved >= -0.5) & (moved < self.shape[1] - 0.5)
-            x[better] = moved[better]
+            outside = (along < -0.5) | (along >= end)
+            moved = along + shift
+            # a hair below the first edge comes out as the last edge itself
+            moved[(moved >= end) & (moved < end + 1e-6)] = np.nextafter(end, 0.0)
+            better = outside & (moved >= -0.5) & (moved < end)
+            along[better] = moved[better]
 
 
 class _Frame:

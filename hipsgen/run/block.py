@@ -19,7 +19,9 @@ from hipsgen.run.journal import BlockRecord, BlockState, InputUse, Journal
 from hipsgen.run.plan import Block
 from hipsgen.run.units import factor_to
 from hipsgen.sky.combine import Accumulator
+from hipsgen.sky.frames import from_icrs
 from hipsgen.sky.grid import pixel_map
+from hipsgen.sky.polygon import bounding_circle, to_vectors
 from hipsgen.sky.pyramid import Layer, parent_of, shrink
 from hipsgen.sky.resample import margin, resample
 from hipsgen.sky.tiles import Tile
@@ -47,7 +49,7 @@ class BlockTask:
 
 def fingerprint(recipe: Recipe, refs: Sequence[CoaddRef]) -> str:
     """Changes when a block has to be done anew."""
-    text = "\n".join([recipe.digest(), *(f"{r.identity} {r.uri} {r.hdu}" for r in refs)])
+    text = "\n".join([recipe.digest(), *(r.key for r in refs)])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -83,6 +85,7 @@ class _Renderer:
         self.recipe = self.task.recipe
         self.refs = dict(self.task.refs)
         self.leaves = dict(self.task.block.leaves)
+        self.circles = {k: _circle(ref, self.recipe.frame) for k, ref in self.task.refs}
         self.cache = _cache(self.task.reader, self.task.cache_bytes)
         self.encoders = self.recipe.encoders()
 
@@ -119,8 +122,20 @@ class _Renderer:
         if tile.order == self.recipe.render_order:
             value = self._combined(tile, refs)
             return None if value is None else Layer.leaf(value)
-        children = {c.npix & 3: made for c in tile.children if (made := self._sampled(c, refs))}
+        children = {}
+        for child in tile.children:
+            near = self._near(child, refs)
+            if near and (made := self._sampled(child, near)):
+                children[child.npix & 3] = made
         return parent_of(children, self.recipe.tile_width) if children else None
+
+    def _near(self, tile: Tile, refs: Sequence[int]) -> list[int]:
+        """The coadds of which a circle round the outline meets one round the tile."""
+        edge = [-0.5, self.recipe.tile_width - 0.5]
+        corners = tile.vectors(*np.meshgrid(edge, edge), self.recipe.tile_width).reshape(-1, 3)
+        middle, radius = bounding_circle(corners)
+        # the sides of a tile are no great circles
+        return [k for k in refs if _meet(self.circles[k], middle, 1.3 * radius)]
 
     def _combined(self, tile: Tile, refs: Sequence[int]) -> npt.NDArray[np.float32] | None:
         gathered: Accumulator | None = None
@@ -156,7 +171,7 @@ class _Renderer:
             gathered = Accumulator(recipe.tile_width, recipe.overlap)
         gathered.add(values, position, info.shape, info.pixel_scale)
         if index not in self.uses and not np.isnan(values).all():
-            self.uses[index] = _use(index, info, factor)
+            self.uses[index] = _use(ref, info, factor)
         return gathered
 
     def _write(self, tile: Tile, layer: Layer) -> None:
@@ -188,6 +203,24 @@ class _Renderer:
         )
 
 
+Circle = tuple[npt.NDArray[np.float64], float]
+
+
+def _circle(ref: CoaddRef, frame: str) -> Circle | None:
+    """Centre in a frame, and radius in degrees, of a coadd's outline; None for all of the sky."""
+    if not ref.polygon:
+        return None
+    lon, lat = zip(*ref.polygon, strict=True)
+    return bounding_circle(from_icrs(to_vectors(lon, lat), frame))
+
+
+def _meet(circle: Circle | None, centre: npt.NDArray[np.float64], radius: float) -> bool:
+    if circle is None:
+        return True
+    chord = min(2.0, float(np.linalg.norm(circle[0] - centre)))
+    return math.degrees(2 * math.asin(chord / 2)) <= 1.02 * circle[1] + radius
+
+
 def write_tile(
     store: Store,
     recipe: Recipe,
@@ -209,9 +242,9 @@ def write_tile(
         size[encoder.name] = size.get(encoder.name, 0) + len(data)
 
 
-def _use(index: int, info: CoaddInfo, factor: float) -> InputUse:
+def _use(ref: CoaddRef, info: CoaddInfo, factor: float) -> InputUse:
     return InputUse(
-        index=index,
+        coadd=ref.key,
         scale=info.scale * factor,
         calibration=info.calibration,
         unit_in=info.unit_in,

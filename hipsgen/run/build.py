@@ -19,6 +19,7 @@ from hipsgen.run.report import Reporter
 from hipsgen.run.sample import Sample, take_sample
 from hipsgen.sky.stretch import choose_stretch
 from hipsgen.sky.tiles import Tile, order_for
+from hipsgen.survey.files import is_survey_file
 from hipsgen.survey.properties import FILE_NAME as PROPERTIES
 from hipsgen.survey.store import Store
 
@@ -86,10 +87,11 @@ def build_survey(
     )
     done = _still_good(journal, recipe, plan, blocks)
     todo = [block for block in blocks if block.root not in done]
-    old = {r.root: r for r in journal.records()} if todo or len(done) < len(blocks) else {}
+    old = [record for record in journal.records() if record.root not in done]
     created = created_before(store) or now()
-    if todo:
+    if todo or old:
         store.delete(PROPERTIES)
+    forget(old, store, journal, recipe)
     records = dict(done)
     leaves = {block.root: len(block.leaves) for block in todo}
     tasks = (_task(block, plan, recipe, reader, store, runtime) for block in todo)
@@ -104,12 +106,14 @@ def build_survey(
             reporter.detail(f"block {record.root.order}/{record.npix}: {record.seconds:.1f} s")
     finally:
         reporter.stop()
-    _sweep(store, journal, recipe, old, records)
     if not any(r.tiles for r in records.values()):
         raise InputError(f"no valid pixel in any of the {len(refs)} coadds of {source.describe()}")
     filled = [records[root] for root in sorted(records) if records[root].tiles]
+    if journal.recipe() != recipe:
+        raise ConfigError(f"another build with other options began in {store}: use --fresh")
     publication = Publication(store, recipe, filled)
     publication.make(subject, refs, options, created)
+    sweep_top(store, recipe, publication.tiles)
     size = dict(publication.size)
     for record in filled:
         for name, count in record.size.items():
@@ -134,11 +138,14 @@ def tell_once(problem: Problem, known: list[Problem], reporter: Reporter) -> Non
         reporter.problem(problem)
 
 
-def claim(store: Store) -> None:
-    """Make sure that a place is ours: empty, or begun by an earlier build.
+def claim(store: Store, colour: bool = False) -> None:
+    """Make sure that a place is ours: empty, or begun by an earlier build of the same kind.
 
     Raises ConfigError when it holds something else.
     """
+    kind = Journal(store).kind()
+    if kind and kind != ("colour" if colour else "bands"):
+        raise ConfigError(f"{store} holds a survey of another kind ({kind}): name another -o")
     something = next(iter(store.list()), None)
     if something is not None and not Journal(store).exists():
         raise ConfigError(
@@ -148,8 +155,12 @@ def claim(store: Store) -> None:
 
 
 def wipe(store: Store) -> None:
-    """Throw an earlier attempt away; what marks the place as ours goes last."""
-    for path in sorted(store.list(), key=lambda path: (path.startswith(FOLDER), path)):
+    """Throw an earlier attempt away, and nothing else that lies there.
+
+    What marks the place as ours goes last.
+    """
+    ours = [path for path in store.list() if is_survey_file(path)]
+    for path in sorted(ours, key=lambda path: (path.startswith(FOLDER), path)):
         store.delete(path)
 
 
@@ -261,27 +272,24 @@ def _work(tasks: Iterator[BlockTask], runtime: Runtime) -> Iterator[BlockRecord]
         ) from error
 
 
-def _sweep(
-    store: Store,
-    journal: Journal,
-    recipe: Recipe,
-    old: Mapping[Tile, BlockRecord],
-    new: Mapping[Tile, BlockRecord],
-) -> None:
-    """Remove what an earlier build left where there is nothing now."""
-    for root in old.keys() - new.keys():
-        journal.forget(root)
-    stale = _tiles(old) - _tiles(new)
-    for tile in stale:
-        for encoder in recipe.encoders():
-            store.delete(tile.path(encoder.extension))
+def forget(old: Sequence[BlockRecord], store: Store, journal: Journal, recipe: Recipe) -> None:
+    """Remove blocks that are to be done anew or are of no use any more: tiles, then record."""
+    for record in old:
+        for order, numbers in record.tiles.items():
+            for npix in numbers:
+                for encoder in recipe.encoders():
+                    store.delete(Tile(order, npix).path(encoder.extension))
+        journal.forget(record.root)
 
 
-def _tiles(records: Mapping[Tile, BlockRecord]) -> set[Tile]:
-    """All tiles of blocks, and their ancestors."""
-    found: set[Tile] = set()
-    for root, record in records.items():
-        found |= {Tile(order, n) for order, numbers in record.tiles.items() for n in numbers}
-        if record.tiles:
-            found |= {root.ancestor(order) for order in range(root.order)}
-    return found
+def sweep_top(store: Store, recipe: Recipe, tiles: Mapping[int, Sequence[int]]) -> None:
+    """Remove tiles above the blocks that this build did not write."""
+    for order in range(recipe.block_order):
+        known = {
+            Tile(order, npix).path(encoder.extension)
+            for npix in tiles.get(order, ())
+            for encoder in recipe.encoders()
+        }
+        for path in list(store.list(f"Norder{order}")):
+            if "/Npix" in path and path not in known:
+                store.delete(path)

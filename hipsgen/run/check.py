@@ -5,6 +5,7 @@ warning breaks a SHOULD that readers rely on; a note names optional words that a
 """
 
 import re
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -57,7 +58,7 @@ _TILE_PATH = re.compile(r"^Norder(\d+)/Dir(\d+)/Npix(\d+)\.(\w+)$")
 Values = npt.NDArray[np.float32]
 Picture = npt.NDArray[np.uint8]
 
-_SAMPLED = 8  # tiles of an order that are decoded
+_SAMPLED = 16  # tiles of an order that are decoded
 
 
 @dataclass(frozen=True)
@@ -326,8 +327,9 @@ def _one_tile(survey: Survey, tile: Tile, extensions: Mapping[str, str]) -> Iter
         if encoder.holds_values:
             values = pixels
             yield from _fits_header(survey, path, data)
-            if not np.isfinite(pixels).any() or not np.nan_to_num(pixels).any():
-                yield Finding("error", path, "holds no data: every pixel is missing or zero")
+            if not np.isfinite(pixels).any():
+                yield Finding("error", path, "holds no data: every pixel is missing")
+            yield from _in_parent(survey, tile, path, pixels)
         elif encoder.keeps_missing:
             pictures[path] = pixels
             subtype = survey.properties.get("dataproduct_subtype")
@@ -336,6 +338,36 @@ def _one_tile(survey: Survey, tile: Tile, extensions: Mapping[str, str]) -> Iter
     if values is not None:
         for path, picture in pictures.items():
             yield from _picture_of(path, values, picture)
+
+
+def _in_parent(survey: Survey, tile: Tile, path: str, values: Values) -> Iterator[Finding]:
+    """A parent of a leaf is the mean of its children, here: of this one's 2x2 pixels."""
+    if (
+        tile.order != survey.order
+        or tile.order == 0
+        or survey.properties.get("hips_pixel_bitpix") != "-32"
+    ):
+        return
+    if survey.properties.get("hips_hierarchy", "mean") != "mean":
+        return
+    try:
+        parent = survey.values(tile.parent)
+    except SurveyError:
+        return  # found when the parent itself is decoded
+    if parent is None or parent.shape != values.shape:
+        return
+    half = values.shape[0] // 2
+    row = 0 if tile.npix & 1 else half
+    col = half if tile.npix & 2 else 0
+    above = parent[row : row + half, col : col + half].astype(float)
+    mean = values.astype(float).reshape(half, 2, half, 2).mean(axis=(1, 3))
+    whole = np.isfinite(mean)  # all four have data
+    off = np.abs(above - mean)[whole]
+    if (
+        off.size
+        and not (off <= 1e-3 * np.abs(mean[whole]) + 1e-4 * np.abs(mean[whole]).max()).all()
+    ):
+        yield Finding("error", path, f"its parent, {tile.parent.path('fits')}, is not its mean")
 
 
 def _is_coloured(pixels: Picture) -> bool:
@@ -349,6 +381,11 @@ def _fits_header(survey: Survey, path: str, data: bytes) -> Iterator[Finding]:
     from astropy.io import fits
 
     header = fits.Header.fromstring(data[: 2880 * (1 + data.find(b"END     ") // 2880)])
+    if "DATASUM" in header and not _sums_agree(data):
+        yield Finding("error", path, "does not agree with its own CHECKSUM or DATASUM")
+    axis = str(header.get("CTYPE1", ""))
+    if axis and axis.startswith("GLON") != (survey.frame == "galactic"):
+        yield Finding("error", path, f"has CTYPE1 {axis}, but hips_frame is {survey.frame}")
     bitpix = survey.properties.get("hips_pixel_bitpix")
     if bitpix and str(header.get("BITPIX")) != bitpix:
         yield Finding(
@@ -358,6 +395,18 @@ def _fits_header(survey: Survey, path: str, data: bytes) -> Iterator[Finding]:
     for key, group in (("ORDER", 1), ("NPIX", 3)):
         if match and key in header and str(header[key]) != match[group]:
             yield Finding("error", path, f"says {key} = {header[key]}")
+
+
+def _sums_agree(data: bytes) -> bool:
+    from io import BytesIO
+
+    from astropy.io import fits
+
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        with fits.open(BytesIO(data), checksum=True) as hdus:
+            len(hdus)
+    return not any("verification failed" in str(w.message) for w in said)
 
 
 def _picture_of(

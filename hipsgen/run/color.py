@@ -27,7 +27,7 @@ from hipsgen.survey.formats import FitsTile, Format, JpegTile, format_of
 from hipsgen.survey.preview import FILE_NAME as PREVIEW
 from hipsgen.survey.preview import view
 from hipsgen.survey.properties import FILE_NAME as PROPERTIES
-from hipsgen.survey.properties import format_properties
+from hipsgen.survey.properties import encode_properties
 from hipsgen.survey.store import Store
 from hipsgen.survey.survey import Survey
 
@@ -68,7 +68,9 @@ def build_color(
     started = time.monotonic()
     _check_alike(bands)
     encoders = _encoders(formats)
-    claim(store)
+    claim(store, colour=True)
+    if any(str(band.store) == str(store) for band in bands):
+        raise ConfigError(f"{store} is one of the three surveys: name another -o")
     if runtime.fresh:
         wipe(store)
     created = created_before(store) or now()
@@ -110,7 +112,7 @@ def build_color(
         "hips_estsize": max(1, round(sum(size.values()) / 1024)),
         "hipsgen_stretch": stretch.describe(),
     }
-    store.write(PROPERTIES, format_properties(with_own(words, own_properties)).encode())
+    store.write(PROPERTIES, encode_properties(with_own(words, own_properties)))
     return Summary(
         subject.name, order, 3, made, size, time.monotonic() - started, 0, 0, kind="surveys"
     )

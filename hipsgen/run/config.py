@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import re
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from hipsgen import __version__
 from hipsgen.errors import ConfigError
 from hipsgen.images.coadd_fits import DEFAULT_EXCLUDED
+from hipsgen.run.engine import ENGINES
 from hipsgen.sky.combine import DEFAULT_OVERLAP, OVERLAPS
 from hipsgen.sky.frames import FRAMES
 from hipsgen.sky.resample import DEFAULT_INTERPOLATION, INTERPOLATIONS
@@ -18,6 +20,13 @@ from hipsgen.survey.formats import FORMATS, FitsTile, Format, format_of
 
 TILE_WIDTH = 512
 _DEEPEST_ORDER = MAX_ORDER - 9  # its pixels are HEALPix cells of order 29
+
+
+# properties that follow from the tiles
+_MEASURED = {
+    "dataproduct_type", "dataproduct_subtype", "hips_frame", "hips_order", "hips_order_min",
+    "hips_pixel_bitpix", "hips_pixel_scale", "hips_tile_format", "hips_tile_width", "hips_version",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -53,8 +62,12 @@ class Options:
             raise ConfigError(
                 "--format must have fits: previews, colours and checks are made of it"
             )
-        if self.cuts is not None and not self.cuts[0] < self.cuts[1]:
+        if self.cuts is not None and not -math.inf < self.cuts[0] < self.cuts[1] < math.inf:
             raise ConfigError(f"--cuts {self.cuts[0]:g},{self.cuts[1]:g} do not increase")
+        if self.blank is not None and not math.isfinite(self.blank):
+            raise ConfigError(f"--blank {self.blank} needs no saying: it means no data anyway")
+        for key, value in self.properties:
+            _check_property(key, value)
 
 
 @dataclass(frozen=True)
@@ -144,8 +157,18 @@ class Runtime:
     def __post_init__(self) -> None:
         if self.workers < 1:
             raise ConfigError(f"--workers {self.workers} is not at least 1")
+        if self.engine not in ENGINES and not self.engine.startswith("tcp://"):
+            known = ", ".join(ENGINES)
+            raise ConfigError(f"--engine {self.engine!r} is none of: {known}, or tcp://HOST:PORT")
         if self.memory < 64 << 20:
             raise ConfigError(f"--memory {self.memory >> 20} MB is not at least 64 MB")
+
+
+def _check_property(key: str, value: str) -> None:
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_.]*", key) or not value.isprintable() or not value:
+        raise ConfigError(f"--property {key}={value!r} is not a keyword and one line of text")
+    if key in _MEASURED:
+        raise ConfigError(f"--property {key}: what the survey is decides that, not a word")
 
 
 def parse_size(text: str) -> int:

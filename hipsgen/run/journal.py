@@ -27,9 +27,12 @@ _BLOCKS = f"{FOLDER}/blocks"
 
 @dataclass(frozen=True)
 class InputUse:
-    """One coadd's part in a block: what it was multiplied with and what its headers say."""
+    """One coadd's part in a block: what it was multiplied with and what its headers say.
 
-    index: int
+    coadd: its `CoaddRef.key`, which another run of the same build has too.
+    """
+
+    coadd: str
     scale: float
     calibration: str
     unit_in: str
@@ -90,6 +93,16 @@ class Journal:
     def exists(self) -> bool:
         """Whether a build was begun in this place."""
         return self._store.stat(_BUILD) is not None
+
+    def kind(self) -> str:
+        """What was begun in this place: "bands", "colour", or "" for nothing."""
+        try:
+            begun = json.loads(self._store.read(_BUILD))
+        except FileNotFoundError:
+            return ""
+        except ValueError:
+            return "bands"
+        return "colour" if "color" in begun else "bands"
 
     def begin(self, recipe: Recipe) -> None:
         """Write down what is being built."""

@@ -29,7 +29,7 @@ from hipsgen.survey.page import page_files
 from hipsgen.survey.preview import FILE_NAME as PREVIEW
 from hipsgen.survey.preview import view
 from hipsgen.survey.properties import FILE_NAME as PROPERTIES
-from hipsgen.survey.properties import format_properties, parse_properties
+from hipsgen.survey.properties import encode_properties, parse_properties
 from hipsgen.survey.provenance import FILE_NAME as PROVENANCE
 from hipsgen.survey.provenance import Provenance, UsedCoadd
 from hipsgen.survey.store import Store
@@ -92,7 +92,7 @@ class Publication:
             **self._pixel_words(),
         }
         properties = with_own(properties, options.properties)
-        self.store.write(PROPERTIES, format_properties(properties).encode())
+        self.store.write(PROPERTIES, encode_properties(properties))
         return properties
 
     def _top(self, tile: Tile) -> Layer | None:
@@ -128,9 +128,8 @@ class Publication:
             "hips_pixel_bitpix": -32,
             "data_pixel_bitpix": -32,
             "s_pixel_scale": f"{recipe.pixel_scale:.8g}",
-            "hips_pixel_cut": f"{recipe.stretch.low:.6g} {recipe.stretch.high:.6g}",
-            # two increasing numbers, or nothing: a constant sky has no range
-            "hips_data_range": f"{low:.6g} {high:.6g}" if f"{low:.6g}" != f"{high:.6g}" else None,
+            "hips_pixel_cut": _range(recipe.stretch.low, recipe.stretch.high),
+            "hips_data_range": _range(low, high),
             "hips_sampling": recipe.interpolation,
             "hips_overlay": recipe.overlap,
             "hips_hierarchy": "mean",
@@ -139,13 +138,22 @@ class Publication:
         }
 
 
+def _range(low: float, high: float) -> str | None:
+    """Two increasing numbers in as few digits as tell them apart; None for equal ones."""
+    for digits in (6, 9, 17):
+        text = f"{low:.{digits}g} {high:.{digits}g}"
+        if low < high and float(text.split()[0]) < float(text.split()[1]):
+            return text
+    return None
+
+
 def used_coadds(refs: Sequence[CoaddRef], records: Sequence[BlockRecord]) -> list[UsedCoadd]:
     """The coadds that gave pixels, in the plan's order, with what was done to their values."""
-    uses: dict[int, InputUse] = {}
+    uses: dict[str, InputUse] = {}
     for record in records:
         for use in record.uses:
-            uses.setdefault(use.index, use)
-    return [_used(refs[k], uses[k]) for k in sorted(uses)]
+            uses.setdefault(use.coadd, use)
+    return [_used(ref, uses[ref.key]) for ref in refs if ref.key in uses]
 
 
 def _used(ref: CoaddRef, use: InputUse) -> UsedCoadd:

@@ -56,6 +56,8 @@ def take_sample(refs: Sequence[CoaddRef], reader: CoaddReader) -> tuple[Sample, 
         except CoaddError as error:
             problems.append(Problem(str(ref), str(error)))
     known = np.concatenate([*values, np.empty(0, np.float32)])
+    if not np.isfinite(known).any():  # data beside the strips: then all of it
+        known = np.concatenate([*_everything(infos, reader, unit, finest), known])
     if not np.isfinite(known).any():
         raise InputError("the coadds hold no valid pixel where they were sampled")
     return Sample(finest, unit, SkyLevel.of(known)), problems
@@ -83,6 +85,22 @@ def _pixels(ref: CoaddRef, info: CoaddInfo, reader: CoaddReader) -> list[npt.NDA
         pixels = reader.read(ref, section).ravel()
         parts.append(pixels[:: max(1, pixels.size * _STRIPS // _PIXELS)])
     return parts
+
+
+def _everything(
+    infos: Sequence[tuple[CoaddRef, CoaddInfo]], reader: CoaddReader, unit: str, finest: float
+) -> list[npt.NDArray[np.float32]]:
+    """The valid pixels of the first coadd that has some."""
+    for ref, info in infos:
+        try:
+            factor = np.float32(factor_to(info, unit, finest))
+            pixels = factor * reader.read(ref, (slice(0, info.shape[0]), slice(0, info.shape[1])))
+        except CoaddError:
+            continue  # named before
+        known = pixels[np.isfinite(pixels)]
+        if known.size:
+            return [known[:: max(1, known.size // _PIXELS)]]
+    return []
 
 
 def _sections(shape: tuple[int, int]) -> list[Section]:

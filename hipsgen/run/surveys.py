@@ -1,5 +1,6 @@
 """The commands' work on one survey or several: build, plan, colour, describe."""
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -39,21 +40,30 @@ def build_all(
     _refuse_mixture(out, several)
     summaries = []
     for job in jobs:
-        name = f"band_{job.band}" if several else out.name
+        name = band_folder(job.band) if several else out.name
         place = out / name if several else out
         subject = Subject(name, job.title, job.source.describe(), job.band)
         summaries.append(
             build_survey(job.source, open_store(place), subject, options, runtime, reporter)
         )
     if rgb:
-        places = tuple(out / f"band_{band}" for band in rgb)
-        name = "color_" + color.replace(",", "")
+        places = tuple(out / band_folder(band) for band in rgb)
+        name = "color_" + _word(color.replace(",", ""))
         red, green, blue = places
         own = options.properties
         summaries.append(
             color_of((red, green, blue), out / name, options.formats, runtime, reporter, own)
         )
     return summaries
+
+
+def band_folder(band: str) -> str:
+    """Folder of a band's survey: filters are called F110W/F160W, or worse."""
+    return f"band_{_word(band)}"
+
+
+def _word(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9+-]+", "_", text).strip("_") or "none"
 
 
 def color_of(

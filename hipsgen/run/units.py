@@ -1,10 +1,22 @@
 """Bringing coadds of different units and pixel sizes to the survey's."""
 
+import re
+from functools import lru_cache
+from typing import Any
+
 from hipsgen.errors import CoaddError
 from hipsgen.images.source import CoaddInfo
 
-_PER_PIXEL = {"adu", "dn", "count", "counts", "ct", "electron", "electrons", "photon", "photons"}
 _SAME_AREA = 0.01  # pixels that differ by less count as equal
+# words for counts that are one thing
+_COUNTS = {
+    "adu": "adu", "dn": "adu",
+    "ct": "ct", "count": "ct", "counts": "ct",
+    "electron": "electron", "electrons": "electron", "e-": "electron", "e": "electron",
+    "photon": "photon", "photons": "photon", "ph": "photon",
+    "maggy": "maggy", "maggies": "maggy", "nanomaggy": "nanomaggy", "nanomaggies": "nanomaggy",
+}  # fmt: skip
+_SOLID_ANGLE = re.compile(r"sr|arcsec|arcmin|deg|beam|mas", re.IGNORECASE)
 
 
 def factor_to(info: CoaddInfo, unit: str, pixel_scale: float) -> float:
@@ -23,26 +35,51 @@ def factor_to(info: CoaddInfo, unit: str, pixel_scale: float) -> float:
     return factor
 
 
+@lru_cache
 def is_per_pixel(unit: str) -> bool:
     """Whether a unit is an amount per pixel: a flux, a count, not a brightness per solid angle."""
-    words = unit.lower().replace("/pixel", "").replace("/pix", "").strip()
-    if words.split("/")[0].strip() in _PER_PIXEL and "sr" not in words and "arcsec" not in words:
-        return True
-    import astropy.units as u
-
-    try:
-        parsed = u.Unit(unit)
-    except ValueError:
+    text = _plain(unit)
+    if not text or _SOLID_ANGLE.search(text):
         return False
-    return bool(unit) and parsed.is_equivalent(u.Jy)
+    if re.split(r"[\s/*.]", text)[0].lower() in _COUNTS:
+        return True
+    parsed = _parse(text)
+    return parsed is not None and any(parsed.is_equivalent(flux) for flux in _fluxes())
 
 
-def _convert(unit_in: str, unit: str) -> float:
+def _plain(unit: str) -> str:
+    """Without the words that say "per pixel"."""
+    return re.sub(
+        r"\s*(/|\bper\b)?\s*(pixels?|pix)\b(\^?-1)?", "", unit.strip(), flags=re.I
+    ).strip()
+
+
+def _parse(text: str) -> Any | None:
     import astropy.units as u
 
     try:
-        return float(u.Unit(unit_in).to(u.Unit(unit)))
-    except (ValueError, u.UnitsError) as error:
-        raise CoaddError(
-            f"its unit {unit_in!r} does not convert to the survey's {unit!r}"
-        ) from error
+        return u.Unit(text)
+    except ValueError:
+        return None
+
+
+@lru_cache
+def _fluxes() -> tuple[Any, ...]:
+    import astropy.units as u
+
+    energy = u.Unit("W / m2")
+    photons = u.Unit("ph / (s m2)")
+    return (
+        u.Jy, energy, energy / u.um, u.W, u.Unit("W / Hz"),
+        photons, photons / u.um, photons / u.Hz,
+    )  # fmt: skip
+
+
+@lru_cache
+def _convert(unit_in: str, unit: str) -> float:
+    if _COUNTS.get(_plain(unit_in).lower(), unit_in) == _COUNTS.get(_plain(unit).lower(), unit):
+        return 1.0
+    source, target = _parse(_plain(unit_in)), _parse(_plain(unit))
+    if source is None or target is None or not source.is_equivalent(target):
+        raise CoaddError(f"its unit {unit_in!r} does not convert to the survey's {unit!r}")
+    return float(source.to(target))

@@ -35,5 +35,10 @@ def format_properties(values: Mapping[str, object]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def encode_properties(values: Mapping[str, object]) -> bytes:
+    """The file's bytes; what is no text, as names of files may be, is escaped."""
+    return format_properties(values).encode("utf-8", "backslashreplace")
+
+
 def _one_line(value: object) -> str:
     return " ".join(str(value).split())

@@ -198,3 +198,100 @@ def test_the_provenance_answers_by_position(build: Build, tmp_path):
     assert [c.uri.rsplit("/", 1)[1] for c in here] == ["0.fits"]
     assert {c.calibration for c in here} == {"BUNIT"}
     assert provenance.at(41.0, -10.0) == []
+
+
+def lone_images(folder: Path, count: int = 3) -> list[Path]:
+    """Small images far from one another: each has blocks of its own."""
+    folder.mkdir(exist_ok=True)
+    return [
+        StarField(40.0 + k, -10.0, size=120, background=1.0 + k).write(folder / f"{'mna'[k]}.fits")
+        for k in range(count)
+    ]
+
+
+def test_the_provenance_follows_when_images_come_and_go(build: Build, tmp_path):
+    from hipsgen.survey.provenance import FILE_NAME, Provenance
+
+    def named(place: Path) -> set[str]:
+        coadds = Provenance.from_bytes((place / FILE_NAME).read_bytes()).coadds
+        return {c.uri.rsplit("/", 1)[1] for c in coadds}
+
+    folder = tmp_path / "in"
+    lone_images(folder, 2)
+    place = build([folder]).place
+    assert named(place) == {"m.fits", "n.fits"}
+    lone_images(folder, 3)
+    build([folder])
+    assert named(place) == {"a.fits", "m.fits", "n.fits"}
+    (folder / "m.fits").unlink()
+    build([folder])
+    assert named(place) == {"a.fits", "n.fits"}
+
+
+def test_the_tiles_of_an_image_that_is_gone_go_too(build: Build, tmp_path):
+    cuts = {"cuts": (-5.0, 100.0), "stretch": "linear"}
+    folder = tmp_path / "in"
+    lone_images(folder)
+    place = build([folder], **cuts).place
+    (folder / "n.fits").unlink()
+    build([folder], **cuts)
+    assert tile_bytes(place) == tile_bytes(build([folder], "anew", **cuts).place)
+    assert [f for f in check_survey(place) if f.level != "note"] == []
+
+
+def test_a_build_does_not_take_its_own_tiles_for_images(build: Build, tmp_path):
+    inputs = images(tmp_path / "in", 1)
+    first = build([tmp_path / "in"], "in/hips")
+    again = build([tmp_path / "in"], "in/hips")
+    assert first.summary.coadds == again.summary.coadds == 1
+    assert again.summary.redone == 0
+    with pytest.raises(InputError, match="is a HiPS survey"):
+        build([first.place], "other")
+    assert len(inputs) == 1
+
+
+def test_fresh_deletes_nothing_but_the_survey(build: Build, tmp_path):
+    inputs = images(tmp_path / "in", 1)
+    place = build(inputs).place
+    (place / "mynotes.txt").write_text("dear")
+    (place / "src").mkdir()
+    (place / "src" / "b.fits").write_bytes(b"mine")
+    build(inputs, fresh=True)
+    assert (place / "mynotes.txt").read_text() == "dear"
+    assert (place / "src" / "b.fits").read_bytes() == b"mine"
+
+
+def test_a_low_order_takes_no_longer_than_the_natural_one(build: Build, tmp_path):
+    inputs = images(tmp_path / "in", 1)
+    survey = build(inputs, order=0).survey
+    values = survey.values(next(survey.tiles_of(0)))
+    assert np.isfinite(values).any()
+
+
+def test_data_beside_the_sampled_rows_are_enough(build: Build, tmp_path):
+    field = StarField(
+        40.0, -10.0, size=700, background=3.0, holes=[(slice(60, 700), slice(0, 700))]
+    )
+    assert build([field.write(tmp_path / "a.fits")]).summary.tiles > 10
+
+
+def test_a_filter_cannot_name_a_place_outside(tmp_path):
+    from hipsgen.run.config import Options, Runtime
+    from hipsgen.run.inputs import Query
+    from hipsgen.run.report import Quiet
+    from hipsgen.run.surveys import build_all
+
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for k, name in enumerate(("../../../pwned", "F110W/F160W")):
+        field = StarField(40.0 + k, -10.0, size=64, background=1.0)
+        field.write(folder / f"{k}.fits", FILTER=name)
+    bands = ("../../../pwned", "F110W/F160W")
+    build_all(
+        [str(folder)], Query(bands=bands), Options(), Runtime(), tmp_path / "a" / "b" / "out", "",
+        Quiet(),
+    )  # fmt: skip
+    assert {p.name for p in (tmp_path / "a" / "b" / "out").iterdir()} == {
+        "band_pwned", "band_F110W_F160W"
+    }  # fmt: skip
+    assert {p.name for p in tmp_path.iterdir()} == {"in", "a"}

@@ -83,6 +83,19 @@ def _unlisted(place: Path) -> None:
     shutil.copy(leaf(place, "png"), leaf(place, "png").with_suffix(".jpg"))
 
 
+def _flipped_byte(place: Path) -> None:
+    for path in (place / "Norder11").rglob("*.fits"):
+        data = bytearray(path.read_bytes())
+        data[500_000] ^= 0x20
+        path.write_bytes(data)
+
+
+def _wrong_parent(place: Path) -> None:
+    for path in (place / "Norder10").rglob("*.fits"):
+        with fits.open(path, mode="update") as hdus:
+            hdus[0].data *= 1.5
+
+
 def _misplaced(place: Path) -> None:
     path = leaf(place, "fits")
     target = place / "Norder11" / "Dir0" / path.name
@@ -111,7 +124,7 @@ FAULTS: dict[str, tuple[Callable[[Path], None], str]] = {
     "a whole FITS order is missing": (
         lambda p: [x.unlink() for x in (p / "Norder5").rglob("Npix*.fits")], "Norder5"),
     "wrong bitpix": (_bitpix, "BITPIX"),
-    "all-zero leaf tiles": (_zero, "holds no data"),
+    "all-zero leaf tiles": (_zero, "is not its mean"),
     "a leaf is deleted": (lambda p: leaf(p, "fits").unlink(), "Moc.fits"),
     "a tile of the wrong size": (_shrink, "hips_tile_width"),
     "a truncated tile": (
@@ -119,6 +132,10 @@ FAULTS: dict[str, tuple[Callable[[Path], None], str]] = {
     "a format that is not listed": (_unlisted, "hips_tile_format"),
     "a tile in the wrong folder": (_misplaced, "Dir0"),
     "two tiles swapped": (_swapped, "NPIX"),
+    "flipped bytes": (_flipped_byte, "DATASUM"),
+    "wrong parents": (_wrong_parent, "is not its mean"),
+    "a frame that the tiles contradict": (
+        lambda p: _set(p, "hips_frame", "galactic"), "CTYPE1"),
     "no MOC": (lambda p: (p / "Moc.fits").unlink(), "Moc.fits"),
     "a MOC of another place": (_moc, "Moc.fits"),
     "no properties": (lambda p: (p / "properties").unlink(), "properties"),
@@ -156,3 +173,12 @@ def test_unknown_times_are_a_note_and_no_fault(build: Build, tmp_path) -> None:
     findings = check_survey(build([path]).place)
     assert {f.where for f in findings} >= {"t_min", "t_max"}
     assert {f.level for f in findings} == {"note"}
+
+
+def test_a_sky_of_nothing_is_no_fault(build: Build, tmp_path) -> None:
+    path = StarField(40.0, -10.0, background=0.0, size=100).write(tmp_path / "a.fits", FILTER="r")
+    assert serious(build([path]).place) == []
+    path = StarField(40.0, -10.0, background=1e9, size=100, stars=[(50.0, 50.0, 9e3)]).write(
+        tmp_path / "b.fits"
+    )
+    assert serious(build([path], "bright").place) == []
