@@ -55,14 +55,15 @@ _WHAT = _stacked(
     click.option("-d", "--dataset-type", default="", metavar="T", help="Butler dataset type."),
     click.option(
         "-b", "--band", "bands", multiple=True, metavar="B",
-        help="Band; repeat for several surveys. Default: all of a collection. '*': plain FITS of "
-        "all bands in one map.",
+        help="Band; repeat for several surveys. Default: all bands of a collection; of plain FITS "
+        "the only one there is. '*': plain FITS of all bands in one map.",
     ),
     click.option("--skymap", default="", metavar="S", help="Butler skymap, if there are several."),
     click.option("--where", default="", metavar="EXPR", help="Butler query, e.g. 'tract = 9813'."),
     click.option(
         "--color", default="", metavar="gri",
-        help="Also make a colour survey of three bands (gri, or J,H,Ks).",
+        help="Also make a colour survey of three bands (gri, or J,H,Ks); the longest wavelength is "
+        "red, in whatever order they are named.",
     ),
     click.option("--order", type=int, help="Deepest order. Default: that of the input's pixels."),
     click.option(
@@ -85,7 +86,7 @@ _WHAT = _stacked(
         "--exclude-mask", "excluded", default="NO_DATA", show_default=True, metavar="P,P",
         help="Mask planes whose pixels count as missing ('' for none).",
     ),
-    click.option("--blank", type=float, help="Pixel value that means no data, besides NaN."),
+    click.option("--blank", type=float, help="Pixel value that means no data, e.g. 0."),
     click.option("--cuts", metavar="LO,HI", help="Display range. Default: from a sample."),
     click.option(
         "--stretch", default="asinh", show_default=True, metavar="S", help="asinh or linear."
@@ -165,9 +166,10 @@ def plan(**given: Any) -> None:
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Findings as JSON.")
 def check(out: Path, as_json: bool) -> None:
-    """Check a survey, or all surveys of a folder, against the HiPS standard.
+    """Check surveys against the HiPS standard.
 
-    Exit code 1 if there is a finding of level error or warning.
+    OUT is a survey or a folder of surveys. Exit code 1 if there is a finding of level error or
+    warning.
     """
     import json
     from dataclasses import asdict
@@ -314,7 +316,7 @@ def _print_summaries(summaries: list[Any], out: Path) -> None:
     for s in summaries:
         size = ", ".join(f"{name} {human_size(count)}" for name, count in sorted(s.size.items()))
         click.echo(
-            f"{s.name}: order {s.order}, {s.coadds} {s.kind}, {s.tiles} tiles ({size}), "
+            f"{s.name}: order {s.order}, {s.coadds} {s.kind}, {s.tiles} tiles in all ({size}), "
             f"{s.seconds:.1f} s"
             + (f", {s.blocks - s.redone} of {s.blocks} blocks kept" if s.redone < s.blocks else "")
         )

@@ -39,7 +39,7 @@ class ButlerSource:
 
     def describe(self) -> str:
         """One line for `properties` and reports."""
-        text = f"Butler {', '.join(self.collections)} {self.dataset_type} {self.band}".strip()
+        text = f"Butler {', '.join(self.collections)} {self.dataset_type}"
         return f"{text} where {self.where}" if self.where else text
 
     def reader(self) -> FitsReader:

@@ -86,6 +86,8 @@ class FitsFolder:
 def _expand(text: str, lists: tuple[Path, ...] = ()) -> list[Path]:
     """The files that an input means; lists: those in which it stands."""
     path = path_of(text.removeprefix("@")) or Path(text)
+    if lists and not path.exists():
+        return [path]  # one line of a list: named when it is opened, the others go on
     if not path.exists():
         raise InputError(f"{text} does not exist: name a FITS file, a folder, a list or a Butler")
     if path.is_dir():

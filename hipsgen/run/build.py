@@ -21,7 +21,7 @@ from hipsgen.sky.stretch import choose_stretch
 from hipsgen.sky.tiles import Tile, order_for
 from hipsgen.survey.files import is_survey_file
 from hipsgen.survey.properties import FILE_NAME as PROPERTIES
-from hipsgen.survey.store import Store
+from hipsgen.survey.store import LocalStore, Store
 
 
 @dataclass
@@ -91,6 +91,7 @@ def build_survey(
     created = created_before(store) or now()
     if todo or old:
         store.delete(PROPERTIES)
+    _note_departed(old, refs, reporter)
     forget(old, store, journal, recipe)
     records = dict(done)
     leaves = {block.root: len(block.leaves) for block in todo}
@@ -143,6 +144,8 @@ def claim(store: Store, colour: bool = False) -> None:
 
     Raises ConfigError when it holds something else.
     """
+    if isinstance(store, LocalStore) and store.root.exists() and not store.root.is_dir():
+        raise ConfigError(f"{store} is a file; name a folder with -o")
     kind = Journal(store).kind()
     if kind and kind != ("colour" if colour else "bands"):
         raise ConfigError(f"{store} holds a survey of another kind ({kind}): name another -o")
@@ -216,11 +219,11 @@ def _prepare(
 def _contradictions(options: Options, earlier: Recipe) -> list[str]:
     pairs: list[tuple[str, object, object]] = [
         ("frame", options.frame, earlier.frame),
-        ("format", options.formats, earlier.formats),
+        ("format", ",".join(options.formats), ",".join(earlier.formats)),
         ("interp", options.interpolation, earlier.interpolation),
         ("overlap", options.overlap, earlier.overlap),
         ("stretch", options.stretch, type(earlier.stretch).__name__.lower()),
-        ("exclude-mask", options.excluded, earlier.excluded),
+        ("exclude-mask", ",".join(options.excluded), ",".join(earlier.excluded)),
         ("blank", options.blank, earlier.blank),
         ("version of hipsgen", __version__, earlier.version),
     ]
@@ -228,7 +231,11 @@ def _contradictions(options: Options, earlier: Recipe) -> list[str]:
         pairs.append(("order", options.order, earlier.order))
     if options.cuts is not None:
         pairs.append(("cuts", options.cuts, (earlier.stretch.low, earlier.stretch.high)))
-    return [f"{name} {there}, not {asked}" for name, asked, there in pairs if asked != there]
+    return [
+        f"{name} {there or 'none'}, not {asked or 'none'}"
+        for name, asked, there in pairs
+        if asked != there
+    ]
 
 
 def _still_good(
@@ -270,6 +277,19 @@ def _work(tasks: Iterator[BlockTask], runtime: Runtime) -> Iterator[BlockRecord]
             "a worker process died, perhaps for want of memory: run the same command again to go "
             "on, with fewer --workers or less --memory"
         ) from error
+
+
+def _note_departed(
+    old: Sequence[BlockRecord], refs: Sequence[CoaddRef], reporter: Reporter
+) -> None:
+    """Say that coadds of an earlier build are not given any more; their tiles go."""
+    known = {ref.key for ref in refs}
+    departed = {use.coadd for record in old for use in record.uses} - known
+    if departed:
+        reporter.note(
+            f"{len(departed)} of the coadds of the earlier build are changed or no longer given: "
+            "what they gave is made anew or removed"
+        )
 
 
 def forget(old: Sequence[BlockRecord], store: Store, journal: Journal, recipe: Recipe) -> None:

@@ -362,7 +362,8 @@ def _in_parent(survey: Survey, tile: Tile, path: str, values: Values) -> Iterato
     above = parent[row : row + half, col : col + half].astype(float)
     mean = values.astype(float).reshape(half, 2, half, 2).mean(axis=(1, 3))
     whole = np.isfinite(mean)  # all four have data
-    off = np.abs(above - mean)[whole]
+    with np.errstate(invalid="ignore"):
+        off = np.abs(above - mean)[whole]
     if (
         off.size
         and not (off <= 1e-3 * np.abs(mean[whole]) + 1e-4 * np.abs(mean[whole]).max()).all()
@@ -424,7 +425,7 @@ def _picture_of(
         return
     grey = picture if picture.ndim == 2 else picture[..., :3].mean(axis=2)
     both = shown & known
-    if both.sum() > 1000 and values[both].std() > 0 and grey[both].std() > 0:
+    if both.sum() > 1000 and np.ptp(values[both]) > 0 and np.ptp(grey[both]) > 0:
         upright = _rank_agreement(values, grey, both)
         flipped = _rank_agreement(values, grey[::-1], both)
         if flipped > upright + 0.2:

@@ -1,6 +1,5 @@
 """The words of a survey: its properties file."""
 
-import getpass
 import os
 import re
 import time
@@ -20,13 +19,15 @@ HIPS_VERSION = "1.4"
 class Subject:
     """What a survey is of.
 
-    name: of its folder. title: one line. progenitor: where its coadds come from.
+    name: of its folder; place: that with the folder above it, where there are several.
+    title: one line. progenitor: where its coadds come from.
     """
 
     name: str
     title: str
     progenitor: str
     band: str = ""
+    place: str = ""
 
 
 def now() -> str:
@@ -39,13 +40,13 @@ def now() -> str:
 def identity(subject: Subject, created: str) -> dict[str, Any]:
     """Who, what, when: the keys that come first."""
     return {
-        "creator_did": f"ivo://unregistered/P/{_path_name(subject.name)}",
+        "creator_did": f"ivo://unregistered/P/{_path_name(subject.place or subject.name)}",
         "obs_title": subject.title,
         "obs_description": (
             f"{subject.title}: coadded images resampled to HEALPix tiles by hipsgen {__version__}"
         ),
         "prov_progenitor": subject.progenitor,
-        "hips_creator": _creator(),
+        "hips_creator": "unknown",
         "hips_builder": f"hipsgen/{__version__}",
         "hips_version": HIPS_VERSION,
         "hips_creation_date": created,
@@ -102,12 +103,5 @@ def with_own(values: Mapping[str, Any], own: Sequence[tuple[str, str]]) -> dict[
     return {**values, **dict(own)}
 
 
-def _creator() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):
-        return "unknown"
-
-
 def _path_name(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9._-]+", "_", text).strip("_") or "survey"
+    return re.sub(r"[^A-Za-z0-9._/-]+", "_", text).strip("_/") or "survey"

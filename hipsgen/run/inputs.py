@@ -30,7 +30,10 @@ class Query:
 
 @dataclass(frozen=True)
 class Job:
-    """One survey to be made: its band ("" when the coadds do not say) and its coadds."""
+    """One survey to be made: its band ("" when the coadds do not say) and its coadds.
+
+    title: empty when there is nothing better to call it than its folder.
+    """
 
     band: str
     title: str
@@ -53,7 +56,8 @@ def find_jobs(
         raise ConfigError("a manifest is read as it is: only --band narrows it")
     if manifests:
         refs, text = read_manifest(Path(manifests[0]))
-        return _jobs_by_band(refs, query.bands, text, reader, [])
+        bands = query.bands or tuple(dict.fromkeys(ref.band for ref in refs))
+        return _jobs_by_band(refs, bands, text, reader, [])
     folder = FitsFolder(inputs, reader, query.strict)
     refs = list(folder.refs())
     if not refs:
@@ -115,10 +119,7 @@ def _jobs_by_band(
                 f"or put all into one map with --band '{ALL_BANDS}'"
             )
         return [_list_job(found[0], refs, text, reader, problems)]
-    for band in bands:
-        if band not in found:
-            names = ", ".join(repr(b) for b in found)
-            raise InputError(f"no image of band {band!r}; there are: {names}")
+    bands = tuple(known_band(band, found) for band in bands)
     # what was left out may be of any band: it is told once, with the first
     told = [problems, *([] for _ in bands[1:])]
     return [
@@ -127,10 +128,27 @@ def _jobs_by_band(
     ]
 
 
+def known_band(name: str, known: Sequence[str]) -> str:
+    """The band meant by a name: `Ks`, `K` and `k` are one. Raises InputError for none."""
+    if name in known:
+        return name
+
+    def plain(band: str) -> str:
+        return "k" if band.lower() == "ks" else band.lower()
+
+    alike = [band for band in known if plain(band) == plain(name)]
+    if len(alike) != 1:
+        names = ", ".join(repr(b) for b in known)
+        raise InputError(f"no image of band {name!r}; there are: {names}")
+    return alike[0]
+
+
 def _list_job(
     band: str, refs: list[CoaddRef], text: str, reader: CoaddReader, problems: list[Problem]
 ) -> Job:
-    return Job(band, f"{text} {band}".strip(), RefList(tuple(refs), reader, text, list(problems)))
+    kinds = {ref.dataset_type for ref in refs} - {""}
+    title = f"{min(kinds)} {band}" if len(kinds) == 1 else ""
+    return Job(band, title, RefList(tuple(refs), reader, text, list(problems)))
 
 
 def color_bands(text: str, known: Sequence[str]) -> tuple[str, str, str]:
@@ -142,9 +160,8 @@ def color_bands(text: str, known: Sequence[str]) -> tuple[str, str, str]:
     names = [part.strip() for part in text.split(",")] if "," in text else _split(text, known)
     if len(names) != 3:
         raise ConfigError(f"--color {text!r} is not three bands, like gri or J,H,Ks")
-    for name in names:
-        if known and name not in known:
-            raise ConfigError(f"--color {text!r}: no band {name!r}; there are: {', '.join(known)}")
+    if known:
+        names = [known_band(name, known) for name in names]
     ranges = [wavelengths(name) for name in names]
     if all(ranges):
         names = [name for _, name in sorted(zip(ranges, names, strict=True), key=lambda p: p[0])]  # type: ignore[arg-type,return-value]

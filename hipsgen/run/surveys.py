@@ -42,7 +42,9 @@ def build_all(
     for job in jobs:
         name = band_folder(job.band) if several else out.name
         place = out / name if several else out
-        subject = Subject(name, job.title, job.source.describe(), job.band)
+        title = job.title or f"{out.name} {job.band}".strip()
+        path = f"{out.name}/{name}" if several else name
+        subject = Subject(name, title, job.source.describe(), job.band, path)
         summaries.append(
             build_survey(job.source, open_store(place), subject, options, runtime, reporter)
         )
@@ -52,7 +54,7 @@ def build_all(
         red, green, blue = places
         own = options.properties
         summaries.append(
-            color_of((red, green, blue), out / name, options.formats, runtime, reporter, own)
+            color_of((red, green, blue), out / name, options.formats, runtime, reporter, own, True)
         )
     return summaries
 
@@ -73,14 +75,17 @@ def color_of(
     runtime: Runtime,
     reporter: Reporter,
     own: tuple[tuple[str, str], ...] = (),
+    several: bool = False,
 ) -> Summary:
     """Build a colour survey of three FITS surveys: red, green, blue."""
     red, green, blue = (Survey.open(open_store(place)) for place in places)
     bands = ", ".join(place.name.removeprefix("band_") for place in places)
-    title = f"colour of {bands}"
+    of = out.parent.resolve().name if several else out.name
+    title = f"{of}: colour of {bands}"
     origins = [s.properties.get("prov_progenitor", s.title) for s in (red, green, blue)]
     origin = ", ".join(dict.fromkeys(origins))
-    subject = Subject(out.name, title, origin)
+    path = f"{of}/{out.name}" if several else out.name
+    subject = Subject(out.name, title, origin, place=path)
     return build_color(
         (red, green, blue), open_store(out), subject, formats, runtime, reporter, own
     )
@@ -110,7 +115,7 @@ def plan_all(
         tiles = leaves * 4 // 3 + order
         bytes_all = tiles * sum(_TILE_BYTES[name] for name in options.formats)
         seconds = leaves * _LEAF_SECONDS * 4 ** (recipe.render_order - order)
-        name = f"band {job.band}" if job.band else job.title
+        name = f"band {job.band}" if job.band else job.source.describe()
         yield (
             f"{name}: {len(refs)} coadds, order {order}, at most {leaves} leaf tiles and "
             f"{tiles} in all, {human_size(bytes_all)}, about {seconds:.0f} s of CPU time; "

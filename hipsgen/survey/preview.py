@@ -12,6 +12,8 @@ from hipsgen.sky.tiles import Tile, nested_index, pixel_size
 
 FILE_NAME = "preview.jpg"
 _SIDE = 256
+_FINER = 4  # pixels looked up for one of the picture, a side
+_CLOSER = 0.85  # the field of view fits the survey's circle; most surveys are no circles
 _WIDEST = 140.0  # degrees: a gnomonic picture has no more
 
 # a tile's pixels (width, width[, 4]) in FITS orientation, None where there is no tile
@@ -25,22 +27,26 @@ def view(
 
     centre is in the survey's frame; fov: degrees across; black where there is nothing.
     """
-    fov = min(fov, _WIDEST)
-    step = 2 * math.tan(math.radians(fov) / 2) / _SIDE
+    fov = min(fov * _CLOSER, _WIDEST)
+    side = _SIDE * _FINER
+    step = 2 * math.tan(math.radians(fov) / 2) / side
     order = max_order
     while order > 0 and pixel_size(order - 1, width) <= math.degrees(step):
         order -= 1
-    offset = (np.arange(_SIDE) - (_SIDE - 1) / 2) * step
+    offset = (np.arange(side) - (side - 1) / 2) * step
     north, east = np.meshgrid(offset, -offset, indexing="ij")  # east to the left
     plane = np.stack([east.ravel(), north.ravel()], axis=-1)
     vectors = from_tangent_plane(plane, to_vectors(*centre))
     pixels = healpy.vec2pix((1 << order) * width, *vectors.T, nest=True)
-    return _lookup(read, pixels, order, width)
+    levels = _lookup(read, pixels, order, width)
+    blocks = levels.reshape(_SIDE, _FINER, _SIDE, _FINER, *levels.shape[1:])
+    return np.asarray((blocks.mean(axis=(1, 3)) + 0.5).astype(np.uint8))
 
 
 def _lookup(
     read: ReadTile, pixels: npt.NDArray[np.int64], order: int, width: int
 ) -> npt.NDArray[np.uint8]:
+    """Levels (n,) or (n, 4) of pixels (n,) of an order."""
     place = np.argsort(nested_index(width).ravel())  # nested index -> flat pixel of a tile
     tiles, inside = np.divmod(pixels, width * width)
     out: npt.NDArray[np.uint8] | None = None
@@ -54,5 +60,5 @@ def _lookup(
             out = np.zeros((pixels.size, *flat.shape[1:]), np.uint8)
         out[here] = flat[place[inside[here]]]
     if out is None:
-        out = np.zeros(pixels.size, np.uint8)
-    return out.reshape(_SIDE, _SIDE, *out.shape[1:])
+        return np.zeros(pixels.size, np.uint8)
+    return out

@@ -254,4 +254,4 @@ def test_nothing_in_the_repository_changes(repository: Path):
 
 def test_it_describes_what_it_was_asked_for(repository: Path):
     text = source(repository, where="tract = 4848").describe()
-    assert text == f"Butler {CHAIN} {DATASET_TYPE} r where tract = 4848"
+    assert text == f"Butler {CHAIN} {DATASET_TYPE} where tract = 4848"

@@ -103,7 +103,6 @@ def test_a_list_with_a_byte_order_mark_is_read(tmp_path: Path):
 
 WRONG = {
     "a missing file": ("nothing.fits", "does not exist"),
-    "a list with a missing file": ("l.txt", "gone.fits does not exist"),
     "a list that names itself": ("round.txt", "names itself"),
     "a list that is not UTF-8": ("latin.txt", "not UTF-8"),
     "a folder without FITS": ("empty", "holds no FITS file"),
@@ -112,7 +111,6 @@ WRONG = {
 
 @pytest.mark.parametrize("name", WRONG)
 def test_an_input_that_is_not_there_is_an_input_error_of_one_line(name: str, tmp_path: Path):
-    (tmp_path / "l.txt").write_text("gone.fits\n")
     (tmp_path / "round.txt").write_text("round.txt\n")
     (tmp_path / "latin.txt").write_bytes("größe.fits\n".encode("latin-1"))
     (tmp_path / "empty").mkdir()
@@ -168,3 +166,27 @@ def test_a_description_names_some_of_the_inputs(tmp_path: Path):
         "FITS 0.fits, 1.fits, 2.fits and 2 more"
     )
     assert FitsFolder(["/data/m17/"]).describe() == "FITS m17"
+
+
+def test_a_name_in_a_list_that_is_not_there_is_a_problem_and_the_others_go_on(tmp_path: Path):
+    from tests.conftest import StarField
+
+    StarField(10.0, 20.0, size=32, background=1.0).write(tmp_path / "a.fits")
+    (tmp_path / "l.txt").write_text("gone.fits\na.fits\n")
+    source = FitsFolder([str(tmp_path / "l.txt")])
+    assert [ref.uri.rsplit("/", 1)[1] for ref in source.refs()] == ["a.fits"]
+    assert "gone.fits: the file does not exist" in str(source.problems[0])
+
+
+def test_tiles_of_a_survey_are_no_images(tmp_path: Path):
+    from tests.conftest import StarField
+
+    field = StarField(10.0, 20.0, size=32, background=1.0)
+    field.write(tmp_path / "a.fits")
+    tile = tmp_path / "hips" / "Norder3" / "Dir0" / "Npix5.fits"
+    tile.parent.mkdir(parents=True)
+    field.write(tile)
+    (tmp_path / "hips" / "properties").write_text("hips_order = 3\n")
+    assert len(list(FitsFolder([str(tmp_path)]).refs())) == 1
+    with pytest.raises(InputError, match="HiPS survey"):
+        list(FitsFolder([str(tmp_path / "hips")]).refs())
