@@ -1,7 +1,7 @@
 """From a source of coadds to a finished survey: the way through all stations."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass, field
 
@@ -12,16 +12,15 @@ from hipsgen.run.block import BlockTask, fingerprint, render_block
 from hipsgen.run.config import TILE_WIDTH, Options, Recipe, Runtime
 from hipsgen.run.describe import Subject, now
 from hipsgen.run.engine import open_engine, run_bounded
-from hipsgen.run.journal import FOLDER, BlockRecord, Journal
+from hipsgen.run.journal import BlockRecord, Journal
+from hipsgen.run.place import claim, clear, sweep_top, wipe
 from hipsgen.run.plan import Block, Plan, make_plan
 from hipsgen.run.publish import Publication, created_before
 from hipsgen.run.report import Reporter
 from hipsgen.run.sample import Sample, take_sample
 from hipsgen.sky.stretch import choose_stretch
 from hipsgen.sky.tiles import Tile, order_for
-from hipsgen.survey.files import is_survey_file
-from hipsgen.survey.properties import FILE_NAME as PROPERTIES
-from hipsgen.survey.store import LocalStore, Store
+from hipsgen.survey.store import Store
 
 
 @dataclass
@@ -71,10 +70,9 @@ def build_survey(
     journal = Journal(store)
     claim(store)
     refs = collect(source, reporter)
+    problems = list(source.problems)
     if runtime.fresh:
         wipe(store)
-    reader = source.reader()
-    problems = list(source.problems)
     recipe, plan, sampled = _prepare(refs, source, journal, options, subject.band)
     if sampled and runtime.strict:
         raise InputError(str(sampled[0]))
@@ -85,19 +83,43 @@ def build_survey(
         f"{subject.name}: {len(refs)} coadds, order {recipe.order}, "
         f"about {plan.leaf_count()} leaf tiles in {len(blocks)} blocks"
     )
+    created = created_before(store) or now()
     done = _still_good(journal, recipe, plan, blocks)
     todo = [block for block in blocks if block.root not in done]
-    old = [record for record in journal.records() if record.root not in done]
-    created = created_before(store) or now()
-    if todo or old:
-        store.delete(PROPERTIES)
-    _note_departed(old, refs, reporter)
-    forget(old, store, journal, recipe)
-    records = dict(done)
+    clear(store, journal, recipe, refs, done, bool(todo), reporter)
+    tasks = (_task(block, plan, recipe, source.reader(), store, runtime) for block in todo)
+    records = {**done, **_render(tasks, todo, subject.name, runtime, problems, reporter)}
+    filled = [records[root] for root in sorted(records) if records[root].tiles]
+    if not filled:
+        raise InputError(f"no valid pixel in any of the {len(refs)} coadds of {source.describe()}")
+    publication = _publish(store, journal, recipe, filled, subject, refs, options, created)
+    return Summary(
+        name=subject.name,
+        order=recipe.order,
+        coadds=len(refs),
+        tiles=sum(r.tile_count for r in filled) + sum(map(len, publication.tiles.values())),
+        size=_total([publication.size, *(record.size for record in filled)]),
+        seconds=time.monotonic() - started,
+        blocks=len(blocks),
+        redone=len(todo),
+        skipped=problems,
+    )
+
+
+def _render(
+    tasks: Iterator[BlockTask],
+    todo: Sequence[Block],
+    name: str,
+    runtime: Runtime,
+    problems: list[Problem],
+    reporter: Reporter,
+) -> dict[Tile, BlockRecord]:
+    """Do the blocks, with progress; coadds that fail go into `problems`."""
+    records: dict[Tile, BlockRecord] = {}
     leaves = {block.root: len(block.leaves) for block in todo}
-    tasks = (_task(block, plan, recipe, reader, store, runtime) for block in todo)
-    if todo:
-        reporter.start(subject.name, sum(leaves.values()))
+    if not todo:
+        return records
+    reporter.start(name, sum(leaves.values()))
     try:
         for record in _work(tasks, runtime):
             records[record.root] = record
@@ -107,29 +129,33 @@ def build_survey(
             reporter.detail(f"block {record.root.order}/{record.npix}: {record.seconds:.1f} s")
     finally:
         reporter.stop()
-    if not any(r.tiles for r in records.values()):
-        raise InputError(f"no valid pixel in any of the {len(refs)} coadds of {source.describe()}")
-    filled = [records[root] for root in sorted(records) if records[root].tiles]
+    return records
+
+
+def _publish(
+    store: Store,
+    journal: Journal,
+    recipe: Recipe,
+    records: Sequence[BlockRecord],
+    subject: Subject,
+    refs: Sequence[CoaddRef],
+    options: Options,
+    created: str,
+) -> Publication:
     if journal.recipe() != recipe:
         raise ConfigError(f"another build with other options began in {store}: use --fresh")
-    publication = Publication(store, recipe, filled)
+    publication = Publication(store, recipe, records)
     publication.make(subject, refs, options, created)
     sweep_top(store, recipe, publication.tiles)
-    size = dict(publication.size)
-    for record in filled:
-        for name, count in record.size.items():
-            size[name] = size.get(name, 0) + count
-    return Summary(
-        name=subject.name,
-        order=recipe.order,
-        coadds=len(refs),
-        tiles=sum(r.tile_count for r in filled) + sum(map(len, publication.tiles.values())),
-        size=size,
-        seconds=time.monotonic() - started,
-        blocks=len(blocks),
-        redone=len(todo),
-        skipped=problems,
-    )
+    return publication
+
+
+def _total(sizes: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    total: dict[str, int] = {}
+    for size in sizes:
+        for name, count in size.items():
+            total[name] = total.get(name, 0) + count
+    return total
 
 
 def tell_once(problem: Problem, known: list[Problem], reporter: Reporter) -> None:
@@ -137,34 +163,6 @@ def tell_once(problem: Problem, known: list[Problem], reporter: Reporter) -> Non
     if problem not in known:
         known.append(problem)
         reporter.problem(problem)
-
-
-def claim(store: Store, colour: bool = False) -> None:
-    """Make sure that a place is ours: empty, or begun by an earlier build of the same kind.
-
-    Raises ConfigError when it holds something else.
-    """
-    if isinstance(store, LocalStore) and store.root.exists() and not store.root.is_dir():
-        raise ConfigError(f"{store} is a file; name a folder with -o")
-    kind = Journal(store).kind()
-    if kind and kind != ("colour" if colour else "bands"):
-        raise ConfigError(f"{store} holds a survey of another kind ({kind}): name another -o")
-    something = next(iter(store.list()), None)
-    if something is not None and not Journal(store).exists():
-        raise ConfigError(
-            f"{store} holds something that is not a survey of hipsgen ({something}); "
-            "name an empty or a new folder with -o"
-        )
-
-
-def wipe(store: Store) -> None:
-    """Throw an earlier attempt away, and nothing else that lies there.
-
-    What marks the place as ours goes last.
-    """
-    ours = [path for path in store.list() if is_survey_file(path)]
-    for path in sorted(ours, key=lambda path: (path.startswith(FOLDER), path)):
-        store.delete(path)
 
 
 def natural_order(pixel_scale: float) -> int:
@@ -277,39 +275,3 @@ def _work(tasks: Iterator[BlockTask], runtime: Runtime) -> Iterator[BlockRecord]
             "a worker process died, perhaps for want of memory: run the same command again to go "
             "on, with fewer --workers or less --memory"
         ) from error
-
-
-def _note_departed(
-    old: Sequence[BlockRecord], refs: Sequence[CoaddRef], reporter: Reporter
-) -> None:
-    """Say that coadds of an earlier build are not given any more; their tiles go."""
-    known = {ref.key for ref in refs}
-    departed = {use.coadd for record in old for use in record.uses} - known
-    if departed:
-        reporter.note(
-            f"{len(departed)} of the coadds of the earlier build are changed or no longer given: "
-            "what they gave is made anew or removed"
-        )
-
-
-def forget(old: Sequence[BlockRecord], store: Store, journal: Journal, recipe: Recipe) -> None:
-    """Remove blocks that are to be done anew or are of no use any more: tiles, then record."""
-    for record in old:
-        for order, numbers in record.tiles.items():
-            for npix in numbers:
-                for encoder in recipe.encoders():
-                    store.delete(Tile(order, npix).path(encoder.extension))
-        journal.forget(record.root)
-
-
-def sweep_top(store: Store, recipe: Recipe, tiles: Mapping[int, Sequence[int]]) -> None:
-    """Remove tiles above the blocks that this build did not write."""
-    for order in range(recipe.block_order):
-        known = {
-            Tile(order, npix).path(encoder.extension)
-            for npix in tiles.get(order, ())
-            for encoder in recipe.encoders()
-        }
-        for path in list(store.list(f"Norder{order}")):
-            if "/Npix" in path and path not in known:
-                store.delete(path)

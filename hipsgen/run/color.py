@@ -10,11 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from hipsgen.errors import ConfigError, InputError
-from hipsgen.run.build import Summary, claim, wipe
+from hipsgen.run.build import Summary
 from hipsgen.run.config import Runtime
 from hipsgen.run.describe import Subject, geometry, identity, now, with_own
 from hipsgen.run.engine import open_engine, run_bounded
 from hipsgen.run.journal import Journal
+from hipsgen.run.place import claim, wipe
 from hipsgen.run.publish import created_before, write_page
 from hipsgen.run.report import Reporter
 from hipsgen.run.units import is_per_pixel

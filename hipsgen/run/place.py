@@ -1,0 +1,94 @@
+"""The place where a survey comes to lie: ours or not, and what in it is out of date."""
+
+from collections.abc import Mapping, Sequence
+
+from hipsgen.errors import ConfigError
+from hipsgen.images.source import CoaddRef
+from hipsgen.run.config import Recipe
+from hipsgen.run.journal import FOLDER, BlockRecord, Journal
+from hipsgen.run.report import Reporter
+from hipsgen.sky.tiles import Tile
+from hipsgen.survey.files import is_survey_file
+from hipsgen.survey.properties import FILE_NAME as PROPERTIES
+from hipsgen.survey.store import LocalStore, Store
+
+
+def claim(store: Store, colour: bool = False) -> None:
+    """Make sure that a place is ours: empty, or begun by an earlier build of the same kind.
+
+    Raises ConfigError when it holds something else.
+    """
+    if isinstance(store, LocalStore) and store.root.exists() and not store.root.is_dir():
+        raise ConfigError(f"{store} is a file; name a folder with -o")
+    kind = Journal(store).kind()
+    if kind and kind != ("colour" if colour else "bands"):
+        raise ConfigError(f"{store} holds a survey of another kind ({kind}): name another -o")
+    something = next(iter(store.list()), None)
+    if something is not None and not Journal(store).exists():
+        raise ConfigError(
+            f"{store} holds something that is not a survey of hipsgen ({something}); "
+            "name an empty or a new folder with -o"
+        )
+
+
+def wipe(store: Store) -> None:
+    """Throw an earlier attempt away, and nothing else that lies there.
+
+    What marks the place as ours goes last.
+    """
+    ours = [path for path in store.list() if is_survey_file(path)]
+    for path in sorted(ours, key=lambda path: (path.startswith(FOLDER), path)):
+        store.delete(path)
+
+
+def clear(
+    store: Store,
+    journal: Journal,
+    recipe: Recipe,
+    refs: Sequence[CoaddRef],
+    done: Mapping[Tile, BlockRecord],
+    more: bool,
+    reporter: Reporter,
+) -> None:
+    """Unmark the survey as finished when there is work, and remove blocks that are out of date."""
+    old = [record for record in journal.records() if record.root not in done]
+    if more or old:
+        store.delete(PROPERTIES)
+    _note_departed(old, refs, reporter)
+    forget(old, store, journal, recipe)
+
+
+def _note_departed(
+    old: Sequence[BlockRecord], refs: Sequence[CoaddRef], reporter: Reporter
+) -> None:
+    """Say that coadds of an earlier build are not given any more; their tiles go."""
+    known = {ref.key for ref in refs}
+    departed = {use.coadd for record in old for use in record.uses} - known
+    if departed:
+        reporter.note(
+            f"{len(departed)} of the coadds of the earlier build are changed or no longer given: "
+            "what they gave is made anew or removed"
+        )
+
+
+def forget(old: Sequence[BlockRecord], store: Store, journal: Journal, recipe: Recipe) -> None:
+    """Remove blocks that are to be done anew or are of no use any more: tiles, then record."""
+    for record in old:
+        for order, numbers in record.tiles.items():
+            for npix in numbers:
+                for encoder in recipe.encoders():
+                    store.delete(Tile(order, npix).path(encoder.extension))
+        journal.forget(record.root)
+
+
+def sweep_top(store: Store, recipe: Recipe, tiles: Mapping[int, Sequence[int]]) -> None:
+    """Remove tiles above the blocks that this build did not write."""
+    for order in range(recipe.block_order):
+        known = {
+            Tile(order, npix).path(encoder.extension)
+            for npix in tiles.get(order, ())
+            for encoder in recipe.encoders()
+        }
+        for path in list(store.list(f"Norder{order}")):
+            if "/Npix" in path and path not in known:
+                store.delete(path)
