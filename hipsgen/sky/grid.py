@@ -22,7 +22,7 @@ FloatArray = npt.NDArray[np.float64]
 # pixel; NaN where the image's projection has no such point
 SkyToPixel = Callable[[FloatArray], tuple[FloatArray, FloatArray]]
 
-TOLERANCE = 1e-5  # pixels of the coadd
+TOLERANCE = 1e-6  # pixels of the coadd
 _STEPS = (16, 4)
 _SAFETY = 8  # what the probes may see is so much less than what may be
 _PROBES = ((0.5, 0.5), (0.2, 0.7))  # (row, column) in a cell; two, lest an odd error hide
