@@ -13,7 +13,7 @@ Interpolations, all with weights that sum to 1:
       3.5    -7.1 (-10.7)     +0.4 (+0.8)    +0.1 (+0.2)    -0.0 (-0.0)
       4.0    -5.5  (-8.3)     +0.4 (+0.7)    +0.1 (+0.2)    -0.0 (-0.1)
 
-  So it is as true as lanczos5 for stars, at the price of lanczos3. Unlike both it also keeps
+  So it is as true as lanczos5 for stars, with the 36 taps of lanczos3. Unlike both it also keeps
   straight slopes straight (lanczos3 displaces a slope by up to 0.02 px inside a pixel). What
   lies beyond what its 4x4 neighbours allow (the limiter, `kernels.FLAT`) is clipped: no ring
   round a saturated star, and less than one pixel in a thousand of the sky's noise is changed.
