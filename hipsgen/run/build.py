@@ -13,13 +13,14 @@ from hipsgen.run.config import TILE_WIDTH, Options, Recipe, Runtime
 from hipsgen.run.describe import Subject, now
 from hipsgen.run.engine import open_engine, run_bounded
 from hipsgen.run.journal import BlockRecord, Journal
-from hipsgen.run.place import claim, clear, sweep_top, wipe
+from hipsgen.run.place import claim, forget, note_departed, sweep_top, wipe
 from hipsgen.run.plan import Block, Plan, make_plan
 from hipsgen.run.publish import Publication, created_before
 from hipsgen.run.report import Reporter
 from hipsgen.run.sample import Sample, take_sample
 from hipsgen.sky.stretch import choose_stretch
 from hipsgen.sky.tiles import Tile, order_for
+from hipsgen.survey.properties import FILE_NAME as PROPERTIES
 from hipsgen.survey.store import Store
 
 
@@ -84,9 +85,14 @@ def build_survey(
         f"about {plan.leaf_count()} leaf tiles in {len(blocks)} blocks"
     )
     created = created_before(store) or now()
-    done = _still_good(journal, recipe, plan, blocks)
+    earlier = list(journal.records())
+    done = _still_good(earlier, recipe, plan, blocks)
     todo = [block for block in blocks if block.root not in done]
-    clear(store, journal, recipe, refs, done, bool(todo), reporter)
+    old = [record for record in earlier if record.root not in done]
+    if todo or old:
+        store.delete(PROPERTIES)
+    note_departed(old, refs, reporter)
+    forget(old, store, journal, recipe)
     tasks = (_task(block, plan, recipe, source.reader(), store, runtime) for block in todo)
     records = {**done, **_render(tasks, todo, subject.name, runtime, problems, reporter)}
     filled = [records[root] for root in sorted(records) if records[root].tiles]
@@ -237,7 +243,7 @@ def _contradictions(options: Options, earlier: Recipe) -> list[str]:
 
 
 def _still_good(
-    journal: Journal, recipe: Recipe, plan: Plan, blocks: Sequence[Block]
+    earlier: Sequence[BlockRecord], recipe: Recipe, plan: Plan, blocks: Sequence[Block]
 ) -> dict[Tile, BlockRecord]:
     """Finished blocks whose coadds are still the same and were all read."""
     expected = {
@@ -246,7 +252,7 @@ def _still_good(
     }
     return {
         record.root: record
-        for record in journal.records()
+        for record in earlier
         if expected.get(record.root) == record.fingerprint and not record.problems
     }
 

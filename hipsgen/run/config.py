@@ -135,11 +135,6 @@ class Recipe:
         text = json.dumps(self.to_json(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
-    def differences(self, other: "Recipe") -> list[str]:
-        """`name: mine, not theirs` for each value that differs."""
-        mine, theirs = self.to_json(), other.to_json()
-        return [f"{k}: {mine[k]}, not {theirs[k]}" for k in mine if mine[k] != theirs[k]]
-
 
 @dataclass(frozen=True)
 class Runtime:

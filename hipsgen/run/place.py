@@ -9,7 +9,6 @@ from hipsgen.run.journal import FOLDER, BlockRecord, Journal
 from hipsgen.run.report import Reporter
 from hipsgen.sky.tiles import Tile
 from hipsgen.survey.files import is_survey_file
-from hipsgen.survey.properties import FILE_NAME as PROPERTIES
 from hipsgen.survey.store import LocalStore, Store
 
 
@@ -41,26 +40,7 @@ def wipe(store: Store) -> None:
         store.delete(path)
 
 
-def clear(
-    store: Store,
-    journal: Journal,
-    recipe: Recipe,
-    refs: Sequence[CoaddRef],
-    done: Mapping[Tile, BlockRecord],
-    more: bool,
-    reporter: Reporter,
-) -> None:
-    """Unmark the survey as finished when there is work, and remove blocks that are out of date."""
-    old = [record for record in journal.records() if record.root not in done]
-    if more or old:
-        store.delete(PROPERTIES)
-    _note_departed(old, refs, reporter)
-    forget(old, store, journal, recipe)
-
-
-def _note_departed(
-    old: Sequence[BlockRecord], refs: Sequence[CoaddRef], reporter: Reporter
-) -> None:
+def note_departed(old: Sequence[BlockRecord], refs: Sequence[CoaddRef], reporter: Reporter) -> None:
     """Say that coadds of an earlier build are not given any more; their tiles go."""
     known = {ref.key for ref in refs}
     departed = {use.coadd for record in old for use in record.uses} - known

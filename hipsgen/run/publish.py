@@ -51,6 +51,7 @@ class Publication:
     def __post_init__(self) -> None:
         self._journal = Journal(self.store)
         self._roots = {record.root for record in self.records}
+        self._above = {root.ancestor(order) for root in self._roots for order in range(root.order)}
         self._encoders = self.recipe.encoders()
         self._cells: list[Ranges] = []
         self._small: dict[Tile, Layer] = {}
@@ -99,8 +100,7 @@ class Publication:
         """Layer of a tile above the blocks, made of its children and written; or of a root."""
         if tile.order == self.recipe.block_order:
             return self._root(tile) if tile in self._roots else None
-        depth = 2 * (self.recipe.block_order - tile.order)
-        if not any(root.npix >> depth == tile.npix for root in self._roots):
+        if tile not in self._above:
             return None
         children = {c.npix & 3: made for c in tile.children if (made := self._top(c))}
         if not children:

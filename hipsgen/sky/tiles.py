@@ -13,7 +13,6 @@ import numpy.typing as npt
 FloatArray = npt.NDArray[np.float64]
 
 MAX_ORDER = 29
-ARCSEC = math.degrees(1) * 3600
 
 # row of the southernmost corner of each base face, and its longitude in units of 45 deg
 _FACE_ROW = np.array([2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4], dtype=float)

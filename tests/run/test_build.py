@@ -183,8 +183,18 @@ def test_the_properties_say_what_the_input_says(build: Build, tmp_path):
     assert low == pytest.approx(4.0, abs=0.1)
     assert 450 < high < 550
     assert float(properties["hips_initial_ra"]) == pytest.approx(40.0, abs=0.01)
-    area = (600 * field.scale) ** 2 / 41252.96
-    assert float(properties["moc_sky_fraction"]) == pytest.approx(area, rel=0.35)
+
+
+def test_the_moc_covers_exactly_the_cells_that_hold_data(build: Build, tmp_path):
+    field = StarField(40.0, -10.0, background=4.0, holes=[(slice(100, 400), slice(200, 500))])
+    survey = build([field.write(tmp_path / "a.fits")]).survey
+    cells = 0
+    for path in (survey.store.root / "Norder11").rglob("*.fits"):
+        known = np.isfinite(fits.getdata(path)).reshape(8, 64, 8, 64)
+        cells += int(known.any(axis=(1, 3)).sum())
+    fraction = cells / (12 * 4**14)
+    assert survey.moc().sky_fraction == pytest.approx(fraction, rel=1e-9)
+    assert float(survey.properties["moc_sky_fraction"]) == pytest.approx(fraction, rel=1e-6)
 
 
 def test_the_provenance_answers_by_position(build: Build, tmp_path):
