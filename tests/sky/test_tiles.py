@@ -18,7 +18,6 @@ from hipsgen.sky.tiles import (
 from tests.sky import SEEDED
 
 
-
 ARCSEC_DEG = 1 / 3600
 FACES = range(12)
 # healpy goes down to order 29, so a tile of 512 pixels to order 20
@@ -211,9 +210,6 @@ def test_pixel_size_is_healpys(order: int) -> None:
     assert pixel_size(order, 512) == pytest.approx(healpy.nside2resol(nside) * 180 / np.pi)
     area = healpy.nside2pixarea(nside, degrees=True) * 3600**2
     assert pixel_area(order, 512) == pytest.approx(area)
-
-
-def test_arcsec_is_the_number_of_arcseconds_in_a_radian() -> None:
 
 
 @pytest.mark.parametrize(
