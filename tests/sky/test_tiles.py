@@ -17,7 +17,6 @@ from hipsgen.sky.tiles import (
 )
 from tests.sky import SEEDED
 
-
 ARCSEC_DEG = 1 / 3600
 FACES = range(12)
 # healpy goes down to order 29, so a tile of 512 pixels to order 20
