@@ -5,6 +5,7 @@ write, before it is rounded to float32.
 """
 
 import math
+from collections.abc import Callable
 from itertools import product
 
 import numpy as np
@@ -17,10 +18,13 @@ LEAST_WEIGHT = 0.1
 LEAST_DEPTH = 1e-12
 
 
+Weights = Callable[[float], npt.ArrayLike]
+
+
 def sample(
-    pixels: FloatArray, x: FloatArray, y: FloatArray, table: FloatArray, limited: bool
+    pixels: FloatArray, x: FloatArray, y: FloatArray, weights: Weights, limited: bool
 ) -> FloatArray:
-    """Interpolate with the weights of a table (steps + 1, taps) whose rows are fractions 0 ... 1.
+    """Interpolate; weights: those of the pixels round a position for its fraction 0 ... 1.
 
     An output pixel is missing outside the image and where its nearest pixel is missing. Otherwise
     pixels that are missing or beyond the edge are left out, the weights renormalised, and the value
@@ -31,7 +35,7 @@ def sample(
         nearest = _pixel(pixels, nearest_index(y[at]), nearest_index(x[at]))
         if math.isnan(nearest):
             continue
-        taps = _taps(x[at], y[at], table)
+        taps = _taps(x[at], y[at], weights)
         found = [(w, _pixel(pixels, j, i)) for j, i, w in taps]
         known = [(w, v) for w, v in found if not math.isnan(v)]
         weight = math.fsum(w for w, _ in known)
@@ -88,20 +92,16 @@ def _pixel(pixels: FloatArray, row: int | None, col: int | None) -> float:
     return float(pixels[row, col])
 
 
-def _taps(x: float, y: float, table: FloatArray) -> list[tuple[int, int, float]]:
+def _taps(x: float, y: float, weights: Weights) -> list[tuple[int, int, float]]:
     """(row, column, weight) of every pixel under the kernel."""
-    along_x, along_y = _weights(x, table), _weights(y, table)
+    along_x, along_y = _along(x, weights), _along(y, weights)
     return [(j, i, wy * wx) for j, wy in along_y for i, wx in along_x]
 
 
-def _weights(position: float, table: FloatArray) -> list[tuple[int, float]]:
-    taps = table.shape[1]
+def _along(position: float, weights: Weights) -> list[tuple[int, float]]:
     whole = math.floor(position)
-    rows = np.linspace(0.0, 1.0, len(table))
-    return [
-        (whole - (taps // 2 - 1) + k, float(np.interp(position - whole, rows, table[:, k])))
-        for k in range(taps)
-    ]
+    found = np.asarray(weights(position - whole), float)
+    return [(whole - (found.size // 2 - 1) + k, float(w)) for k, w in enumerate(found)]
 
 
 def add_mean(values: FloatArray, total: FloatArray, weight: FloatArray) -> tuple[FloatArray, ...]:
@@ -182,29 +182,31 @@ def halve(value: FloatArray, coverage: FloatArray) -> tuple[FloatArray, FloatArr
     return out_value, out_coverage
 
 
-def fill_cells(
-    nodes: FloatArray,
-    bend_rows: FloatArray,
-    bend_cols: FloatArray,
-    step: int,
-    keep: npt.NDArray[np.bool_],
+def positions(
+    nodes: FloatArray, bends: FloatArray, step: int, outside: npt.NDArray[np.bool_]
 ) -> FloatArray:
-    """Node values (n + 1, m + 1) at pixel centres; NaN in cells that are not kept.
+    """Values at nodes (n + 1, m + 1) carried to pixel centres; NaN in cells outside (n, m).
 
-    Bilinear, less a parabola along each axis that is 0 at the nodes and has the second difference.
+    Bilinear, less a parabola along each axis that is 0 at the nodes and has the second difference
+    bends (2, n, m).
     """
-    rows, cols = keep.shape[0] * step, keep.shape[1] * step
+    rows, cols = outside.shape[0] * step, outside.shape[1] * step
     out = np.full((rows, cols), np.nan)
     for r, c in np.ndindex(rows, cols):
         j, v = divmod((r + 0.5) / step, 1)
         i, u = divmod((c + 0.5) / step, 1)
         j, i = int(j), int(i)
-        if keep[j, i]:
+        if not outside[j, i]:
             low = (1 - u) * nodes[j, i] + u * nodes[j, i + 1]
             high = (1 - u) * nodes[j + 1, i] + u * nodes[j + 1, i + 1]
             out[r, c] = (1 - v) * low + v * high
-            out[r, c] += bend_rows[j, i] * (v * v - v) / 2 + bend_cols[j, i] * (u * u - u) / 2
+            out[r, c] += bends[0, j, i] * (v * v - v) / 2 + bends[1, j, i] * (u * u - u) / 2
     return out
+
+
+def levels(values: FloatArray, limits: FloatArray) -> npt.NDArray[np.integer]:
+    """0 for missing, else 1 and as many more as there are limits that a value reaches."""
+    return np.array([0 if math.isnan(v) else 1 + int((limits <= v).sum()) for v in values])
 
 
 def keep_missing(pixels: FloatArray, x: FloatArray, y: FloatArray, out: FloatArray) -> FloatArray:

@@ -5,29 +5,33 @@ import math
 import resource
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 from hipsgen.errors import CoaddError
-from hipsgen.images.source import CoaddInfo, CoaddReader, CoaddRef
+from hipsgen.images.source import CoaddInfo, CoaddReader, CoaddRef, Section
 from hipsgen.run.cache import CoaddCache
 from hipsgen.run.config import Recipe
 from hipsgen.run.journal import BlockRecord, BlockState, InputUse, Journal
 from hipsgen.run.plan import Block
 from hipsgen.run.units import factor_to
+from hipsgen.run.writer import Writer
 from hipsgen.sky.combine import Accumulator
 from hipsgen.sky.frames import from_icrs
-from hipsgen.sky.grid import pixel_map
+from hipsgen.sky.grid import Circle, PixelMap, pixel_map
 from hipsgen.sky.polygon import bounding_circle, to_vectors
 from hipsgen.sky.pyramid import Layer, parent_of, shrink
 from hipsgen.sky.resample import margin, resample
 from hipsgen.sky.tiles import Tile
-from hipsgen.survey.coverage import ALLSKY_ORDERS, allsky_width, covered_cells, to_ranges
+from hipsgen.survey.coverage import ALLSKY_ORDERS, allsky_width, look_over, to_ranges
 from hipsgen.survey.formats import Format
 from hipsgen.survey.store import Store
+
+_BEYOND = 1.02  # outlines are sampled; images with curved edges reach a little beyond
 
 
 @dataclass(frozen=True)
@@ -60,8 +64,9 @@ def render_block(task: BlockTask) -> BlockRecord:
     again. Raises CoaddError instead when the task is strict.
     """
     started = time.monotonic()
-    renderer = _Renderer(task)
-    layer = renderer.subtree(task.block.root)
+    with Writer(task.store) as writer:
+        renderer = _Renderer(task, writer)
+        layer = renderer.subtree(task.block.root)
     record = renderer.record(time.monotonic() - started)
     Journal(task.store).write(record, renderer.state(layer))
     return record
@@ -72,6 +77,7 @@ class _Renderer:
     """The state of one block while it is worked on."""
 
     task: BlockTask
+    writer: Writer
     tiles: dict[int, list[int]] = field(default_factory=dict)
     size: dict[str, int] = field(default_factory=dict)
     uses: dict[int, InputUse] = field(default_factory=dict)
@@ -110,18 +116,19 @@ class _Renderer:
         made = self._sampled(tile, self.leaves[tile.npix])
         if made is None:
             return None
-        layer = Layer.leaf(made.visible())
-        self.cells.append(covered_cells(tile, layer.value))
-        known = layer.value[~np.isnan(layer.value)]
-        self.low = min(self.low, float(known.min()))
-        self.high = max(self.high, float(known.max()))
-        return layer
+        value = made.visible()
+        cells, low, high = look_over(tile, value)
+        if not cells.size:
+            return None
+        self.cells.append(cells)
+        self.low, self.high = min(self.low, low), max(self.high, high)
+        return Layer(value)
 
     def _sampled(self, tile: Tile, refs: Sequence[int]) -> Layer | None:
         """The tile from the coadds: directly, or averaged from the deeper order they ask for."""
         if tile.order == self.recipe.render_order:
             value = self._combined(tile, refs)
-            return None if value is None else Layer.leaf(value)
+            return None if value is None else Layer(value)
         children = {}
         for child in tile.children:
             near = self._near(child, refs)
@@ -138,44 +145,58 @@ class _Renderer:
         return [k for k in refs if _meet(self.circles[k], middle, 1.3 * radius)]
 
     def _combined(self, tile: Tile, refs: Sequence[int]) -> npt.NDArray[np.float32] | None:
-        gathered: Accumulator | None = None
-        for index in refs:
-            if index in self.problems:
-                continue
-            try:
-                gathered = self._add(tile, index, gathered)
-            except CoaddError as error:
-                if self.task.strict:
-                    raise CoaddError(f"{self.refs[index]}: {error}") from error
-                self.problems[index] = str(error)
-        if gathered is None:
-            return None
-        value = gathered.result()
-        return None if np.isnan(value).all() else value
+        """The tile from all coadds that touch it, None when there is none."""
+        touching = [placed for index in refs if (placed := self._place(tile, index))]
+        several = len(touching) > 1
+        gathered = Accumulator(self.recipe.tile_width, self.recipe.overlap) if several else None
+        value: npt.NDArray[np.float32] | None = None
+        for placed in touching:
+            value = self._values(placed)
+            if gathered is not None and value is not None:
+                gathered.add(value, placed.at, placed.info.shape, placed.info.pixel_scale)
+        return value if gathered is None else gathered.result()
 
-    def _add(self, tile: Tile, index: int, gathered: Accumulator | None) -> Accumulator | None:
-        ref, recipe = self.refs[index], self.recipe
-        info = self.cache.info(ref)
-        position = pixel_map(tile, recipe.tile_width, recipe.frame, info.wcs, info.shape)
-        if position is None:
-            return gathered
-        section = position.section(info.shape, margin(recipe.interpolation))
-        if section is None:
-            return gathered
-        factor = factor_to(info, recipe.unit, recipe.pixel_scale)
-        pixels, (row, col) = self.cache.read(ref, section)
-        values = resample(pixels, position.x - col, position.y - row, recipe.interpolation)
-        if factor != 1.0:
-            values *= np.float32(factor)
-        if gathered is None:
-            gathered = Accumulator(recipe.tile_width, recipe.overlap)
-        gathered.add(values, position, info.shape, info.pixel_scale)
-        if index not in self.uses and not np.isnan(values).all():
-            self.uses[index] = _use(ref, info, factor)
-        return gathered
+    def _place(self, tile: Tile, index: int) -> "_Placed | None":
+        """Where a tile lies on a coadd, None when it is beside it or the coadd cannot be read."""
+        if index in self.problems:
+            return None
+        recipe, circle = self.recipe, self.circles[index]
+        near = None if circle is None else (circle[0], _BEYOND * circle[1])
+        with self._reading(index):
+            info = self.cache.info(self.refs[index])
+            at = pixel_map(tile, recipe.tile_width, recipe.frame, info.wcs, info.shape, near=near)
+            section = at.section(info.shape, margin(recipe.interpolation)) if at else None
+            if at is not None and section is not None:
+                return _Placed(index, info, at, section)
+        return None
+
+    def _values(self, placed: "_Placed") -> npt.NDArray[np.float32] | None:
+        """A coadd's values on the tile in the survey's unit, None when it cannot be read."""
+        index, info, recipe = placed.index, placed.info, self.recipe
+        ref = self.refs[index]
+        with self._reading(index):
+            factor = factor_to(info, recipe.unit, recipe.pixel_scale)
+            pixels, first = self.cache.read(ref, placed.section)
+            values = resample(pixels, placed.at, recipe.interpolation, first)
+            if factor != 1.0:
+                values *= np.float32(factor)
+            if index not in self.uses and not np.isnan(values).all():
+                self.uses[index] = _use(ref, info, factor)
+            return values
+        return None
+
+    @contextmanager
+    def _reading(self, index: int) -> Iterator[None]:
+        """Notes a coadd that cannot be read, or raises CoaddError when the task is strict."""
+        try:
+            yield
+        except CoaddError as error:
+            if self.task.strict:
+                raise CoaddError(f"{self.refs[index]}: {error}") from error
+            self.problems[index] = str(error)
 
     def _write(self, tile: Tile, layer: Layer) -> None:
-        write_tile(self.task.store, self.recipe, tile, layer, self.size, self.encoders)
+        write_tile(self.writer, self.recipe, tile, layer, self.size, self.encoders)
         self.tiles.setdefault(tile.order, []).append(tile.npix)
         if tile.order in ALLSKY_ORDERS:
             self.small[tile] = shrink(layer, allsky_width(self.recipe.tile_width))
@@ -203,7 +224,14 @@ class _Renderer:
         )
 
 
-Circle = tuple[npt.NDArray[np.float64], float]
+@dataclass(frozen=True)
+class _Placed:
+    """A coadd that touches a tile: where the tile's pixels lie on it, and the part they need."""
+
+    index: int
+    info: CoaddInfo
+    at: PixelMap
+    section: Section
 
 
 def _circle(ref: CoaddRef, frame: str) -> Circle | None:
@@ -218,11 +246,11 @@ def _meet(circle: Circle | None, centre: npt.NDArray[np.float64], radius: float)
     if circle is None:
         return True
     chord = min(2.0, float(np.linalg.norm(circle[0] - centre)))
-    return math.degrees(2 * math.asin(chord / 2)) <= 1.02 * circle[1] + radius
+    return math.degrees(2 * math.asin(chord / 2)) <= _BEYOND * circle[1] + radius
 
 
 def write_tile(
-    store: Store,
+    store: Store | Writer,
     recipe: Recipe,
     tile: Tile,
     layer: Layer,

@@ -132,7 +132,7 @@ class Journal:
             arrays |= {f"value_{name}": layer.value, f"coverage_{name}": layer.coverage}
         text = json.dumps(asdict(record)).encode()
         buffer = io.BytesIO()
-        np.savez_compressed(buffer, record=np.frombuffer(text, np.uint8), **arrays)
+        np.savez(buffer, record=np.frombuffer(text, np.uint8), **arrays)
         self._store.write(_path(record.root), buffer.getvalue())
 
     def records(self) -> Iterator[BlockRecord]:

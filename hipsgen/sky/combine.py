@@ -44,12 +44,10 @@ class Accumulator:
             kernels.add_mean(values, self._total, self._weight)
         elif self._overlap == "feather":
             ramp = max(1.0, _RAMP * min(shape))
-            kernels.add_feathered(
-                values, position.x, position.y, rows, cols, ramp, self._total, self._weight
-            )
+            kernels.add_feathered(values, position, rows, cols, ramp, self._total, self._weight)
         else:
             kernels.keep_deepest(
-                values, position.x, position.y, rows, cols, pixel_scale, self._total, self._weight
+                values, position, rows, cols, pixel_scale, self._total, self._weight
             )
 
     def result(self) -> npt.NDArray[np.float32]:

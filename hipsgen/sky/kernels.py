@@ -1,8 +1,13 @@
 """Every compiled loop, and nothing else.
 
-Callers check shapes and types (`resample`, `combine`, `pyramid`, `grid`); a kernel trusts them,
-writes into what it is given, holds no Python object and releases the GIL. No `fastmath`: NaN means
-"no data" and must stay NaN. Each kernel has a slow twin in tests/naive.py.
+Callers check shapes and types (`resample`, `combine`, `pyramid`, `stretch`, `formats`); a kernel
+trusts them, writes into what it is given, holds no Python object and releases the GIL. No
+`fastmath`: NaN means "no data" and must stay NaN, and the bytes must not depend on the processor.
+Each kernel has a slow twin in tests/naive.py.
+
+Kernels that work on the positions of a tile take a `grid.PixelMap` and go through it cell by cell,
+line by line: positions, fractions and weights of a line are plain loops over short arrays, which
+the compiler turns into vector instructions.
 """
 
 from collections.abc import Callable
@@ -11,12 +16,88 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+CELL = 32  # pixels along a side of a cell, at most
+OUTSIDE, SMOOTH, EXACT = 0, 1, 2  # what a cell is: off the image, on the grid, pixel by pixel
+
 # The limiter lets a value pass the extreme of its 4x4 neighbours by the distance from that extreme
 # to the value a quarter down their ranking: the peak of a star of FWHM 2.5 px needs 0.42 of it.
 # Where that distance is under FLAT of all that the 4x4 span, the extreme is a floor or a plateau
 # beside something bright, and the allowance shrinks with it. So the ring round a saturated star
 # drowns in the noise of the sky, yet under one pixel in a thousand of pure noise is touched.
 FLAT = 0.08
+
+
+@njit(nogil=True, cache=True)
+def _line(at, j, i, r, x, y):  # type: ignore[no-untyped-def]
+    """Positions of row r of cell (j, i) into x, y float64; gives back how many there are.
+
+    Bilinear in the corners of the cell, less the sagitta t (1 - t) / 2 of its bends.
+    """
+    step = at.step
+    count = min(step, at.cols - i * step)
+    if at.state[j, i] == EXACT:
+        for c in range(count):
+            x[c] = at.exact[0, j * step + r, i * step + c]
+            y[c] = at.exact[1, j * step + r, i * step + c]
+        return count
+    v = (r + 0.5) / step
+    down = 0.5 * v * (1.0 - v)
+    n = at.nodes
+    x0 = n[0, j, i] + v * (n[0, j + 1, i] - n[0, j, i]) - down * at.bends[0, 0, j, i]
+    x1 = n[0, j, i + 1] + v * (n[0, j + 1, i + 1] - n[0, j, i + 1]) - down * at.bends[0, 0, j, i]
+    y0 = n[1, j, i] + v * (n[1, j + 1, i] - n[1, j, i]) - down * at.bends[1, 0, j, i]
+    y1 = n[1, j, i + 1] + v * (n[1, j + 1, i + 1] - n[1, j, i + 1]) - down * at.bends[1, 0, j, i]
+    x1 -= x0
+    y1 -= y0
+    bend_x, bend_y = 0.5 * at.bends[0, 1, j, i], 0.5 * at.bends[1, 1, j, i]
+    share = 1.0 / step
+    for c in range(count):
+        u = (c + 0.5) * share
+        across = u * (1.0 - u)
+        x[c] = x0 + u * x1 - across * bend_x
+        y[c] = y0 + u * y1 - across * bend_y
+    return count
+
+
+@njit(nogil=True, cache=True)
+def _reach(at, k, j, i):  # type: ignore[no-untyped-def]
+    """Lowest and highest coordinate k (0: x, 1: y) that a smooth cell can have."""
+    a, b = at.nodes[k, j, i], at.nodes[k, j, i + 1]
+    c, d = at.nodes[k, j + 1, i], at.nodes[k, j + 1, i + 1]
+    bulge = 0.125 * (abs(at.bends[k, 0, j, i]) + abs(at.bends[k, 1, j, i]))
+    return min(min(a, b), min(c, d)) - bulge, max(max(a, b), max(c, d)) + bulge
+
+
+@njit(nogil=True, cache=True)
+def _position(at, r, c):  # type: ignore[no-untyped-def]
+    """x, y of one pixel; NaN where the cell is outside."""
+    step = at.step
+    j, i = r // step, c // step
+    if at.state[j, i] == EXACT:
+        return at.exact[0, r, c], at.exact[1, r, c]
+    if at.state[j, i] == OUTSIDE:
+        return np.nan, np.nan
+    v, u = (r - j * step + 0.5) / step, (c - i * step + 0.5) / step
+    down, across = 0.5 * v * (1.0 - v), 0.5 * u * (1.0 - u)
+    x = y = 0.0
+    for k in range(2):
+        n, b = at.nodes[k], at.bends[k]
+        left = n[j, i] + v * (n[j + 1, i] - n[j, i]) - down * b[0, j, i]
+        right = n[j, i + 1] + v * (n[j + 1, i + 1] - n[j, i + 1]) - down * b[0, j, i]
+        value = left + u * (right - left) - across * b[1, j, i]
+        if k == 0:
+            x = value
+        else:
+            y = value
+    return x, y
+
+
+@njit(nogil=True, cache=True)
+def positions(at: Any, x: Any, y: Any) -> None:
+    """x, y (rows, cols) float64 of all pixels of a map, NaN in cells outside."""
+    for r in range(at.rows):
+        for c in range(at.cols):
+            x[r, c], y[r, c] = _position(at, r, c)
 
 
 @njit(nogil=True, cache=True)
@@ -33,14 +114,51 @@ def _allowance(spread, span):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _limits(pixels, j0, i0):  # type: ignore[no-untyped-def]
-    """Lowest and highest value that the 4x4 valid pixels round cell (j0, i0) allow."""
+def _extremes(pixels, j0, i0):  # type: ignore[no-untyped-def]
+    """Lowest and highest of the 2x2 pixels, all valid, of cell (j0, i0)."""
+    j, i = np.uint64(j0), np.uint64(i0)
+    p00, p01 = pixels[j, i], pixels[j, i + np.uint64(1)]
+    p10, p11 = pixels[j + np.uint64(1), i], pixels[j + np.uint64(1), i + np.uint64(1)]
+    return min(min(p00, p01), min(p10, p11)), max(max(p00, p01), max(p10, p11))
+
+
+@njit(nogil=True, cache=True)
+def _is_allowed(value, pixels, j0, i0):  # type: ignore[no-untyped-def]
+    """Whether `_limited` leaves a value as it is; False may be wrong. All 4x4 pixels are valid.
+
+    It passes an extreme by d. That is allowed if the fifth of the 16 in rank is no closer to the
+    extreme than the spread of which d is the allowance: counting tells, without sorting.
+    """
+    j, i = np.uint64(j0 - 1), np.uint64(i0 - 1)
+    low = high = pixels[j, i]
+    for b in range(4):
+        for a in range(4):
+            v = pixels[j + np.uint64(b), i + np.uint64(a)]
+            low = v if v < low else low
+            high = v if v > high else high
+    if low <= value <= high:
+        return True
+    span = np.float64(high) - np.float64(low)
+    passed = np.float64(low) - value if value < low else value - np.float64(high)
+    spread = passed if passed >= FLAT * span else np.sqrt(passed * FLAT * span)
+    spread *= 1.00001
+    closer = 0
+    for b in range(4):
+        for a in range(4):
+            v = np.float64(pixels[j + np.uint64(b), i + np.uint64(a)])
+            closer += (v - low if value < low else high - v) < spread
+    return closer <= 4
+
+
+@njit(nogil=True, cache=True)
+def _limited(value, pixels, j0, i0):  # type: ignore[no-untyped-def]
+    """A value clipped to what the 4x4 valid pixels round cell (j0, i0) allow."""
     rows, cols = pixels.shape
     found = np.empty(16, np.float64)
     n = 0
     for j in range(max(0, j0 - 1), min(rows, j0 + 3)):
         for i in range(max(0, i0 - 1), min(cols, i0 + 3)):
-            v = pixels[j, i]
+            v = np.float64(pixels[j, i])
             if v == v:
                 k = n
                 while k > 0 and found[k - 1] > v:
@@ -48,142 +166,192 @@ def _limits(pixels, j0, i0):  # type: ignore[no-untyped-def]
                     k -= 1
                 found[k] = v
                 n += 1
-    low, high = found[0], found[n - 1]
     quarter = n // 4
-    return (
-        low - _allowance(found[quarter] - low, high - low),
-        high + _allowance(high - found[n - 1 - quarter], high - low),
-    )
+    low, high = found[0], found[n - 1]
+    if value < low:
+        return max(value, low - _allowance(found[quarter] - low, high - low))
+    if value > high:
+        return min(value, high + _allowance(high - found[n - 1 - quarter], high - low))
+    return value
 
 
 @njit(nogil=True, cache=True)
-def _sample_some_missing(pixels, nearest, j0, i0, wy, wx):  # type: ignore[no-untyped-def]
-    """Weighted mean of the pixels that exist, weights renormalised, within `_limits`.
+def _partial(pixels, nearest, low, left, c, wy, wx):  # type: ignore[no-untyped-def]
+    """Weighted mean of the pixels that exist, weights renormalised, within the limits.
 
-    What is left of a kernel with negative lobes may have no weight to be normalised by; then the
-    nearest pixel stands in.
+    wy, wx (taps, CELL): the weights are column c of each, from pixel (low, left) on. What is left
+    of a kernel with negative lobes may have no weight to be normalised by; then the nearest pixel
+    stands in.
     """
     rows, cols = pixels.shape
-    taps = wx.size
-    first = taps // 2 - 1
+    taps = wx.shape[0]
     total = 0.0
     weight = 0.0
     for b in range(taps):
-        j = j0 - first + b
+        j = low + b
         if j < 0 or j >= rows:
             continue
         for a in range(taps):
-            i = i0 - first + a
+            i = left + a
             if i < 0 or i >= cols:
                 continue
-            v = pixels[j, i]
+            v = np.float64(pixels[j, i])
             if v == v:
-                w = wy[b] * wx[a]
+                w = np.float64(wy[b, c]) * np.float64(wx[a, c])
                 total += w * v
                 weight += w
     if weight < 0.1:
         return np.float64(nearest)
-    low, high = _limits(pixels, j0, i0)
-    return min(max(total / weight, low), high)
-
-
-def _make_sampler(taps: int) -> Callable[..., bool]:
     first = taps // 2 - 1
+    return _limited(total / weight, pixels, low + first, left + first)
+
+
+def _make_sampler(taps: int, degree: int) -> Callable[..., None]:
+    first = taps // 2 - 1
+    after = taps - first
 
     @njit(nogil=True, cache=True)
-    def sample(pixels, x, y, table, limited, out):  # type: ignore[no-untyped-def]
-        """out[r, c] = pixels interpolated at (y[r, c], x[r, c]); NaN where the nearest is missing.
+    def sample(pixels, row, col, at, polynomials, whole, limited, out, holed):  # type: ignore[no-untyped-def]
+        """out[r, c] = pixels interpolated at the positions of a map, NaN where nearest is missing.
 
-        pixels (h, w) float32; x, y (n, m) float64, 0 at the centre of the first pixel;
-        table (steps + 1, taps) float64: weights for fractions 0 ... 1, interpolated between rows;
-        limited: clip to what the 4x4 neighbours allow; out (n, m) float32. Returns whether some
-        value was found with a pixel missing under the kernel.
+        pixels (h, w) float32: a part of the coadd, whose pixel (row, col) is its first; at: the
+        PixelMap, positions on the whole coadd; polynomials (taps, degree + 1): weights as functions
+        of the fraction of a pixel, lowest power first; their dtype is that of the sums. whole:
+        round the fraction, so that the nearest pixel has all weight; limited: clip to what the
+        4x4 neighbours allow; out (n, m) float32; holed (cells, cells) bool: where a value has a
+        missing pixel, or the edge, under its kernel. Bounds are checked once per cell.
         """
-        some_missing = False
+        real = polynomials.dtype.type
         rows, cols = pixels.shape
-        steps = table.shape[0] - 1
-        wx = np.empty(taps, np.float64)
-        wy = np.empty(taps, np.float64)
-        for r in range(out.shape[0]):
-            for c in range(out.shape[1]):
-                px = x[r, c]
-                py = y[r, c]
-                if not (px >= -0.5 and py >= -0.5 and px < cols - 0.5 and py < rows - 0.5):
-                    out[r, c] = np.nan
+        step = at.step
+        x, y = np.empty(CELL, np.float64), np.empty(CELL, np.float64)
+        i0, j0 = np.empty(CELL, np.int64), np.empty(CELL, np.int64)
+        up_i, up_j = np.empty(CELL, np.int64), np.empty(CELL, np.int64)
+        fx, fy = np.empty(CELL, polynomials.dtype), np.empty(CELL, polynomials.dtype)
+        wx = np.empty((taps, CELL), polynomials.dtype)
+        wy = np.empty((taps, CELL), polynomials.dtype)
+        for cell_j in range(at.state.shape[0]):
+            for cell_i in range(at.state.shape[1]):
+                state = at.state[cell_j, cell_i]
+                top = cell_j * step
+                start = cell_i * step
+                height = min(step, at.rows - top)
+                holed[cell_j, cell_i] = False
+                if state == OUTSIDE:
+                    for r in range(height):
+                        for c in range(min(step, at.cols - start)):
+                            out[top + r, start + c] = np.nan
                     continue
-                nearest = pixels[_nearest(py), _nearest(px)]
-                if nearest != nearest:
-                    out[r, c] = np.nan
-                    continue
-                i0 = int(np.floor(px))
-                j0 = int(np.floor(py))
-                fx = (px - i0) * steps
-                fy = (py - j0) * steps
-                kx = min(int(fx), steps - 1)
-                ky = min(int(fy), steps - 1)
-                fx -= kx
-                fy -= ky
-                for a in range(taps):
-                    wx[a] = table[kx, a] + fx * (table[kx + 1, a] - table[kx, a])
-                    wy[a] = table[ky, a] + fy * (table[ky + 1, a] - table[ky, a])
-                left = i0 - first
-                low = j0 - first
-                value = np.nan
-                if left >= 0 and low >= 0 and left + taps <= cols and low + taps <= rows:
-                    value = 0.0
-                    for b in range(taps):
-                        line = 0.0
-                        for a in range(taps):
-                            line += wx[a] * pixels[low + b, left + a]
-                        value += wy[b] * line
-                if value != value:
-                    some_missing = True
-                    out[r, c] = _sample_some_missing(pixels, nearest, j0, i0, wy, wx)
-                    continue
-                if limited:
-                    p00 = pixels[j0, i0]
-                    p01 = pixels[j0, i0 + 1]
-                    p10 = pixels[j0 + 1, i0]
-                    p11 = pixels[j0 + 1, i0 + 1]
-                    if value < min(min(p00, p01), min(p10, p11)) or value > max(
-                        max(p00, p01), max(p10, p11)
-                    ):
-                        lowest, highest = _limits(pixels, j0, i0)
-                        value = min(max(value, lowest), highest)
-                out[r, c] = value
-        return some_missing
+                within = False
+                if state == SMOOTH:
+                    low_x, high_x = _reach(at, 0, cell_j, cell_i)
+                    low_y, high_y = _reach(at, 1, cell_j, cell_i)
+                    within = (
+                        low_x - col >= first
+                        and low_y - row >= first
+                        and high_x - col < cols - after
+                        and high_y - row < rows - after
+                    )
+                missing = False
+                for r in range(height):
+                    count = _line(at, cell_j, cell_i, r, x, y)
+                    for c in range(count):
+                        # a position that is nowhere, or too far for an integer, is off the image
+                        px = x[c] - col if x[c] - col > -2.0 else -2.0
+                        py = y[c] - row if y[c] - row > -2.0 else -2.0
+                        px = px if px < cols + 1.0 else cols + 1.0
+                        py = py if py < rows + 1.0 else rows + 1.0
+                        below_x, below_y = np.floor(px), np.floor(py)
+                        i0[c], j0[c] = np.int64(below_x), np.int64(below_y)
+                        px -= below_x
+                        py -= below_y
+                        up_i[c] = i0[c] + (1 if px >= 0.5 else 0)
+                        up_j[c] = j0[c] + (1 if py >= 0.5 else 0)
+                        if whole:
+                            px = 1.0 if px >= 0.5 else 0.0
+                            py = 1.0 if py >= 0.5 else 0.0
+                        fx[c], fy[c] = px, py
+                    for t in range(taps):
+                        for c in range(count):
+                            f, g = fx[c], fy[c]
+                            u = polynomials[t, degree]
+                            v = u
+                            for k in range(degree - 1, -1, -1):
+                                u = u * f + polynomials[t, k]
+                                v = v * g + polynomials[t, k]
+                            wx[t, c] = u
+                            wy[t, c] = v
+                    for c in range(count):
+                        if not within:
+                            inside = 0 <= up_i[c] < cols and 0 <= up_j[c] < rows
+                            if not inside:
+                                out[top + r, start + c] = np.nan
+                                continue
+                            left, low = i0[c] - first, j0[c] - first
+                            if left < 0 or low < 0 or left + taps > cols or low + taps > rows:
+                                missing = True
+                                nearest = pixels[up_j[c], up_i[c]]
+                                if nearest == nearest:
+                                    out[top + r, start + c] = _partial(
+                                        pixels, nearest, low, left, c, wy, wx
+                                    )
+                                else:
+                                    out[top + r, start + c] = np.nan
+                                continue
+                        # unsigned: no check for negative indices
+                        i, j = np.uint64(i0[c] - first), np.uint64(j0[c] - first)
+                        # of differences: what is rounded is the contrast, not the level
+                        base = real(pixels[j + np.uint64(first), i + np.uint64(first)])
+                        value = real(0.0)
+                        for b in range(taps):
+                            of_line = real(0.0)
+                            for a in range(taps):
+                                pixel = real(pixels[j + np.uint64(b), i + np.uint64(a)])
+                                of_line += wx[a, c] * (pixel - base)
+                            value += wy[b, c] * of_line
+                        value += base
+                        if value != value:
+                            missing = True
+                            nearest = pixels[up_j[c], up_i[c]]
+                            if nearest == nearest:
+                                out[top + r, start + c] = _partial(
+                                    pixels, nearest, j0[c] - first, i0[c] - first, c, wy, wx
+                                )
+                            else:
+                                out[top + r, start + c] = np.nan
+                            continue
+                        if limited:
+                            least, most = _extremes(pixels, j0[c], i0[c])
+                            beyond = value < least or value > most
+                            if beyond and not _is_allowed(value, pixels, j0[c], i0[c]):
+                                value = real(_limited(np.float64(value), pixels, j0[c], i0[c]))
+                        out[top + r, start + c] = value
+                holed[cell_j, cell_i] = missing
 
     return sample  # type: ignore[no-any-return]
 
 
-SAMPLERS: dict[int, Callable[..., bool]] = {taps: _make_sampler(taps) for taps in (2, 6, 10)}
+# by number of taps a side
+SAMPLERS: dict[int, Callable[..., None]] = {
+    2: _make_sampler(2, 1),
+    6: _make_sampler(6, 9),
+    10: _make_sampler(10, 9),
+}
+DEGREES = {2: 1, 6: 9, 10: 9}
 
 
 @njit(nogil=True, cache=True)
-def sample_nearest(pixels: Any, x: Any, y: Any, out: Any) -> None:
-    """out[r, c] = the pixel whose square holds (y[r, c], x[r, c]); NaN outside."""
-    rows, cols = pixels.shape
-    for r in range(out.shape[0]):
-        for c in range(out.shape[1]):
-            px = x[r, c]
-            py = y[r, c]
-            if px >= -0.5 and py >= -0.5 and px < cols - 0.5 and py < rows - 0.5:
-                out[r, c] = pixels[_nearest(py), _nearest(px)]
-            else:
-                out[r, c] = np.nan
-
-
-@njit(nogil=True, cache=True)
-def _is_kept(pixels, x, y, r, c, j, i):  # type: ignore[no-untyped-def]
+def _is_kept(pixels, row, col, at, r, c, j, i):  # type: ignore[no-untyped-def]
     """Whether some output pixel round (r, c) is missing for pixel (j, i) or one that touches it."""
     rows, cols = pixels.shape
-    for a in range(max(0, r - 2), min(x.shape[0], r + 3)):
-        for b in range(max(0, c - 2), min(x.shape[1], c + 3)):
+    for a in range(max(0, r - 2), min(at.rows, r + 3)):
+        for b in range(max(0, c - 2), min(at.cols, c + 3)):
+            x, y = _position(at, a, b)
             # positions may be NaN, or too far for an integer
-            if not (abs(y[a, b] - j) <= 2.0 and abs(x[a, b] - i) <= 2.0):
+            if not (abs(y - row - j) <= 2.0 and abs(x - col - i) <= 2.0):
                 continue
-            m = _nearest(y[a, b])
-            n = _nearest(x[a, b])
+            m = _nearest(y - row)
+            n = _nearest(x - col)
             if abs(m - j) <= 1 and abs(n - i) <= 1 and 0 <= m < rows and 0 <= n < cols:
                 v = pixels[m, n]
                 if v != v:
@@ -204,44 +372,52 @@ def _is_lone(pixels, j, i):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _is_closest(x, y, r, c, j, i):  # type: ignore[no-untyped-def]
+def _is_closest(row, col, at, r, c, j, i):  # type: ignore[no-untyped-def]
     """Whether no output pixel beside (r, c) is closer to (j, i), or as close and before it."""
-    mine = (x[r, c] - i) ** 2 + (y[r, c] - j) ** 2
-    for a in range(max(0, r - 1), min(x.shape[0], r + 2)):
-        for b in range(max(0, c - 1), min(x.shape[1], c + 2)):
-            other = (x[a, b] - i) ** 2 + (y[a, b] - j) ** 2
+    x, y = _position(at, r, c)
+    mine = (x - col - i) ** 2 + (y - row - j) ** 2
+    for a in range(max(0, r - 1), min(at.rows, r + 2)):
+        for b in range(max(0, c - 1), min(at.cols, c + 2)):
+            x, y = _position(at, a, b)
+            other = (x - col - i) ** 2 + (y - row - j) ** 2
             if other < mine or (other == mine and (a < r or (a == r and b < c))):
                 return False
     return True
 
 
 @njit(nogil=True, cache=True)
-def keep_missing(pixels: Any, x: Any, y: Any, out: Any) -> None:
+def keep_missing(pixels: Any, row: int, col: int, at: Any, holed: Any, out: Any) -> None:
     """Set out to NaN at the pixel closest to a missing pixel that would vanish otherwise.
 
     Where output pixels are a little coarser than the input, or askew as they are near the poles, a
     lone missing pixel can slip between them. Larger holes keep their exact size: at the border of
     the tile, where the output pixels beyond are not seen, only lone pixels are looked after.
-    Arguments as in `sample`.
+    Arguments as in `sample`; only `holed` cells are looked at.
     """
     rows, cols = pixels.shape
-    for r in range(out.shape[0]):
-        for c in range(out.shape[1]):
-            if out[r, c] != out[r, c]:
+    step = at.step
+    for cell_j in range(holed.shape[0]):
+        for cell_i in range(holed.shape[1]):
+            if not holed[cell_j, cell_i]:
                 continue
-            border = r < 2 or c < 2 or r >= out.shape[0] - 2 or c >= out.shape[1] - 2
-            i0 = int(np.floor(x[r, c]))
-            j0 = int(np.floor(y[r, c]))
-            for j in range(max(0, j0), min(rows, j0 + 2)):
-                for i in range(max(0, i0), min(cols, i0 + 2)):
-                    v = pixels[j, i]
-                    if (
-                        v != v
-                        and (not border or _is_lone(pixels, j, i))
-                        and _is_closest(x, y, r, c, j, i)
-                        and not _is_kept(pixels, x, y, r, c, j, i)
-                    ):
-                        out[r, c] = np.nan
+            for r in range(cell_j * step, min(at.rows, (cell_j + 1) * step)):
+                for c in range(cell_i * step, min(at.cols, (cell_i + 1) * step)):
+                    if out[r, c] != out[r, c]:
+                        continue
+                    border = r < 2 or c < 2 or r >= at.rows - 2 or c >= at.cols - 2
+                    x, y = _position(at, r, c)
+                    i0 = int(np.floor(x - col))
+                    j0 = int(np.floor(y - row))
+                    for j in range(max(0, j0), min(rows, j0 + 2)):
+                        for i in range(max(0, i0), min(cols, i0 + 2)):
+                            v = pixels[j, i]
+                            if (
+                                v != v
+                                and (not border or _is_lone(pixels, j, i))
+                                and _is_closest(row, col, at, r, c, j, i)
+                                and not _is_kept(pixels, row, col, at, r, c, j, i)
+                            ):
+                                out[r, c] = np.nan
 
 
 @njit(nogil=True, cache=True)
@@ -263,39 +439,53 @@ def add_mean(values: Any, total: Any, weight: Any) -> None:
 
 @njit(nogil=True, cache=True)
 def add_feathered(
-    values: Any, x: Any, y: Any, shape_y: int, shape_x: int, ramp: float, total: Any, weight: Any
+    values: Any, at: Any, shape_y: int, shape_x: int, ramp: float, total: Any, weight: Any
 ) -> None:
     """Like `add_mean`, with weights that fall smoothly to zero over `ramp` pixels to each edge."""
-    for r in range(values.shape[0]):
-        for c in range(values.shape[1]):
-            v = values[r, c]
-            if v == v:
-                dx, dy = _depth(x[r, c], y[r, c], shape_x, shape_y)
-                tx = min(max(dx / ramp, 0.0), 1.0)
-                ty = min(max(dy / ramp, 0.0), 1.0)
-                w = tx * tx * (3.0 - 2.0 * tx) * ty * ty * (3.0 - 2.0 * ty)
-                w = max(w, 1e-12)
-                total[r, c] += w * np.float64(v)
-                weight[r, c] += w
+    x, y = np.empty(CELL, np.float64), np.empty(CELL, np.float64)
+    for j in range(at.state.shape[0]):
+        for i in range(at.state.shape[1]):
+            if at.state[j, i] == OUTSIDE:
+                continue
+            start = i * at.step
+            for r in range(min(at.step, at.rows - j * at.step)):
+                row = j * at.step + r
+                for c in range(_line(at, j, i, r, x, y)):
+                    v = values[row, start + c]
+                    if v == v:
+                        dx, dy = _depth(x[c], y[c], shape_x, shape_y)
+                        tx = min(max(dx / ramp, 0.0), 1.0)
+                        ty = min(max(dy / ramp, 0.0), 1.0)
+                        w = tx * tx * (3.0 - 2.0 * tx) * ty * ty * (3.0 - 2.0 * ty)
+                        w = max(w, 1e-12)
+                        total[row, start + c] += w * np.float64(v)
+                        weight[row, start + c] += w
 
 
 @njit(nogil=True, cache=True)
 def keep_deepest(
-    values: Any, x: Any, y: Any, shape_y: int, shape_x: int, scale: float, total: Any, weight: Any
+    values: Any, at: Any, shape_y: int, shape_x: int, scale: float, total: Any, weight: Any
 ) -> None:
     """Take v where the point lies deeper (depth in pixels x scale) than in any coadd before.
 
     total holds value x depth, weight the depth, so that total / weight is the value.
     """
-    for r in range(values.shape[0]):
-        for c in range(values.shape[1]):
-            v = values[r, c]
-            if v == v:
-                dx, dy = _depth(x[r, c], y[r, c], shape_x, shape_y)
-                w = max(min(dx, dy) * scale, 1e-12)
-                if w > weight[r, c]:
-                    total[r, c] = w * np.float64(v)
-                    weight[r, c] = w
+    x, y = np.empty(CELL, np.float64), np.empty(CELL, np.float64)
+    for j in range(at.state.shape[0]):
+        for i in range(at.state.shape[1]):
+            if at.state[j, i] == OUTSIDE:
+                continue
+            start = i * at.step
+            for r in range(min(at.step, at.rows - j * at.step)):
+                row = j * at.step + r
+                for c in range(_line(at, j, i, r, x, y)):
+                    v = values[row, start + c]
+                    if v == v:
+                        dx, dy = _depth(x[c], y[c], shape_x, shape_y)
+                        w = max(min(dx, dy) * scale, 1e-12)
+                        if w > weight[row, start + c]:
+                            total[row, start + c] = w * np.float64(v)
+                            weight[row, start + c] = w
 
 
 @njit(nogil=True, cache=True)
@@ -308,14 +498,59 @@ def divide(total: Any, weight: Any, out: Any) -> None:
 
 
 @njit(nogil=True, cache=True)
-def halve(value: Any, coverage: Any, out_value: Any, out_coverage: Any) -> None:
+def measure(values: Any, some: Any) -> Any:
+    """Lowest and highest of values (n, n) float32 that are not NaN; inf, -inf for none.
+
+    some (m, m) bool: set to whether the cell, n / m pixels a side, has a value.
+    """
+    size = values.shape[0] // some.shape[0]
+    low, high = np.float32(np.inf), np.float32(-np.inf)
+    for j in range(some.shape[0]):
+        for i in range(some.shape[1]):
+            least, most = np.float32(np.inf), np.float32(-np.inf)
+            for r in range(j * size, (j + 1) * size):
+                for c in range(i * size, (i + 1) * size):
+                    v = values[r, c]
+                    least = v if v < least else least
+                    most = v if v > most else most
+            some[j, i] = least <= most
+            low = least if least < low else low
+            high = most if most > high else high
+    return low, high
+
+
+@njit(nogil=True, cache=True)
+def to_levels(values: Any, zero: float, guesses: Any, limits: Any, out: Any) -> None:
+    """Grey levels: 1 and as many more as there are limits that a value reaches.
+
+    values (n,) float32, NaN becomes 0; out (n,) uint8. limits (254,) float32, increasing. guesses
+    (2**15,) uint8: for the first 15 bits of the float32 `value - zero` (sign, exponent, 6 bits of
+    the mantissa) about how many limits it reaches.
+    """
+    last = limits.size
+    for r in range(values.size):
+        v = values[r]
+        if v != v:
+            out[r] = 0
+            continue
+        bits = np.float32(v - zero).view(np.int32)
+        k = np.int64(guesses[(bits >> 17) & 0x7FFF])
+        while k < last and v >= limits[k]:
+            k += 1
+        while k > 0 and v < limits[k - 1]:
+            k -= 1
+        out[r] = k + 1
+
+
+@njit(nogil=True, cache=True)
+def halve(value: Any, coverage: Any, row: int, col: int, out_value: Any, out_coverage: Any) -> None:
     """Mean of 2x2 pixels weighted by their coverage, and the mean of the coverages.
 
-    value, coverage (2n, 2m) float32; out_value, out_coverage (n, m) float32. value is NaN exactly
-    where coverage is 0.
+    value, coverage (2n, 2m) float32, value NaN exactly where coverage is 0. out_value,
+    out_coverage float32: n x m pixels are written from (row, col) on.
     """
-    for r in range(out_value.shape[0]):
-        for c in range(out_value.shape[1]):
+    for r in range(value.shape[0] // 2):
+        for c in range(value.shape[1] // 2):
             total = 0.0
             weight = 0.0
             for j in range(2 * r, 2 * r + 2):
@@ -324,35 +559,22 @@ def halve(value: Any, coverage: Any, out_value: Any, out_coverage: Any) -> None:
                     if w > 0.0:
                         total += w * value[j, i]
                         weight += w
-            if weight > 0.0:
-                out_value[r, c] = total / weight
-                out_coverage[r, c] = 0.25 * weight
-            else:
-                out_value[r, c] = np.nan
-                out_coverage[r, c] = 0.0
+            out_value[row + r, col + c] = total / weight if weight > 0.0 else np.nan
+            out_coverage[row + r, col + c] = 0.25 * weight
 
 
 @njit(nogil=True, cache=True)
-def fill_cells(nodes: Any, bend_rows: Any, bend_cols: Any, step: int, keep: Any, out: Any) -> None:
-    """Interpolate node values to the pixel centres of the cells in `keep`.
-
-    nodes (n + 1, m + 1) float64 at the corners of cells of `step` x `step` pixels; bend_rows,
-    bend_cols (n, m) float64: second differences of the values in each cell, from one node to the
-    next along the rows (downwards) and along the columns; keep (n, m) bool; out (n * step,
-    m * step) float64, written only in the kept cells. Bilinear in the corners, less the sagitta
-    t (1 - t) / 2 of the bends.
-    """
-    for j in range(keep.shape[0]):
-        for i in range(keep.shape[1]):
-            if not keep[j, i]:
-                continue
-            for r in range(step):
-                v = (r + 0.5) / step
-                left = nodes[j, i] + v * (nodes[j + 1, i] - nodes[j, i])
-                right = nodes[j, i + 1] + v * (nodes[j + 1, i + 1] - nodes[j, i + 1])
-                left -= 0.5 * v * (1.0 - v) * bend_rows[j, i]
-                right -= 0.5 * v * (1.0 - v) * bend_rows[j, i]
-                for c in range(step):
-                    u = (c + 0.5) / step
-                    sagitta = 0.5 * u * (1.0 - u) * bend_cols[j, i]
-                    out[j * step + r, i * step + c] = left + u * (right - left) - sagitta
+def halve_leaf(value: Any, row: int, col: int, out_value: Any, out_coverage: Any) -> None:
+    """`halve` for pixels that are wholly covered, or not at all where they are NaN."""
+    for r in range(value.shape[0] // 2):
+        for c in range(value.shape[1] // 2):
+            total = 0.0
+            count = 0
+            for j in range(2 * r, 2 * r + 2):
+                for i in range(2 * c, 2 * c + 2):
+                    v = np.float64(value[j, i])
+                    if v == v:
+                        total += v
+                        count += 1
+            out_value[row + r, col + c] = total / count if count else np.nan
+            out_coverage[row + r, col + c] = 0.25 * count

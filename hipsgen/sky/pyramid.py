@@ -19,15 +19,17 @@ Float32Array = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Layer:
-    """value and coverage (width, width) float32; value is NaN exactly where coverage is 0."""
+    """value (width, width) float32, NaN for none; shares: the coverage, None if all or nothing."""
 
     value: Float32Array
-    coverage: Float32Array
+    shares: Float32Array | None = None
 
-    @classmethod
-    def leaf(cls, value: Float32Array) -> "Layer":
-        """A layer of the deepest order, where a pixel has data or has none."""
-        return cls(value, (~np.isnan(value)).astype(np.float32))
+    @property
+    def coverage(self) -> Float32Array:
+        """Covered share of each pixel (width, width) float32; 0 exactly where value is NaN."""
+        if self.shares is None:
+            return (~np.isnan(self.value)).astype(np.float32)
+        return self.shares
 
     def visible(self) -> Float32Array:
         """The values of pixels that are at least half covered, NaN elsewhere.
@@ -35,14 +37,12 @@ class Layer:
         In a tile that has no such pixel the best covered ones stay, lest a survey smaller than a
         pixel vanish from the low orders.
         """
-        enough = min(0.5, float(self.coverage.max()))
-        if enough == 0.0:
+        if self.shares is None:
             return self.value
-        return np.where(self.coverage >= enough, self.value, np.float32(np.nan))
-
-    def is_empty(self) -> bool:
-        """Whether no pixel has data."""
-        return not self.coverage.any()
+        enough = min(0.5, float(self.shares.max()))
+        if enough == 0.0 or float(self.shares.min()) >= enough:
+            return self.value
+        return np.where(self.shares >= enough, self.value, np.float32(np.nan))
 
 
 def parent_of(children: Mapping[int, Layer], width: int) -> Layer:
@@ -52,10 +52,7 @@ def parent_of(children: Mapping[int, Layer], width: int) -> Layer:
     half = width // 2
     for place, child in children.items():
         # bit 0 is x, which runs against the rows; bit 1 is y, which runs along the columns
-        row = 0 if place & 1 else half
-        col = half if place & 2 else 0
-        quarter = slice(row, row + half), slice(col, col + half)
-        kernels.halve(child.value, child.coverage, value[quarter], coverage[quarter])
+        _halve(child, 0 if place & 1 else half, half if place & 2 else 0, value, coverage)
     return Layer(value, coverage)
 
 
@@ -64,6 +61,15 @@ def shrink(layer: Layer, width: int) -> Layer:
     while layer.value.shape[0] > width:
         half = layer.value.shape[0] // 2
         value, coverage = np.empty((half, half), np.float32), np.empty((half, half), np.float32)
-        kernels.halve(layer.value, layer.coverage, value, coverage)
+        _halve(layer, 0, 0, value, coverage)
         layer = Layer(value, coverage)
     return layer
+
+
+def _halve(
+    layer: Layer, row: int, col: int, out_value: Float32Array, out_coverage: Float32Array
+) -> None:
+    if layer.shares is None:
+        kernels.halve_leaf(layer.value, row, col, out_value, out_coverage)
+    else:
+        kernels.halve(layer.value, layer.shares, row, col, out_value, out_coverage)

@@ -5,10 +5,13 @@ Grey: level 0 is kept for "no data", data take 1 ... 255. Colour: RGBA, alpha 0 
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
+
+from hipsgen.sky import kernels
 
 ByteArray = npt.NDArray[np.uint8]
 FloatArray = npt.NDArray[np.floating]
@@ -71,8 +74,16 @@ class Linear:
 
     def __call__(self, values: FloatArray) -> ByteArray:
         """(n, m) float -> (n, m) uint8."""
-        values = np.clip(values, self.low, self.high)  # first: bad pixels of 1e38 would overflow
-        return _levels((values - self.low) / (self.high - self.low))
+        return _levels(self, values)
+
+    def value_at(self, share: FloatArray) -> FloatArray:
+        """The values (k,) that lie at shares 0 ... 1 of the way from black to white."""
+        return np.asarray(self.low * (1 - share) + self.high * share)
+
+    @property
+    def zero(self) -> float:
+        """Where levels are closest together; here they are alike everywhere."""
+        return self.low
 
     def describe(self) -> str:
         """One line for `properties`."""
@@ -93,18 +104,18 @@ class Asinh:
 
     def __call__(self, values: FloatArray) -> ByteArray:
         """(n, m) float -> (n, m) uint8."""
-        dark, bright = self._curve(np.array([self.low, self.high]))
-        values = np.clip(values, self.low, self.high)
-        return _levels((self._curve(values) - dark) / (bright - dark))
+        return _levels(self, values)
+
+    def value_at(self, share: FloatArray) -> FloatArray:
+        """The values (k,) that lie at shares 0 ... 1 of the way from black to white."""
+        dark, bright = np.arcsinh((np.array([self.low, self.high]) - self.zero) / self.softening)
+        return np.asarray(self.zero + self.softening * np.sinh(dark + share * (bright - dark)))
 
     def describe(self) -> str:
         """One line for `properties`."""
         return (
             f"asinh {self.low:.6g} {self.high:.6g} zero {self.zero:.6g} soft {self.softening:.6g}"
         )
-
-    def _curve(self, values: FloatArray) -> FloatArray:
-        return np.asarray(np.arcsinh((values - self.zero) / self.softening))
 
 
 STRETCHES = ("asinh", "linear")
@@ -128,11 +139,23 @@ def choose_stretch(
     return Asinh(low, high, min(max(level.zero, low), high), softening)
 
 
-def _levels(share: FloatArray) -> ByteArray:
-    known = ~np.isnan(share)
-    levels = np.zeros(share.shape, np.uint8)
-    levels[known] = (1.5 + 254.0 * np.clip(share[known], 0.0, 1.0)).astype(np.uint8)
+def _levels(stretch: "Linear | Asinh", values: FloatArray) -> ByteArray:
+    values = np.ascontiguousarray(values, np.float32)
+    guesses, limits = _tables(stretch)
+    levels = np.empty(values.shape, np.uint8)
+    kernels.to_levels(values.ravel(), np.float32(stretch.zero), guesses, limits, levels.reshape(-1))
     return levels
+
+
+@lru_cache
+def _tables(stretch: "Linear | Asinh") -> tuple[ByteArray, npt.NDArray[np.float32]]:
+    """Guesses and limits for `kernels.to_levels`: level k > 1 starts at share (k - 1.5) / 254."""
+    limits = stretch.value_at((np.arange(254) + 0.5) / 254).astype(np.float32)
+    starts = (np.arange(1 << 15, dtype=np.int64) << 17).astype(np.uint32).view(np.float32)
+    with np.errstate(invalid="ignore", over="ignore"):
+        at = starts + np.float32(stretch.zero)
+    guesses = np.searchsorted(limits, np.nan_to_num(at), side="right")
+    return guesses.astype(np.uint8), limits
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hipsgen.errors import SurveyError
+from hipsgen.sky import kernels
 from hipsgen.sky.pyramid import Layer
 from hipsgen.sky.tiles import MAX_ORDER, Tile, nested_index
 
@@ -24,14 +25,19 @@ def moc_order(leaf_order: int) -> int:
     return min(MAX_ORDER, leaf_order + _CELLS.bit_length() - 1)
 
 
-def covered_cells(tile: Tile, values: npt.NDArray[np.float32]) -> npt.NDArray[np.uint64]:
-    """NESTED numbers, sorted, at `moc_order`, of the cells in which a leaf tile has data."""
+def look_over(
+    tile: Tile, values: npt.NDArray[np.float32]
+) -> tuple[npt.NDArray[np.uint64], float, float]:
+    """Where a leaf tile (width, width) has data, and the range of its values.
+
+    NESTED numbers, sorted, at `moc_order`, of the cells that have data; lowest and highest value
+    (inf, -inf for none).
+    """
     cells = min(_CELLS, 1 << (MAX_ORDER - tile.order))
-    size = values.shape[0] // cells
-    known = ~np.isnan(values)
-    some = known.reshape(cells, size, cells, size).any(axis=(1, 3))
+    some = np.empty((cells, cells), np.bool_)
+    low, high = kernels.measure(values, some)
     inside = np.sort(nested_index(cells)[some]).astype(np.uint64)
-    return inside + np.uint64(tile.npix * cells * cells)
+    return inside + np.uint64(tile.npix * cells * cells), low, high
 
 
 def to_ranges(cells: npt.NDArray[np.uint64]) -> Ranges:

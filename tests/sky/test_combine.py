@@ -15,13 +15,13 @@ Image = npt.NDArray[np.float32]
 def lying(x0: float, y0: float, width: int = WIDTH) -> PixelMap:
     """A tile whose first pixel lies at (x0, y0) on the coadd, pixel for pixel."""
     rows, cols = np.mgrid[:width, :width].astype(float)
-    return PixelMap(cols + x0, rows + y0)
+    return PixelMap.of(cols + x0, rows + y0)
 
 
 def seen(image: Image, position: PixelMap, shape: tuple[int, int] = SHAPE) -> Image:
     """Values of a tile, NaN where it is off the coadd."""
-    on = (position.x >= -0.5) & (position.x < shape[1] - 0.5)
-    on &= (position.y >= -0.5) & (position.y < shape[0] - 0.5)
+    x, y = position.positions()
+    on = (x >= -0.5) & (x < shape[1] - 0.5) & (y >= -0.5) & (y < shape[0] - 0.5)
     return np.where(on, image, np.float32(np.nan)).astype(np.float32)
 
 
@@ -53,9 +53,9 @@ def test_overlaps_agree_with_naive(overlap: str, seed: int) -> None:
             total, weight = naive.add_mean(values, total, weight)
         elif overlap == "feather":
             ramp = 0.25 * min(SHAPE)
-            total, weight = naive.add_feathered(values, at.x, at.y, SHAPE, ramp, total, weight)
+            total, weight = naive.add_feathered(values, *at.positions(), SHAPE, ramp, total, weight)
         else:
-            total, weight = naive.keep_deepest(values, at.x, at.y, SHAPE, SCALE, total, weight)
+            total, weight = naive.keep_deepest(values, *at.positions(), SHAPE, SCALE, total, weight)
     wanted = naive.divide(total, weight)
     np.testing.assert_allclose(combined(overlap, *coadds), wanted, rtol=1e-6, atol=1e-4)
 
@@ -133,7 +133,8 @@ def test_primary_compares_depths_on_the_sky_not_in_pixels() -> None:
 
 def _depth(at: PixelMap, shape: tuple[int, int]) -> npt.NDArray[np.float64]:
     rows, cols = shape
-    return np.minimum.reduce([at.x + 0.5, cols - 0.5 - at.x, at.y + 0.5, rows - 0.5 - at.y])
+    x, y = at.positions()
+    return np.minimum.reduce([x + 0.5, cols - 0.5 - x, y + 0.5, rows - 0.5 - y])
 
 
 def two_backgrounds(overlap: str, shape: tuple[int, int], width: int = 256) -> Image:

@@ -1,6 +1,7 @@
 """Each kernel against its slow twin, compiled or not (see test_without_jit)."""
 
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,9 @@ import pytest
 from numba import config
 
 from hipsgen.sky import kernels, resample
+from hipsgen.sky.grid import PixelMap
 from tests import naive
+from tests.sky import weights_of
 
 SEEDS = range(4)
 Array = npt.NDArray[Any]
@@ -64,21 +67,52 @@ def assert_as_float32(got: Array, wanted: Array, scale: float = 1.0) -> None:
     np.testing.assert_allclose(got, wanted, rtol=2e-7, atol=1e-10 * scale)
 
 
+def guarded_map(x: Array, y: Array) -> PixelMap:
+    at = PixelMap.of(x, y)
+    return at._replace(**{k: guarded(v) for k, v in at._asdict().items() if np.ndim(v)})
+
+
+def sampled(
+    interpolation: str,
+    pixels: Array,
+    at: PixelMap,
+    limited: bool = False,
+    first: tuple[int, int] = (0, 0),
+) -> tuple[Array, Array]:
+    """What the kernel writes, and which cells it found holes in."""
+    weights = resample.polynomials(interpolation)
+    out, holed = np.empty((at.rows, at.cols), np.float32), np.empty(at.state.shape, np.bool_)
+    whole = interpolation == "nearest"
+    kernels.SAMPLERS[len(weights)](
+        guarded(pixels), *first, at, weights, whole, limited, guarded(out), guarded(holed)
+    )
+    return out, holed
+
+
+def scale_of(interpolation: str, pixels: Array) -> float:
+    """How far from the truth the sums may be, in the units of `assert_as_float32`."""
+    single = resample.polynomials(interpolation).dtype == np.float32
+    return 4e3 * float(np.nanmax(np.abs(pixels), initial=0.0)) if single else 100.0
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("holes", [0.0, 0.05, 0.4])
-@pytest.mark.parametrize("limited", [False, True])
-@pytest.mark.parametrize("interpolation", ["bilinear", "lanczos3", "optimal", "lanczos5"])
+@pytest.mark.parametrize(
+    ("interpolation", "limited"),
+    [
+        ("bilinear", False),
+        *product(["lanczos3", "optimal", "lanczos5"], [False, True]),
+    ],
+)
 def test_samplers_agree_with_naive(
     interpolation: str, limited: bool, holes: float, seed: int
 ) -> None:
     rng = np.random.default_rng([seed, 1])
     pixels = holed(rng, (14, 17), holes)
     x, y = positions(rng, pixels.shape, 11)
-    table = resample._weights(interpolation)
-    out = written(
-        kernels.SAMPLERS[table.shape[1]], pixels, x, y, table, limited, out=np.empty_like(x, "f4")
-    )
-    assert_as_float32(out, naive.sample(pixels, x, y, table, limited), scale=100.0)
+    out, _ = sampled(interpolation, pixels, guarded_map(x, y), limited)
+    wanted = naive.sample(pixels, x, y, weights_of(interpolation), limited)
+    assert_as_float32(out, wanted, scale_of(interpolation, pixels))
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 9), (3, 2), (5, 5)])
@@ -89,10 +123,59 @@ def test_samplers_agree_with_naive_on_images_smaller_than_the_kernel(
     rng = np.random.default_rng(2)
     pixels = holed(rng, shape, 0.1)
     x, y = positions(rng, shape, 8)
-    table = resample._weights(interpolation)
-    sampler = kernels.SAMPLERS[table.shape[1]]
-    out = written(sampler, pixels, x, y, table, True, out=np.empty_like(x, "f4"))
-    assert_as_float32(out, naive.sample(pixels, x, y, table, True), scale=100.0)
+    limited = interpolation != "bilinear"
+    out, _ = sampled(interpolation, pixels, guarded_map(x, y), limited)
+    wanted = naive.sample(pixels, x, y, weights_of(interpolation), limited)
+    assert_as_float32(out, wanted, scale_of(interpolation, pixels))
+
+
+def gridded(rng: np.random.Generator, step: int, size: tuple[int, int]) -> PixelMap:
+    """A turned and bent grid of 3 x 5 cells round the middle of an image; some cells outside."""
+    j, i = (np.indices((4, 6)) - np.array([1.5, 2.5])[:, None, None]) * step
+    x, y = 0.8 * i - 0.6 * j + size[1] / 2, 0.6 * i + 0.8 * j + size[0] / 2
+    bends = rng.normal(0, 0.3, (2, 2, 3, 5))
+    state = np.where(rng.random((3, 5)) < 0.2, kernels.OUTSIDE, kernels.SMOOTH).astype(np.uint8)
+    at = PixelMap(3 * step, 5 * step, step, np.stack([x, y]), bends, state, np.empty((2, 0, 0)))
+    return at._replace(**{k: guarded(v) for k, v in at._asdict().items() if np.ndim(v)})
+
+
+@pytest.mark.parametrize("holes", [0.0, 0.02])
+@pytest.mark.parametrize("interpolation", ["nearest", "bilinear", "optimal", "lanczos5"])
+def test_samplers_agree_with_naive_on_a_grid_inside_across_and_beside_the_edge(
+    interpolation: str, holes: float
+) -> None:
+    rng = np.random.default_rng([9, int(100 * holes)])
+    for size in ((60, 70), (12, 20)):
+        pixels = holed(rng, size, holes)
+        at = gridded(rng, 8, size)
+        x, y = at.positions()
+        out, found = sampled(interpolation, pixels, at, limited=interpolation == "optimal")
+        if interpolation == "nearest":
+            np.testing.assert_array_equal(out, naive.nearest(pixels, x, y))
+            continue
+        limited = interpolation == "optimal"
+        wanted = naive.sample(pixels, x, y, weights_of(interpolation), limited)
+        assert_as_float32(out, wanted, scale_of(interpolation, pixels))
+        if size == (60, 70) and not holes:
+            assert not found.any()
+        if holes:
+            assert found.any()
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "optimal"])
+def test_a_part_of_the_image_gives_the_same_as_all_of_it(interpolation: str) -> None:
+    rng = np.random.default_rng(10)
+    pixels = holed(rng, (60, 70), 0.02)
+    at = gridded(rng, 8, (60, 70))
+    plain = at._replace(nodes=np.asarray(at.nodes), bends=np.asarray(at.bends))
+    section = plain._replace(state=np.asarray(at.state)).section(
+        pixels.shape, resample.margin(interpolation)
+    )
+    assert section is not None
+    whole, _ = sampled(interpolation, pixels, at, True)
+    part = np.ascontiguousarray(pixels[section])
+    alone, _ = sampled(interpolation, part, at, True, (section[0].start, section[1].start))
+    assert alone.tobytes() == whole.tobytes()
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -100,7 +183,7 @@ def test_sample_nearest_agrees_with_naive(seed: int) -> None:
     rng = np.random.default_rng([seed, 3])
     pixels = holed(rng, (7, 12), 0.2)
     x, y = positions(rng, pixels.shape, 20)
-    out = written(kernels.sample_nearest, pixels, x, y, out=np.empty_like(x, "f4"))
+    out, _ = sampled("nearest", pixels, guarded_map(x, y))
     np.testing.assert_array_equal(out, naive.nearest(pixels, x, y))
 
 
@@ -108,7 +191,7 @@ def test_a_position_just_under_the_edge_of_one_pixel_stays_on_it() -> None:
     # 0.49999999999999994 + 0.5 rounds to 1, the pixel beside
     pixels = np.array([[5.0]], np.float32)
     at = np.full((1, 1), np.nextafter(0.5, 0))
-    out = written(kernels.sample_nearest, pixels, at, at, out=np.empty((1, 1), np.float32))
+    out, _ = sampled("nearest", pixels, guarded_map(at, at))
     assert out[0, 0] == 5.0
 
 
@@ -135,7 +218,7 @@ def test_add_feathered_agrees_with_naive(ramp: float, seed: int) -> None:
     values, x, y, total, weight = accumulated(seed)
     wanted = naive.add_feathered(values, x, y, (20, 30), ramp, total, weight)
     kernels.add_feathered(
-        *map(guarded, (values, x, y)), 20, 30, ramp, *map(guarded, (total, weight))
+        guarded(values), guarded_map(x, y), 20, 30, ramp, *map(guarded, (total, weight))
     )
     np.testing.assert_allclose((total, weight), wanted, rtol=1e-12)
 
@@ -146,7 +229,7 @@ def test_keep_deepest_agrees_with_naive(scale: float, seed: int) -> None:
     values, x, y, total, weight = accumulated(seed)
     wanted = naive.keep_deepest(values, x, y, (20, 30), scale, total, weight)
     kernels.keep_deepest(
-        *map(guarded, (values, x, y)), 20, 30, scale, *map(guarded, (total, weight))
+        guarded(values), guarded_map(x, y), 20, 30, scale, *map(guarded, (total, weight))
     )
     np.testing.assert_allclose((total, weight), wanted, rtol=1e-14)
 
@@ -165,22 +248,57 @@ def test_halve_agrees_with_naive(seed: int) -> None:
     value = holed(rng, (12, 16), 0.5)
     coverage = np.where(np.isnan(value), 0, rng.uniform(0, 1, value.shape)).astype(np.float32)
     out_value, out_coverage = np.empty((6, 8), np.float32), np.empty((6, 8), np.float32)
-    kernels.halve(*map(guarded, (value, coverage, out_value, out_coverage)))
+    outs = map(guarded, (out_value, out_coverage))
+    kernels.halve(guarded(value), guarded(coverage), 0, 0, *outs)
     wanted_value, wanted_coverage = naive.halve(value, coverage)
     assert_as_float32(out_value, wanted_value, scale=1e6)
     assert_as_float32(out_coverage, wanted_coverage)
 
 
-@pytest.mark.parametrize("step", [1, 4, 16])
-def test_fill_cells_agrees_with_naive(step: int) -> None:
+@pytest.mark.parametrize("seed", SEEDS)
+def test_halving_a_leaf_is_halving_with_full_coverage(seed: int) -> None:
+    rng = np.random.default_rng([seed, 6])
+    value = holed(rng, (12, 16), 0.5)
+    full = (~np.isnan(value)).astype(np.float32)
+    found, wanted = np.zeros((2, 9, 11), np.float32), np.zeros((2, 9, 11), np.float32)
+    kernels.halve_leaf(guarded(value), 2, 3, *map(guarded, found))
+    kernels.halve(guarded(value), guarded(full), 2, 3, *map(guarded, wanted))
+    np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize("step", [1, 4, 16, 32])
+def test_positions_agree_with_naive(step: int) -> None:
     rng = np.random.default_rng(6)
-    nodes = rng.normal(0, 1e4, (4, 6))
-    bends = rng.normal(0, 1e3, (2, 3, 5))
-    keep = rng.random((3, 5)) < 0.6
-    out = np.full((3 * step, 5 * step), np.nan)
-    kernels.fill_cells(guarded(nodes), *map(guarded, bends), step, guarded(keep), guarded(out))
-    wanted = naive.fill_cells(nodes, *bends, step, keep)
-    np.testing.assert_allclose(out, wanted, rtol=1e-9, atol=1e-9)
+    nodes, bends = rng.normal(0, 1e4, (2, 4, 6)), rng.normal(0, 1e3, (2, 2, 3, 5))
+    state = rng.choice([kernels.OUTSIDE, kernels.SMOOTH], (3, 5)).astype(np.uint8)
+    at = PixelMap(3 * step, 5 * step, step, nodes, bends, state, np.empty((2, 0, 0)))
+    for found, *values in zip(at.positions(), nodes, bends, strict=True):
+        wanted = naive.positions(*values, step, state == kernels.OUTSIDE)
+        np.testing.assert_allclose(found, wanted, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("zero", [0.0, -3.5, 1e6])
+def test_to_levels_agrees_with_naive(zero: float) -> None:
+    rng = np.random.default_rng(11)
+    limits = np.unique((zero + np.sinh(np.linspace(-4, 9, 254))).astype(np.float32))
+    limits = np.concatenate([limits, np.full(254 - limits.size, np.inf, np.float32)])
+    values = (zero + np.sinh(rng.uniform(-12, 12, 600))).astype(np.float32)
+    values[:5] = np.nan, np.inf, -np.inf, limits[7], np.nextafter(limits[7], -np.inf)
+    out = np.empty(values.size, np.uint8)
+    for guesses in (np.zeros(1 << 15, np.uint8), np.full(1 << 15, 254, np.uint8)):
+        kernels.to_levels(guarded(values), np.float32(zero), guesses, limits, guarded(out))
+        np.testing.assert_array_equal(out, naive.levels(values, limits).clip(0, 255))
+
+
+@pytest.mark.parametrize("holes", [0.0, 0.7, 1.0])
+def test_measure_finds_range_and_filled_cells(holes: float) -> None:
+    values = holed(np.random.default_rng(12), (12, 12), holes)
+    values[:6, :3] = np.nan
+    some = np.empty((4, 4), np.bool_)
+    low, high = kernels.measure(guarded(values), guarded(some))
+    known = values[~np.isnan(values)]
+    assert (low, high) == (known.min(initial=np.inf), known.max(initial=-np.inf))
+    np.testing.assert_array_equal(some, ~np.isnan(values).reshape(4, 3, 4, 3).all(axis=(1, 3)))
 
 
 @pytest.mark.parametrize("spacing", [0.8, 1.0065, 1.4])
@@ -192,5 +310,6 @@ def test_keep_missing_agrees_with_naive(spacing: float) -> None:
     x, y = 2 + 0.8 * col - 0.6 * row + 6, 0.6 * col + 0.8 * row - 1
     out = naive.nearest(pixels, x, y).astype(np.float32)
     wanted = naive.keep_missing(pixels, x, y, out)
-    kernels.keep_missing(*map(guarded, (pixels, x, y, out)))
+    at = guarded_map(x, y)
+    kernels.keep_missing(guarded(pixels), 0, 0, at, np.ones(at.state.shape, np.bool_), guarded(out))
     np.testing.assert_array_equal(np.isnan(out), np.isnan(wanted))

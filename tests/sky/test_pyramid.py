@@ -58,7 +58,7 @@ def test_a_parents_pixel_lies_in_the_middle_of_its_four_childrens_pixels(tile: T
         centre = np.stack(healpy.pix2vec(nside // 2, tile.npix * WIDTH**2 + index, nest=True))[axis]
         side = 1.0 / nside
         shown = {
-            place: Layer.leaf(((at - centre.mean()) / side).astype(np.float32))
+            place: Layer(((at - centre.mean()) / side).astype(np.float32))
             for place, at in children.items()
         }
         got = parent_of(shown, WIDTH).value * side + centre.mean()
@@ -93,7 +93,7 @@ def test_an_edge_keeps_its_place_at_every_order() -> None:
     width, covered = 64, 0.66
     leaf = np.full((width, width), np.nan, np.float32)
     leaf[:, : round(covered * width)] = 1
-    layer = Layer.leaf(leaf)
+    layer = Layer(leaf)
     while layer.value.shape[0] > 1:
         shown = (~np.isnan(layer.visible())).mean()
         assert shown == pytest.approx(covered, abs=0.51 / layer.value.shape[0] + 0.01)
@@ -111,7 +111,7 @@ def test_visible_shows_what_is_at_least_half_covered() -> None:
 def test_a_survey_smaller_than_a_pixel_does_not_vanish_from_low_orders() -> None:
     leaf = np.full((WIDTH, WIDTH), np.nan, np.float32)
     leaf[3, 9] = 7.0
-    layer = Layer.leaf(leaf)
+    layer = Layer(leaf)
     for _ in range(11):
         layer = parent_of({2: layer}, WIDTH)
         shown = layer.visible()
@@ -120,19 +120,18 @@ def test_a_survey_smaller_than_a_pixel_does_not_vanish_from_low_orders() -> None
 
 
 def test_visible_of_an_empty_layer_is_empty() -> None:
-    empty = Layer.leaf(np.full((4, 4), np.nan, np.float32))
-    assert empty.is_empty()
+    empty = Layer(np.full((4, 4), np.nan, np.float32))
     assert np.isnan(empty.visible()).all()
-    assert not Layer.leaf(np.zeros((4, 4), np.float32)).is_empty()
+    assert np.isnan(empty.visible()).all()
 
 
 def test_a_parent_of_no_children_is_empty() -> None:
-    assert parent_of({}, WIDTH).is_empty()
+    assert not parent_of({}, WIDTH).coverage.any()
 
 
 def test_a_leaf_is_covered_where_it_has_data() -> None:
     value = np.array([[0, np.nan], [-1, np.inf]], np.float32)
-    np.testing.assert_array_equal(Layer.leaf(value).coverage, [[1, 0], [1, 1]])
+    np.testing.assert_array_equal(Layer(value).coverage, [[1, 0], [1, 1]])
 
 
 @pytest.mark.parametrize("width", [16, 8, 1])

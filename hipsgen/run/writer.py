@@ -1,0 +1,49 @@
+"""Writing beside rendering: a tile is on its way to the disk while the next one is made."""
+
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+
+from hipsgen.survey.store import Store
+
+_THREADS = 2
+_WAITING = 8  # files that may wait; more, and who brings one waits himself
+
+
+class Writer:
+    """Takes files for a store and writes them in threads of its own.
+
+    All is in place when the `with` block is left without an exception; an error of the store is
+    raised there, or by the next `write`.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="hipsgen-write")
+        self._room = threading.BoundedSemaphore(_WAITING)
+        self._failed: BaseException | None = None
+
+    def __enter__(self) -> "Writer":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=kind is not None)
+        if kind is None and self._failed is not None:
+            raise self._failed
+
+    def write(self, path: str, data: bytes) -> None:
+        """Have a file written; see `Store.write`."""
+        if self._failed is not None:
+            raise self._failed
+        self._room.acquire()
+        self._pool.submit(self._store.write, path, data).add_done_callback(self._done)
+
+    def _done(self, future: "Future[None]") -> None:
+        self._room.release()
+        if not future.cancelled() and (error := future.exception()) is not None:
+            self._failed = error
