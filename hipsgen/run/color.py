@@ -24,7 +24,8 @@ from hipsgen.sky.tiles import Tile
 from hipsgen.survey.bands import white_balance
 from hipsgen.survey.coverage import ALLSKY_ORDERS, MOC_NAME, moc_bytes
 from hipsgen.survey.extent import extent
-from hipsgen.survey.formats import FitsTile, Format, JpegTile, format_of
+from hipsgen.survey.fits_tile import FitsTile
+from hipsgen.survey.formats import Format, JpegTile, format_of
 from hipsgen.survey.preview import FILE_NAME as PREVIEW
 from hipsgen.survey.preview import view
 from hipsgen.survey.properties import FILE_NAME as PROPERTIES

@@ -16,7 +16,8 @@ from hipsgen.sky.frames import FRAMES
 from hipsgen.sky.resample import DEFAULT_INTERPOLATION, INTERPOLATIONS
 from hipsgen.sky.stretch import STRETCHES, Asinh, Linear
 from hipsgen.sky.tiles import MAX_ORDER
-from hipsgen.survey.formats import FORMATS, FitsTile, Format, format_of
+from hipsgen.survey.fits_tile import FitsTile
+from hipsgen.survey.formats import FORMATS, Format, format_of
 
 TILE_WIDTH = 512
 _DEEPEST_ORDER = MAX_ORDER - 9  # its pixels are HEALPix cells of order 29

@@ -24,7 +24,8 @@ from hipsgen.survey.coverage import (
     moc_order,
 )
 from hipsgen.survey.extent import extent
-from hipsgen.survey.formats import FitsTile, Format, JpegTile
+from hipsgen.survey.fits_tile import FitsTile
+from hipsgen.survey.formats import Format, JpegTile
 from hipsgen.survey.page import page_files
 from hipsgen.survey.preview import FILE_NAME as PREVIEW
 from hipsgen.survey.preview import view
@@ -165,7 +166,7 @@ def _used(ref: CoaddRef, use: InputUse) -> UsedCoadd:
         run=ref.run,
         dataset_id=ref.dataset_id,
         band=ref.band,
-        polygon=ref.polygon,
+        polygon=tuple(ref.polygon),
         unit_in=use.unit_in,
         scale=use.scale,
         calibration=use.calibration,

@@ -520,26 +520,20 @@ def measure(values: Any, some: Any) -> Any:
 
 
 @njit(nogil=True, cache=True)
-def to_levels(values: Any, zero: float, guesses: Any, limits: Any, out: Any) -> None:
+def to_levels(values: Any, zero: float, guesses: Any, limits: Any, steps: int, out: Any) -> None:
     """Grey levels: 1 and as many more as there are limits that a value reaches.
 
-    values (n,) float32, NaN becomes 0; out (n,) uint8. limits (254,) float32, increasing. guesses
-    (2**15,) uint8: for the first 15 bits of the float32 `value - zero` (sign, exponent, 6 bits of
-    the mantissa) about how many limits it reaches.
+    values (n,) float32, NaN becomes 0; out (n,) uint8. limits (255,) float32: increasing, the last
+    is NaN. guesses (2**15,) uint8: for the first 15 bits of the float32 `value - zero` (sign,
+    exponent, 6 bits of the mantissa) how many limits it reaches at least; at most `steps` more.
     """
-    last = limits.size
     for r in range(values.size):
         v = values[r]
-        if v != v:
-            out[r] = 0
-            continue
         bits = np.float32(v - zero).view(np.int32)
         k = np.int64(guesses[(bits >> 17) & 0x7FFF])
-        while k < last and v >= limits[k]:
-            k += 1
-        while k > 0 and v < limits[k - 1]:
-            k -= 1
-        out[r] = k + 1
+        for _ in range(steps):
+            k += np.int64(v >= limits[k])  # no branch: which way it goes is noise
+        out[r] = k + 1 if v == v else 0
 
 
 @njit(nogil=True, cache=True)

@@ -141,21 +141,29 @@ def choose_stretch(
 
 def _levels(stretch: "Linear | Asinh", values: FloatArray) -> ByteArray:
     values = np.ascontiguousarray(values, np.float32)
-    guesses, limits = _tables(stretch)
     levels = np.empty(values.shape, np.uint8)
-    kernels.to_levels(values.ravel(), np.float32(stretch.zero), guesses, limits, levels.reshape(-1))
+    zero, tables = np.float32(stretch.zero), _tables(stretch)
+    kernels.to_levels(values.reshape(-1), zero, *tables, levels.reshape(-1))
     return levels
 
 
 @lru_cache
-def _tables(stretch: "Linear | Asinh") -> tuple[ByteArray, npt.NDArray[np.float32]]:
-    """Guesses and limits for `kernels.to_levels`: level k > 1 starts at share (k - 1.5) / 254."""
+def _tables(stretch: "Linear | Asinh") -> tuple[ByteArray, npt.NDArray[np.float32], int]:
+    """Guesses, limits, steps for `kernels.to_levels`: level k > 1 starts at share (k - 1.5) / 254.
+
+    The guess holds for all values of a bin: what `value - zero` is rounded by is left to the steps.
+    """
     limits = stretch.value_at((np.arange(254) + 0.5) / 254).astype(np.float32)
-    starts = (np.arange(1 << 15, dtype=np.int64) << 17).astype(np.uint32).view(np.float32)
-    with np.errstate(invalid="ignore", over="ignore"):
-        at = starts + np.float32(stretch.zero)
-    guesses = np.searchsorted(limits, np.nan_to_num(at), side="right")
-    return guesses.astype(np.uint8), limits
+    bins = np.arange(1 << 15, dtype=np.uint32) << np.uint32(17)
+    ends = np.stack([bins, bins | np.uint32((1 << 17) - 1)]).view(np.float32)
+    # the bins of infinity end in NaN
+    ends = np.where(np.isfinite(ends), ends, np.copysign(np.finfo(np.float32).max, ends))
+    values = ends.astype(float) + stretch.zero
+    slack = 2.0**-22 * (np.abs(ends) + abs(stretch.zero)).max(axis=0)
+    least = np.searchsorted(limits, values.min(axis=0) - slack, side="right")
+    most = np.searchsorted(limits, values.max(axis=0) + slack, side="right")
+    steps = int((most - least).max())
+    return least.astype(np.uint8), np.append(limits, np.float32(np.nan)), steps
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from hipsgen.sky.tiles import Tile, nested_index, pixel_size
 
 FILE_NAME = "preview.jpg"
 _SIDE = 256
-_FINER = 4  # pixels looked up for one of the picture, a side
+_FINER = 2  # pixels looked up for one of the picture, a side
 _CLOSER = 0.85  # the field of view fits the survey's circle; most surveys are no circles
 _WIDEST = 140.0  # degrees: a gnomonic picture has no more
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from hipsgen.errors import SurveyError
 from hipsgen.sky.tiles import Tile
 from hipsgen.survey.coverage import MOC_NAME, read_moc
-from hipsgen.survey.formats import FitsTile
+from hipsgen.survey.fits_tile import FitsTile
 from hipsgen.survey.properties import FILE_NAME, parse_properties
 from hipsgen.survey.store import Store
 

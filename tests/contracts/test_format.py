@@ -9,7 +9,8 @@ from PIL import Image
 
 from hipsgen.errors import SurveyError
 from hipsgen.sky.tiles import Tile
-from hipsgen.survey.formats import FORMATS, FitsTile, Format, Picture, format_of
+from hipsgen.survey.fits_tile import FitsTile
+from hipsgen.survey.formats import FORMATS, Format, Picture, format_of
 
 WIDTH = 64
 EXTENSIONS = {"fits": "fits", "png": "png", "jpeg": "jpg", "webp": "webp"}

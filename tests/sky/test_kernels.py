@@ -1,6 +1,7 @@
 """Each kernel against its slow twin, compiled or not (see test_without_jit)."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -11,6 +12,7 @@ from numba import config
 
 from hipsgen.sky import kernels, resample
 from hipsgen.sky.grid import PixelMap
+from hipsgen.sky.stretch import Asinh, Linear, _tables
 from tests import naive
 from tests.sky import weights_of
 
@@ -277,17 +279,22 @@ def test_positions_agree_with_naive(step: int) -> None:
         np.testing.assert_allclose(found, wanted, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("zero", [0.0, -3.5, 1e6])
-def test_to_levels_agrees_with_naive(zero: float) -> None:
+@pytest.mark.parametrize("stretch", [Linear(-3.0, 40.0), Asinh(-3.0, 4e4, 1.0, 0.2)])
+@pytest.mark.parametrize("shift", [0.0, -3.5, 1e6])
+def test_to_levels_agrees_with_naive(stretch: Linear | Asinh, shift: float) -> None:
+    moved = {"low": stretch.low + shift, "high": stretch.high + shift}
+    moved |= {"zero": stretch.zero + shift} if isinstance(stretch, Asinh) else {}
+    stretch = replace(stretch, **moved)
+    guesses, limits, steps = _tables(stretch)
     rng = np.random.default_rng(11)
-    limits = np.unique((zero + np.sinh(np.linspace(-4, 9, 254))).astype(np.float32))
-    limits = np.concatenate([limits, np.full(254 - limits.size, np.inf, np.float32)])
-    values = (zero + np.sinh(rng.uniform(-12, 12, 600))).astype(np.float32)
-    values[:5] = np.nan, np.inf, -np.inf, limits[7], np.nextafter(limits[7], -np.inf)
+    values = (shift + np.sinh(rng.uniform(-12, 12, 600))).astype(np.float32)
+    values[:500:2] = limits[:250]
+    values[1:500:2] = np.nextafter(limits[:250], np.float32(-np.inf))
+    values[-5:] = np.nan, np.inf, -np.inf, stretch.zero, 0.0
     out = np.empty(values.size, np.uint8)
-    for guesses in (np.zeros(1 << 15, np.uint8), np.full(1 << 15, 254, np.uint8)):
-        kernels.to_levels(guarded(values), np.float32(zero), guesses, limits, guarded(out))
-        np.testing.assert_array_equal(out, naive.levels(values, limits).clip(0, 255))
+    zero = np.float32(stretch.zero)
+    kernels.to_levels(guarded(values), zero, guesses, limits, steps, guarded(out))
+    np.testing.assert_array_equal(out, naive.levels(values, limits[:-1]))
 
 
 @pytest.mark.parametrize("holes", [0.0, 0.7, 1.0])

@@ -8,7 +8,7 @@ import pytest
 from hipsgen.errors import SurveyError
 from hipsgen.sky.tiles import Tile
 from hipsgen.survey.coverage import look_over, moc_bytes, moc_of, moc_order, to_ranges
-from hipsgen.survey.formats import FitsTile
+from hipsgen.survey.fits_tile import FitsTile
 from hipsgen.survey.properties import format_properties
 from hipsgen.survey.store import LocalStore
 from hipsgen.survey.survey import Survey

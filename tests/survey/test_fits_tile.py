@@ -10,11 +10,14 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hipsgen.sky.tiles import Tile
-from hipsgen.survey.formats import FitsTile
+from hipsgen.survey.fits_tile import FitsTile
 from tests.conftest import needs
 from tests.oracles import interleaved
+from tests.sky import SEEDED
 
 WIDTH = 64
 FRAMES = ("equatorial", "galactic")
@@ -92,6 +95,24 @@ def test_cards_of_what_is_not_known_are_left_out():
     allsky = fits.Header.fromstring(FitsTile(unit="Jy").encode(np.zeros((64, 192), np.float32)))
     assert "CTYPE1" not in allsky
     assert allsky["BUNIT"] == "Jy"
+
+
+@pytest.mark.parametrize("frame", FRAMES)
+def test_every_card_is_written_as_astropy_writes_it(frame: str):
+    """Keyword for keyword, digit for digit, at all orders."""
+    for tile in tiles():
+        for card in header(tile, frame=frame, unit="nJy", band="it's r", pixel_area=0.04).cards:
+            assert fits.Card(card.keyword, card.value, card.comment).image == card.image
+
+
+@SEEDED
+@given(st.integers(0, 2**32), st.integers(1, 40), st.integers(1, 40), st.integers(0, 20))
+def test_checksums_are_right_whatever_the_pixels(seed: int, rows: int, cols: int, order: int):
+    rng = np.random.default_rng(seed)
+    pixels = rng.integers(0, 2**32, (rows, cols), dtype=np.uint32).view(np.float32)
+    tile = Tile(order, int(rng.integers(12 << 2 * order)))
+    with fits.open(io.BytesIO(FitsTile().encode(pixels, tile)), checksum=True) as hdus:
+        assert hdus[0].verify_checksum() == hdus[0].verify_datasum() == 1
 
 
 def samples() -> list[bytes]:
