@@ -1,6 +1,7 @@
 """The command line: parse, call one function, report. Heavy imports are inside the commands."""
 
 import errno
+import gc
 import os
 import sys
 import warnings
@@ -330,6 +331,9 @@ def _print_summaries(summaries: list[Any], out: Path) -> None:
 def main() -> None:
     """Run the command line; errors become one line and an exit code."""
     debug = "--debug" in sys.argv
+    # importing numpy, numba and astropy makes half a million objects and no garbage: with the usual
+    # threshold 0.07 s go into looking for some
+    gc.set_threshold(50_000)
     if not debug:  # astropy's remarks on headers; what matters comes as an error
         warnings.simplefilter("ignore")
     try:

@@ -1,12 +1,12 @@
-"""Slow twins of the kernels of hipsgen.sky.kernels, one pixel at a time, from the rules alone.
+"""Slow twins of the kernels of hipsgen.sky, one pixel or tile at a time, from the rules alone.
 
-Each takes arrays, changes none of them and gives back new float64 arrays: what the kernel should
-write, before it is rounded to float32.
+Each takes arrays, changes none of them and gives back what the kernel should write, floats before
+they are rounded to float32.
 """
 
 import math
 from collections.abc import Callable
-from itertools import product
+from itertools import permutations, product
 
 import numpy as np
 import numpy.typing as npt
@@ -251,3 +251,32 @@ def _round(array: FloatArray, row: int, col: int, reach: int) -> list[tuple[int,
     span = range(-reach, reach + 1)
     around = [(row + a, col + b) for a, b in product(span, span)]
     return [(a, b) for a, b in around if 0 <= a < rows and 0 <= b < cols]
+
+
+def hull_sides(vertices: FloatArray) -> set[tuple[int, int]]:
+    """Sides of the convex hull of unit vectors (n, 3), no three on a great circle.
+
+    From one vertex to the next, counter-clockwise: all the others lie on the left.
+    """
+    found = set()
+    for a, b in permutations(range(len(vertices)), 2):
+        left = np.cross(vertices[a], vertices[b])
+        if all(left @ vertices[k] > 0 for k in range(len(vertices)) if k not in (a, b)):
+            found.add((a, b))
+    return found
+
+
+def gap(one: FloatArray, other: FloatArray) -> float:
+    """Sine of the angle by which convex regions, corners (n, 3) counter-clockwise, are apart.
+
+    The most by which a side of one of them has all of the other on its far side; less than 0 when
+    none has.
+    """
+    widest = -1.0
+    for region, beyond in ((one, other), (other, one)):
+        for a, b in zip(region, np.roll(region, -1, axis=0), strict=True):
+            left = np.cross(a, b)
+            length = np.linalg.norm(left)
+            if length > 0:
+                widest = max(widest, min(-float(left @ point) / length for point in beyond))
+    return widest

@@ -7,7 +7,7 @@ from typing import Any
 
 from hipsgen.errors import InputError, MissingExtraError
 from hipsgen.images.coadd_fits import FitsReader
-from hipsgen.images.source import CoaddRef, Problem
+from hipsgen.images.source import CoaddRef, Polygon, Problem
 from hipsgen.sky.polygon import to_lonlat
 
 _LAYOUTS = ("Exposure", "ExposureF", "CellCoadd")
@@ -105,7 +105,7 @@ class ButlerSource:
         asked += f" where {self.where}" if self.where else ""
         return f"no {self.dataset_type}{asked}; {_some([str(t) for t in known], 'tracts')}"
 
-    def _coadd_ref(self, ref: Any, uris: Any, regions: dict[Any, Any]) -> CoaddRef | None:
+    def _coadd_ref(self, ref: Any, uris: Any, regions: dict[Any, Polygon]) -> CoaddRef | None:
         data_id = dict(ref.dataId.required)
         name = ", ".join(f"{k}={v}" for k, v in data_id.items())
         layout = ref.datasetType.storageClass_name
@@ -121,15 +121,16 @@ class ButlerSource:
                 raise InputError(f"{name}: {reason}")
             self.problems.append(Problem(name, reason))
             return None
+        identity = str(ref.id)
         return CoaddRef(
             uri=str(uris.primaryURI),
-            identity=str(ref.id),
+            identity=identity,
             band=str(data_id.get("band", "")),
-            polygon=regions.get((data_id["tract"], data_id["patch"]), ()),
+            polygon=regions.get((data_id["tract"], data_id["patch"]), Polygon()),
             data_id=tuple(data_id.items()),
             dataset_type=ref.datasetType.name,
             run=ref.run,
-            dataset_id=str(ref.id),
+            dataset_id=identity,
             storage_class=layout,
         )
 
@@ -214,7 +215,7 @@ class Catalogue:
             )
             return sorted({d["tract"] for d in found.data_ids(["skymap", "tract"])})
 
-    def patch_regions(self, skymap: str, tracts: list[int]) -> dict[tuple[int, int], Any]:
+    def patch_regions(self, skymap: str, tracts: list[int]) -> dict[tuple[int, int], Polygon]:
         """(tract, patch) -> polygon as (lon, lat) in degrees."""
         records = self.butler.query_dimension_records(
             "patch",
@@ -269,14 +270,14 @@ def _check_balanced(where: str) -> None:
         raise InputError(f"--where {where!r} has a parenthesis or a quote without its partner")
 
 
-def _polygon(region: Any) -> tuple[tuple[float, float], ...]:
+def _polygon(region: Any) -> Polygon:
     import numpy as np
 
     if region is None or not hasattr(region, "getVertices"):
-        return ()
+        return Polygon()
     vectors = np.array([[v.x(), v.y(), v.z()] for v in region.getVertices()])
     lon, lat = to_lonlat(vectors)
-    return tuple(zip(lon.tolist(), lat.tolist(), strict=True))
+    return Polygon(zip(lon.tolist(), lat.tolist(), strict=True))
 
 
 def _by_wavelength(band: str) -> tuple[int, str]:

@@ -33,10 +33,12 @@ def local_file(uri: str) -> Iterator[Path]:
         return
     try:
         from lsst.resources import ResourcePath
+
+        remote = ResourcePath(uri)  # which needs another package for some schemes
     except ImportError as error:
         raise MissingExtraError(f"reading {urlsplit(uri).scheme}:// files", "remote") from error
     try:
-        with ResourcePath(uri).as_local() as local:
+        with remote.as_local() as local:
             yield Path(local.ospath)
     except FileNotFoundError as error:
         raise CoaddError("the file does not exist") from error

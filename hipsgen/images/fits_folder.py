@@ -9,7 +9,7 @@ from pathlib import Path
 from hipsgen.errors import CoaddError, InputError
 from hipsgen.images.coadd_fits import FitsReader, image_hdus, open_fits
 from hipsgen.images.files import path_of, uri_of
-from hipsgen.images.source import CoaddRef, Problem
+from hipsgen.images.source import CoaddRef, Polygon, Problem
 
 _FITS_NAME = re.compile(r"\.(fits|fit|fts|fz)(\.(gz|bz2|fz|z))?$", re.IGNORECASE)
 _LIST_NAME = re.compile(r"\.(txt|lst|list)$", re.IGNORECASE)
@@ -75,7 +75,7 @@ class FitsFolder:
                     identity=identity,
                     hdu=str(number),
                     band=_band(hdus[number].header) or _band(hdus[0].header),
-                    polygon=info.wcs.outline(),
+                    polygon=Polygon(info.wcs.outline()),
                     pixel_scale=info.pixel_scale,
                 )
             if failed and not found:

@@ -2,13 +2,16 @@
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from hipsgen.errors import InputError
 from hipsgen.images.source import CoaddRef
 
 _HEAD = {"hipsgen_manifest": 1}
+_NAMES = tuple(f.name for f in fields(CoaddRef))
+_REPEATED = ("hdu", "band", "dataset_type", "run", "storage_class")
 
 
 def write_manifest(path: Path, refs: Iterable[CoaddRef], description: str) -> int:
@@ -19,7 +22,8 @@ def write_manifest(path: Path, refs: Iterable[CoaddRef], description: str) -> in
         with aside.open("w", encoding="utf-8") as handle:
             handle.write(json.dumps({**_HEAD, "from": description}) + "\n")
             for ref in refs:
-                handle.write(json.dumps(asdict(ref)) + "\n")
+                values = {name: getattr(ref, name) for name in _NAMES}
+                handle.write(json.dumps({**values, "polygon": [*ref.polygon]}) + "\n")
                 count += 1
         aside.replace(path)  # a half of a manifest would be a smaller survey without a word
     finally:
@@ -39,22 +43,27 @@ def is_manifest(path: Path) -> bool:
 def read_manifest(path: Path) -> tuple[list[CoaddRef], str]:
     """References and where they came from. Raises InputError for a damaged file."""
     refs: list[CoaddRef] = []
-    lines = path.read_bytes().splitlines()
-    try:
-        description = json.loads(lines[0])["from"]
-    except (ValueError, TypeError, KeyError, IndexError) as error:
-        raise InputError(f"{path} does not begin as a manifest does ({error})") from error
-    for number, line in enumerate(lines[1:], start=2):
+    known: dict[Any, Any] = {}
+    with path.open("rb") as lines:
         try:
-            refs.append(_ref(json.loads(line)))
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise InputError(f"{path} line {number} is not a reference ({error})") from error
+            description = json.loads(next(lines, b""))["from"]
+        except (ValueError, TypeError, KeyError) as error:
+            raise InputError(f"{path} does not begin as a manifest does ({error})") from error
+        for number, line in enumerate(lines, start=2):
+            try:
+                refs.append(_ref(json.loads(line), known))
+            except (ValueError, TypeError, KeyError, AttributeError) as error:
+                raise InputError(f"{path} line {number} is not a reference ({error})") from error
     return refs, str(description)
 
 
-def _ref(values: dict[str, object]) -> CoaddRef:
-    lists = {
-        key: tuple(tuple(item) for item in values.get(key, ()))  # type: ignore[attr-defined]
-        for key in ("polygon", "data_id")
-    }
-    return CoaddRef(**{**values, **lists})  # type: ignore[arg-type]
+def _ref(values: dict[str, Any], known: dict[Any, Any]) -> CoaddRef:
+    """A reference; what it has in common with earlier ones, which `known` holds, it shares."""
+    for name in _REPEATED:
+        text = values.get(name, "")
+        values[name] = known.setdefault(text, text)
+    if values.get("dataset_id") == values["identity"]:
+        values["dataset_id"] = values["identity"]
+    pairs = ((key, value) for key, value in values.get("data_id", ()))
+    values["data_id"] = tuple([known.setdefault(pair, pair) for pair in pairs])
+    return CoaddRef(**values)

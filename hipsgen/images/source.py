@@ -1,6 +1,9 @@
 """The seam between a survey and where its coadds come from."""
 
-from collections.abc import Iterator
+import math
+import struct
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -10,9 +13,43 @@ import numpy.typing as npt
 from hipsgen.images.wcs import ImageWcs
 
 Section = tuple[slice, slice]
+_CORNER = struct.Struct("dd")
 
 
-@dataclass(frozen=True)
+class Polygon(Sequence[tuple[float, float]]):
+    """Corners (lon, lat) in degrees, in 16 bytes each: a survey may have millions of them.
+
+    Raises ValueError or TypeError for anything but pairs of finite numbers.
+    """
+
+    __slots__ = ("packed",)
+
+    def __init__(self, corners: Iterable[tuple[float, float]] = ()) -> None:
+        numbers = array("d", [angle for lon, lat in corners for angle in (lon, lat)])
+        if not math.isfinite(sum(numbers)):
+            raise ValueError("a corner is not finite")
+        self.packed = numbers.tobytes()
+
+    def __len__(self) -> int:
+        return len(self.packed) // _CORNER.size
+
+    def __getitem__(self, index: Any) -> Any:
+        return tuple(self)[index]
+
+    def __iter__(self) -> Iterator[Any]:
+        return _CORNER.iter_unpack(self.packed)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and tuple(self) == tuple(other)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))
+
+    def __repr__(self) -> str:
+        return repr(tuple(self))
+
+
+@dataclass(frozen=True, slots=True)
 class CoaddRef:
     """One coadd before any pixel of it is read: small, picklable, enough to plan with.
 
@@ -27,13 +64,16 @@ class CoaddRef:
     identity: str
     hdu: str = ""
     band: str = ""
-    polygon: tuple[tuple[float, float], ...] = ()
+    polygon: Polygon = field(default_factory=Polygon)
     pixel_scale: float = 0.0
     data_id: tuple[tuple[str, int | str], ...] = ()
     dataset_type: str = ""
     run: str = ""
     dataset_id: str = ""
     storage_class: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "polygon", Polygon(self.polygon))
 
     @property
     def key(self) -> str:
@@ -135,6 +175,15 @@ class RefList:
     def reader(self) -> CoaddReader:
         """What was given to read with."""
         return self.read_with
+
+
+def corners_of(
+    refs: Iterable[CoaddRef],
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    """Corners (v, 2) of one polygon after another: lon, lat in degrees; how many each has (n,)."""
+    packed = [ref.polygon.packed for ref in refs]
+    counts = np.fromiter(map(len, packed), np.int64, len(packed)) // _CORNER.size
+    return np.frombuffer(b"".join(packed)).reshape(-1, 2), counts
 
 
 def data_id_dict(ref: CoaddRef) -> dict[str, Any]:

@@ -5,8 +5,7 @@ import math
 import resource
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -162,38 +161,37 @@ class _Renderer:
             return None
         recipe, circle = self.recipe, self.circles[index]
         near = None if circle is None else (circle[0], _BEYOND * circle[1])
-        with self._reading(index):
+        try:
             info = self.cache.info(self.refs[index])
             at = pixel_map(tile, recipe.tile_width, recipe.frame, info.wcs, info.shape, near=near)
-            section = at.section(info.shape, margin(recipe.interpolation)) if at else None
-            if at is not None and section is not None:
-                return _Placed(index, info, at, section)
-        return None
+        except CoaddError as error:
+            self._unreadable(index, error)
+            return None
+        section = at.section(info.shape, margin(recipe.interpolation)) if at else None
+        return None if at is None or section is None else _Placed(index, info, at, section)
 
     def _values(self, placed: "_Placed") -> npt.NDArray[np.float32] | None:
         """A coadd's values on the tile in the survey's unit, None when it cannot be read."""
         index, info, recipe = placed.index, placed.info, self.recipe
         ref = self.refs[index]
-        with self._reading(index):
+        try:
             factor = factor_to(info, recipe.unit, recipe.pixel_scale)
             pixels, first = self.cache.read(ref, placed.section)
-            values = resample(pixels, placed.at, recipe.interpolation, first)
-            if factor != 1.0:
-                values *= np.float32(factor)
-            if index not in self.uses and not np.isnan(values).all():
-                self.uses[index] = _use(ref, info, factor)
-            return values
-        return None
-
-    @contextmanager
-    def _reading(self, index: int) -> Iterator[None]:
-        """Notes a coadd that cannot be read, or raises CoaddError when the task is strict."""
-        try:
-            yield
         except CoaddError as error:
-            if self.task.strict:
-                raise CoaddError(f"{self.refs[index]}: {error}") from error
-            self.problems[index] = str(error)
+            self._unreadable(index, error)
+            return None
+        values = resample(pixels, placed.at, recipe.interpolation, first)
+        if factor != 1.0:
+            values *= np.float32(factor)
+        if index not in self.uses and not np.isnan(values).all():
+            self.uses[index] = _use(ref, info, factor)
+        return values
+
+    def _unreadable(self, index: int, error: CoaddError) -> None:
+        """Note a coadd that cannot be read, or raise CoaddError when the task is strict."""
+        if self.task.strict:
+            raise CoaddError(f"{self.refs[index]}: {error}") from error
+        self.problems[index] = str(error)
 
     def _write(self, tile: Tile, layer: Layer) -> None:
         write_tile(self.writer, self.recipe, tile, layer, self.size, self.encoders)

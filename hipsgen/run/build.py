@@ -14,7 +14,7 @@ from hipsgen.run.describe import Subject, now
 from hipsgen.run.engine import open_engine, run_bounded
 from hipsgen.run.journal import BlockRecord, Journal
 from hipsgen.run.place import claim, forget, note_departed, sweep_top, wipe
-from hipsgen.run.plan import Block, Plan, make_plan
+from hipsgen.run.plan import Plan, make_plan
 from hipsgen.run.publish import Publication, created_before
 from hipsgen.run.report import Reporter
 from hipsgen.run.sample import Sample, take_sample
@@ -71,7 +71,7 @@ def build_survey(
     journal = Journal(store)
     claim(store)
     refs = collect(source, reporter)
-    problems = list(source.problems)
+    problems = dict.fromkeys(source.problems)
     if runtime.fresh:
         wipe(store)
     recipe, plan, sampled = _prepare(refs, source, journal, options, subject.band)
@@ -79,22 +79,23 @@ def build_survey(
         raise InputError(str(sampled[0]))
     for problem in sampled:
         tell_once(problem, problems, reporter)
-    blocks = list(plan.blocks(recipe.block_depth))
+    roots, leaves = plan.roots(), plan.leaf_counts().tolist()
     reporter.note(
         f"{subject.name}: {len(refs)} coadds, order {recipe.order}, "
-        f"about {plan.leaf_count()} leaf tiles in {len(blocks)} blocks"
+        f"about {sum(leaves)} leaf tiles in {len(roots)} blocks"
     )
     created = created_before(store) or now()
     earlier = list(journal.records())
-    done = _still_good(earlier, recipe, plan, blocks)
-    todo = [block for block in blocks if block.root not in done]
+    done = _still_good(earlier, recipe, plan)
+    todo = [k for k, root in enumerate(roots) if root not in done]
     old = [record for record in earlier if record.root not in done]
     if todo or old:
         store.delete(PROPERTIES)
     note_departed(old, refs, reporter)
     forget(old, store, journal, recipe)
-    tasks = (_task(block, plan, recipe, source.reader(), store, runtime) for block in todo)
-    records = {**done, **_render(tasks, todo, subject.name, runtime, problems, reporter)}
+    tasks = (_task(k, plan, recipe, source.reader(), store, runtime) for k in todo)
+    work = {roots[k]: leaves[k] for k in todo}
+    records = {**done, **_render(tasks, work, subject.name, runtime, problems, reporter)}
     filled = [records[root] for root in sorted(records) if records[root].tiles]
     if not filled:
         raise InputError(f"no valid pixel in any of the {len(refs)} coadds of {source.describe()}")
@@ -106,24 +107,26 @@ def build_survey(
         tiles=sum(r.tile_count for r in filled) + sum(map(len, publication.tiles.values())),
         size=_total([publication.size, *(record.size for record in filled)]),
         seconds=time.monotonic() - started,
-        blocks=len(blocks),
+        blocks=len(roots),
         redone=len(todo),
-        skipped=problems,
+        skipped=list(problems),
     )
 
 
 def _render(
     tasks: Iterator[BlockTask],
-    todo: Sequence[Block],
+    leaves: Mapping[Tile, int],
     name: str,
     runtime: Runtime,
-    problems: list[Problem],
+    problems: dict[Problem, None],
     reporter: Reporter,
 ) -> dict[Tile, BlockRecord]:
-    """Do the blocks, with progress; coadds that fail go into `problems`."""
+    """Do the blocks, with progress; coadds that fail go into `problems`.
+
+    leaves: how many tiles each block has, by its root.
+    """
     records: dict[Tile, BlockRecord] = {}
-    leaves = {block.root: len(block.leaves) for block in todo}
-    if not todo:
+    if not leaves:
         return records
     reporter.start(name, sum(leaves.values()))
     try:
@@ -164,10 +167,10 @@ def _total(sizes: Iterable[Mapping[str, int]]) -> dict[str, int]:
     return total
 
 
-def tell_once(problem: Problem, known: list[Problem], reporter: Reporter) -> None:
+def tell_once(problem: Problem, known: dict[Problem, None], reporter: Reporter) -> None:
     """Report a problem unless it is known; a coadd may fail in several blocks."""
     if problem not in known:
-        known.append(problem)
+        known[problem] = None
         reporter.problem(problem)
 
 
@@ -211,11 +214,12 @@ def _prepare(
                 "the survey that is there was begun otherwise "
                 f"({'; '.join(contradictions)}): ask for the same, or use --fresh"
             )
-        return earlier, make_plan(refs, earlier.order, earlier.frame), []
+        plan = make_plan(refs, earlier.order, earlier.frame, earlier.block_depth)
+        return earlier, plan, []
     sample, problems = take_sample(refs, source.reader())
     order = options.order if options.order is not None else natural_order(sample.pixel_scale)
     plan = make_plan(refs, order, options.frame)
-    recipe = make_recipe(options, sample, band, order, plan.block_depth())
+    recipe = make_recipe(options, sample, band, order, plan.block_depth)
     journal.begin(recipe)
     return recipe, plan, problems
 
@@ -243,27 +247,27 @@ def _contradictions(options: Options, earlier: Recipe) -> list[str]:
 
 
 def _still_good(
-    earlier: Sequence[BlockRecord], recipe: Recipe, plan: Plan, blocks: Sequence[Block]
+    earlier: Sequence[BlockRecord], recipe: Recipe, plan: Plan
 ) -> dict[Tile, BlockRecord]:
     """Finished blocks whose coadds are still the same and were all read."""
-    expected = {
-        block.root: fingerprint(recipe, [plan.refs[k] for k in block.ref_indices()])
-        for block in blocks
-    }
-    return {
-        record.root: record
-        for record in earlier
-        if expected.get(record.root) == record.fingerprint and not record.problems
-    }
+    number = {root: k for k, root in enumerate(plan.roots())}
+    good = {}
+    for record in earlier:
+        k = number.get(record.root)
+        if k is not None and not record.problems:
+            refs = [plan.refs[i] for i in plan.ref_indices(k)]
+            if record.fingerprint == fingerprint(recipe, refs):
+                good[record.root] = record
+    return good
 
 
 def _task(
-    block: Block, plan: Plan, recipe: Recipe, reader: CoaddReader, store: Store, runtime: Runtime
+    k: int, plan: Plan, recipe: Recipe, reader: CoaddReader, store: Store, runtime: Runtime
 ) -> BlockTask:
     shared = runtime.engine == "threads"
     return BlockTask(
-        block=block,
-        refs=tuple((k, plan.refs[k]) for k in block.ref_indices()),
+        block=plan.block(k),
+        refs=tuple((i, plan.refs[i]) for i in plan.ref_indices(k)),
         recipe=recipe,
         reader=reader,
         store=store,

@@ -42,8 +42,9 @@ def wipe(store: Store) -> None:
 
 def note_departed(old: Sequence[BlockRecord], refs: Sequence[CoaddRef], reporter: Reporter) -> None:
     """Say that coadds of an earlier build are not given any more; their tiles go."""
-    known = {ref.key for ref in refs}
-    departed = {use.coadd for record in old for use in record.uses} - known
+    departed = {use.coadd for record in old for use in record.uses}
+    if departed:
+        departed.difference_update(ref.key for ref in refs)
     if departed:
         reporter.note(
             f"{len(departed)} of the coadds of the earlier build are changed or no longer given: "

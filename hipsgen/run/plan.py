@@ -1,28 +1,30 @@
-"""From footprints to leaf tiles to blocks of work."""
+"""From footprints to blocks of work, and from a block to its leaf tiles."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import healpy
 import numpy as np
 import numpy.typing as npt
 
-from hipsgen.images.source import CoaddRef
+from hipsgen.images.source import CoaddRef, corners_of
 from hipsgen.sky.frames import from_icrs
-from hipsgen.sky.polygon import (
-    bounding_circle,
-    convex_hull,
-    from_tangent_plane,
-    tangent_plane,
-    to_vectors,
+from hipsgen.sky.outlines import (
+    Outlines,
+    Pairs,
+    count_below,
+    outlines_of,
+    touching,
+    touching_below,
 )
+from hipsgen.sky.polygon import to_vectors
 from hipsgen.sky.tiles import Tile
 
 IntArray = npt.NDArray[np.int64]
 
 MAX_BLOCK_DEPTH = 4
 _MIN_BLOCKS = 16  # smaller blocks until there are so many, that workers have something to share
-_PAD = 1.02  # outlines are sampled; images with curved edges reach a little beyond the polygon
+_REFS_AT_ONCE = 1 << 15
+_BLOCKS_AT_ONCE = 1 << 9
 
 
 @dataclass(frozen=True)
@@ -35,71 +37,97 @@ class Block:
     root: Tile
     leaves: tuple[tuple[int, tuple[int, ...]], ...]
 
-    def ref_indices(self) -> list[int]:
-        """The references the block needs, each once, in the plan's order."""
-        return sorted({k for _, refs in self.leaves for k in refs})
-
 
 @dataclass(frozen=True)
 class Plan:
-    """All of the work: references, and (leaf tile, reference) pairs sorted by tile."""
+    """All of the work: references, and the coadds that each block may need.
 
-    refs: tuple[CoaddRef, ...]
+    Leaf tiles are found when they are asked for, block by block: a large survey has too many.
+    npix: (b,) NESTED numbers of the blocks' roots, sorted, block_depth orders above the leaves.
+    first: (b + 1,) block k may need the references ref_index[first[k] : first[k + 1]].
+    """
+
+    refs: Sequence[CoaddRef]
     order: int
+    frame: str
+    block_depth: int
     npix: IntArray
+    first: IntArray
     ref_index: IntArray
+
+    @property
+    def root_order(self) -> int:
+        """Order of the roots of the blocks."""
+        return self.order - self.block_depth
+
+    def roots(self) -> list[Tile]:
+        """The tile at the top of each block, in NESTED order: neighbours in time as on the sky."""
+        return [Tile(self.root_order, npix) for npix in self.npix.tolist()]
+
+    def ref_indices(self, k: int) -> list[int]:
+        """The references that block k may need, in the plan's order."""
+        found: list[int] = self.ref_index[self.first[k] : self.first[k + 1]].tolist()
+        return found
+
+    def block(self, k: int) -> Block:
+        """Block k with its leaf tiles."""
+        outlines, pairs, refs = self._part(k, k + 1)
+        found = touching_below(outlines, pairs, self.root_order, self.block_depth)
+        tiles, first = found.tiles()
+        index = refs[found.outline].tolist()
+        leaves = [
+            (npix, tuple(index[start:stop]))
+            for npix, start, stop in zip(tiles.tolist(), first[:-1], first[1:], strict=True)
+        ]
+        return Block(Tile(self.root_order, int(self.npix[k])), tuple(leaves))
 
     def leaf_count(self) -> int:
         """How many leaf tiles some coadd may touch."""
-        return int(np.unique(self.npix).size)
+        return int(self.leaf_counts().sum())
 
-    def block_depth(self) -> int:
-        """Depth of blocks that leaves enough of them; depends on the plan alone."""
-        for depth in range(min(MAX_BLOCK_DEPTH, self.order), 0, -1):
-            if np.unique(self.npix >> 2 * depth).size >= _MIN_BLOCKS:
-                return depth
-        return min(1, self.order)
+    def leaf_counts(self) -> IntArray:
+        """How many leaf tiles of each block (b,) some coadd may touch."""
+        counts = [np.empty(0, np.int64)]
+        for start in range(0, len(self.npix), _BLOCKS_AT_ONCE):
+            outlines, pairs, _ = self._part(start, min(start + _BLOCKS_AT_ONCE, len(self.npix)))
+            counts.append(count_below(outlines, pairs, self.root_order, self.block_depth))
+        return np.concatenate(counts)
 
-    def blocks(self, depth: int) -> Iterator[Block]:
-        """Blocks in NESTED order, so that neighbours in time are neighbours on the sky."""
-        roots = self.npix >> 2 * depth
-        starts = np.flatnonzero(np.diff(roots, prepend=-1))
-        for start, stop in zip(starts, [*starts[1:], roots.size], strict=True):
-            leaves: dict[int, list[int]] = {}
-            for npix, k in zip(self.npix[start:stop], self.ref_index[start:stop], strict=True):
-                leaves.setdefault(int(npix), []).append(int(k))
-            yield Block(
-                Tile(self.order - depth, int(roots[start])),
-                tuple((npix, tuple(refs)) for npix, refs in leaves.items()),
-            )
+    def _part(self, start: int, stop: int) -> tuple[Outlines, Pairs, IntArray]:
+        """Outlines of the coadds of some blocks, pairs of the roots and these; their references."""
+        index = self.ref_index[self.first[start] : self.first[stop]]
+        refs, which = np.unique(index, return_inverse=True)
+        sizes = np.diff(self.first[start : stop + 1])
+        outlines = _outlines([self.refs[i] for i in refs], self.frame)
+        return outlines, Pairs(np.repeat(self.npix[start:stop], sizes), which), refs
 
 
-def make_plan(refs: Sequence[CoaddRef], order: int, frame: str) -> Plan:
-    """Which leaf tiles of a frame each coadd may touch; a few too many rather than one too few."""
-    found = [tiles_touched(ref, order, frame) for ref in refs]
-    npix = np.concatenate([*found, np.empty(0, np.int64)])
-    index = np.repeat(np.arange(len(refs)), [f.size for f in found])
-    by_tile = np.lexsort((index, npix))
-    return Plan(tuple(refs), order, npix[by_tile], index[by_tile])
+def make_plan(
+    refs: Sequence[CoaddRef], order: int, frame: str, block_depth: int | None = None
+) -> Plan:
+    """Which blocks of a frame each coadd may touch; a few too many rather than one too few.
+
+    The depth of blocks, if it is not given, leaves enough of them; it depends on the plan alone.
+    """
+    depth = min(MAX_BLOCK_DEPTH, order) if block_depth is None else block_depth
+    pairs = _pairs(refs, order - depth, frame)
+    while block_depth is None and depth > 1 and len(pairs.tiles()[0]) < _MIN_BLOCKS:
+        depth -= 1
+        pairs = _pairs(refs, order - depth, frame)
+    return Plan(refs, order, frame, depth, *pairs.tiles(), pairs.outline)
 
 
-def tiles_touched(ref: CoaddRef, order: int, frame: str) -> IntArray:
-    """NESTED numbers of tiles of an order that a coadd's outline may touch."""
-    nside = 1 << order
-    if not ref.polygon:
-        return np.arange(12 * nside * nside)
-    lon, lat = zip(*ref.polygon, strict=True)
-    vertices = from_icrs(to_vectors(lon, lat), frame)
-    centre, _ = bounding_circle(vertices)
-    plane = convex_hull(tangent_plane(vertices, centre)) * _PAD
-    corners = from_tangent_plane(plane, centre)
-    _, radius = bounding_circle(corners)
-    reach = healpy.max_pixrad(nside)
-    near = healpy.query_disc(
-        nside, centre, min(np.pi, np.radians(radius) + reach), inclusive=True, nest=True
-    )
-    middle = np.stack(healpy.pix2vec(nside, near, nest=True), axis=-1)
-    normals = np.cross(corners, np.roll(corners, -1, axis=0))
-    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
-    touched = (middle @ normals.T > -np.sin(min(reach, np.pi / 2))).all(axis=1)
-    return np.asarray(near[touched], np.int64)
+def _pairs(refs: Sequence[CoaddRef], order: int, frame: str) -> Pairs:
+    """Tiles of an order and the references that may touch them."""
+    parts = [Pairs(np.empty(0, np.int64), np.empty(0, np.int64))]
+    for start in range(0, len(refs), _REFS_AT_ONCE):
+        found = touching(_outlines(refs[start : start + _REFS_AT_ONCE], frame), order)
+        parts.append(Pairs(found.npix, found.outline + start))
+    npix, index = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    by_tile = np.argsort(npix, kind="stable")
+    return Pairs(npix[by_tile], index[by_tile])
+
+
+def _outlines(refs: Sequence[CoaddRef], frame: str) -> Outlines:
+    corners, counts = corners_of(refs)
+    return outlines_of(from_icrs(to_vectors(corners[:, 0], corners[:, 1]), frame), counts)

@@ -3,20 +3,22 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import healpy
 import numpy as np
 import numpy.typing as npt
 
 from hipsgen.errors import CoaddError, InputError
-from hipsgen.images.source import CoaddInfo, CoaddReader, CoaddRef, Problem, Section
+from hipsgen.images.source import CoaddInfo, CoaddReader, CoaddRef, Problem, Section, corners_of
 from hipsgen.run.units import factor_to
-from hipsgen.sky.polygon import bounding_circle, to_vectors
+from hipsgen.sky.polygon import middles, to_vectors
 from hipsgen.sky.stretch import SkyLevel
+from hipsgen.sky.tiles import vectors_to_npix
 
 _COADDS = 24  # opened, spread over the survey
 _STRIPS = 3  # of rows, in each
 _ROWS = 100
 _PIXELS = 100_000  # kept of each coadd
+_PLACE_ORDER = 14
+_REFS_AT_ONCE = 1 << 15
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ def take_sample(refs: Sequence[CoaddRef], reader: CoaddReader) -> tuple[Sample, 
             problems.append(Problem(str(ref), str(error)))
     if not infos:
         raise InputError(f"none of the coadds can be read; the first: {problems[0]}")
-    finest = min([i.pixel_scale for _, i in infos] + [r.pixel_scale for r in refs if r.pixel_scale])
+    finest = min([info.pixel_scale for _, info in infos] + known_scales(refs))
     unit = next((info.unit for _, info in infos if info.unit), "")
     values: list[npt.NDArray[np.float32]] = []
     for ref, info in infos:
@@ -63,19 +65,25 @@ def take_sample(refs: Sequence[CoaddRef], reader: CoaddReader) -> tuple[Sample, 
     return Sample(finest, unit, SkyLevel.of(known)), problems
 
 
+def known_scales(refs: Sequence[CoaddRef]) -> list[float]:
+    """Pixel sizes, degrees, of the references that say."""
+    return [ref.pixel_scale for ref in refs if ref.pixel_scale]
+
+
 def spread(refs: Sequence[CoaddRef], count: int) -> list[CoaddRef]:
     """Up to `count` references, evenly along the NESTED order of their places on the sky."""
     if len(refs) <= count:
         return list(refs)
-    order = np.argsort([_place(ref) for ref in refs], kind="stable")
-    return [refs[k] for k in order[np.linspace(0, len(refs) - 1, count).astype(int)]]
+    starts = range(0, len(refs), _REFS_AT_ONCE)
+    places = np.concatenate([_places(refs[k : k + _REFS_AT_ONCE]) for k in starts])
+    by_place = np.argsort(places, kind="stable")
+    return [refs[k] for k in by_place[np.linspace(0, len(refs) - 1, count).astype(int)]]
 
 
-def _place(ref: CoaddRef) -> int:
-    if not ref.polygon:
-        return 0
-    lon, lat = zip(*ref.polygon, strict=True)
-    return int(healpy.vec2pix(1 << 14, *bounding_circle(to_vectors(lon, lat))[0], nest=True))
+def _places(refs: Sequence[CoaddRef]) -> npt.NDArray[np.int64]:
+    corners, counts = corners_of(refs)
+    vectors = middles(to_vectors(corners[:, 0], corners[:, 1]), counts)
+    return np.where(counts > 0, vectors_to_npix(vectors, _PLACE_ORDER), 0)
 
 
 def _pixels(ref: CoaddRef, info: CoaddInfo, reader: CoaddReader) -> list[npt.NDArray[np.float32]]:

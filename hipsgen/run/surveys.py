@@ -4,17 +4,20 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from hipsgen.errors import ConfigError, InputError, SurveyError
+from hipsgen.errors import ConfigError, HipsgenError, InputError, SurveyError
 from hipsgen.images.coadd_fits import FitsReader
 from hipsgen.images.manifest import write_manifest
-from hipsgen.run.build import Summary, build_survey, collect, make_recipe, natural_order
+from hipsgen.images.source import CoaddRef
+from hipsgen.run.build import Summary, build_survey, collect, natural_order
 from hipsgen.run.color import build_color
-from hipsgen.run.config import Options, Runtime
+from hipsgen.run.config import TILE_WIDTH, Options, Runtime
 from hipsgen.run.describe import Subject
 from hipsgen.run.inputs import Job, Query, color_bands, find_jobs
 from hipsgen.run.plan import make_plan
 from hipsgen.run.report import Reporter, human_size
-from hipsgen.run.sample import take_sample
+from hipsgen.run.sample import known_scales, take_sample
+from hipsgen.sky.stretch import choose_stretch
+from hipsgen.sky.tiles import pixel_size
 from hipsgen.survey.properties import FILE_NAME as PROPERTIES
 from hipsgen.survey.store import open_store
 from hipsgen.survey.survey import Survey
@@ -105,25 +108,42 @@ def plan_all(
     for job in jobs:
         refs = collect(job.source, reporter)
         saved += refs
-        sample, problems = take_sample(refs, job.source.reader())
-        for problem in problems:
-            reporter.problem(problem)
-        order = options.order if options.order is not None else natural_order(sample.pixel_scale)
-        plan = make_plan(refs, order, options.frame)
-        recipe = make_recipe(options, sample, job.band, order, plan.block_depth())
-        leaves = plan.leaf_count()
+        scale, cuts = _look(job, refs, options, reporter)
+        order = options.order if options.order is not None else natural_order(scale)
+        leaves = make_plan(refs, order, options.frame).leaf_count()
         tiles = leaves * 4 // 3 + order
         bytes_all = tiles * sum(_TILE_BYTES[name] for name in options.formats)
-        seconds = leaves * _LEAF_SECONDS * 4 ** (recipe.render_order - order)
+        seconds = leaves * _LEAF_SECONDS * 4 ** max(0, natural_order(scale) - order)
         name = f"band {job.band}" if job.band else job.source.describe()
         yield (
             f"{name}: {len(refs)} coadds, order {order}, at most {leaves} leaf tiles and "
-            f"{tiles} in all, {human_size(bytes_all)}, about {seconds:.0f} s of CPU time; "
-            f"cuts {recipe.stretch.low:.4g} to {recipe.stretch.high:.4g} {sample.unit}".rstrip()
+            f"{tiles} in all, {human_size(bytes_all)}, about {seconds:.0f} s of CPU time; {cuts}"
         )
     if manifest is not None:
         count = write_manifest(manifest, saved, jobs[0].source.describe())
         yield f"{count} references saved: hipsgen build {manifest} -o OUT"
+
+
+def _look(
+    job: Job, refs: Sequence[CoaddRef], options: Options, reporter: Reporter
+) -> tuple[float, str]:
+    """The finest pixel, degrees, and words on the cuts, from a sample of the coadds.
+
+    Where none can be read, what the references and the options say of the pixels is enough.
+    """
+    try:
+        sample, problems = take_sample(refs, job.source.reader())
+    except HipsgenError as error:
+        asked = [] if options.order is None else [pixel_size(options.order, TILE_WIDTH)]
+        scale = min(known_scales(refs) or asked, default=None)
+        if scale is None:
+            raise
+        return scale, f"cuts not known: {error}"
+    for problem in problems:
+        reporter.problem(problem)
+    stretch = choose_stretch(options.stretch, sample.level, options.cuts)
+    cuts = f"cuts {stretch.low:.4g} to {stretch.high:.4g} {sample.unit}".rstrip()
+    return sample.pixel_scale, cuts
 
 
 def surveys_under(out: Path) -> list[Path]:

@@ -168,7 +168,7 @@ def _is_beside(
     """Which cells are off an image of this shape; a cell with a corner nowhere may be on it."""
     beside = np.zeros((nodes.shape[1] - 1, nodes.shape[2] - 1), dtype=bool)
     with np.errstate(invalid="ignore"):
-        known: npt.NDArray[np.bool_] = np.isfinite(nodes).all(axis=0)
+        known = np.asarray(np.isfinite(nodes).all(axis=0))
         for axis, size in ((0, shape[1]), (1, shape[0])):
             low, high = _reach(nodes[axis], None if bends is None else bends[axis])
             beside |= (low > size) | (high < -1.0)

@@ -33,6 +33,21 @@ def bounding_circle(vertices: Vectors) -> tuple[Vectors, float]:
     return centre, float(np.degrees(2 * np.arcsin(min(1.0, chord / 2))))
 
 
+def middles(vertices: Vectors, counts: npt.NDArray[np.int64]) -> Vectors:
+    """Directions (n, 3) of the means of groups of vertices (v, 3), `counts` (n,) of them each.
+
+    The north pole for a group without vertices, or without a direction.
+    """
+    sums = np.zeros((len(counts), 3))
+    starts = np.cumsum(counts) - counts
+    some = counts > 0
+    if some.any():
+        sums[some] = np.add.reduceat(vertices, starts[some])
+    norm = np.linalg.norm(sums, axis=1)
+    sums[norm < 1e-9 * np.maximum(counts, 1)] = [0.0, 0.0, 1.0]
+    return np.asarray(sums / np.linalg.norm(sums, axis=1, keepdims=True))
+
+
 def tangent_plane(vectors: Vectors, centre: Vectors) -> npt.NDArray[np.float64]:
     """Gnomonic coordinates (n, 2), in radians, east and north of `centre`; NaN behind it."""
     pole = np.array([0.0, 0.0, 1.0]) if abs(centre[2]) < 0.9 else np.array([1.0, 0.0, 0.0])
@@ -54,30 +69,6 @@ def from_tangent_plane(plane: npt.NDArray[np.float64], centre: Vectors) -> Vecto
     north = np.cross(centre, east)
     vectors = centre + plane[:, :1] * east + plane[:, 1:] * north
     return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
-
-
-def convex_hull(points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Corners (m, 2), counter-clockwise, of the convex hull of points (n, 2).
-
-    Andrew's monotone chain (1979).
-    """
-    ordered = sorted(set(map(tuple, points.tolist())))
-    if len(ordered) < 3:
-        return np.array(ordered).reshape(-1, 2)
-
-    def chain(sequence: list[tuple[float, ...]]) -> list[tuple[float, ...]]:
-        kept: list[tuple[float, ...]] = []
-        for p in sequence:
-            while len(kept) >= 2 and _turn(kept[-2], kept[-1], p) <= 0:
-                kept.pop()
-            kept.append(p)
-        return kept[:-1]
-
-    return np.array(chain(ordered) + chain(ordered[::-1]))
-
-
-def _turn(o: tuple[float, ...], a: tuple[float, ...], b: tuple[float, ...]) -> float:
-    return (a[0] - o[0]) * (b[1] - o[1]) - (a[1] - o[1]) * (b[0] - o[0])
 
 
 def contains(polygon: Vectors, points: Vectors) -> npt.NDArray[np.bool_]:

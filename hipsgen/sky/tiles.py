@@ -6,17 +6,30 @@ of pixels in a tile and the paths: HiPS 1.0, sections 4.1 and 4.2.
 
 import math
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+Bits = TypeVar("Bits", int, IntArray)
 
 MAX_ORDER = 29
 
 # row of the southernmost corner of each base face, and its longitude in units of 45 deg
 _FACE_ROW = np.array([2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4], dtype=float)
 _FACE_LON = np.array([1, 3, 5, 7, 0, 2, 4, 6, 1, 3, 5, 7], dtype=float)
+
+# every second bit, every second pair of bits ...: steps from bits with gaps to bits without
+_STEPS = (
+    (0, 0x5555555555555555),
+    (1, 0x3333333333333333),
+    (2, 0x0F0F0F0F0F0F0F0F),
+    (4, 0x00FF00FF00FF00FF),
+    (8, 0x0000FFFF0000FFFF),
+    (16, 0x00000000FFFFFFFF),
+)
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -70,19 +83,27 @@ class Tile:
         return face_to_vectors(face, x, y)
 
 
-def deinterleave(bits: int) -> tuple[int, int]:
+def deinterleave(bits: Bits) -> tuple[Bits, Bits]:
     """The numbers made of the even (x) and of the odd (y) bits."""
-    x = y = shift = 0
-    while bits:
-        x |= (bits & 1) << shift
-        y |= (bits >> 1 & 1) << shift
-        bits >>= 2
-        shift += 1
-    return x, y
+    return _close_up(bits), _close_up(bits >> 1)
 
 
-def face_to_vectors(face: int, x: FloatArray, y: FloatArray) -> FloatArray:
-    """Unit vectors (..., 3) of positions x (to the north-east), y (north-west) in a base face.
+def _close_up(bits: Bits) -> Bits:
+    """The even bits, without gaps."""
+    for shift, mask in _STEPS:
+        bits = (bits | bits >> shift) & mask
+    return bits
+
+
+def _spread(values: IntArray) -> IntArray:
+    """Put zeros between the bits of numbers below 2^31."""
+    for (shift, _), (_, mask) in zip(_STEPS[:0:-1], _STEPS[-2::-1], strict=True):
+        values = (values | values << shift) & mask
+    return values
+
+
+def face_to_vectors(face: int | IntArray, x: FloatArray, y: FloatArray) -> FloatArray:
+    """Unit vectors (..., 3) of positions x (to the north-east), y (north-west) in base faces.
 
     x and y run from 0 to 1 across the face.
     """
@@ -97,6 +118,47 @@ def face_to_vectors(face: int, x: FloatArray, y: FloatArray) -> FloatArray:
         lon = (np.pi / 4) * (_FACE_LON[face] + (x - y) / to_pole)
     lon = np.where(to_pole > 0.0, lon, 0.0)
     return np.stack([rho * np.cos(lon), rho * np.sin(lon), z], axis=-1)
+
+
+def corner_grids(order: int, npix: IntArray, depth: int) -> FloatArray:
+    """Corners of all tiles `depth` orders below tiles (n,): unit vectors (n, m + 1, m + 1, 3).
+
+    m = 2^depth; the first axis of a grid is x (to the north-east), the second y (north-west).
+    """
+    ix, iy = deinterleave(npix & ((1 << 2 * order) - 1))
+    along = np.arange((1 << depth) + 1) / (1 << depth)
+    x = (ix[:, None, None] + along[:, None]) / (1 << order)
+    y = (iy[:, None, None] + along[None, :]) / (1 << order)
+    return face_to_vectors((npix >> 2 * order)[:, None, None], *np.broadcast_arrays(x, y))
+
+
+def vectors_to_npix(vectors: FloatArray, order: int) -> IntArray:
+    """NESTED numbers (...), at an order, of the tiles that vectors (..., 3) of any length are in.
+
+    The inverse of `face_to_vectors`, cut to whole tiles.
+    """
+    nside = 1 << order
+    rho = np.hypot(vectors[..., 0], vectors[..., 1])
+    length = np.hypot(rho, vectors[..., 2])
+    z, sine = vectors[..., 2] / length, rho / length
+    turn = np.arctan2(vectors[..., 1], vectors[..., 0]) / (np.pi / 2) % 4.0
+    turn = np.where(turn >= 4.0, 0.0, turn)  # -1e-17 % 4 is 4
+    quarter = np.floor(turn).astype(np.int64)
+    # between which lines of constant y (p) and constant x (m), counted to the east
+    p = np.floor(nside * (0.5 + turn - 0.75 * z)).astype(np.int64)
+    m = np.floor(nside * (0.5 + turn + 0.75 * z)).astype(np.int64)
+    row_p, row_m = p >> order, m >> order
+    face = np.where(row_p == row_m, row_p & 3 | 4, np.where(row_p < row_m, row_p, row_m + 8))
+    x, y = m & nside - 1, nside - 1 - (p & nside - 1)
+    # as in `face_to_vectors`, from sin(theta) to keep its digits at the poles
+    to_pole = nside * sine * np.sqrt(3.0 / (1.0 + np.abs(z)))
+    west = np.minimum(np.floor((turn - quarter) * to_pole).astype(np.int64), nside - 1)
+    east = np.minimum(np.floor((1 - turn + quarter) * to_pole).astype(np.int64), nside - 1)
+    north, south = z > 2.0 / 3.0, z < -2.0 / 3.0
+    face = np.where(north, quarter, np.where(south, quarter + 8, face))
+    x = np.where(north, nside - 1 - east, np.where(south, west, x))
+    y = np.where(north, nside - 1 - west, np.where(south, east, y))
+    return np.asarray(face << 2 * order | _spread(x) | _spread(y) << 1)
 
 
 def pixel_size(order: int, width: int) -> float:
@@ -117,16 +179,8 @@ def order_for(pixel_scale: float, width: int, slack: float = 1.05) -> int:
     return MAX_ORDER
 
 
-def nested_index(width: int) -> npt.NDArray[np.int64]:
+def nested_index(width: int) -> IntArray:
     """NESTED index inside a tile of the pixel at each (row, column), (width, width) int64."""
     x = np.arange(width)[::-1, None]
     y = np.arange(width)[None, :]
     return np.asarray(_spread(x) | _spread(y) << 1)
-
-
-def _spread(values: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Put zeros between the bits."""
-    spread = np.zeros_like(values)
-    for bit in range(16):
-        spread |= (values >> bit & 1) << 2 * bit
-    return spread

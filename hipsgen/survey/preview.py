@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable
 
-import healpy
 import numpy as np
 import numpy.typing as npt
 
@@ -27,6 +26,8 @@ def view(
 
     centre is in the survey's frame; fov: degrees across; black where there is nothing.
     """
+    import healpy
+
     fov = min(fov * _CLOSER, _WIDEST)
     side = _SIDE * _FINER
     step = 2 * math.tan(math.radians(fov) / 2) / side

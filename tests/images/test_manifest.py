@@ -1,5 +1,6 @@
 """A saved manifest gives the references back, or says which line is damaged."""
 
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,36 @@ def test_what_was_written_is_read(refs: list[CoaddRef], text: str, tmp_path_fact
     assert read_manifest(path) == (refs, text)
 
 
+def test_references_of_one_survey_share_what_they_have_in_common(tmp_path: Path):
+    path = tmp_path / "refs.jsonl"
+    write_manifest(path, (ref_of(k) for k in range(3000)), "x")
+    tracemalloc.start()
+    refs, _ = read_manifest(path)
+    size, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert refs == [ref_of(k) for k in range(3000)]
+    assert refs[0].run is refs[1].run
+    assert refs[0].dataset_id is refs[0].identity
+    # a URI of 120 letters, a UUID and four corners, and little else
+    assert size / len(refs) < 750
+
+
+def ref_of(k: int) -> CoaddRef:
+    corners = ((k * 0.1, 1.0), (k * 0.1 + 0.2, 1.0), (k * 0.1 + 0.2, 1.2), (k * 0.1, 1.2))
+    uuid = f"0d9d7a0c-95f5-4b0a-9c6c-{k:012}"
+    return CoaddRef(
+        uri="file:///" + "repo/main/" * 10 + f"{k:012}",
+        identity=uuid,
+        band="i",
+        polygon=corners,
+        data_id=(("skymap", "rings"), ("tract", k // 100), ("patch", k % 100), ("band", "i")),
+        dataset_type="deep_coadd",
+        run="LSSTCam/runs/DRP/20260101",
+        dataset_id=uuid,
+        storage_class="ExposureF",
+    )
+
+
 def test_a_file_of_something_else_is_no_manifest(tmp_path: Path):
     (tmp_path / "list.txt").write_text("a.fits\n")
     (tmp_path / "empty").touch()
@@ -51,6 +82,13 @@ DAMAGED = {
         '{"hipsgen_manifest": 1, "from": "x"}\n{"uri": "a", "identity": "1", "colour": 3}\n'
     ),
     "a number for a line": '{"hipsgen_manifest": 1, "from": "x"}\n17\n',
+    "a corner that is not finite": (
+        '{"hipsgen_manifest": 1, "from": "x"}\n{"uri": "", "identity": "", "polygon": [[NaN, 2]]}\n'
+    ),
+    "a corner of words": (
+        '{"hipsgen_manifest": 1, "from": "x"}\n{"uri": "a", "identity": "1", "polygon": ["ab"]}\n'
+    ),
+    "a line that is no text": '{"hipsgen_manifest": 1, "from": "x"}\n\udcff\n',
     "a polygon of numbers": (
         '{"hipsgen_manifest": 1, "from": "x"}\n{"uri": "a", "identity": "1", "polygon": [1, 2]}\n'
     ),
@@ -60,7 +98,7 @@ DAMAGED = {
 @pytest.mark.parametrize("name", DAMAGED)
 def test_a_damaged_line_is_named(name: str, tmp_path: Path):
     path = tmp_path / "refs.jsonl"
-    path.write_text(DAMAGED[name])
+    path.write_bytes(DAMAGED[name].encode("utf-8", "surrogateescape"))
     with pytest.raises(InputError, match="line 2 is not a reference") as raised:
         read_manifest(path)
     assert str(path) in str(raised.value)

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,26 @@ def test_plan_writes_nothing_and_its_manifest_builds_the_same(repo: Path, survey
     for path in (surveys / "band_i").glob("Norder*/**/*.fits"):
         again = tmp_path / "out" / path.relative_to(surveys / "band_i")
         assert again.read_bytes() == path.read_bytes()
+
+
+def test_a_plan_needs_no_pixel(tmp_path: Path) -> None:
+    from hipsgen.images.manifest import write_manifest
+    from hipsgen.images.source import CoaddRef
+
+    corners = ((10.0, 20.0), (10.2, 20.0), (10.2, 20.2), (10.0, 20.2))
+    gone = CoaddRef("file:///nowhere/a.fits", "1", polygon=corners)
+    for name, scale in (("said", 0.2 / 3600), ("unsaid", 0.0)):
+        write_manifest(tmp_path / name, [replace(gone, pixel_scale=scale)], "gone")
+    for words in (["said"], ["said", "--order", "11"], ["unsaid", "--order", "11"]):
+        ran = hipsgen("plan", tmp_path / words[0], *words[1:])
+        assert ran.returncode == 0, ran.stderr
+        assert "1 coadds, order 11, at most 6" in ran.stdout
+        assert ran.stdout.count("\n") == 1
+        assert "cuts not known: none of the coadds can be read" in ran.stdout
+    ran = hipsgen("plan", tmp_path / "unsaid")
+    assert ran.returncode == 1
+    assert ran.stderr.count("\n") == 1
+    assert "the file does not exist" in ran.stderr
 
 
 WRONG = {

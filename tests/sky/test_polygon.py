@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from hipsgen.sky.polygon import (
     bounding_circle,
     contains,
-    convex_hull,
     from_tangent_plane,
+    middles,
     tangent_plane,
     to_lonlat,
     to_vectors,
@@ -147,24 +147,12 @@ def test_the_tangent_plane_has_east_and_north_and_nothing_behind() -> None:
 
 
 @SEEDED
-@given(st.integers(3, 40), st.integers(0, 2**32))
-def test_the_hull_is_convex_counter_clockwise_and_holds_every_point(n: int, seed: int) -> None:
-    points = np.random.default_rng(seed).normal(size=(n, 2))
-    hull = convex_hull(points)
-    assert {tuple(p) for p in hull.tolist()} <= {tuple(p) for p in points.tolist()}
-    sides = np.roll(hull, -1, axis=0) - hull
-    off = points[:, None, :] - hull[None]
-    assert (sides[:, 0] * off[..., 1] - sides[:, 1] * off[..., 0] >= -1e-12).all()
-    turns = np.roll(sides, -1, axis=0)
-    assert (sides[:, 0] * turns[:, 1] - sides[:, 1] * turns[:, 0] > 0).all()
-
-
-@SEEDED
-@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=12))
-def test_the_hull_of_points_in_rows_keeps_corners_only(places) -> None:
-    points = np.array(places, float)
-    hull = convex_hull(points)
-    assert hull.shape == (len(hull), 2)
-    assert len({tuple(p) for p in hull.tolist()}) == len(hull)
-    assert hull.min(axis=0).tolist() == points.min(axis=0).tolist()
-    assert hull.max(axis=0).tolist() == points.max(axis=0).tolist()
+@given(st.lists(st.lists(st.tuples(LON, LAT), max_size=5), max_size=6))
+def test_middles_are_the_centres_of_the_bounding_circles(groups) -> None:
+    counts = np.array([len(g) for g in groups], np.int64)
+    vertices = to_vectors(*np.array([p for g in groups for p in g], float).reshape(-1, 2).T)
+    found = middles(vertices, counts)
+    assert found.shape == (len(groups), 3)
+    for middle, part in zip(found, np.split(vertices, np.cumsum(counts))[:-1], strict=False):
+        wanted = bounding_circle(part)[0] if len(part) else [0.0, 0.0, 1.0]
+        np.testing.assert_allclose(middle, wanted, atol=1e-12)

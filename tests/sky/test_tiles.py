@@ -8,12 +8,14 @@ from hypothesis import strategies as st
 from hipsgen.sky.tiles import (
     MAX_ORDER,
     Tile,
+    corner_grids,
     deinterleave,
     face_to_vectors,
     nested_index,
     order_for,
     pixel_area,
     pixel_size,
+    vectors_to_npix,
 )
 from tests.sky import SEEDED
 
@@ -236,3 +238,51 @@ def test_order_for_is_the_coarsest_with_pixels_at_most_5_percent_larger(scale, w
 
 def test_order_for_stops_at_the_deepest_order() -> None:
     assert order_for(1e-30, 512) == MAX_ORDER
+
+
+def test_deinterleave_takes_arrays_too() -> None:
+    x, y = np.random.default_rng(0).integers(0, 1 << 29, (2, 1000))
+    bits = np.array([interleave(a, b) for a, b in zip(x.tolist(), y.tolist(), strict=True)])
+    got_x, got_y = deinterleave(bits)
+    np.testing.assert_array_equal(got_x, x)
+    np.testing.assert_array_equal(got_y, y)
+
+
+@pytest.mark.parametrize("order", [0, 1, 5, 14, 29])
+def test_a_million_vectors_lie_in_the_tiles_that_healpy_names(order: int) -> None:
+    rng = np.random.default_rng(order)
+    vectors = rng.normal(size=(1_000_000, 3))
+    vectors[:1000, :2] *= 1e-9  # close to the poles
+    vectors[1000:1010, :2] = 0.0  # and on them
+    vectors[1010:100_000, 2] = 0.0
+    # where the formula changes: sin(latitude) = 2/3, nearly
+    edge = np.copysign(2 / np.sqrt(5), vectors[100_000:300_000, 2])
+    vectors[100_000:300_000, 2] = edge * np.hypot(*vectors[100_000:300_000, :2].T)
+    # on the meridians where base faces meet
+    turn = rng.integers(0, 8, 100_000) * np.pi / 4
+    vectors[300_000:400_000, :2] = np.stack([np.cos(turn), np.sin(turn)], axis=1)
+    wanted = healpy.vec2pix(1 << order, *vectors.T, nest=True)
+    np.testing.assert_array_equal(vectors_to_npix(vectors, order), wanted)
+
+
+@SEEDED
+@given(tiles(highest=22), st.floats(0.01, 0.99), st.floats(0.01, 0.99))
+def test_a_position_in_a_tile_lies_in_that_tile(tile: Tile, x: float, y: float) -> None:
+    assert vectors_to_npix(tile.vectors(x - 0.5, y - 0.5, 1), tile.order) == tile.npix
+
+
+@SEEDED
+@given(st.lists(tiles(highest=12), min_size=1, max_size=4), st.integers(0, 3))
+def test_corner_grids_are_the_corners_of_the_tiles_below(roots: list[Tile], depth: int) -> None:
+    order, m = roots[0].order, 1 << depth
+    npix = np.array([tile.npix % (12 << 2 * order) for tile in roots])
+    grids = corner_grids(order, npix, depth)
+    assert grids.shape == (len(roots), m + 1, m + 1, 3)
+    for grid, root in zip(grids, npix.tolist(), strict=True):
+        for below in range(m * m):
+            x, y = deinterleave(below)
+            tile = Tile(order + depth, (root << 2 * depth) + below)
+            south, east = tile.vectors(0.5, -0.5, 1), tile.vectors(-0.5, -0.5, 1)
+            north, west = tile.vectors(-0.5, 0.5, 1), tile.vectors(0.5, 0.5, 1)
+            found = grid[[x, x + 1, x + 1, x], [y, y, y + 1, y + 1]]
+            assert separation(found, np.stack([south, east, north, west])).max() < 1e-15

@@ -166,8 +166,8 @@ def test_the_data_are_plain_float32_after_one_header():
 
 def test_any_kind_of_float_is_taken():
     pixels = np.random.default_rng(0).normal(size=(8, 8))
-    for given in (pixels, pixels.astype(">f8"), pixels.astype(np.float32), pixels.T.copy().T):
-        back = FitsTile().decode(FitsTile().encode(given))
+    for kind in (pixels, pixels.astype(">f8"), pixels.astype(np.float32), pixels.T.copy().T):
+        back = FitsTile().decode(FitsTile().encode(kind))
         np.testing.assert_array_equal(back, pixels.astype(np.float32))
 
 

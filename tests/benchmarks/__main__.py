@@ -1,0 +1,209 @@
+"""`python -m tests.benchmarks`: us, our peers and the floor, side by side in one go.
+
+Writes docs/benchmark.md and docs/benchmark.png, and puts the table into the README.
+"""
+
+import argparse
+import os
+import platform
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from hipsgen.sky.tiles import pixel_size
+from tests.benchmarks.floor import Part, Work, floor_parts
+from tests.benchmarks.measure import Cost, middle, run
+from tests.benchmarks.patches import SCALE, SIZE, make_patches
+
+ROOT = Path(__file__).parents[2]
+JAR = Path("/usr/share/java/aladin.jar")
+KINDS = {"float32": "", "RICE": "RICE_1", "GZIP_2": "GZIP_2"}
+LEAF = 11
+_BEGIN, _END = "<!-- benchmark: written by make bench -->", "<!-- end of benchmark -->"
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A program that makes a survey of a folder of images."""
+
+    name: str
+    formats: str
+    command: Callable[[Path, Path], list[str]]
+    kinds: tuple[str, ...] = tuple(KINDS)
+
+
+def ours(name: str, *options: str, formats: str = "fits,png") -> Contender:
+    """A way to call us."""
+    program = str(Path(sys.executable).with_name("hipsgen"))
+    return Contender(
+        f"hipsgen, {name}",
+        formats,
+        lambda source, out: [
+            program, "build", str(source), "-o", str(out), "--order", str(LEAF),
+            "--format", formats, *options,
+        ],
+    )  # fmt: skip
+
+
+def contenders() -> Iterator[Contender]:
+    """Us, and who is installed."""
+    yield ours("bilinear", "--interp", "bilinear")
+    yield ours("default interpolation")
+    yield ours("bilinear", "--interp", "bilinear", formats="fits")
+    if JAR.exists() and shutil.which("java"):
+        yield Contender("Hipsgen (Java), bilinear", "fits,png", _java)
+    try:
+        import reproject
+    except ImportError:
+        return
+    yield Contender(
+        f"reproject {reproject.__version__}, bilinear", "fits", _reproject, ("float32",)
+    )
+
+
+def _java(source: Path, out: Path) -> list[str]:
+    return [
+        "java", "-Djava.awt.headless=true", "-Xmx4g", "-jar", str(JAR), "-hipsgen", "maxThread=2",
+        f"in={source}", f"out={out}", "creator_did=TEST/P/x", "hips_creator=me",
+        "hips_frame=equatorial", f"hips_order={LEAF}", "INDEX", "TILES", "PNG",
+    ]  # fmt: skip
+
+
+def _reproject(source: Path, out: Path) -> list[str]:
+    # one survey for each image, as it cannot combine those that overlap
+    script = f"""
+from pathlib import Path
+from astropy.io import fits
+from reproject import reproject_interp
+from reproject.hips import reproject_to_hips
+for path in sorted(Path({str(source)!r}).glob("*.fits")):
+    with fits.open(path) as hdus:
+        reproject_to_hips(
+            (hdus[-1].data, hdus[-1].header), coord_system_out="equatorial", level={LEAF},
+            reproject_function=reproject_interp, order="bilinear", tile_size=512, threads=2,
+            output_directory=str(Path({str(out)!r}) / path.stem),
+        )
+"""
+    return [sys.executable, "-c", script]
+
+
+Costs = dict[tuple[str, str], Cost]
+
+
+def compare(scratch: Path, runs: int) -> Costs:
+    """The medians of (contender and format, kind of input), taken in turns."""
+    found: dict[tuple[str, str], list[Cost]] = {}
+    for kind, compression in KINDS.items():
+        source = make_patches(scratch / f"patches_4_{kind}", 4, compression)
+        for _ in range(runs):
+            for contender in contenders():
+                if kind in contender.kinds:
+                    cost = _build(contender, source, scratch)
+                    _say(f"{kind:8} {contender.name} ({contender.formats}): {cost.cpu:.2f} s CPU")
+                    key = (f"{contender.name}, {_formats(contender.formats)}", kind)
+                    found.setdefault(key, []).append(cost)
+    return {key: middle(costs) for key, costs in found.items()}
+
+
+def _build(contender: Contender, source: Path, scratch: Path) -> Cost:
+    out = scratch / "out"
+    shutil.rmtree(out, ignore_errors=True)
+    os.sync()  # nobody pays for what the one before left in memory
+    return run(contender.command(source, out), scratch, scratch / "log.txt")
+
+
+def _formats(names: str) -> str:
+    return names.upper().replace(",", " + ")
+
+
+def floors(scratch: Path) -> dict[tuple[str, str], list[Part]]:
+    """The parts for (interpolation, kind of input)."""
+    out = scratch / "out"
+    source = scratch / "patches_4_float32"
+    _build(ours("bilinear", "--interp", "bilinear"), source, scratch)
+    leaves = len(list((out / f"Norder{LEAF}").rglob("*.fits")))
+    tiles = len([p for p in out.rglob("Npix*.fits")])
+    side = 512 * pixel_size(LEAF, 512) / SCALE
+    found = {}
+    for interpolation in ("bilinear", "optimal"):
+        for kind in KINDS:
+            files = tuple(sorted((scratch / f"patches_4_{kind}").glob("*.fits")))
+            work = Work(leaves, tiles, 4 * SIZE**2 / side**2, files)
+            shutil.rmtree(scratch / "floor", ignore_errors=True)
+            found[interpolation, kind] = floor_parts(work, interpolation, scratch / "floor")
+            shutil.rmtree(scratch / "floor")
+    return found
+
+
+def grow(scratch: Path, counts: list[int], runs: int) -> dict[int, Cost]:
+    """The cost of more and more patches, default options."""
+    found = {}
+    for count in counts:
+        source = make_patches(scratch / f"patches_{count}_float32", count)
+        costs = []
+        for _ in range(runs):
+            costs.append(_build(ours("default"), source, scratch))
+            _say(f"{count} patches: {costs[-1].cpu:.2f} s CPU, {costs[-1].peak >> 20} MB")
+        found[count] = middle(costs)
+        shutil.rmtree(scratch / "out", ignore_errors=True)
+        if count > 4:
+            shutil.rmtree(source)
+    return found
+
+
+def main() -> None:
+    """Measure all, write the report."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument("--scratch", type=Path, default=ROOT / "bench", help="20 GB free")
+    parser.add_argument("--runs", type=int, default=3, help="of each; the median counts")
+    parser.add_argument("--patches", default="1,4,16,64", help="sizes of the growing survey")
+    parser.add_argument("--keep", action="store_true", help="keep the input for another time")
+    options = parser.parse_args()
+    scratch = options.scratch.resolve()
+    scratch.mkdir(parents=True, exist_ok=True)
+    started = time.monotonic()
+    from tests.benchmarks import report
+
+    costs = compare(scratch, options.runs)
+    parts = floors(scratch)
+    growth = grow(scratch, [int(n) for n in options.patches.split(",")], options.runs)
+    machine = f"{_processor()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    date = datetime.now(UTC).strftime("%Y-%m-%d")
+    text = report.markdown(costs, parts, growth, f"{date}, {machine}, median of {options.runs}")
+    docs = ROOT / "docs"
+    (docs / "benchmark.md").write_text(text, encoding="utf-8")
+    report.plot(costs, parts, growth, docs / "benchmark.png")
+    _into_readme(report.summary(costs, parts, growth, f"{date}, {machine}"))
+    if not options.keep:
+        shutil.rmtree(scratch)
+    _say(f"docs/benchmark.md written after {time.monotonic() - started:.0f} s")
+
+
+def _into_readme(text: str) -> None:
+    path = ROOT / "README.md"
+    before, _, rest = path.read_text(encoding="utf-8").partition(_BEGIN)
+    _, _, after = rest.partition(_END)
+    if after:
+        path.write_text(f"{before}{_BEGIN}\n{text}\n{_END}{after}", encoding="utf-8")
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.machine()
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()
