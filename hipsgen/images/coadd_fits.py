@@ -1,26 +1,30 @@
 """The FITS layouts of coadds: lsst.afw ExposureF, lsst.images, and everyone else's images."""
 
 import bz2
-import gzip
 import io
 import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from isal import igzip
 
 from hipsgen.errors import CoaddError
+from hipsgen.images import decode
 from hipsgen.images.calibration import calibration_of
 from hipsgen.images.files import local_file
 from hipsgen.images.masks import bit_mask, plane_bits
 from hipsgen.images.source import CoaddInfo, CoaddRef, Section
 from hipsgen.images.times import time_range
 from hipsgen.images.wcs import ImageWcs
+
+Values = npt.NDArray[np.float32]
 
 DEFAULT_EXCLUDED = ("NO_DATA",)
 # extensions that go with an image and are none themselves
@@ -32,7 +36,10 @@ _NOT_SCIENCE = re.compile(
 # FITS files end on a whole block, but readers need not insist (FITS 4.0, section 3.1)
 _BLOCK = 2880
 # what astropy raises for a damaged file, besides VerifyError and CfitsioException
-_DAMAGE = (OSError, ValueError, TypeError, KeyError, IndexError, EOFError, zlib.error)
+_DAMAGE = (
+    *(OSError, EOFError, ValueError, TypeError, LookupError, AttributeError, RuntimeError),
+    *(ArithmeticError, zlib.error, decode.DeflateError),
+)
 _SCIENCE = re.compile(r"^(SCI|SCIENCE|IMAGE|PRIMARY|DATA|SIGNAL)\d*$", re.IGNORECASE)
 
 
@@ -49,9 +56,8 @@ class FitsReader:
 
     def info(self, ref: CoaddRef) -> CoaddInfo:
         """What the headers say; see `CoaddReader.info`."""
-        with open_fits(ref.uri) as hdus:
-            number = int(ref.hdu) if ref.hdu else image_hdus(hdus)[0]
-            return self.info_of(hdus, number)
+        with local_file(ref.uri) as path:
+            return self._headers(path, ref.hdu).info
 
     def info_of(self, hdus: Any, number: int) -> CoaddInfo:
         """What the headers of HDU `number` of an open file say."""
@@ -77,44 +83,100 @@ class FitsReader:
             t_max=t_max,
         )
 
-    def read(self, ref: CoaddRef, section: Section) -> npt.NDArray[np.float32]:
+    def read(self, ref: CoaddRef, section: Section) -> Values:
         """Calibrated pixels; see `CoaddReader.read`."""
-        with open_fits(ref.uri) as hdus:
-            number = int(ref.hdu) if ref.hdu else image_hdus(hdus)[0]
-            pixels = _section(hdus[number], section)
-            scale = calibration_of(hdus, hdus[number]).scale
-            mask = _mask_of(hdus, number)
-            bits = bit_mask(plane_bits(mask.header), self.excluded) if mask is not None else 0
-            excluded = _section(mask, section).astype(np.int64) & bits != 0 if bits else None
-        with np.errstate(over="ignore", invalid="ignore"):  # what float32 cannot hold is missing
-            values = np.array(pixels, dtype=np.float32, order="C")  # native, ours, contiguous
-        if self.blank is not None:
-            values[values == np.float32(self.blank)] = np.nan
-        if scale != 1.0:
-            values *= np.float32(scale)
-        values[~np.isfinite(values)] = np.nan
-        if excluded is not None:
-            values[excluded] = np.nan
-        return values
+        with local_file(ref.uri) as path:
+            headers = self._headers(path, ref.hdu)
+            values = self._decoded(path, headers, section)
+            return self._through_astropy(path, headers, section) if values is None else values
+
+    def _headers(self, path: Path, hdu: str) -> "_Headers":
+        try:
+            status = path.stat()
+        except OSError as error:
+            raise CoaddError(f"cannot be read as FITS ({_reason(error)})") from error
+        return _parse(self, path, hdu, status.st_size, status.st_mtime_ns)
+
+    def _decoded(self, path: Path, headers: "_Headers", section: Section) -> Values | None:
+        """None for what is left to astropy; of damage, too, it has the last word."""
+        if headers.image is None:
+            return None
+        try:
+            with path.open("rb") as file:
+                handle, scale = file.fileno(), headers.info.scale
+                values = decode.values(handle, headers.image, section, self._blank, scale)
+                if headers.mask is not None:
+                    decode.strike(handle, headers.mask, section, headers.bits, values)
+                return values
+        except (decode.UndecodableError, OSError):
+            return None
+
+    def _through_astropy(self, path: Path, headers: "_Headers", section: Section) -> Values:
+        with _open(path) as hdus:
+            pixels = _section(hdus[headers.number], section)
+            values = decode.finished(pixels, self._blank, headers.info.scale)
+            if headers.bits:
+                mask = _section(_mask_of(hdus, headers.number), section)
+                values[mask.astype(np.int64) & headers.bits != 0] = np.nan
+            return values
+
+    @property
+    def _blank(self) -> float:
+        return float("nan") if self.blank is None else self.blank
+
+
+@dataclass(frozen=True)
+class _Headers:
+    """What is kept of the headers of the coadd in HDU `number`.
+
+    image, mask: for `decode`; image is None when astropy has to read the pixels, mask when no bit
+    of it counts. bits: of the mask, whose pixels are missing.
+    """
+
+    info: CoaddInfo
+    number: int
+    image: decode.Plane | None
+    mask: decode.Plane | None
+    bits: int
+
+
+@lru_cache(maxsize=1000)
+def _parse(reader: FitsReader, path: Path, hdu: str, size: int, modified: int) -> _Headers:
+    """Parsed once, for `info` and `read`; size and time of modification tell another file."""
+    with _open(path) as hdus, path.open("rb") as file:
+        number = int(hdu) if hdu else image_hdus(hdus)[0]
+        info = reader.info_of(hdus, number)
+        image, mask, bits = decode.image_plane(file.fileno(), hdus[number]), None, 0
+        if info.excluded:
+            flags: Any = _mask_of(hdus, number)
+            bits = bit_mask(plane_bits(flags.header), info.excluded)
+            mask = decode.mask_plane(file.fileno(), flags, bits)
+            image = image if mask is not None else None
+        return _Headers(info, number, image, mask, bits)
 
 
 @contextmanager
 def open_fits(uri: str) -> Iterator[Any]:
     """An open file, whatever its compression; what goes wrong inside becomes a CoaddError."""
+    with local_file(uri) as path, _open(path) as hdus:
+        yield hdus
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[Any]:
     from astropy.io import fits
 
-    with local_file(uri) as path:
-        try:
-            with fits.open(_unpacked(path), memmap=False, lazy_load_hdus=True) as hdus:
-                yield hdus
-        except CoaddError:
+    try:
+        with fits.open(_unpacked(path), memmap=False, lazy_load_hdus=True) as hdus:
+            yield hdus
+    except CoaddError:
+        raise
+    except (*_DAMAGE, fits.VerifyError) as error:
+        raise CoaddError(f"cannot be read as FITS ({_reason(error)})") from error
+    except Exception as error:  # of a C module of astropy, which has it under no public name
+        if type(error).__name__ != "CfitsioException":
             raise
-        except (*_DAMAGE, fits.VerifyError) as error:
-            raise CoaddError(f"cannot be read as FITS ({_reason(error)})") from error
-        except Exception as error:  # of a C module of astropy, which has it under no public name
-            if type(error).__name__ != "CfitsioException":
-                raise
-            raise CoaddError(f"cannot be decompressed ({_reason(error)})") from error
+        raise CoaddError(f"cannot be decompressed ({_reason(error)})") from error
 
 
 def image_hdus(hdus: Any) -> list[int]:
@@ -176,7 +238,7 @@ def _unpacked(path: Path) -> Path | io.BytesIO:
     with path.open("rb") as handle:
         start = handle.read(3)
     if start.startswith(b"\x1f\x8b"):
-        with gzip.open(path) as packed:
+        with igzip.open(path) as packed:  # type: ignore[no-untyped-call]
             return io.BytesIO(packed.read())
     if start == b"BZh":
         with bz2.open(path) as packed:

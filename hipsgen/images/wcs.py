@@ -6,6 +6,8 @@ FK4 ...), distortions only where they are defined, and the seam of maps that go 
 
 import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
 FloatArray = npt.NDArray[np.float64]
 
-# wcslib structures are changed while they are used, and so is Python's list of warnings
+# for Python's list of warnings, and astropy's transformations between frames
 _LOCK = threading.RLock()
 _CYLINDRICAL = {"CAR", "CEA", "MER", "CYP"}
 _STEPS = 16  # points along a side of an outline
@@ -50,6 +52,7 @@ class ImageWcs:
                 raise CoaddError(f"no celestial WCS on its first two axes ({_axes(header)})")
             self._wcs.wcs.bounds_check(True, True)
             self._frame = _Frame(self._wcs)
+        self._idle: list[Any] = []
         self._lon, self._lat = self._wcs.wcs.lng, self._wcs.wcs.lat
         self._period = self._longitude_period()
 
@@ -59,29 +62,28 @@ class ImageWcs:
         NaN where the projection has no such point.
         """
         flat = vectors.reshape(-1, 3)
-        with _LOCK:
-            lon, lat = self._frame.from_icrs(flat)
-            world = np.empty((len(flat), 2))
-            world[:, self._lon], world[:, self._lat] = lon, lat
-            pixel = self._wcs.wcs_world2pix(world, 0)
-            if self._wcs.has_distortion:
-                self._undistort(world, pixel)
+        world = np.empty((len(flat), 2))
+        world[:, self._lon], world[:, self._lat] = self._frame.from_icrs(flat)
+        with self._copy() as wcs:
+            pixel = wcs.wcs_world2pix(world, 0)
+            if wcs.has_distortion:
+                self._undistort(wcs, world, pixel)
         if self._period:
             self._unwrap(pixel)
         return pixel[:, 0].reshape(vectors.shape[:-1]), pixel[:, 1].reshape(vectors.shape[:-1])
 
     def to_sky(self, x: FloatArray, y: FloatArray) -> FloatArray:
         """Pixels (n,) to ICRS unit vectors (n, 3), NaN where the projection has no such point."""
-        with _LOCK:
-            world = self._wcs.all_pix2world(np.stack([x, y], axis=1), 0)
-            return self._frame.to_icrs(world[:, self._lon], world[:, self._lat])
+        with self._copy() as wcs:
+            world = wcs.all_pix2world(np.stack([x, y], axis=1), 0)
+        return self._frame.to_icrs(world[:, self._lon], world[:, self._lat])
 
     def pixel_scale(self) -> float:
         """Side, in degrees, of a square with the nominal area of a pixel."""
         from astropy.wcs.utils import proj_plane_pixel_area
 
-        with _LOCK:
-            scale = float(np.sqrt(proj_plane_pixel_area(self._wcs)))
+        with self._copy() as wcs:
+            scale = float(np.sqrt(proj_plane_pixel_area(wcs)))
         if not scale > 0.0 or not np.isfinite(scale):
             raise CoaddError(f"its WCS has a pixel of {scale} deg")
         return scale
@@ -102,7 +104,19 @@ class ImageWcs:
         lon, lat = to_lonlat(vectors)
         return tuple(zip(lon.tolist(), lat.tolist(), strict=True))
 
-    def _undistort(self, world: FloatArray, pixel: FloatArray) -> None:
+    @contextmanager
+    def _copy(self) -> Iterator[Any]:
+        """A WCS that no other thread has: wcslib changes the structure with which it computes."""
+        try:
+            wcs = self._idle.pop()
+        except IndexError:
+            wcs = self._wcs.deepcopy()
+        try:
+            yield wcs
+        finally:
+            self._idle.append(wcs)
+
+    def _undistort(self, wcs: Any, world: FloatArray, pixel: FloatArray) -> None:
         """Invert the distortion, in place, near the image; polynomials mean nothing far from it."""
         rows, cols = self.shape
         reach = 50 + 0.25 * max(rows, cols)
@@ -110,7 +124,7 @@ class ImageWcs:
             np.abs(pixel[:, 1] - rows / 2) < rows / 2 + reach
         )
         if near.any():
-            pixel[near] = self._wcs.all_world2pix(
+            pixel[near] = wcs.all_world2pix(
                 world[near], 0, tolerance=_INVERSION_TOLERANCE, maxiter=50, quiet=True
             )
 
@@ -164,7 +178,8 @@ class _Frame:
         from astropy.units import deg
 
         there = self._frame.realize_frame(UnitSphericalRepresentation(lon * deg, lat * deg))
-        icrs = there.transform_to(ICRS())
+        with _LOCK:
+            icrs = there.transform_to(ICRS())
         return to_vectors(icrs.spherical.lon.deg, icrs.spherical.lat.deg)
 
     def _transform(self, vectors: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -172,7 +187,9 @@ class _Frame:
         from astropy.units import deg
 
         lon, lat = to_lonlat(vectors)
-        there = ICRS(UnitSphericalRepresentation(lon * deg, lat * deg)).transform_to(self._frame)
+        here = ICRS(UnitSphericalRepresentation(lon * deg, lat * deg))
+        with _LOCK:
+            there = here.transform_to(self._frame)
         return np.asarray(there.spherical.lon.deg), np.asarray(there.spherical.lat.deg)
 
 

@@ -1,4 +1,4 @@
-"""Every compiled loop, and nothing else.
+"""Every compiled loop of the numbers, and nothing else.
 
 Callers check shapes and types (`resample`, `combine`, `pyramid`, `stretch`, `formats`); a kernel
 trusts them, writes into what it is given, holds no Python object and releases the GIL. No
