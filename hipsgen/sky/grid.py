@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from hipsgen.sky import kernels
 from hipsgen.sky.frames import to_icrs
-from hipsgen.sky.kernels import CELL, EXACT, OUTSIDE, SMOOTH
+from hipsgen.sky.kernels import CELL, EXACT, SMOOTH
 from hipsgen.sky.tiles import Tile
 
 FloatArray = npt.NDArray[np.float64]
@@ -82,8 +82,10 @@ class PixelMap(NamedTuple):
         smooth = self.state == SMOOTH
         low, high = np.inf, -np.inf
         if smooth.any():
-            lows, highs = _reach(self.nodes[axis], self.bends[axis])
-            low, high = lows[smooth].min(), highs[smooth].max()
+            n = self.nodes[axis]
+            corners = np.stack([n[:-1, :-1], n[:-1, 1:], n[1:, :-1], n[1:, 1:]])[:, smooth]
+            bulge = 0.125 * np.abs(self.bends[axis]).sum(axis=0)[smooth]
+            low, high = (corners - bulge).min(), (corners + bulge).max()
         if self.exact.size:
             values = self.exact[axis]
             values = values[(values >= -0.5) & (values < size - 0.5)]
@@ -117,23 +119,50 @@ def pixel_map(
     if apart.all():
         return None
     nodes = np.stack(to_pixel(to_icrs(vectors, frame)))
-    apart |= _is_beside(nodes, shape, None)
-    if apart.all():
+    found = _laid(nodes, shape, apart)
+    if found is None:
         return None
-    bends = _bends(nodes)
-    state = np.where(apart, OUTSIDE, SMOOTH).astype(np.uint8)
-    cells = np.argwhere(state == SMOOTH)
-    good = _within(position, cells * step, step, _corners(nodes, cells), bends, cells, tolerance)
-    state[tuple(cells[~good].T)] = EXACT
-    beside = (state == SMOOTH) & _is_beside(nodes, shape, bends)
-    state[beside] = OUTSIDE
+    bends, state, cells = found
     exact = np.empty((2, 0, 0))
-    if not good.all():
+    if _settle(position, nodes, bends, state, cells, cells * step, step, shape, tolerance):
         exact = np.full((2, width, width), np.nan)
-        _refine(position, cells[~good] * step, step, shape, tolerance, exact)
-    elif beside.sum() == len(cells):
+        rough = np.argwhere(state == EXACT) * step
+        _refine(position, rough, step, shape, tolerance, exact)
+    elif not (state == SMOOTH).any():
         return None
     return PixelMap(width, width, step, nodes, bends, state, exact)
+
+
+Bools = npt.NDArray[np.bool_]
+Cells = npt.NDArray[np.int64]
+
+
+def _laid(
+    nodes: FloatArray, shape: tuple[int, int], apart: Bools
+) -> tuple[FloatArray, npt.NDArray[np.uint8], Cells] | None:
+    """Bends, states, and the cells (k, 2) that may be on the image; None where there is none."""
+    bends, state = np.empty((2, 2, *apart.shape)), np.empty(apart.shape, np.uint8)
+    if not kernels.lay_grid(nodes, *shape, apart, bends, state):
+        return None
+    return bends, state, np.argwhere(state == SMOOTH)
+
+
+def _settle(
+    position: Position,
+    nodes: FloatArray,
+    bends: FloatArray,
+    state: npt.NDArray[np.uint8],
+    cells: Cells,
+    first: Cells,
+    step: int,
+    shape: tuple[int, int],
+    tolerance: float,
+) -> int:
+    """Compare cells (k, 2), of which the first pixels are given, with the truth; how many fail."""
+    rows, cols = (first[:, a] - 0.5 + step * _PROBES[:, a, None] for a in (0, 1))
+    truth = position(rows, cols)
+    limit = tolerance / _SAFETY
+    return int(kernels.settle_grid(nodes, bends, *shape, cells, _PROBES, truth, limit, state))
 
 
 def _is_far(vectors: FloatArray, near: Circle | None) -> npt.NDArray[np.bool_]:
@@ -151,97 +180,9 @@ def _is_far(vectors: FloatArray, near: Circle | None) -> npt.NDArray[np.bool_]:
     return far[:-1, :-1] & far[:-1, 1:] & far[1:, :-1] & far[1:, 1:]
 
 
-def _reach(nodes: FloatArray, bends: FloatArray | None) -> tuple[FloatArray, FloatArray]:
-    """Lowest and highest values (n, m) in the cells of nodes (n + 1, m + 1).
-
-    bends None: not known to be smooth; then as far again as the nodes are apart.
-    """
-    corners = np.stack([nodes[:-1, :-1], nodes[:-1, 1:], nodes[1:, :-1], nodes[1:, 1:]])
-    low, high = corners.min(axis=0), corners.max(axis=0)
-    more = high - low if bends is None else 0.125 * np.abs(bends).sum(axis=0)
-    return low - more, high + more
-
-
-def _is_beside(
-    nodes: FloatArray, shape: tuple[int, int], bends: FloatArray | None
-) -> npt.NDArray[np.bool_]:
-    """Which cells are off an image of this shape; a cell with a corner nowhere may be on it."""
-    beside = np.zeros((nodes.shape[1] - 1, nodes.shape[2] - 1), dtype=bool)
-    with np.errstate(invalid="ignore"):
-        known = np.asarray(np.isfinite(nodes).all(axis=0))
-        for axis, size in ((0, shape[1]), (1, shape[0])):
-            low, high = _reach(nodes[axis], None if bends is None else bends[axis])
-            beside |= (low > size) | (high < -1.0)
-    return np.asarray(beside & known[:-1, :-1] & known[:-1, 1:] & known[1:, :-1] & known[1:, 1:])
-
-
-def _bends(nodes: FloatArray) -> FloatArray:
-    """Second differences of nodes (..., n + 1, m + 1) in each cell, the mean of its corners.
-
-    Comes back (..., 2, n, m): along the rows (downwards), and along the columns.
-    """
-    n, m = nodes.shape[-2] - 1, nodes.shape[-1] - 1
-    bends = np.zeros((*nodes.shape[:-2], 2, n, m))
-    for which, axis in ((0, -2), (1, -1)):
-        if nodes.shape[axis] < 3:
-            continue
-        with np.errstate(invalid="ignore"):
-            inner = np.diff(nodes, 2, axis=axis)
-        edges = [(0, 0)] * nodes.ndim
-        edges[axis] = (1, 1)
-        at_nodes = np.pad(inner, edges, mode="edge")
-        down = at_nodes[..., :-1, :] + at_nodes[..., 1:, :]
-        bends[..., which, :, :] = (down[..., :-1] + down[..., 1:]) / 4
-    return bends
-
-
-def _corners(nodes: FloatArray, cells: npt.NDArray[np.int64]) -> tuple[FloatArray, ...]:
-    """x and y (2, k) at the four corners of cells (k, 2)."""
-    j, i = cells.T
-    return nodes[:, j, i], nodes[:, j, i + 1], nodes[:, j + 1, i], nodes[:, j + 1, i + 1]
-
-
-def _at(
-    v: FloatArray | float,
-    u: FloatArray | float,
-    corners: tuple[FloatArray, ...],
-    down: FloatArray,
-    across: FloatArray,
-) -> FloatArray:
-    """Interpolated position at the share v of a cell's rows and u of its columns."""
-    v00, v01, v10, v11 = corners
-    value = (1 - v) * ((1 - u) * v00 + u * v01) + v * ((1 - u) * v10 + u * v11)
-    return np.asarray(value - 0.5 * (v * (1 - v) * down + u * (1 - u) * across))
-
-
-def _within(
-    position: Position,
-    first: npt.NDArray[np.int64],
-    step: int,
-    corners: tuple[FloatArray, ...],
-    bends: FloatArray,
-    cells: npt.NDArray[np.int64],
-    tolerance: float,
-) -> npt.NDArray[np.bool_]:
-    """Which of k cells are interpolated within the tolerance.
-
-    first (k, 2): row and column of their first pixel. corners: (2, k) each. bends (2, 2, n, m), of
-    which `cells` (k, 2) are looked at.
-    """
-    rows, cols = (first[:, a] - 0.5 + step * _PROBES[:, a, None] for a in (0, 1))
-    truth = position(rows, cols)
-    down, across = (bends[:, which, *cells.T] for which in (0, 1))
-    good = np.ones(len(first), dtype=bool)
-    with np.errstate(invalid="ignore"):
-        for probe, (v, u) in enumerate(_PROBES):
-            off = np.abs(_at(v, u, corners, down, across) - truth[:, probe])
-            good &= (off <= tolerance / _SAFETY).all(axis=0)
-    return good
-
-
 def _refine(
     position: Position,
-    first: npt.NDArray[np.int64],
+    first: Cells,
     step: int,
     shape: tuple[int, int],
     tolerance: float,
@@ -251,51 +192,41 @@ def _refine(
 
     Cells of 4x4 pixels where these are smooth, all pixels where they are not.
     """
-    finer = _FINER if step > _FINER else step
-    n = step // finer
-    if n > 1:
-        edges = np.arange(n + 1) * finer - 0.5
-        nodes = position(
-            *np.broadcast_arrays(
-                first[:, 0, None, None] + edges[:, None], first[:, 1, None, None] + edges
-            )
-        )
-        bends = _bends(nodes)  # (2, k, 2, n, n)
-        k, j, i = (a.ravel() for a in np.indices((len(first), n, n)))
-        fine = first[k] + finer * np.stack([j, i], axis=1)
-        corners = tuple(nodes[:, k, j + b, i + a] for b in (0, 1) for a in (0, 1))
-        flat = np.moveaxis(bends, 2, 1).reshape(2, 2, len(k), 1)
-        which = np.stack([np.arange(len(k)), np.zeros(len(k), int)], axis=1)
-        good = _within(position, fine, finer, corners, flat, which, tolerance)
-        share = (np.arange(finer) + 0.5) / finer
-        wide = tuple(c[:, good, None, None] for c in corners)
-        down, across = (flat[:, axis, good, :, None] for axis in (0, 1))
-        values = _at(share[:, None], share, wide, down, across)
-        rows, cols = _pixels(fine[good], finer)
-        exact[:, rows, cols] = values
-        with np.errstate(invalid="ignore"):
-            beside = _off(np.stack(corners), shape)
-        fine = fine[~good & ~beside]
-    else:
-        fine = first
-    if len(fine):
-        rows, cols = (a.ravel() for a in _pixels(fine, finer))
+    rest = first
+    if step > _FINER:
+        edges = np.arange(0, step + 1, _FINER) - 0.5
+        rows, cols = first[:, 0, None, None] + edges[:, None], first[:, 1, None, None] + edges
+        nodes = position(*np.broadcast_arrays(rows, cols))
+        found = [
+            _refine_one(position, np.ascontiguousarray(nodes[:, k]), at, shape, tolerance, exact)
+            for k, at in enumerate(first)
+        ]
+        rest, step = np.concatenate(found), _FINER
+    if len(rest):
+        pixel = np.arange(step)
+        rows, cols = rest[:, 0, None, None] + pixel[:, None], rest[:, 1, None, None] + pixel
+        rows, cols = (a.ravel() for a in np.broadcast_arrays(rows, cols))
         exact[:, rows, cols] = position(rows.astype(float), cols.astype(float))
 
 
-def _off(corners: FloatArray, shape: tuple[int, int]) -> npt.NDArray[np.bool_]:
-    """Which cells, from their corners (4, 2, k), are off the image by more than their size."""
-    low, high = corners.min(axis=0), corners.max(axis=0)
-    size = np.array([[shape[1]], [shape[0]]])
-    return np.asarray(((2 * low - high > size) | (2 * high - low < -1.0)).any(axis=0))
-
-
-def _pixels(
-    first: npt.NDArray[np.int64], step: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Rows and columns (k, step, step) of the pixels of cells."""
-    pixel = np.arange(step)
-    rows, cols = np.broadcast_arrays(
-        first[:, 0, None, None] + pixel[:, None], first[:, 1, None, None] + pixel
-    )
-    return rows, cols
+def _refine_one(
+    position: Position,
+    nodes: FloatArray,
+    first: npt.NDArray[np.int64],
+    shape: tuple[int, int],
+    tolerance: float,
+    exact: FloatArray,
+) -> Cells:
+    """Fill what is smooth of one cell; the first pixels (k, 2) of the 4x4 cells that are not."""
+    n = nodes.shape[1] - 1
+    found = _laid(nodes, shape, np.zeros((n, n), np.bool_))
+    if found is None:
+        return np.empty((0, 2), np.int64)
+    bends, state, cells = found
+    at = first + _FINER * cells
+    _settle(position, nodes, bends, state, cells, at, _FINER, shape, tolerance)
+    size = n * _FINER
+    fine = PixelMap(size, size, _FINER, nodes, bends, state, np.full((2, size, size), np.nan))
+    row, col = first
+    exact[:, row : row + size, col : col + size] = fine.positions()
+    return first + _FINER * np.argwhere(state == EXACT)

@@ -28,6 +28,113 @@ FLAT = 0.08
 
 
 @njit(nogil=True, cache=True)
+def _bend(nodes, k, j, i, down):  # type: ignore[no-untyped-def]
+    """Second difference of coordinate k at a node, along the rows (down) or along the columns.
+
+    At an edge it is that of the node beside it, and 0 where there are two nodes only.
+    """
+    last = nodes.shape[1 if down else 2] - 1
+    if last < 2:
+        return 0.0
+    if down:
+        j = min(max(j, 1), last - 1)
+        return nodes[k, j - 1, i] - 2.0 * nodes[k, j, i] + nodes[k, j + 1, i]
+    i = min(max(i, 1), last - 1)
+    return nodes[k, j, i - 1] - 2.0 * nodes[k, j, i] + nodes[k, j, i + 1]
+
+
+@njit(nogil=True, cache=True)
+def _is_off(low, high, size):  # type: ignore[no-untyped-def]
+    """Whether coordinates from low to high are off an image of `size` pixels; NaN are not."""
+    return low > size or high < -1.0
+
+
+@njit(nogil=True, cache=True)
+def _reach(nodes, bends, k, j, i):  # type: ignore[no-untyped-def]
+    """Lowest and highest coordinate k (0: x, 1: y) that a smooth cell can have."""
+    a, b = nodes[k, j, i], nodes[k, j, i + 1]
+    c, d = nodes[k, j + 1, i], nodes[k, j + 1, i + 1]
+    bulge = 0.125 * (abs(bends[k, 0, j, i]) + abs(bends[k, 1, j, i]))
+    return min(min(a, b), min(c, d)) - bulge, max(max(a, b), max(c, d)) + bulge
+
+
+@njit(nogil=True, cache=True)
+def lay_grid(nodes: Any, shape_y: int, shape_x: int, apart: Any, bends: Any, state: Any) -> int:
+    """Second differences of a grid, and which of its cells may be on an image.
+
+    nodes (2, n + 1, m + 1) float64: x and y on the image, NaN for none; apart (n, m) bool: cells
+    that are known to be off. bends (2, 2, n, m) float64: the mean of a cell's four corners. state
+    (n, m) uint8: OUTSIDE if apart, or if all corners lie to one side of the image by more than they
+    are from each other; else SMOOTH, how many of which is given back.
+    """
+    count = 0
+    for j in range(state.shape[0]):
+        for i in range(state.shape[1]):
+            off = apart[j, i]
+            known = True
+            beside = False
+            for k in range(2):
+                for axis in range(2):
+                    down = axis == 0
+                    total = _bend(nodes, k, j, i, down) + _bend(nodes, k, j, i + 1, down)
+                    total += _bend(nodes, k, j + 1, i, down) + _bend(nodes, k, j + 1, i + 1, down)
+                    bends[k, axis, j, i] = 0.25 * total
+                a, b = nodes[k, j, i], nodes[k, j, i + 1]
+                c, d = nodes[k, j + 1, i], nodes[k, j + 1, i + 1]
+                known = known and np.isfinite(a + b + c + d)
+                low, high = min(min(a, b), min(c, d)), max(max(a, b), max(c, d))
+                more = high - low
+                beside = beside or _is_off(low - more, high + more, shape_x if k == 0 else shape_y)
+            off = off or (known and beside)
+            state[j, i] = OUTSIDE if off else SMOOTH
+            count += not off
+    return count
+
+
+@njit(nogil=True, cache=True)
+def settle_grid(
+    nodes: Any,
+    bends: Any,
+    shape_y: int,
+    shape_x: int,
+    cells: Any,
+    shares: Any,
+    truth: Any,
+    limit: float,
+    state: Any,
+) -> int:
+    """Which cells are as smooth as they must be, and which of those are on the image.
+
+    nodes, bends, state: as `lay_grid` leaves them. cells (k, 2) int64: the SMOOTH ones. shares
+    (p, 2) float64: places in a cell, of its rows and its columns; truth (2, p, k) float64: x and y
+    there. A cell that is off by more than `limit`, or NaN, at one of them becomes EXACT; another
+    that the image does not touch OUTSIDE. Gives back how many are EXACT.
+    """
+    count = 0
+    for which in range(cells.shape[0]):
+        j, i = cells[which, 0], cells[which, 1]
+        good = True
+        for p in range(shares.shape[0]):
+            v, u = shares[p, 0], shares[p, 1]
+            down, across = 0.5 * v * (1.0 - v), 0.5 * u * (1.0 - u)
+            for k in range(2):
+                left = nodes[k, j, i] + v * (nodes[k, j + 1, i] - nodes[k, j, i])
+                right = nodes[k, j, i + 1] + v * (nodes[k, j + 1, i + 1] - nodes[k, j, i + 1])
+                guess = left + u * (right - left)
+                guess -= down * bends[k, 0, j, i] + across * bends[k, 1, j, i]
+                good = good and abs(guess - truth[k, p, which]) <= limit
+        if not good:
+            state[j, i] = EXACT
+            count += 1
+            continue
+        low_x, high_x = _reach(nodes, bends, 0, j, i)
+        low_y, high_y = _reach(nodes, bends, 1, j, i)
+        if _is_off(low_x, high_x, shape_x) or _is_off(low_y, high_y, shape_y):
+            state[j, i] = OUTSIDE
+    return count
+
+
+@njit(nogil=True, cache=True)
 def _line(at, j, i, r, x, y):  # type: ignore[no-untyped-def]
     """Positions of row r of cell (j, i) into x, y float64; gives back how many there are.
 
@@ -57,15 +164,6 @@ def _line(at, j, i, r, x, y):  # type: ignore[no-untyped-def]
         x[c] = x0 + u * x1 - across * bend_x
         y[c] = y0 + u * y1 - across * bend_y
     return count
-
-
-@njit(nogil=True, cache=True)
-def _reach(at, k, j, i):  # type: ignore[no-untyped-def]
-    """Lowest and highest coordinate k (0: x, 1: y) that a smooth cell can have."""
-    a, b = at.nodes[k, j, i], at.nodes[k, j, i + 1]
-    c, d = at.nodes[k, j + 1, i], at.nodes[k, j + 1, i + 1]
-    bulge = 0.125 * (abs(at.bends[k, 0, j, i]) + abs(at.bends[k, 1, j, i]))
-    return min(min(a, b), min(c, d)) - bulge, max(max(a, b), max(c, d)) + bulge
 
 
 @njit(nogil=True, cache=True)
@@ -181,12 +279,13 @@ def _partial(pixels, nearest, low, left, c, wy, wx):  # type: ignore[no-untyped-
 
     wy, wx (taps, CELL): the weights are column c of each, from pixel (low, left) on. What is left
     of a kernel with negative lobes may have no weight to be normalised by; then the nearest pixel
-    stands in.
+    stands in. Also gives back whether one of the pixels is missing, not just beyond the edge.
     """
     rows, cols = pixels.shape
     taps = wx.shape[0]
     total = 0.0
     weight = 0.0
+    missing = False
     for b in range(taps):
         j = low + b
         if j < 0 or j >= rows:
@@ -200,10 +299,12 @@ def _partial(pixels, nearest, low, left, c, wy, wx):  # type: ignore[no-untyped-
                 w = np.float64(wy[b, c]) * np.float64(wx[a, c])
                 total += w * v
                 weight += w
+            else:
+                missing = True
     if weight < 0.1:
-        return np.float64(nearest)
+        return np.float64(nearest), missing
     first = taps // 2 - 1
-    return _limited(total / weight, pixels, low + first, left + first)
+    return _limited(total / weight, pixels, low + first, left + first), missing
 
 
 def _make_sampler(taps: int, degree: int) -> Callable[..., None]:
@@ -219,7 +320,7 @@ def _make_sampler(taps: int, degree: int) -> Callable[..., None]:
         of the fraction of a pixel, lowest power first; their dtype is that of the sums. whole:
         round the fraction, so that the nearest pixel has all weight; limited: clip to what the
         4x4 neighbours allow; out (n, m) float32; holed (cells, cells) bool: where a value has a
-        missing pixel, or the edge, under its kernel. Bounds are checked once per cell.
+        missing pixel under its kernel. Bounds are checked once per cell.
         """
         real = polynomials.dtype.type
         rows, cols = pixels.shape
@@ -244,8 +345,8 @@ def _make_sampler(taps: int, degree: int) -> Callable[..., None]:
                     continue
                 within = False
                 if state == SMOOTH:
-                    low_x, high_x = _reach(at, 0, cell_j, cell_i)
-                    low_y, high_y = _reach(at, 1, cell_j, cell_i)
+                    low_x, high_x = _reach(at.nodes, at.bends, 0, cell_j, cell_i)
+                    low_y, high_y = _reach(at.nodes, at.bends, 1, cell_j, cell_i)
                     within = (
                         low_x - col >= first
                         and low_y - row >= first
@@ -289,14 +390,14 @@ def _make_sampler(taps: int, degree: int) -> Callable[..., None]:
                                 continue
                             left, low = i0[c] - first, j0[c] - first
                             if left < 0 or low < 0 or left + taps > cols or low + taps > rows:
-                                missing = True
                                 nearest = pixels[up_j[c], up_i[c]]
                                 if nearest == nearest:
-                                    out[top + r, start + c] = _partial(
-                                        pixels, nearest, low, left, c, wy, wx
-                                    )
+                                    part, hole = _partial(pixels, nearest, low, left, c, wy, wx)
+                                    out[top + r, start + c] = part
+                                    missing = missing or hole
                                 else:
                                     out[top + r, start + c] = np.nan
+                                    missing = True
                                 continue
                         # unsigned: no check for negative indices
                         i, j = np.uint64(i0[c] - first), np.uint64(j0[c] - first)
@@ -314,9 +415,9 @@ def _make_sampler(taps: int, degree: int) -> Callable[..., None]:
                             missing = True
                             nearest = pixels[up_j[c], up_i[c]]
                             if nearest == nearest:
-                                out[top + r, start + c] = _partial(
-                                    pixels, nearest, j0[c] - first, i0[c] - first, c, wy, wx
-                                )
+                                left, low = i0[c] - first, j0[c] - first
+                                part, _ = _partial(pixels, nearest, low, left, c, wy, wx)
+                                out[top + r, start + c] = part
                             else:
                                 out[top + r, start + c] = np.nan
                             continue

@@ -50,7 +50,7 @@ class FitsTile:
             cards.append(_card("NPIX", tile.npix, "HEALPix number, NESTED"))
             cards += [_card(*card) for card in hpx_wcs(tile, values.shape[0], self.frame)]
         # as big-endian words the pixels are what they are here as native ones
-        return _hdu(cards, values.astype(">f4").tobytes(), int(_sum32(values.view(np.uint32))))
+        return _hdu(cards, values.astype(">f4"), _sum32(values.view(np.uint32)))
 
     def decode(self, data: bytes) -> Pixels:
         """(n, m) native float32, NaN missing; scaled integers are unscaled."""
@@ -99,7 +99,7 @@ def _number(value: float) -> str:
     return text
 
 
-def _hdu(cards: list[str], data: bytes, data_sum: int) -> bytes:
+def _hdu(cards: list[str], data: Pixels, data_sum: int) -> bytes:
     """A primary HDU with its checksums (FITS 4.0, appendix J)."""
     cards.append(_card("DATASUM", str(data_sum), "data unit checksum"))
     place = len(cards) * _CARD + _CHECKSUM_AT
@@ -108,8 +108,8 @@ def _hdu(cards: list[str], data: bytes, data_sum: int) -> bytes:
     text = "".join(cards).encode("ascii")
     header = bytearray(text.ljust(-(-len(text) // _BLOCK) * _BLOCK))
     total = _sum32(np.frombuffer(header, ">u4")) + data_sum
-    header[place : place + 16] = _checksum(int(_fold(total)))
-    return b"".join([header, data, bytes(-len(data) % _BLOCK)])
+    header[place : place + 16] = _checksum(_fold(total))
+    return b"".join([header, data.data.cast("B"), bytes(-data.nbytes % _BLOCK)])
 
 
 def _sum32(words: npt.NDArray[np.unsignedinteger[Any]]) -> int:
