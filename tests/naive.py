@@ -280,3 +280,9 @@ def gap(one: FloatArray, other: FloatArray) -> float:
             if length > 0:
                 widest = max(widest, min(-float(left @ point) / length for point in beyond))
     return widest
+
+
+def big_endian(values: npt.NDArray[np.uint32]) -> tuple[npt.NDArray[np.uint32], int]:
+    """Each number with its bytes turned round, and the sum of the numbers."""
+    turned = [int.from_bytes(int(v).to_bytes(4, "big"), "little") for v in values]
+    return np.array(turned, np.uint32), sum(map(int, values))

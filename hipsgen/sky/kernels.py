@@ -621,6 +621,18 @@ def measure(values: Any, some: Any) -> Any:
 
 
 @njit(nogil=True, cache=True)
+def to_big_endian(values: Any, out: Any) -> Any:
+    """out (n,) uint32: the bytes of values (n,) uint32 turned round; gives back their sum."""
+    total = np.uint64(0)
+    for k in range(values.size):
+        v = values[k]
+        total += np.uint64(v)
+        low, high = v << np.uint32(24) | (v & np.uint32(0xFF00)) << np.uint32(8), v >> np.uint32(24)
+        out[k] = low | high | (v >> np.uint32(8) & np.uint32(0xFF00))
+    return total
+
+
+@njit(nogil=True, cache=True)
 def to_levels(values: Any, zero: float, guesses: Any, limits: Any, steps: int, out: Any) -> None:
     """Grey levels: 1 and as many more as there are limits that a value reaches.
 

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hipsgen.errors import SurveyError
+from hipsgen.sky import kernels
 from hipsgen.sky.tiles import Tile
 
 Pixels = npt.NDArray[Any]
@@ -49,8 +50,9 @@ class FitsTile:
             cards.append(_card("ORDER", tile.order, "HiPS order"))
             cards.append(_card("NPIX", tile.npix, "HEALPix number, NESTED"))
             cards += [_card(*card) for card in hpx_wcs(tile, values.shape[0], self.frame)]
-        # as big-endian words the pixels are what they are here as native ones
-        return _hdu(cards, values.astype(">f4"), _sum32(values.view(np.uint32)))
+        words = np.empty(values.size, np.uint32)
+        total = kernels.to_big_endian(values.view(np.uint32).reshape(-1), words)
+        return _hdu(cards, words, _fold(int(total)))
 
     def decode(self, data: bytes) -> Pixels:
         """(n, m) native float32, NaN missing; scaled integers are unscaled."""
@@ -99,25 +101,24 @@ def _number(value: float) -> str:
     return text
 
 
-def _hdu(cards: list[str], data: Pixels, data_sum: int) -> bytes:
-    """A primary HDU with its checksums (FITS 4.0, appendix J)."""
+def _hdu(cards: list[str], data: npt.NDArray[np.uint32], data_sum: int) -> bytes:
+    """A primary HDU with its checksums (FITS 4.0, appendix J).
+
+    data_sum: 1's complement sum of the data's big-endian words.
+    """
     cards.append(_card("DATASUM", str(data_sum), "data unit checksum"))
     place = len(cards) * _CARD + _CHECKSUM_AT
     cards.append(_card("CHECKSUM", 16 * "0", "HDU checksum"))
     cards.append("END".ljust(_CARD))
     text = "".join(cards).encode("ascii")
     header = bytearray(text.ljust(-(-len(text) // _BLOCK) * _BLOCK))
-    total = _sum32(np.frombuffer(header, ">u4")) + data_sum
+    total = int(np.frombuffer(header, ">u4").sum(dtype=np.uint64)) + data_sum
     header[place : place + 16] = _checksum(_fold(total))
     return b"".join([header, data.data.cast("B"), bytes(-data.nbytes % _BLOCK)])
 
 
-def _sum32(words: npt.NDArray[np.unsignedinteger[Any]]) -> int:
-    """1's complement sum of 32-bit words."""
-    return _fold(int(words.sum(dtype=np.uint64)))
-
-
 def _fold(total: int) -> int:
+    """1's complement sum of 32-bit words from their plain sum."""
     while total > 0xFFFFFFFF:
         total = (total & 0xFFFFFFFF) + (total >> 32)
     return total

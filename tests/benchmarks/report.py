@@ -56,9 +56,7 @@ def _comparison(costs: Costs, floors: Floors, kind: str) -> list[str]:
 
 def _parts(parts: Sequence[Part]) -> list[str]:
     lines = ["| part | by | ms each | how many | CPU s |", "|---|---|---:|---:|---:|"]
-    lines += [
-        f"| {p.name} | {p.by} | {p.each:.2f} | {p.count:.0f} | {p.cpu:.2f} |" for p in parts
-    ]
+    lines += [f"| {p.name} | {p.by} | {p.each:.2f} | {p.count:.0f} | {p.cpu:.2f} |" for p in parts]
     return [*lines, f"| sum | | | | {sum(p.cpu for p in parts):.2f} |"]
 
 

@@ -297,6 +297,16 @@ def test_to_levels_agrees_with_naive(stretch: Linear | Asinh, shift: float) -> N
     np.testing.assert_array_equal(out, naive.levels(values, limits[:-1]))
 
 
+def test_to_big_endian_agrees_with_naive() -> None:
+    values = np.random.default_rng(13).integers(0, 2**32, 50, dtype=np.uint32)
+    values[:3] = 0, 2**32 - 1, 1
+    out = np.empty_like(values)
+    total = kernels.to_big_endian(guarded(values), guarded(out))
+    wanted, wanted_total = naive.big_endian(values)
+    np.testing.assert_array_equal(out, wanted)
+    assert total == wanted_total
+
+
 @pytest.mark.parametrize("holes", [0.0, 0.7, 1.0])
 def test_measure_finds_range_and_filled_cells(holes: float) -> None:
     values = holed(np.random.default_rng(12), (12, 12), holes)
