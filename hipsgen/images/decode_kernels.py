@@ -29,7 +29,7 @@ def _leading_zeros(context, number):  # type: ignore[no-untyped-def]
     return types.int64(types.uint64), emit
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _more(stream, at, bits, have):  # type: ignore[no-untyped-def]
     """32 more bits behind the `have` (under 32) that stand leftmost in `bits`."""
     word = _U(0)

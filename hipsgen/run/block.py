@@ -248,7 +248,7 @@ def _meet(circle: Circle | None, centre: npt.NDArray[np.float64], radius: float)
 
 
 def write_tile(
-    store: Store | Writer,
+    writer: Writer,
     recipe: Recipe,
     tile: Tile,
     layer: Layer,
@@ -264,7 +264,7 @@ def write_tile(
         else:
             levels = recipe.stretch(values) if levels is None else levels
             data = encoder.encode(levels, tile)
-        store.write(tile.path(encoder.extension), data)
+        writer.write(tile.path(encoder.extension), data)
         size[encoder.name] = size.get(encoder.name, 0) + len(data)
 
 

@@ -3,11 +3,12 @@
 The driver keeps a bounded number of blocks in flight and takes results as they come, in any order.
 """
 
+import ctypes
 import multiprocessing
 import queue
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 from hipsgen.errors import ConfigError, MissingExtraError
@@ -17,6 +18,7 @@ Result = TypeVar("Result")
 
 ENGINES = ("threads", "processes", "dask")
 _IN_FLIGHT = 2  # blocks per worker
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 
 
 @contextmanager
@@ -26,12 +28,13 @@ def open_engine(name: str, workers: int) -> Iterator[Executor]:
     Raises ConfigError for another name, MissingExtraError when Dask is not installed.
     """
     if name == "threads":
+        keep_freed_memory()
         with ThreadPoolExecutor(workers, thread_name_prefix="hipsgen") as threads:
             yield threads
     elif name == "processes":
         # spawn: a fork would copy locks that threads of this process hold
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(workers, mp_context=context) as processes:
+        with ProcessPoolExecutor(workers, context, keep_freed_memory) as processes:
             yield processes
     elif name == "dask" or name.startswith("tcp://"):
         with _dask_client(name, workers) as client:
@@ -39,6 +42,17 @@ def open_engine(name: str, workers: int) -> Iterator[Executor]:
     else:
         known = ", ".join(ENGINES)
         raise ConfigError(f"--engine {name!r} is none of: {known}, or a Dask address tcp://...")
+
+
+def keep_freed_memory() -> None:
+    """Let this process keep what it frees for the next tile, where its allocator can be told so.
+
+    glibc gives a megabyte back at once and takes it again page by page, 3 % of the work's time.
+    """
+    with suppress(OSError, AttributeError):
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_M_TRIM_THRESHOLD, 256 << 20)
+        libc.mallopt(_M_MMAP_THRESHOLD, 32 << 20)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from hipsgen.run.block import write_tile
 from hipsgen.run.config import Options, Recipe
 from hipsgen.run.describe import Subject, geometry, identity, light, times, with_own
 from hipsgen.run.journal import BlockRecord, InputUse, Journal
+from hipsgen.run.writer import Writer
 from hipsgen.sky.pyramid import Layer, parent_of, shrink
 from hipsgen.sky.stretch import Stretch
 from hipsgen.sky.tiles import Tile
@@ -65,9 +66,10 @@ class Publication:
         created: str,
     ) -> dict[str, Any]:
         """Write everything and give back the properties."""
-        for face in range(12):
-            self._top(Tile(0, face))
-        write_allskys(self.store, self._small, self.recipe, self._encoders)
+        with Writer(self.store) as self._writer:
+            for face in range(12):
+                self._top(Tile(0, face))
+            write_allskys(self._writer, self._small, self.recipe, self._encoders)
         moc = moc_of(self._cells, moc_order(self.recipe.order))
         self.store.write(MOC_NAME, moc_bytes(moc, self.recipe.frame))
         coadds = used_coadds(refs, self.records)
@@ -107,7 +109,7 @@ class Publication:
         if not children:
             return None
         layer = parent_of(children, self.recipe.tile_width)
-        write_tile(self.store, self.recipe, tile, layer, self.size, self._encoders)
+        write_tile(self._writer, self.recipe, tile, layer, self.size, self._encoders)
         self.tiles.setdefault(tile.order, []).append(tile.npix)
         if tile.order in ALLSKY_ORDERS:
             self._small[tile] = shrink(layer, allsky_width(self.recipe.tile_width))
@@ -182,7 +184,7 @@ def format_names(encoders: Sequence[Format]) -> str:
 
 
 def write_allskys(
-    store: Store, small: Mapping[Tile, Layer], recipe: Recipe, encoders: Sequence[Format]
+    store: Writer, small: Mapping[Tile, Layer], recipe: Recipe, encoders: Sequence[Format]
 ) -> None:
     """NorderK/Allsky.ext of each low order the survey has, in every format."""
     for order in ALLSKY_ORDERS:

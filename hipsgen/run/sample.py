@@ -15,7 +15,7 @@ from hipsgen.sky.tiles import vectors_to_npix
 
 _COADDS = 24  # opened, spread over the survey
 _STRIPS = 3  # of rows, in each
-_ROWS = 100
+_ROWS = 32
 _PIXELS = 100_000  # kept of each coadd
 _PLACE_ORDER = 14
 _REFS_AT_ONCE = 1 << 15

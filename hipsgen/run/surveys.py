@@ -16,6 +16,7 @@ from hipsgen.run.inputs import Job, Query, color_bands, find_jobs
 from hipsgen.run.plan import make_plan
 from hipsgen.run.report import Reporter, human_size
 from hipsgen.run.sample import known_scales, take_sample
+from hipsgen.run.warm import warm_up
 from hipsgen.sky.stretch import choose_stretch
 from hipsgen.sky.tiles import pixel_size
 from hipsgen.survey.properties import FILE_NAME as PROPERTIES
@@ -38,6 +39,7 @@ def build_all(
 ) -> list[Summary]:
     """Build the survey of each band, and the colour survey of three, as `hipsgen build` does."""
     jobs = _jobs(inputs, query, options, color, reporter)
+    warm_up(options.interpolation, options.overlap, reporter)
     several = len(jobs) > 1 or bool(color)
     rgb = color_bands(color, [job.band for job in jobs]) if color else None
     _refuse_mixture(out, several)

@@ -144,7 +144,7 @@ def _laid(
     bends, state = np.empty((2, 2, *apart.shape)), np.empty(apart.shape, np.uint8)
     if not kernels.lay_grid(nodes, *shape, apart, bends, state):
         return None
-    return bends, state, np.argwhere(state == SMOOTH)
+    return bends, state, np.ascontiguousarray(np.argwhere(state == SMOOTH))
 
 
 def _settle(

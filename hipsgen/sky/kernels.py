@@ -5,6 +5,9 @@ trusts them, writes into what it is given, holds no Python object and releases t
 `fastmath`: NaN means "no data" and must stay NaN, and the bytes must not depend on the processor.
 Each kernel has a slow twin in tests/naive.py.
 
+What is called from outside is kept compiled (`cache=True`), and always called with the same types:
+numba's cache can mix up what two processes compile at once if a function has several signatures.
+
 Kernels that work on the positions of a tile take a `grid.PixelMap` and go through it cell by cell,
 line by line: positions, fractions and weights of a line are plain loops over short arrays, which
 the compiler turns into vector instructions.
@@ -27,7 +30,7 @@ OUTSIDE, SMOOTH, EXACT = 0, 1, 2  # what a cell is: off the image, on the grid, 
 FLAT = 0.08
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _bend(nodes, k, j, i, down):  # type: ignore[no-untyped-def]
     """Second difference of coordinate k at a node, along the rows (down) or along the columns.
 
@@ -43,13 +46,13 @@ def _bend(nodes, k, j, i, down):  # type: ignore[no-untyped-def]
     return nodes[k, j, i - 1] - 2.0 * nodes[k, j, i] + nodes[k, j, i + 1]
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _is_off(low, high, size):  # type: ignore[no-untyped-def]
     """Whether coordinates from low to high are off an image of `size` pixels; NaN are not."""
     return low > size or high < -1.0
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _reach(nodes, bends, k, j, i):  # type: ignore[no-untyped-def]
     """Lowest and highest coordinate k (0: x, 1: y) that a smooth cell can have."""
     a, b = nodes[k, j, i], nodes[k, j, i + 1]
@@ -134,7 +137,7 @@ def settle_grid(
     return count
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _line(at, j, i, r, x, y):  # type: ignore[no-untyped-def]
     """Positions of row r of cell (j, i) into x, y float64; gives back how many there are.
 
@@ -166,7 +169,7 @@ def _line(at, j, i, r, x, y):  # type: ignore[no-untyped-def]
     return count
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _position(at, r, c):  # type: ignore[no-untyped-def]
     """x, y of one pixel; NaN where the cell is outside."""
     step = at.step
@@ -198,20 +201,20 @@ def positions(at: Any, x: Any, y: Any) -> None:
             x[r, c], y[r, c] = _position(at, r, c)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _nearest(position):  # type: ignore[no-untyped-def]
     """The whole number nearest to a position; floor(position + 0.5) rounds 0.5 - 2**-54 to 1."""
     below = int(np.floor(position))
     return below + 1 if position - below >= 0.5 else below
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _allowance(spread, span):  # type: ignore[no-untyped-def]
     """How far a value may pass an extreme."""
     return spread if spread >= FLAT * span else spread * spread / (FLAT * span)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _extremes(pixels, j0, i0):  # type: ignore[no-untyped-def]
     """Lowest and highest of the 2x2 pixels, all valid, of cell (j0, i0)."""
     j, i = np.uint64(j0), np.uint64(i0)
@@ -220,7 +223,7 @@ def _extremes(pixels, j0, i0):  # type: ignore[no-untyped-def]
     return min(min(p00, p01), min(p10, p11)), max(max(p00, p01), max(p10, p11))
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _is_allowed(value, pixels, j0, i0):  # type: ignore[no-untyped-def]
     """Whether `_limited` leaves a value as it is; False may be wrong. All 4x4 pixels are valid.
 
@@ -248,7 +251,7 @@ def _is_allowed(value, pixels, j0, i0):  # type: ignore[no-untyped-def]
     return closer <= 4
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _limited(value, pixels, j0, i0):  # type: ignore[no-untyped-def]
     """A value clipped to what the 4x4 valid pixels round cell (j0, i0) allow."""
     rows, cols = pixels.shape
@@ -273,7 +276,7 @@ def _limited(value, pixels, j0, i0):  # type: ignore[no-untyped-def]
     return value
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _partial(pixels, nearest, low, left, c, wy, wx):  # type: ignore[no-untyped-def]
     """Weighted mean of the pixels that exist, weights renormalised, within the limits.
 
@@ -311,7 +314,6 @@ def _make_sampler(taps: int, degree: int) -> Callable[..., None]:
     first = taps // 2 - 1
     after = taps - first
 
-    @njit(nogil=True, cache=True)
     def sample(pixels, row, col, at, polynomials, whole, limited, out, holed):  # type: ignore[no-untyped-def]
         """out[r, c] = pixels interpolated at the positions of a map, NaN where nearest is missing.
 
@@ -429,7 +431,9 @@ def _make_sampler(taps: int, degree: int) -> Callable[..., None]:
                         out[top + r, start + c] = value
                 holed[cell_j, cell_i] = missing
 
-    return sample  # type: ignore[no-any-return]
+    # a name of its own, and so a file of its own in the cache of compiled code
+    sample.__qualname__ = sample.__name__ = f"sample_{taps}"
+    return njit(nogil=True, cache=True)(sample)  # type: ignore[no-any-return]
 
 
 # by number of taps a side
@@ -441,7 +445,7 @@ SAMPLERS: dict[int, Callable[..., None]] = {
 DEGREES = {2: 1, 6: 9, 10: 9}
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _is_kept(pixels, row, col, at, r, c, j, i):  # type: ignore[no-untyped-def]
     """Whether some output pixel round (r, c) is missing for pixel (j, i) or one that touches it."""
     rows, cols = pixels.shape
@@ -460,7 +464,7 @@ def _is_kept(pixels, row, col, at, r, c, j, i):  # type: ignore[no-untyped-def]
     return False
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _is_lone(pixels, j, i):  # type: ignore[no-untyped-def]
     """Whether no pixel that touches (j, i) is missing."""
     rows, cols = pixels.shape
@@ -472,7 +476,7 @@ def _is_lone(pixels, j, i):  # type: ignore[no-untyped-def]
     return True
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _is_closest(row, col, at, r, c, j, i):  # type: ignore[no-untyped-def]
     """Whether no output pixel beside (r, c) is closer to (j, i), or as close and before it."""
     x, y = _position(at, r, c)
@@ -521,7 +525,7 @@ def keep_missing(pixels: Any, row: int, col: int, at: Any, holed: Any, out: Any)
                                 out[r, c] = np.nan
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _depth(px, py, shape_x, shape_y):  # type: ignore[no-untyped-def]
     """Distances to the nearest vertical and the nearest horizontal edge of a coadd, in pixels."""
     return min(px + 0.5, shape_x - 0.5 - px), min(py + 0.5, shape_y - 0.5 - py)

@@ -22,13 +22,13 @@ ROUNDING = 1e-15  # radians
 _DEEPEST = math.cos(math.radians(WIDEST))
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _dot(a, j, b, k):  # type: ignore[no-untyped-def]
     """Product of row j of a and row k of b; rows are never cut out, which would cost more."""
     return a[j, 0] * b[k, 0] + a[j, 1] * b[k, 1] + a[j, 2] * b[k, 2]
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _normalise(vectors, k):  # type: ignore[no-untyped-def]
     """Give a vector length 1; 0 stays 0. Its length before."""
     length = math.sqrt(_dot(vectors, k, vectors, k))
@@ -38,7 +38,7 @@ def _normalise(vectors, k):  # type: ignore[no-untyped-def]
     return length
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _write_middle(points, start, end, out, row):  # type: ignore[no-untyped-def]
     """Write the direction of the sum of points; its length."""
     for i in range(3):
@@ -48,7 +48,7 @@ def _write_middle(points, start, end, out, row):  # type: ignore[no-untyped-def]
     return _normalise(out, row)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _write_sides(corners, start, end, out):  # type: ignore[no-untyped-def]
     """Write unit vectors to the left of the sides from each corner to the next; 0 for no length."""
     for k in range(start, end):
@@ -60,7 +60,7 @@ def _write_sides(corners, start, end, out):  # type: ignore[no-untyped-def]
         _normalise(out, k)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _write_circle(points, start, end, margin, out, row):  # type: ignore[no-untyped-def]
     """Complete a centre by cosine and sine of the radius that takes in all points and a margin."""
     farthest = 0.0
@@ -72,7 +72,7 @@ def _write_circle(points, start, end, margin, out, row):  # type: ignore[no-unty
     out[row, 4] = math.sqrt(half_square * (2.0 - half_square))
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _next_on_hull(vertices, start, end, here):  # type: ignore[no-untyped-def]
     """The vertex after `here`, counter-clockwise round the hull; `here` if there is no other."""
     found = here
@@ -127,7 +127,7 @@ def write_hulls(vertices, pad, outlines):  # type: ignore[no-untyped-def]
         slack[i] = ROUNDING - deepest / depth
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _write_tile(grids, t, place, side, corners, sides, circle):  # type: ignore[no-untyped-def]
     """Write corners, sides and circle of the tile at a NESTED place in a grid; its slack."""
     x = y = 0
@@ -147,7 +147,7 @@ def _write_tile(grids, t, place, side, corners, sides, circle):  # type: ignore[
     return bend
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _separates(sides, j0, j1, points, k0, k1, slack):  # type: ignore[no-untyped-def]
     """Whether one of the sides has all points on its far side."""
     for j in range(j0, j1):

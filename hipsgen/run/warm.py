@@ -1,0 +1,60 @@
+"""The inner loops, ready: compiled the first time on a machine, loaded every other time.
+
+numba keeps compiled code beside the modules, or in the user's cache folder. Each loop is compiled
+for one combination of types only: two processes that do it at once then write the same.
+"""
+
+import threading
+
+import numpy as np
+
+from hipsgen.run.report import Reporter
+from hipsgen.sky.combine import Accumulator
+from hipsgen.sky.grid import FloatArray, pixel_map
+from hipsgen.sky.outlines import outlines_of, touching
+from hipsgen.sky.pyramid import Layer, parent_of
+from hipsgen.sky.resample import resample
+from hipsgen.sky.stretch import Linear
+from hipsgen.sky.tiles import Tile
+from hipsgen.survey.coverage import look_over
+from hipsgen.survey.fits_tile import FitsTile
+
+_WIDTH = 64
+_PATIENCE = 1.0  # seconds; loading takes a third of it
+
+
+def warm_up(interpolation: str, overlap: str, reporter: Reporter) -> None:
+    """Run every loop that a build needs once, on a tile of nothing; say so if that takes time."""
+    text = "compiling the inner loops for this machine, once: 10 seconds or so"
+    notice = threading.Timer(_PATIENCE, reporter.note, [text])
+    notice.daemon = True
+    notice.start()
+    try:
+        _make_a_tile(interpolation, overlap)
+    finally:
+        notice.cancel()
+
+
+def _make_a_tile(interpolation: str, overlap: str) -> None:
+    tile, shape = Tile(3, 300), (90, 90)
+    corners = tile.vectors(np.array([0, 0, 63, 63]), np.array([0, 63, 63, 0]), _WIDTH)
+    touching(outlines_of(corners, np.array([4])), 3)
+    east, north = corners[1] - corners[0], corners[3] - corners[0]
+
+    def to_pixel(vectors: FloatArray) -> tuple[FloatArray, FloatArray]:
+        off = vectors - corners[0]
+        return 80 * (off @ east) / (east @ east) + 5, 80 * (off @ north) / (north @ north) + 5
+
+    at = pixel_map(tile, _WIDTH, "equatorial", to_pixel, shape)
+    assert at is not None
+    image = np.zeros(shape, np.float32)
+    image[40, 40] = np.nan
+    values = resample(image, at, interpolation)
+    several = Accumulator(_WIDTH, overlap)
+    several.add(values, at, shape, 1.0)
+    value = several.result()
+    look_over(tile, value)
+    parent = parent_of({0: Layer(value)}, _WIDTH)
+    parent_of({0: parent}, _WIDTH)
+    Linear(0.0, 1.0)(value)
+    FitsTile().encode(value, tile)
