@@ -258,14 +258,16 @@ def write_tile(
     """Write what is visible of a layer in every format, and add the bytes to `size`."""
     values = layer.visible()
     levels = None
+    files = []
     for encoder in encoders:
         if encoder.holds_values:
             data = encoder.encode(values, tile)
         else:
             levels = recipe.stretch(values) if levels is None else levels
             data = encoder.encode(levels, tile)
-        writer.write(tile.path(encoder.extension), data)
+        files.append((tile.path(encoder.extension), data))
         size[encoder.name] = size.get(encoder.name, 0) + len(data)
+    writer.write(*files)
 
 
 def _use(ref: CoaddRef, info: CoaddInfo, factor: float) -> InputUse:

@@ -184,7 +184,7 @@ def format_names(encoders: Sequence[Format]) -> str:
 
 
 def write_allskys(
-    store: Writer, small: Mapping[Tile, Layer], recipe: Recipe, encoders: Sequence[Format]
+    writer: Writer, small: Mapping[Tile, Layer], recipe: Recipe, encoders: Sequence[Format]
 ) -> None:
     """NorderK/Allsky.ext of each low order the survey has, in every format."""
     for order in ALLSKY_ORDERS:
@@ -194,7 +194,7 @@ def write_allskys(
         values = allsky(layers, order, recipe.tile_width)
         for encoder in encoders:
             pixels = values if encoder.holds_values else recipe.stretch(values)
-            store.write(f"Norder{order}/Allsky.{encoder.extension}", encoder.encode(pixels))
+            writer.write((f"Norder{order}/Allsky.{encoder.extension}", encoder.encode(pixels)))
 
 
 def write_preview(

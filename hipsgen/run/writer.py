@@ -7,7 +7,7 @@ from types import TracebackType
 from hipsgen.survey.store import Store
 
 _THREADS = 2
-_WAITING = 8  # files that may wait; more, and who brings one waits himself
+_WAITING = 4  # tiles that may wait; who brings one more waits himself
 
 
 class Writer:
@@ -36,12 +36,16 @@ class Writer:
         if kind is None and self._failed is not None:
             raise self._failed
 
-    def write(self, path: str, data: bytes) -> None:
-        """Have a file written; see `Store.write`."""
+    def write(self, *files: tuple[str, bytes]) -> None:
+        """Have files, (path, content) of each, written; see `Store.write`."""
         if self._failed is not None:
             raise self._failed
         self._room.acquire()
-        self._pool.submit(self._store.write, path, data).add_done_callback(self._done)
+        self._pool.submit(self._write, files).add_done_callback(self._done)
+
+    def _write(self, files: tuple[tuple[str, bytes], ...]) -> None:
+        for path, data in files:
+            self._store.write(path, data)
 
     def _done(self, future: "Future[None]") -> None:
         self._room.release()

@@ -1,9 +1,9 @@
 """Every compiled loop of the numbers, and nothing else.
 
 Callers check shapes and types (`resample`, `combine`, `pyramid`, `stretch`, `formats`); a kernel
-trusts them, writes into what it is given, holds no Python object and releases the GIL. No
-`fastmath`: NaN means "no data" and must stay NaN, and the bytes must not depend on the processor.
-Each kernel has a slow twin in tests/naive.py.
+trusts them, writes into what it is given, holds no Python object and releases the GIL, unless that
+would take longer than the loop. No `fastmath`: NaN means "no data" and must stay NaN, and the bytes
+must not depend on the processor. Each kernel has a slow twin in tests/naive.py.
 
 What is called from outside is kept compiled (`cache=True`), and always called with the same types:
 numba's cache can mix up what two processes compile at once if a function has several signatures.
@@ -61,7 +61,7 @@ def _reach(nodes, bends, k, j, i):  # type: ignore[no-untyped-def]
     return min(min(a, b), min(c, d)) - bulge, max(max(a, b), max(c, d)) + bulge
 
 
-@njit(nogil=True, cache=True)
+@njit(cache=True)
 def lay_grid(nodes: Any, shape_y: int, shape_x: int, apart: Any, bends: Any, state: Any) -> int:
     """Second differences of a grid, and which of its cells may be on an image.
 
@@ -94,7 +94,7 @@ def lay_grid(nodes: Any, shape_y: int, shape_x: int, apart: Any, bends: Any, sta
     return count
 
 
-@njit(nogil=True, cache=True)
+@njit(cache=True)
 def settle_grid(
     nodes: Any,
     bends: Any,
@@ -358,22 +358,33 @@ def _make_sampler(taps: int, degree: int) -> Callable[..., None]:
                 missing = False
                 for r in range(height):
                     count = _line(at, cell_j, cell_i, r, x, y)
-                    for c in range(count):
-                        # a position that is nowhere, or too far for an integer, is off the image
-                        px = x[c] - col if x[c] - col > -2.0 else -2.0
-                        py = y[c] - row if y[c] - row > -2.0 else -2.0
-                        px = px if px < cols + 1.0 else cols + 1.0
-                        py = py if py < rows + 1.0 else rows + 1.0
-                        below_x, below_y = np.floor(px), np.floor(py)
-                        i0[c], j0[c] = np.int64(below_x), np.int64(below_y)
-                        px -= below_x
-                        py -= below_y
-                        up_i[c] = i0[c] + (1 if px >= 0.5 else 0)
-                        up_j[c] = j0[c] + (1 if py >= 0.5 else 0)
-                        if whole:
-                            px = 1.0 if px >= 0.5 else 0.0
-                            py = 1.0 if py >= 0.5 else 0.0
-                        fx[c], fy[c] = px, py
+                    if within:
+                        for c in range(count):
+                            px, py = x[c] - col, y[c] - row
+                            i0[c], j0[c] = np.int64(px), np.int64(py)
+                            px -= i0[c]
+                            py -= j0[c]
+                            if whole:
+                                px = 1.0 if px >= 0.5 else 0.0
+                                py = 1.0 if py >= 0.5 else 0.0
+                            fx[c], fy[c] = px, py
+                    else:
+                        for c in range(count):
+                            # what is nowhere, or too far for an integer, is off the image
+                            px = x[c] - col if x[c] - col > -2.0 else -2.0
+                            py = y[c] - row if y[c] - row > -2.0 else -2.0
+                            px = px if px < cols + 1.0 else cols + 1.0
+                            py = py if py < rows + 1.0 else rows + 1.0
+                            below_x, below_y = np.floor(px), np.floor(py)
+                            i0[c], j0[c] = np.int64(below_x), np.int64(below_y)
+                            px -= below_x
+                            py -= below_y
+                            up_i[c] = i0[c] + (1 if px >= 0.5 else 0)
+                            up_j[c] = j0[c] + (1 if py >= 0.5 else 0)
+                            if whole:
+                                px = 1.0 if px >= 0.5 else 0.0
+                                py = 1.0 if py >= 0.5 else 0.0
+                            fx[c], fy[c] = px, py
                     for t in range(taps):
                         for c in range(count):
                             f, g = fx[c], fy[c]
@@ -403,8 +414,12 @@ def _make_sampler(taps: int, degree: int) -> Callable[..., None]:
                                 continue
                         # unsigned: no check for negative indices
                         i, j = np.uint64(i0[c] - first), np.uint64(j0[c] - first)
-                        # of differences: what is rounded is the contrast, not the level
-                        base = real(pixels[j + np.uint64(first), i + np.uint64(first)])
+                        # of differences where there are many: what is rounded is the contrast then
+                        base = (
+                            real(0.0)
+                            if taps == 2
+                            else real(pixels[j + np.uint64(first), i + np.uint64(first)])
+                        )
                         value = real(0.0)
                         for b in range(taps):
                             of_line = real(0.0)
@@ -415,7 +430,7 @@ def _make_sampler(taps: int, degree: int) -> Callable[..., None]:
                         value += base
                         if value != value:
                             missing = True
-                            nearest = pixels[up_j[c], up_i[c]]
+                            nearest = pixels[_nearest(y[c] - row), _nearest(x[c] - col)]
                             if nearest == nearest:
                                 left, low = i0[c] - first, j0[c] - first
                                 part, _ = _partial(pixels, nearest, low, left, c, wy, wx)
