@@ -36,14 +36,14 @@ class Writer:
         if kind is None and self._failed is not None:
             raise self._failed
 
-    def write(self, *files: tuple[str, bytes]) -> None:
+    def write(self, *files: tuple[str, bytes | memoryview]) -> None:
         """Have files, (path, content) of each, written; see `Store.write`."""
         if self._failed is not None:
             raise self._failed
         self._room.acquire()
         self._pool.submit(self._write, files).add_done_callback(self._done)
 
-    def _write(self, files: tuple[tuple[str, bytes], ...]) -> None:
+    def _write(self, files: tuple[tuple[str, bytes | memoryview], ...]) -> None:
         for path, data in files:
             self._store.write(path, data)
 

@@ -4,6 +4,7 @@ Row 0 of a tile is the bottom one, in memory and in the file.
 """
 
 import io
+import mmap
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar
@@ -42,19 +43,27 @@ class FitsTile:
     band: str = ""
     pixel_area: float = 0.0
 
-    def encode(self, pixels: Pixels, tile: Tile | None = None) -> bytes:
-        """See `Format.encode`; the header carries CHECKSUM and DATASUM."""
+    def encode(self, pixels: Pixels, tile: Tile | None = None) -> memoryview:
+        """See `Format.encode`; the header carries CHECKSUM and DATASUM.
+
+        The bytes begin on a page of memory, from where they can be written without a copy.
+        """
         values = np.ascontiguousarray(pixels, np.float32)
         cards = list(_fixed_cards(self, values.shape))
         if tile is not None:
             cards.append(_card("ORDER", tile.order, "HiPS order"))
             cards.append(_card("NPIX", tile.npix, "HEALPix number, NESTED"))
             cards += [_card(*card) for card in hpx_wcs(tile, values.shape[0], self.frame)]
-        words = np.empty(values.size, np.uint32)
+        start = _blocks(_CARD * (len(cards) + 3))  # checksums and END are to come
+        end = start + values.nbytes
+        file = _on_a_page(start + _blocks(values.nbytes))
+        words = file[start:end].view(np.uint32)
         total = kernels.to_big_endian(values.view(np.uint32).reshape(-1), words)
-        return _hdu(cards, words, _fold(int(total)))
+        file[:start] = np.frombuffer(_header(cards, start, _fold(int(total))), np.uint8)
+        file[end:] = 0
+        return file.data
 
-    def decode(self, data: bytes) -> Pixels:
+    def decode(self, data: bytes | memoryview) -> Pixels:
         """(n, m) native float32, NaN missing; scaled integers are unscaled."""
         from astropy.io import fits
 
@@ -101,20 +110,31 @@ def _number(value: float) -> str:
     return text
 
 
-def _hdu(cards: list[str], data: npt.NDArray[np.uint32], data_sum: int) -> bytes:
-    """A primary HDU with its checksums (FITS 4.0, appendix J).
+def _header(cards: list[str], size: int, data_sum: int) -> bytearray:
+    """The header with its checksums (FITS 4.0, appendix J).
 
     data_sum: 1's complement sum of the data's big-endian words.
     """
     cards.append(_card("DATASUM", str(data_sum), "data unit checksum"))
     place = len(cards) * _CARD + _CHECKSUM_AT
     cards.append(_card("CHECKSUM", 16 * "0", "HDU checksum"))
-    cards.append("END".ljust(_CARD))
-    text = "".join(cards).encode("ascii")
-    header = bytearray(text.ljust(-(-len(text) // _BLOCK) * _BLOCK))
+    cards.append("END")
+    header = bytearray("".join(cards).ljust(size).encode("ascii"))
     total = int(np.frombuffer(header, ">u4").sum(dtype=np.uint64)) + data_sum
     header[place : place + 16] = _checksum(_fold(total))
-    return b"".join([header, data.data.cast("B"), bytes(-data.nbytes % _BLOCK)])
+    return header
+
+
+def _blocks(size: int) -> int:
+    """Bytes in whole FITS blocks."""
+    return -(-size // _BLOCK) * _BLOCK
+
+
+def _on_a_page(size: int) -> npt.NDArray[np.uint8]:
+    """Memory that begins where a page does."""
+    room = np.empty(size + mmap.PAGESIZE, np.uint8)
+    first = -room.ctypes.data % mmap.PAGESIZE
+    return room[first : first + size]
 
 
 def _fold(total: int) -> int:

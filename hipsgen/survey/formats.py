@@ -34,10 +34,10 @@ class Format(Protocol):
     holds_values: ClassVar[bool]
     keeps_missing: ClassVar[bool]
 
-    def encode(self, pixels: Pixels, tile: Tile | None = None) -> bytes:
+    def encode(self, pixels: Pixels, tile: Tile | None = None) -> bytes | memoryview:
         """The bytes of a file. tile: where the pixels lie on the sky; None for an Allsky."""
 
-    def decode(self, data: bytes) -> Pixels:
+    def decode(self, data: bytes | memoryview) -> Pixels:
         """The pixels again. Raises SurveyError when the bytes are not of this format."""
 
 
@@ -61,7 +61,7 @@ class Picture:
         self._save(Image.fromarray(upright), buffer)
         return buffer.getvalue()
 
-    def decode(self, data: bytes) -> Pixels:
+    def decode(self, data: bytes | memoryview) -> Pixels:
         """Grey (n, m) with 0 for missing, or RGBA (n, m, 4); uint8."""
         from PIL import Image, UnidentifiedImageError
 

@@ -13,6 +13,8 @@ from pathlib import Path
 from stat import S_ISREG
 from typing import Protocol
 
+import numpy as np
+
 from hipsgen.errors import SurveyError
 
 _PART = ".part"
@@ -35,7 +37,7 @@ class Store(Protocol):
     def read(self, path: str) -> bytes:
         """Content of a file. Raises FileNotFoundError."""
 
-    def write(self, path: str, data: bytes) -> None:
+    def write(self, path: str, data: bytes | memoryview) -> None:
         """Put a file in place, with its folders; a reader sees the old content or the new."""
 
     def list(self, folder: str = "") -> Iterator[str]:
@@ -64,7 +66,7 @@ class LocalStore:
         except (IsADirectoryError, NotADirectoryError) as error:
             raise FileNotFoundError(path) from error
 
-    def write(self, path: str, data: bytes) -> None:
+    def write(self, path: str, data: bytes | memoryview) -> None:
         """See `Store.write`: written beside its place, flushed to disk, then renamed."""
         target = str(self._at(path))
         folder, name = os.path.split(target)
@@ -128,25 +130,37 @@ def _create(path: str, size: int) -> int:
     return os.open(path, flags, 0o666)
 
 
-def _fill(handle: int, data: bytes) -> None:
-    direct = fcntl.fcntl(handle, fcntl.F_GETFL) & _DIRECT
-    if direct:
-        room = _aligned(len(data))
-        room[: len(data)] = data
+def _fill(handle: int, data: bytes | memoryview) -> None:
+    if fcntl.fcntl(handle, fcntl.F_GETFL) & _DIRECT:
         try:
-            done = os.write(handle, room)
+            if _write_pages(handle, memoryview(data)):
+                return
         except OSError as error:
             if error.errno != errno.EINVAL:
                 raise
-            done = 0
-        if done >= len(data):
-            os.ftruncate(handle, len(data))
-            return
+        # a file system that goes back on its word, or has no room
         fcntl.fcntl(handle, fcntl.F_SETFL, fcntl.fcntl(handle, fcntl.F_GETFL) & ~_DIRECT)
         os.lseek(handle, 0, os.SEEK_SET)
     rest = memoryview(data)
     while rest:
         rest = rest[os.write(handle, rest) :]
+
+
+def _write_pages(handle: int, data: memoryview) -> bool:
+    """Write from memory that begins on a page, in whole pages, then cut to size; False if short."""
+    whole = len(data) // mmap.PAGESIZE * mmap.PAGESIZE
+    if np.frombuffer(data, np.uint8).ctypes.data % mmap.PAGESIZE:
+        whole = 0
+    if whole and os.write(handle, data[:whole]) != whole:
+        return False
+    rest = data[whole:]
+    if rest:
+        room = _aligned(len(rest))
+        room[: len(rest)] = rest
+        if os.write(handle, room) != len(room):
+            return False
+    os.ftruncate(handle, len(data))
+    return True
 
 
 def _aligned(size: int) -> memoryview:
