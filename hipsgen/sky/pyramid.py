@@ -47,12 +47,16 @@ class Layer:
 
 def parent_of(children: Mapping[int, Layer], width: int) -> Layer:
     """The parent of up to four children, keyed by their NESTED place 0 ... 3 (npix & 3)."""
-    value = np.full((width, width), np.nan, np.float32)
-    coverage = np.zeros((width, width), np.float32)
+    value, coverage = np.empty((2, width, width), np.float32)
     half = width // 2
-    for place, child in children.items():
+    for place in range(4):
         # bit 0 is x, which runs against the rows; bit 1 is y, which runs along the columns
-        _halve(child, 0 if place & 1 else half, half if place & 2 else 0, value, coverage)
+        row, col = 0 if place & 1 else half, half if place & 2 else 0
+        if place in children:
+            _halve(children[place], row, col, value, coverage)
+        else:
+            value[row : row + half, col : col + half] = np.nan
+            coverage[row : row + half, col : col + half] = 0.0
     return Layer(value, coverage)
 
 

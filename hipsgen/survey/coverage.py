@@ -35,7 +35,7 @@ def look_over(
     """
     cells = min(_CELLS, 1 << (MAX_ORDER - tile.order))
     some = np.empty((cells, cells), np.bool_)
-    low, high = kernels.measure(values, some)
+    low, high = kernels.measure(values.view(np.int32), some)
     inside = np.sort(nested_index(cells)[some]).astype(np.uint64)
     return inside + np.uint64(tile.npix * cells * cells), low, high
 
