@@ -4,13 +4,15 @@ Nothing that turns these coadds into these tiles can cost less than the sum; wha
 ours: planning, bookkeeping, edges, overlaps, the interpreter between the parts.
 """
 
+import itertools
 import mmap
 import os
 import sys
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,11 +20,12 @@ from astropy.io import fits
 from astropy.wcs import WCS
 from isal import isal_zlib
 
+from hipsgen.images.wcs import ImageWcs
 from hipsgen.sky import kernels
-from hipsgen.sky.grid import pixel_map
+from hipsgen.sky.grid import PixelMap, pixel_map
 from hipsgen.sky.resample import resample
 from hipsgen.sky.stretch import Asinh
-from hipsgen.sky.tiles import Tile
+from hipsgen.sky.tiles import Tile, vectors_to_npix
 from tests.benchmarks.measure import cpu_of, run
 
 ROOT = Path(__file__).parents[2]
@@ -63,49 +66,53 @@ class Part:
 def floor_parts(work: Work, interpolation: str, scratch: Path) -> list[Part]:
     """All parts; previews and FITS tiles are written and flushed to the disk under `scratch`."""
     pixels = _decoded(work.files[0])
-    tile, at, wcs = _middle_tile(work.files[0], pixels.shape)
-    values = resample(pixels, at, interpolation)
+    wcs = WCS(fits.getheader(work.files[0], -1))
+    maps = _tiles_of(work.files[0], pixels.shape)
     stretch = Asinh(-15.0, 1000.0, 0.0, 10.0)
-    levels = stretch(values)
-    half, share = np.empty((2, WIDTH // 2, WIDTH // 2), np.float32)
-    rows = np.zeros((WIDTH, WIDTH + 1), np.uint8)
-    rows[:, 1:] = levels
-    picture = isal_zlib.compress(rows, 1)
+    tiles = [resample(pixels, at, interpolation) for _, at in maps]
+    lines = [np.pad(stretch(values), ((0, 0), (1, 0))) for values in tiles]
+    pictures = [isal_zlib.compress(rows, 1) for rows in lines]
     nodes = np.moveaxis(np.stack(np.meshgrid(*[np.linspace(-0.5, 511.5, 17)] * 2)), 0, -1)
     sky = wcs.wcs_pix2world(nodes.reshape(-1, 2), 0)
-    start = min(run([sys.executable, "-c", _START], scratch).cpu for _ in range(5))
+    half, share = np.empty((2, WIDTH // 2, WIDTH // 2), np.float32)
     scratch.mkdir(parents=True, exist_ok=True)
     program = os.environ.get("HIPSGEN", sys.executable)
     python = str(Path(program).with_name("python"))
     start = min(run([python, "-c", _START], ROOT).cpu for _ in range(5))
     by, decode = _fastest_decoder(work.files[0])
-    tile_file = values.tobytes() + bytes(2 * 2880)
-
-    def positions() -> object:
-        return _positions(tile, wcs, sky)
-
-    def sample() -> object:
-        return resample(pixels, at, interpolation)
-
-    def halve() -> None:
-        kernels.halve_leaf(values, 0, 0, half, share)
-
+    write = _writer(scratch)
     return [
         Part("start: numpy, astropy, numba", "", 1000 * start, 1),
         Part("decode a coadd", by, 1000 * decode, len(work.files)),
-        _part("positions, 17x17 of a tile", "wcslib", positions, work.samples),
-        _part(f"{interpolation}, a whole tile", "numba", sample, work.samples),
-        _part("FITS bytes and checksum", "numpy", lambda: _fits_bytes(values), work.tiles),
-        _part("stretch", "numba", lambda: stretch(values), work.tiles),
-        _part("PNG", "ISA-L", lambda: _png_bytes(rows), work.tiles),
-        _part("mean of 2x2 pixels of a tile", "numba", halve, 4 * (work.tiles - work.leaves)),
-        _part("write a FITS tile", "O_DIRECT, fsync", _writer(scratch, tile_file), work.tiles),
-        _part("write a preview", "fsync", _writer(scratch, picture), work.tiles),
-    ]
+        _part(
+            "positions, 17x17 of a tile", "wcslib", work.samples,
+            lambda at: _positions(at[0], wcs, sky), maps,
+        ),
+        _part(
+            f"{interpolation}, a whole tile", "numba", work.samples,
+            lambda at: resample(pixels, at[1], interpolation), maps,
+        ),
+        _part("FITS bytes and checksum", "numba", work.tiles, _fits_bytes, tiles),
+        _part("stretch", "numba", work.tiles, stretch, tiles),
+        _part("PNG", "ISA-L", work.tiles, _png_bytes, lines),
+        _part(
+            "mean of 2x2 pixels of a tile", "numba", 4 * (work.tiles - work.leaves),
+            lambda values: kernels.halve_leaf(values, 0, 0, half, share), tiles,
+        ),
+        _part(
+            "write a FITS tile", "O_DIRECT, fsync", work.tiles,
+            write, [_in_pages(values.tobytes() + bytes(2 * 2880)) for values in tiles],
+        ),
+        _part("write a preview", "fsync", work.tiles, write, pictures),
+    ]  # fmt: skip
 
 
-def _part(name: str, by: str, work: Callable[[], object], count: float) -> Part:
-    return Part(name, by, 1000 * cpu_of(work, 15), count)
+def _part(
+    name: str, by: str, count: float, work: Callable[[Any], object], things: Sequence[Any]
+) -> Part:
+    """Each of many things in turn, as a survey comes to them: none is in the cache already."""
+    turns = itertools.cycle(things)
+    return Part(name, by, 1000 * cpu_of(lambda: work(next(turns)), 4 * len(things)), count)
 
 
 def _decoded(path: Path) -> npt.NDArray[np.float32]:
@@ -113,19 +120,17 @@ def _decoded(path: Path) -> npt.NDArray[np.float32]:
         return np.ascontiguousarray(hdus[-1].data, np.float32)
 
 
-def _middle_tile(path: Path, shape: tuple[int, ...]) -> tuple[Tile, object, WCS]:
-    import healpy
-
-    from hipsgen.images.wcs import ImageWcs
-
-    header = fits.getheader(path, -1)
-    wcs = WCS(header)
-    lon, lat = wcs.wcs_pix2world([[shape[1] / 2, shape[0] / 2]], 0)[0]
-    tile = Tile(11, int(healpy.ang2pix(1 << 11, lon, lat, lonlat=True, nest=True)))
-    size = (shape[0], shape[1])
-    at = pixel_map(tile, WIDTH, "equatorial", ImageWcs(header, size), size)
-    assert at is not None
-    return tile, at, wcs
+def _tiles_of(path: Path, shape: tuple[int, ...]) -> list[tuple[Tile, PixelMap]]:
+    """Some tiles that lie wholly on an image."""
+    header, size = fits.getheader(path, -1), (shape[0], shape[1])
+    wcs = ImageWcs(header, size)
+    y, x = (a.ravel() for a in np.mgrid[900:3400:500, 900:3400:500])
+    numbers = np.unique(vectors_to_npix(wcs.to_sky(x.astype(float), y.astype(float)), 11))
+    found = [
+        (Tile(11, int(n)), pixel_map(Tile(11, int(n)), WIDTH, "equatorial", wcs, size))
+        for n in numbers
+    ]
+    return [(tile, at) for tile, at in found if at is not None]
 
 
 def _positions(tile: Tile, wcs: WCS, sky: npt.NDArray[np.float64]) -> object:
@@ -135,29 +140,34 @@ def _positions(tile: Tile, wcs: WCS, sky: npt.NDArray[np.float64]) -> object:
 
 
 def _fits_bytes(values: npt.NDArray[np.float32]) -> object:
-    return values.astype(">f4").tobytes(), values.view(np.uint32).sum(dtype=np.uint64)
+    out = np.empty(values.size, np.uint32)
+    return kernels.to_big_endian(values.view(np.uint32).reshape(-1), out), out
 
 
 def _png_bytes(rows: npt.NDArray[np.uint8]) -> int:
     return zlib.crc32(isal_zlib.compress(rows, 1))
 
 
-def _writer(folder: Path, data: bytes) -> Callable[[], None]:
-    """Writes new files, large ones past the page cache, each flushed and renamed."""
-    names = iter(range(1_000_000))
+def _in_pages(data: bytes) -> mmap.mmap:
     room = mmap.mmap(-1, -(-len(data) // mmap.PAGESIZE) * mmap.PAGESIZE)
     room[: len(data)] = data
-    direct = os.O_DIRECT if len(data) > 1 << 19 else 0
+    return room
 
-    def write() -> None:
+
+def _writer(folder: Path) -> Callable[[bytes | mmap.mmap], None]:
+    """Writes new files, each flushed and renamed; those in pages past the page cache."""
+    names = itertools.count()
+
+    def write(data: bytes | mmap.mmap) -> None:
         aside = folder / "aside.part"
+        direct = 0 if isinstance(data, bytes) else os.O_DIRECT
         handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | direct, 0o666)
-        os.write(handle, room if direct else data)
+        os.write(handle, data)
         if direct:
-            os.ftruncate(handle, len(data))
+            os.ftruncate(handle, len(data) - 1)
         os.fsync(handle)
         os.close(handle)
-        os.replace(aside, folder / f"{len(data)}_{next(names)}")
+        os.replace(aside, folder / str(next(names)))
 
     return write
 
