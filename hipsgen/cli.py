@@ -101,7 +101,7 @@ _RUN = _stacked(
         help="How many at a time. Default: one per core.",
     ),
     click.option(
-        "--memory", default="2G", show_default=True, metavar="SIZE",
+        "--memory", default="1600M", show_default=True, metavar="SIZE",
         help="For decoded coadds, over all workers.",
     ),
     click.option(

@@ -37,12 +37,15 @@ _BEYOND = 1.02  # outlines are sampled; images with curved edges reach a little 
 class BlockTask:
     """All that a worker needs; small and picklable.
 
-    refs: (index in the plan, reference) of the block's coadds. strict: a coadd that cannot be
-    read stops the build. cache_bytes: for decoded coadds, in this process.
+    number: of the block, in the order in which they are begun. refs: (index in the plan, reference)
+    of the block's coadds. until: the last block that needs each of them. strict: a coadd that
+    cannot be read stops the build. cache_bytes: for decoded coadds, in this process.
     """
 
+    number: int
     block: Block
     refs: tuple[tuple[int, CoaddRef], ...]
+    until: tuple[int, ...]
     recipe: Recipe
     reader: CoaddReader
     store: Store
@@ -63,8 +66,10 @@ def render_block(task: BlockTask) -> BlockRecord:
     again. Raises CoaddError instead when the task is strict.
     """
     started = time.monotonic()
-    with Writer(task.store) as writer:
-        renderer = _Renderer(task, writer)
+    cache = _cache(task.reader, task.cache_bytes)
+    needed = {ref: last for (_, ref), last in zip(task.refs, task.until, strict=True)}
+    with Writer(task.store) as writer, cache.serving(task.number, needed):
+        renderer = _Renderer(task, writer, cache)
         layer = renderer.subtree(task.block.root)
     record = renderer.record(time.monotonic() - started)
     Journal(task.store).write(record, renderer.state(layer))
@@ -77,6 +82,7 @@ class _Renderer:
 
     task: BlockTask
     writer: Writer
+    cache: CoaddCache
     tiles: dict[int, list[int]] = field(default_factory=dict)
     size: dict[str, int] = field(default_factory=dict)
     uses: dict[int, InputUse] = field(default_factory=dict)
@@ -91,7 +97,6 @@ class _Renderer:
         self.refs = dict(self.task.refs)
         self.leaves = dict(self.task.block.leaves)
         self.circles = {k: _circle(ref, self.recipe.frame) for k, ref in self.task.refs}
-        self.cache = _cache(self.task.reader, self.task.cache_bytes)
         self.encoders = self.recipe.encoders()
 
     def subtree(self, tile: Tile) -> Layer | None:

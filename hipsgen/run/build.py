@@ -19,7 +19,7 @@ from hipsgen.run.publish import Publication, created_before
 from hipsgen.run.report import Reporter
 from hipsgen.run.sample import Sample, take_sample
 from hipsgen.sky.stretch import choose_stretch
-from hipsgen.sky.tiles import Tile, order_for
+from hipsgen.sky.tiles import IntArray, Tile, order_for
 from hipsgen.survey.properties import FILE_NAME as PROPERTIES
 from hipsgen.survey.store import Store
 
@@ -93,7 +93,8 @@ def build_survey(
         store.delete(PROPERTIES)
     note_departed(old, refs, reporter)
     forget(old, store, journal, recipe)
-    tasks = (_task(k, plan, recipe, source.reader(), store, runtime) for k in todo)
+    last = plan.last_blocks()
+    tasks = (_task(k, plan, last, recipe, source.reader(), store, runtime) for k in todo)
     work = {roots[k]: leaves[k] for k in todo}
     records = {**done, **_render(tasks, work, subject.name, runtime, problems, reporter)}
     filled = [records[root] for root in sorted(records) if records[root].tiles]
@@ -262,12 +263,21 @@ def _still_good(
 
 
 def _task(
-    k: int, plan: Plan, recipe: Recipe, reader: CoaddReader, store: Store, runtime: Runtime
+    k: int,
+    plan: Plan,
+    last: IntArray,
+    recipe: Recipe,
+    reader: CoaddReader,
+    store: Store,
+    runtime: Runtime,
 ) -> BlockTask:
     shared = runtime.engine == "threads"
+    indices = plan.ref_indices(k)
     return BlockTask(
+        number=k,
         block=plan.block(k),
-        refs=tuple((i, plan.refs[i]) for i in plan.ref_indices(k)),
+        refs=tuple((i, plan.refs[i]) for i in indices),
+        until=tuple(last[indices].tolist()),
         recipe=recipe,
         reader=reader,
         store=store,

@@ -2,6 +2,8 @@
 
 import threading
 from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +16,8 @@ _SHARE = 4  # a coadd larger than 1 / 4 of the cache is read in the sections tha
 class CoaddCache:
     """Whole coadds up to a number of bytes, the least recently used dropped first.
 
-    Shared by the threads of a process; two that want the same coadd decode it once.
+    Shared by the threads of a process; two that want the same coadd decode it once. A coadd that no
+    block to come needs is dropped at once.
     """
 
     def __init__(self, reader: CoaddReader, limit: int) -> None:
@@ -25,6 +28,29 @@ class CoaddCache:
         self._infos: OrderedDict[CoaddRef, CoaddInfo] = OrderedDict()
         self._pixels: OrderedDict[CoaddRef, npt.NDArray[np.float32]] = OrderedDict()
         self._bytes = 0
+        self._until: dict[CoaddRef, int] = {}
+        self._serving: set[int] = set()
+        self._next = 0  # block to be begun
+
+    @contextmanager
+    def serving(self, number: int, until: Mapping[CoaddRef, int]) -> Iterator[None]:
+        """While a block is worked on. until: number of the last block that needs each coadd.
+
+        Blocks are begun in the order of their numbers.
+        """
+        with self._lock:
+            self._serving.add(number)
+            self._next = number + 1
+            self._until.update(until)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._serving.discard(number)
+                earliest = min(self._serving, default=self._next)
+                for ref in [ref for ref, last in self._until.items() if last < earliest]:
+                    del self._until[ref]
+                    self._drop(ref)
 
     def info(self, ref: CoaddRef) -> CoaddInfo:
         """Headers of a coadd. Raises CoaddError."""
@@ -71,6 +97,10 @@ class CoaddCache:
             self._pixels[ref] = pixels
             self._bytes += pixels.nbytes
             while self._bytes > self._limit and len(self._pixels) > 1:
-                old, dropped = self._pixels.popitem(last=False)
-                self._bytes -= dropped.nbytes
-                self._busy.pop(old, None)
+                self._drop(next(iter(self._pixels)))
+
+    def _drop(self, ref: CoaddRef) -> None:
+        pixels = self._pixels.pop(ref, None)
+        self._busy.pop(ref, None)
+        if pixels is not None:
+            self._bytes -= pixels.nbytes

@@ -69,6 +69,13 @@ class Plan:
         found: list[int] = self.ref_index[self.first[k] : self.first[k + 1]].tolist()
         return found
 
+    def last_blocks(self) -> IntArray:
+        """The last block (n,) that may need each reference."""
+        last = np.zeros(len(self.refs), np.int64)
+        # of an index that is repeated the last value counts, and blocks come in their order
+        last[self.ref_index] = np.repeat(np.arange(len(self.npix)), np.diff(self.first))
+        return last
+
     def block(self, k: int) -> Block:
         """Block k with its leaf tiles."""
         outlines, pairs, refs = self._part(k, k + 1)

@@ -571,7 +571,9 @@ def add_feathered(
             for r in range(min(at.step, at.rows - j * at.step)):
                 row = j * at.step + r
                 count = _line(at, j, i, r, x, y)
-                for c in range(count):  # apart from the sums, so that the compiler takes many at once
+                for c in range(
+                    count
+                ):  # apart from the sums, so that the compiler takes many at once
                     dx, dy = _depth(x[c], y[c], shape_x, shape_y)
                     tx = min(max(dx / ramp, 0.0), 1.0)
                     ty = min(max(dy / ramp, 0.0), 1.0)
