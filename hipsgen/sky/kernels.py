@@ -349,9 +349,9 @@ def _make_sampler(taps: int, degree: int) -> Callable[..., None]:
                 if state == SMOOTH:
                     low_x, high_x = _reach(at.nodes, at.bends, 0, cell_j, cell_i)
                     low_y, high_y = _reach(at.nodes, at.bends, 1, cell_j, cell_i)
-                    within = (
-                        low_x - col >= first
-                        and low_y - row >= first
+                    within = (  # with room for rounding
+                        low_x - col >= first + 1e-6
+                        and low_y - row >= first + 1e-6
                         and high_x - col < cols - after
                         and high_y - row < rows - after
                     )
