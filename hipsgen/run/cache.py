@@ -94,6 +94,7 @@ class CoaddCache:
 
     def _put(self, ref: CoaddRef, pixels: npt.NDArray[np.float32]) -> None:
         with self._lock:
+            self._drop(ref)  # two threads may have come through two gates
             self._pixels[ref] = pixels
             self._bytes += pixels.nbytes
             while self._bytes > self._limit and len(self._pixels) > 1:

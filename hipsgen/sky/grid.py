@@ -107,7 +107,10 @@ def pixel_map(
 
     shape: (rows, columns) of the image. near: centre (unit vector in the survey's frame) and radius
     in degrees of a circle round the image. None comes back when the tile is clearly beside it.
+    Raises ValueError for a width that is no power of two.
     """
+    if width < 1 or width & (width - 1):
+        raise ValueError(f"tile width {width} is no power of two")
 
     def position(rows: FloatArray, cols: FloatArray) -> FloatArray:
         return np.stack(to_pixel(to_icrs(tile.vectors(rows, cols, width), frame)))

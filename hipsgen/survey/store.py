@@ -118,16 +118,14 @@ class LocalStore:
 def _create(path: str, size: int) -> int:
     """A new file, open for writing; one that is large past the page cache, where that can be.
 
-    Tiles would only push the coadds out of it, at twice the processor's time.
+    Tiles would only push the coadds out of it, at twice the processor's time. Asked for afterwards:
+    a file system that refuses when a file is created leaves an empty one behind.
     """
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     if size >= _LARGE and _DIRECT:
-        try:
-            return os.open(path, flags | _DIRECT, 0o666)
-        except OSError as error:
-            if error.errno != errno.EINVAL:
-                raise
-    return os.open(path, flags, 0o666)
+        with suppress(OSError):
+            fcntl.fcntl(handle, fcntl.F_SETFL, fcntl.fcntl(handle, fcntl.F_GETFL) | _DIRECT)
+    return handle
 
 
 def _fill(handle: int, data: bytes | memoryview) -> None:
@@ -141,6 +139,7 @@ def _fill(handle: int, data: bytes | memoryview) -> None:
         # a file system that goes back on its word, or has no room
         fcntl.fcntl(handle, fcntl.F_SETFL, fcntl.fcntl(handle, fcntl.F_GETFL) & ~_DIRECT)
         os.lseek(handle, 0, os.SEEK_SET)
+        os.ftruncate(handle, 0)
     rest = memoryview(data)
     while rest:
         rest = rest[os.write(handle, rest) :]

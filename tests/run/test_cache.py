@@ -99,3 +99,12 @@ def test_what_no_block_to_come_needs_is_dropped_at_once() -> None:
         cache.read(a, PART)
     assert cache._bytes == BYTES
     assert len(reader.reads) == 4
+
+
+def test_a_coadd_that_two_threads_decoded_counts_once() -> None:
+    cache = CoaddCache(Counting(), 8 * BYTES)
+    (ref,) = refs(1)
+    pixels = np.zeros((SIZE, SIZE), np.float32)
+    cache._put(ref, pixels)
+    cache._put(ref, pixels.copy())
+    assert cache._bytes == BYTES

@@ -292,6 +292,13 @@ def test_the_tolerance_is_kept(tolerance: float) -> None:
     assert errors(found, exact(tile, "equatorial", coadd), coadd.shape).max() < 2 * tolerance
 
 
+@pytest.mark.parametrize("width", [0, 48, 500])
+def test_a_width_that_is_no_power_of_two_is_refused(width: int) -> None:
+    coadd = image("TAN", 53.0, -28.0, 0.5, (90, 90))
+    with pytest.raises(ValueError, match=f"{width} is no power of two"):
+        pixel_map(tile_at(53.0, -28.0, 2), width, "equatorial", coadd, coadd.shape)
+
+
 def test_section_is_none_when_no_pixel_is_inside() -> None:
     outside = PixelMap.of(np.full((4, 4), -0.6), np.full((4, 4), np.nan))
     assert outside.section((10, 10), 3) is None

@@ -53,10 +53,23 @@ def test_a_file_system_that_goes_back_on_its_word(
     def fail(handle: int, data: memoryview) -> bool:
         if behaviour == "refuses":
             raise OSError(errno.EINVAL, "not here")
-        os.write(handle, on_a_page(mmap.PAGESIZE))
+        os.write(handle, on_a_page(2 << 20))  # and more than there will be
         return False
 
     monkeypatch.setattr(store_module, "_write_pages", fail)
     data = on_a_page(1_054_080)
     LocalStore(tmp_path).write("tile.fits", data)
     assert (tmp_path / "tile.fits").read_bytes() == data
+
+
+def test_a_file_system_without_direct_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def refuse(handle: int, command: int, *flags: int) -> int:
+        if flags and flags[0] & os.O_DIRECT:
+            raise OSError(errno.EINVAL, "not here")
+        return os.O_WRONLY
+
+    monkeypatch.setattr(store_module.fcntl, "fcntl", refuse)
+    data = on_a_page(1_054_080)
+    LocalStore(tmp_path).write("tile.fits", data)
+    assert (tmp_path / "tile.fits").read_bytes() == data
+    assert os.listdir(tmp_path) == ["tile.fits"]
