@@ -11,7 +11,6 @@ from hipsgen.images.source import CoaddInfo, CoaddReader, CoaddRef, Problem, Sec
 from hipsgen.run.units import factor_to
 from hipsgen.sky.polygon import middles, to_vectors
 from hipsgen.sky.stretch import SkyLevel
-from hipsgen.sky.tiles import vectors_to_npix
 
 _COADDS = 24  # opened, spread over the survey
 _STRIPS = 3  # of rows, in each
@@ -81,9 +80,14 @@ def spread(refs: Sequence[CoaddRef], count: int) -> list[CoaddRef]:
 
 
 def _places(refs: Sequence[CoaddRef]) -> npt.NDArray[np.int64]:
+    import healpy
+
     corners, counts = corners_of(refs)
-    vectors = middles(to_vectors(corners[:, 0], corners[:, 1]), counts)
-    return np.where(counts > 0, vectors_to_npix(vectors, _PLACE_ORDER), 0)
+    known = counts > 0
+    vectors = middles(to_vectors(corners[:, 0], corners[:, 1]), counts)[known]
+    places = np.zeros(len(refs), np.int64)
+    places[known] = healpy.vec2pix(1 << _PLACE_ORDER, *vectors.T, nest=True)
+    return places
 
 
 def _pixels(ref: CoaddRef, info: CoaddInfo, reader: CoaddReader) -> list[npt.NDArray[np.float32]]:

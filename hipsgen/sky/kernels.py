@@ -47,6 +47,18 @@ def _bend(nodes, k, j, i, down):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True)
+def _inside_cell(nodes, bends, k, j, i, v, u):  # type: ignore[no-untyped-def]
+    """Coordinate k at the share v of the rows and u of the columns of a smooth cell.
+
+    Bilinear in the corners of the cell, less the sagitta t (1 - t) / 2 of its bends.
+    """
+    down, across = 0.5 * v * (1.0 - v), 0.5 * u * (1.0 - u)
+    left = nodes[k, j, i] + v * (nodes[k, j + 1, i] - nodes[k, j, i])
+    right = nodes[k, j, i + 1] + v * (nodes[k, j + 1, i + 1] - nodes[k, j, i + 1])
+    return left + u * (right - left) - down * bends[k, 0, j, i] - across * bends[k, 1, j, i]
+
+
+@njit(nogil=True)
 def _is_off(low, high, size):  # type: ignore[no-untyped-def]
     """Whether coordinates from low to high are off an image of `size` pixels; NaN are not."""
     return low > size or high < -1.0
@@ -119,12 +131,8 @@ def settle_grid(
         good = True
         for p in range(shares.shape[0]):
             v, u = shares[p, 0], shares[p, 1]
-            down, across = 0.5 * v * (1.0 - v), 0.5 * u * (1.0 - u)
             for k in range(2):
-                left = nodes[k, j, i] + v * (nodes[k, j + 1, i] - nodes[k, j, i])
-                right = nodes[k, j, i + 1] + v * (nodes[k, j + 1, i + 1] - nodes[k, j, i + 1])
-                guess = left + u * (right - left)
-                guess -= down * bends[k, 0, j, i] + across * bends[k, 1, j, i]
+                guess = _inside_cell(nodes, bends, k, j, i, v, u)
                 good = good and abs(guess - truth[k, p, which]) <= limit
         if not good:
             state[j, i] = EXACT
@@ -141,7 +149,7 @@ def settle_grid(
 def _line(at, j, i, r, x, y):  # type: ignore[no-untyped-def]
     """Positions of row r of cell (j, i) into x, y float64; gives back how many there are.
 
-    Bilinear in the corners of the cell, less the sagitta t (1 - t) / 2 of its bends.
+    `_inside_cell` of each pixel, so put that the compiler takes many at once.
     """
     step = at.step
     count = min(step, at.cols - i * step)
@@ -179,18 +187,8 @@ def _position(at, r, c):  # type: ignore[no-untyped-def]
     if at.state[j, i] == OUTSIDE:
         return np.nan, np.nan
     v, u = (r - j * step + 0.5) / step, (c - i * step + 0.5) / step
-    down, across = 0.5 * v * (1.0 - v), 0.5 * u * (1.0 - u)
-    x = y = 0.0
-    for k in range(2):
-        n, b = at.nodes[k], at.bends[k]
-        left = n[j, i] + v * (n[j + 1, i] - n[j, i]) - down * b[0, j, i]
-        right = n[j, i + 1] + v * (n[j + 1, i + 1] - n[j, i + 1]) - down * b[0, j, i]
-        value = left + u * (right - left) - across * b[1, j, i]
-        if k == 0:
-            x = value
-        else:
-            y = value
-    return x, y
+    x = _inside_cell(at.nodes, at.bends, 0, j, i, v, u)
+    return x, _inside_cell(at.nodes, at.bends, 1, j, i, v, u)
 
 
 @njit(nogil=True, cache=True)
@@ -329,7 +327,6 @@ def _make_sampler(taps: int, degree: int) -> Callable[..., None]:
         step = at.step
         x, y = np.empty(CELL, np.float64), np.empty(CELL, np.float64)
         i0, j0 = np.empty(CELL, np.int64), np.empty(CELL, np.int64)
-        up_i, up_j = np.empty(CELL, np.int64), np.empty(CELL, np.int64)
         fx, fy = np.empty(CELL, polynomials.dtype), np.empty(CELL, polynomials.dtype)
         wx = np.empty((taps, CELL), polynomials.dtype)
         wy = np.empty((taps, CELL), polynomials.dtype)
@@ -358,33 +355,22 @@ def _make_sampler(taps: int, degree: int) -> Callable[..., None]:
                 missing = False
                 for r in range(height):
                     count = _line(at, cell_j, cell_i, r, x, y)
-                    if within:
-                        for c in range(count):
-                            px, py = x[c] - col, y[c] - row
-                            i0[c], j0[c] = np.int64(px), np.int64(py)
-                            px -= i0[c]
-                            py -= j0[c]
-                            if whole:
-                                px = 1.0 if px >= 0.5 else 0.0
-                                py = 1.0 if py >= 0.5 else 0.0
-                            fx[c], fy[c] = px, py
-                    else:
+                    for c in range(count):
+                        x[c] -= col
+                        y[c] -= row
+                    if not within:
                         for c in range(count):
                             # what is nowhere, or too far for an integer, is off the image
-                            px = x[c] - col if x[c] - col > -2.0 else -2.0
-                            py = y[c] - row if y[c] - row > -2.0 else -2.0
-                            px = px if px < cols + 1.0 else cols + 1.0
-                            py = py if py < rows + 1.0 else rows + 1.0
-                            below_x, below_y = np.floor(px), np.floor(py)
-                            i0[c], j0[c] = np.int64(below_x), np.int64(below_y)
-                            px -= below_x
-                            py -= below_y
-                            up_i[c] = i0[c] + (1 if px >= 0.5 else 0)
-                            up_j[c] = j0[c] + (1 if py >= 0.5 else 0)
-                            if whole:
-                                px = 1.0 if px >= 0.5 else 0.0
-                                py = 1.0 if py >= 0.5 else 0.0
-                            fx[c], fy[c] = px, py
+                            x[c] = min(x[c], cols + 1.0) if x[c] > -2.0 else -2.0
+                            y[c] = min(y[c], rows + 1.0) if y[c] > -2.0 else -2.0
+                    for c in range(count):
+                        below_x, below_y = np.floor(x[c]), np.floor(y[c])
+                        i0[c], j0[c] = np.int64(below_x), np.int64(below_y)
+                        px, py = x[c] - below_x, y[c] - below_y
+                        if whole:
+                            px = 1.0 if px >= 0.5 else 0.0
+                            py = 1.0 if py >= 0.5 else 0.0
+                        fx[c], fy[c] = px, py
                     for t in range(taps):
                         for c in range(count):
                             f, g = fx[c], fy[c]
@@ -396,47 +382,39 @@ def _make_sampler(taps: int, degree: int) -> Callable[..., None]:
                             wx[t, c] = u
                             wy[t, c] = v
                     for c in range(count):
-                        if not within:
-                            inside = 0 <= up_i[c] < cols and 0 <= up_j[c] < rows
-                            if not inside:
-                                out[top + r, start + c] = np.nan
-                                continue
-                            left, low = i0[c] - first, j0[c] - first
-                            if left < 0 or low < 0 or left + taps > cols or low + taps > rows:
-                                nearest = pixels[up_j[c], up_i[c]]
-                                if nearest == nearest:
-                                    part, hole = _partial(pixels, nearest, low, left, c, wy, wx)
-                                    out[top + r, start + c] = part
-                                    missing = missing or hole
-                                else:
-                                    out[top + r, start + c] = np.nan
-                                    missing = True
-                                continue
-                        # unsigned: no check for negative indices
-                        i, j = np.uint64(i0[c] - first), np.uint64(j0[c] - first)
-                        # of differences where there are many: what is rounded is the contrast then
-                        base = (
-                            real(0.0)
-                            if taps == 2
-                            else real(pixels[j + np.uint64(first), i + np.uint64(first)])
+                        left, low = i0[c] - first, j0[c] - first
+                        plain = within or (
+                            left >= 0 and low >= 0 and left + taps <= cols and low + taps <= rows
                         )
-                        value = real(0.0)
-                        for b in range(taps):
-                            of_line = real(0.0)
-                            for a in range(taps):
-                                pixel = real(pixels[j + np.uint64(b), i + np.uint64(a)])
-                                of_line += wx[a, c] * (pixel - base)
-                            value += wy[b, c] * of_line
-                        value += base
+                        value = real(np.nan)
+                        if plain:
+                            # unsigned: no check for negative indices
+                            i, j = np.uint64(left), np.uint64(low)
+                            # of differences where there are many: their contrast is rounded then
+                            base = real(0.0)
+                            if taps > 2:
+                                base = real(pixels[j + np.uint64(first), i + np.uint64(first)])
+                            value = real(0.0)
+                            for b in range(taps):
+                                of_line = real(0.0)
+                                for a in range(taps):
+                                    pixel = real(pixels[j + np.uint64(b), i + np.uint64(a)])
+                                    of_line += wx[a, c] * (pixel - base)
+                                value += wy[b, c] * of_line
+                            value += base
                         if value != value:
-                            missing = True
-                            nearest = pixels[_nearest(y[c] - row), _nearest(x[c] - col)]
-                            if nearest == nearest:
-                                left, low = i0[c] - first, j0[c] - first
-                                part, _ = _partial(pixels, nearest, low, left, c, wy, wx)
-                                out[top + r, start + c] = part
-                            else:
+                            px, py = x[c], y[c]
+                            if not (-0.5 <= px < cols - 0.5 and -0.5 <= py < rows - 0.5):
                                 out[top + r, start + c] = np.nan
+                                continue
+                            nearest = pixels[_nearest(py), _nearest(px)]
+                            if nearest != nearest:
+                                out[top + r, start + c] = np.nan
+                                missing = True
+                                continue
+                            part, hole = _partial(pixels, nearest, low, left, c, wy, wx)
+                            out[top + r, start + c] = part
+                            missing = missing or hole
                             continue
                         if limited:
                             least, most = _extremes(pixels, j0[c], i0[c])
@@ -451,13 +429,9 @@ def _make_sampler(taps: int, degree: int) -> Callable[..., None]:
     return njit(nogil=True, cache=True)(sample)  # type: ignore[no-any-return]
 
 
-# by number of taps a side
-SAMPLERS: dict[int, Callable[..., None]] = {
-    2: _make_sampler(2, 1),
-    6: _make_sampler(6, 9),
-    10: _make_sampler(10, 9),
-}
+# by number of taps a side: degree of the polynomials, and the sampler
 DEGREES = {2: 1, 6: 9, 10: 9}
+SAMPLERS = {taps: _make_sampler(taps, degree) for taps, degree in DEGREES.items()}
 
 
 @njit(nogil=True)
@@ -571,9 +545,8 @@ def add_feathered(
             for r in range(min(at.step, at.rows - j * at.step)):
                 row = j * at.step + r
                 count = _line(at, j, i, r, x, y)
-                for c in range(
-                    count
-                ):  # apart from the sums, so that the compiler takes many at once
+                # apart from the sums, so that the compiler takes many at once
+                for c in range(count):
                     dx, dy = _depth(x[c], y[c], shape_x, shape_y)
                     tx = min(max(dx / ramp, 0.0), 1.0)
                     ty = min(max(dy / ramp, 0.0), 1.0)

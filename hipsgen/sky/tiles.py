@@ -132,35 +132,6 @@ def corner_grids(order: int, npix: IntArray, depth: int) -> FloatArray:
     return face_to_vectors((npix >> 2 * order)[:, None, None], *np.broadcast_arrays(x, y))
 
 
-def vectors_to_npix(vectors: FloatArray, order: int) -> IntArray:
-    """NESTED numbers (...), at an order, of the tiles that vectors (..., 3) of any length are in.
-
-    The inverse of `face_to_vectors`, cut to whole tiles.
-    """
-    nside = 1 << order
-    rho = np.hypot(vectors[..., 0], vectors[..., 1])
-    length = np.hypot(rho, vectors[..., 2])
-    z, sine = vectors[..., 2] / length, rho / length
-    turn = np.arctan2(vectors[..., 1], vectors[..., 0]) / (np.pi / 2) % 4.0
-    turn = np.where(turn >= 4.0, 0.0, turn)  # -1e-17 % 4 is 4
-    quarter = np.floor(turn).astype(np.int64)
-    # between which lines of constant y (p) and constant x (m), counted to the east
-    p = np.floor(nside * (0.5 + turn - 0.75 * z)).astype(np.int64)
-    m = np.floor(nside * (0.5 + turn + 0.75 * z)).astype(np.int64)
-    row_p, row_m = p >> order, m >> order
-    face = np.where(row_p == row_m, row_p & 3 | 4, np.where(row_p < row_m, row_p, row_m + 8))
-    x, y = m & nside - 1, nside - 1 - (p & nside - 1)
-    # as in `face_to_vectors`, from sin(theta) to keep its digits at the poles
-    to_pole = nside * sine * np.sqrt(3.0 / (1.0 + np.abs(z)))
-    west = np.minimum(np.floor((turn - quarter) * to_pole).astype(np.int64), nside - 1)
-    east = np.minimum(np.floor((1 - turn + quarter) * to_pole).astype(np.int64), nside - 1)
-    north, south = z > 2.0 / 3.0, z < -2.0 / 3.0
-    face = np.where(north, quarter, np.where(south, quarter + 8, face))
-    x = np.where(north, nside - 1 - east, np.where(south, west, x))
-    y = np.where(north, nside - 1 - west, np.where(south, east, y))
-    return np.asarray(face << 2 * order | _spread(x) | _spread(y) << 1)
-
-
 def pixel_size(order: int, width: int) -> float:
     """Side, in degrees, of a square with the area of one pixel of a tile at this order."""
     return math.degrees(math.sqrt(math.pi / 3)) / ((1 << order) * width)

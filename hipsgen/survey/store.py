@@ -5,7 +5,6 @@ import fcntl
 import mmap
 import os
 import secrets
-import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,8 +18,7 @@ from hipsgen.errors import SurveyError
 
 _PART = ".part"
 _DIRECT = getattr(os, "O_DIRECT", 0)
-_LARGE = 1 << 19  # bytes
-_THREAD = threading.local()
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 
 
 @dataclass(frozen=True)
@@ -72,13 +70,13 @@ class LocalStore:
         folder, name = os.path.split(target)
         aside = os.path.join(folder, f".{name}.{secrets.token_hex(6)}{_PART}")
         try:
-            handle = _create(aside, len(data))
+            handle = os.open(aside, _NEW, 0o666)
         except FileNotFoundError:
             os.makedirs(folder, exist_ok=True)
-            handle = _create(aside, len(data))
+            handle = os.open(aside, _NEW, 0o666)
         try:
             try:
-                _fill(handle, data)
+                _fill(handle, memoryview(data))
                 os.fsync(handle)
             finally:
                 os.close(handle)
@@ -115,60 +113,52 @@ class LocalStore:
         return self.root.joinpath(*parts)
 
 
-def _create(path: str, size: int) -> int:
-    """A new file, open for writing; one that is large past the page cache, where that can be.
+def _fill(handle: int, data: memoryview) -> None:
+    """Write all of a file; past the page cache if the data begin on a page and the place allows it.
 
-    Tiles would only push the coadds out of it, at twice the processor's time. Asked for afterwards:
-    a file system that refuses when a file is created leaves an empty one behind.
+    Tiles would only push the coadds out of the cache, at twice the processor's time.
     """
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-    if size >= _LARGE and _DIRECT:
-        with suppress(OSError):
-            fcntl.fcntl(handle, fcntl.F_SETFL, fcntl.fcntl(handle, fcntl.F_GETFL) | _DIRECT)
-    return handle
-
-
-def _fill(handle: int, data: bytes | memoryview) -> None:
-    if fcntl.fcntl(handle, fcntl.F_GETFL) & _DIRECT:
+    on_a_page = data and np.frombuffer(data, np.uint8).ctypes.data % mmap.PAGESIZE == 0
+    if on_a_page and _set_direct(handle, True):
         try:
-            if _write_pages(handle, memoryview(data)):
+            if _write_pages(handle, data):
                 return
         except OSError as error:
             if error.errno != errno.EINVAL:
                 raise
         # a file system that goes back on its word, or has no room
-        fcntl.fcntl(handle, fcntl.F_SETFL, fcntl.fcntl(handle, fcntl.F_GETFL) & ~_DIRECT)
+        _set_direct(handle, False)
         os.lseek(handle, 0, os.SEEK_SET)
         os.ftruncate(handle, 0)
-    rest = memoryview(data)
-    while rest:
-        rest = rest[os.write(handle, rest) :]
+    while data:
+        data = data[os.write(handle, data) :]
+
+
+def _set_direct(handle: int, direct: bool) -> bool:
+    """Whether an open file could be told to be written directly, or not to.
+
+    Not when it is created: a file system that refuses then leaves an empty one behind.
+    """
+    flags = fcntl.fcntl(handle, fcntl.F_GETFL)
+    try:
+        fcntl.fcntl(handle, fcntl.F_SETFL, flags | _DIRECT if direct else flags & ~_DIRECT)
+    except OSError:
+        return False
+    return bool(_DIRECT)
 
 
 def _write_pages(handle: int, data: memoryview) -> bool:
-    """Write from memory that begins on a page, in whole pages, then cut to size; False if short."""
+    """Write whole pages, the last one filled up, and cut the file to size; False if short."""
     whole = len(data) // mmap.PAGESIZE * mmap.PAGESIZE
-    if np.frombuffer(data, np.uint8).ctypes.data % mmap.PAGESIZE:
-        whole = 0
+    rest = data[whole:]
     if whole and os.write(handle, data[:whole]) != whole:
         return False
-    rest = data[whole:]
-    if rest:
-        room = _aligned(len(rest))
-        room[: len(rest)] = rest
-        if os.write(handle, room) != len(room):
+    with mmap.mmap(-1, mmap.PAGESIZE) as last:
+        last[: len(rest)] = bytes(rest)
+        if rest and os.write(handle, last) != mmap.PAGESIZE:
             return False
     os.ftruncate(handle, len(data))
     return True
-
-
-def _aligned(size: int) -> memoryview:
-    """Memory of this thread, in whole pages, as direct writing wants it."""
-    pages = -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
-    room: mmap.mmap | None = getattr(_THREAD, "room", None)
-    if room is None or len(room) < pages:
-        room = _THREAD.room = mmap.mmap(-1, pages)
-    return memoryview(room)[:pages]
 
 
 def _walk(folder: Path, prefix: str) -> Iterator[str]:

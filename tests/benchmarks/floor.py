@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import healpy
 import numpy as np
 import numpy.typing as npt
 from astropy.io import fits
@@ -25,7 +26,7 @@ from hipsgen.sky import kernels
 from hipsgen.sky.grid import PixelMap, pixel_map
 from hipsgen.sky.resample import resample
 from hipsgen.sky.stretch import Asinh
-from hipsgen.sky.tiles import Tile, vectors_to_npix
+from hipsgen.sky.tiles import Tile
 from tests.benchmarks.measure import cpu_of, run
 
 ROOT = Path(__file__).parents[2]
@@ -125,7 +126,7 @@ def _tiles_of(path: Path, shape: tuple[int, ...]) -> list[tuple[Tile, PixelMap]]
     header, size = fits.getheader(path, -1), (shape[0], shape[1])
     wcs = ImageWcs(header, size)
     y, x = (a.ravel() for a in np.mgrid[900:3400:500, 900:3400:500])
-    numbers = np.unique(vectors_to_npix(wcs.to_sky(x.astype(float), y.astype(float)), 11))
+    numbers = np.unique(healpy.vec2pix(1 << 11, *wcs.to_sky(1.0 * x, 1.0 * y).T, nest=True))
     found = [
         (Tile(11, int(n)), pixel_map(Tile(11, int(n)), WIDTH, "equatorial", wcs, size))
         for n in numbers

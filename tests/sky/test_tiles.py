@@ -15,7 +15,6 @@ from hipsgen.sky.tiles import (
     order_for,
     pixel_area,
     pixel_size,
-    vectors_to_npix,
 )
 from tests.sky import SEEDED
 
@@ -248,27 +247,11 @@ def test_deinterleave_takes_arrays_too() -> None:
     np.testing.assert_array_equal(got_y, y)
 
 
-@pytest.mark.parametrize("order", [0, 1, 5, 14, 29])
-def test_a_million_vectors_lie_in_the_tiles_that_healpy_names(order: int) -> None:
-    rng = np.random.default_rng(order)
-    vectors = rng.normal(size=(1_000_000, 3))
-    vectors[:1000, :2] *= 1e-9  # close to the poles
-    vectors[1000:1010, :2] = 0.0  # and on them
-    vectors[1010:100_000, 2] = 0.0
-    # where the formula changes: sin(latitude) = 2/3, nearly
-    edge = np.copysign(2 / np.sqrt(5), vectors[100_000:300_000, 2])
-    vectors[100_000:300_000, 2] = edge * np.hypot(*vectors[100_000:300_000, :2].T)
-    # on the meridians where base faces meet
-    turn = rng.integers(0, 8, 100_000) * np.pi / 4
-    vectors[300_000:400_000, :2] = np.stack([np.cos(turn), np.sin(turn)], axis=1)
-    wanted = healpy.vec2pix(1 << order, *vectors.T, nest=True)
-    np.testing.assert_array_equal(vectors_to_npix(vectors, order), wanted)
-
-
 @SEEDED
 @given(tiles(highest=22), st.floats(0.01, 0.99), st.floats(0.01, 0.99))
 def test_a_position_in_a_tile_lies_in_that_tile(tile: Tile, x: float, y: float) -> None:
-    assert vectors_to_npix(tile.vectors(x - 0.5, y - 0.5, 1), tile.order) == tile.npix
+    vector = tile.vectors(x - 0.5, y - 0.5, 1)
+    assert healpy.vec2pix(1 << tile.order, *vector, nest=True) == tile.npix
 
 
 @SEEDED

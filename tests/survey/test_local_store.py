@@ -1,4 +1,4 @@
-"""Large files, which go past the page cache where the file system lets them."""
+"""Data that begin on a page go past the page cache where the file system lets them."""
 
 import errno
 import mmap
@@ -13,7 +13,7 @@ import pytest
 from hipsgen.survey import store as store_module
 from hipsgen.survey.store import LocalStore
 
-SIZES = [1 << 19, (1 << 19) + 1, 1_054_080, 1 << 20, (1 << 21) + 17]
+SIZES = [1, 4096, 1 << 19, (1 << 19) + 1, 1_054_080, 1 << 20, (1 << 21) + 17]
 
 
 def on_a_page(size: int, off: int = 0) -> memoryview:
@@ -30,7 +30,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
         yield tmp_path
         return
     if not os.access("/dev/shm", os.W_OK):
-        pytest.skip("no /dev/shm")
+        pytest.skip("needs /dev/shm")
     with TemporaryDirectory(dir="/dev/shm") as folder:
         yield Path(folder)
 
