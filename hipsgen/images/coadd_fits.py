@@ -4,9 +4,9 @@ import bz2
 import io
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,9 @@ from hipsgen.images import decode
 from hipsgen.images.calibration import calibration_of
 from hipsgen.images.files import local_file
 from hipsgen.images.masks import bit_mask, plane_bits
-from hipsgen.images.source import CoaddInfo, CoaddRef, Section
+from hipsgen.images.source import CoaddInfo, CoaddRef, Section, Values
 from hipsgen.images.times import time_range
 from hipsgen.images.wcs import ImageWcs
-
-Values = npt.NDArray[np.float32]
 
 DEFAULT_EXCLUDED = ("NO_DATA",)
 # extensions that go with an image and are none themselves
@@ -83,12 +81,22 @@ class FitsReader:
             t_max=t_max,
         )
 
-    def read(self, ref: CoaddRef, section: Section) -> Values:
+    def read(
+        self,
+        ref: CoaddRef,
+        section: Section,
+        parts: Sequence[Section] = (),
+        out: Values | None = None,
+    ) -> Values:
         """Calibrated pixels; see `CoaddReader.read`."""
+        rows, cols = section
+        if out is None:
+            out = np.empty((rows.stop - rows.start, cols.stop - cols.start), np.float32)
         with local_file(ref.uri) as path:
             headers = self._headers(path, ref.hdu)
-            values = self._decoded(path, headers, section)
-            return self._through_astropy(path, headers, section) if values is None else values
+            if not self._decoded(path, headers, section, parts or (section,), out):
+                self._through_astropy(path, headers, section, out)
+        return out
 
     def _headers(self, path: Path, hdu: str) -> "_Headers":
         try:
@@ -97,28 +105,38 @@ class FitsReader:
             raise CoaddError(f"cannot be read as FITS ({_reason(error)})") from error
         return _parse(self, path, hdu, status.st_size, status.st_mtime_ns)
 
-    def _decoded(self, path: Path, headers: "_Headers", section: Section) -> Values | None:
-        """None for what is left to astropy; of damage, too, it has the last word."""
+    def _decoded(
+        self,
+        path: Path,
+        headers: "_Headers",
+        section: Section,
+        parts: Sequence[Section],
+        out: Values,
+    ) -> bool:
+        """False for what is left to astropy; of damage, too, it has the last word."""
         if headers.image is None:
-            return None
+            return False
         try:
             with path.open("rb") as file:
                 handle, scale = file.fileno(), headers.info.scale
-                values = decode.values(handle, headers.image, section, self._blank, scale)
-                if headers.mask is not None:
-                    decode.strike(handle, headers.mask, section, headers.bits, values)
-                return values
+                for part in parts:
+                    at = part[0].start - section[0].start, part[1].start - section[1].start
+                    decode.values(handle, headers.image, part, self._blank, scale, out, at)
+                    if headers.mask is not None:
+                        decode.strike(handle, headers.mask, part, headers.bits, out, at)
         except (decode.UndecodableError, OSError):
-            return None
+            return False
+        return True
 
-    def _through_astropy(self, path: Path, headers: "_Headers", section: Section) -> Values:
+    def _through_astropy(
+        self, path: Path, headers: "_Headers", section: Section, out: Values
+    ) -> None:
         with _open(path) as hdus:
             pixels = _section(hdus[headers.number], section)
-            values = decode.finished(pixels, self._blank, headers.info.scale)
+            decode.finish(pixels, self._blank, headers.info.scale, out)
             if headers.bits:
                 mask = _section(_mask_of(hdus, headers.number), section)
-                values[mask.astype(np.int64) & headers.bits != 0] = np.nan
-            return values
+                out[mask.astype(np.int64) & headers.bits != 0] = np.nan
 
     @property
     def _blank(self) -> float:
@@ -152,7 +170,8 @@ def _parse(reader: FitsReader, path: Path, hdu: str, size: int, modified: int) -
             bits = bit_mask(plane_bits(flags.header), info.excluded)
             mask = decode.mask_plane(file.fileno(), flags, bits)
             image = image if mask is not None else None
-        return _Headers(info, number, image, mask, bits)
+        in_parts = isinstance(image, decode.Plain) and not isinstance(mask, decode.Tiled)
+        return _Headers(replace(info, in_parts=in_parts), number, image, mask, bits)
 
 
 @contextmanager

@@ -29,6 +29,7 @@ Block = tuple[Words, tuple[int, int, int, int, int, int]]
 
 _AT_ONCE = 1 << 18  # pixels: so many stay in the cache of a core
 _GAPS = 1 << 20  # bytes that may be read in vain
+_READ_ALONG = 1 << 14  # the same between two lines of an image: as long as a call takes
 _DITHERS = {"NO_DITHER": 0, "SUBTRACTIVE_DITHER_1": 1, "SUBTRACTIVE_DITHER_2": 2}
 _NO_BLANK = 1 << 40  # equals no int32
 # where a tile may stand, and the bytes of what its descriptor counts there
@@ -72,20 +73,22 @@ class Plain:
         """The section, piece by piece. Raises UndecodableError."""
         rows, cols = section
         width = cols.stop - cols.start
-        height = max(1, _AT_ONCE // width)
+        wanted, stride = self.width * width, self.width * self.shape[1]
+        # what lies between two lines is read along where that takes less than a call
+        pitch = stride if stride - wanted <= _READ_ALONG else wanted
+        height = min(rows.stop - rows.start, max(1, _AT_ONCE * self.width // pitch))
         words = np.empty((height, width), np.int32)
+        data = np.empty(height * pitch, np.uint8)
         for row in range(rows.start, rows.stop, height):
             block = words[: min(height, rows.stop - row)]
-            data = self._bytes(handle, row, len(block), cols)
-            kernels.unpack(data, False, block.reshape(-1))
+            start = self.start + row * stride + self.width * cols.start
+            if pitch == stride:
+                _fill(handle, start, data[: (len(block) - 1) * stride + wanted])
+            else:
+                for k in range(len(block)):
+                    _fill(handle, start + k * stride, data[k * pitch : (k + 1) * pitch])
+            kernels.unpack_lines(data, pitch, self.width, block)
             yield block, (0, 0, row - rows.start, 0, len(block), width)
-
-    def _bytes(self, handle: int, row: int, rows: int, cols: slice) -> Bytes:
-        stride, length = self.width * self.shape[1], self.width * (cols.stop - cols.start)
-        start = self.start + row * stride + self.width * cols.start
-        if length == stride:
-            return _read(handle, start, rows * stride)
-        return np.concatenate([_read(handle, start + k * stride, length) for k in range(rows)])
 
 
 @dataclass(frozen=True)
@@ -224,32 +227,56 @@ def mask_plane(handle: int, hdu: Any, bits: int) -> Plane | None:
     return plane if plane is not None and plane.bitpix > 0 and not bits >> 8 * plane.width else None
 
 
-def values(handle: int, plane: Plane, section: Section, blank: float, scale: float) -> Values:
+def values(
+    handle: int,
+    plane: Plane,
+    section: Section,
+    blank: float,
+    scale: float,
+    out: Values,
+    at: tuple[int, int] = (0, 0),
+) -> None:
     """Pixels of a section times `scale`, NaN where they are `blank` or not finite.
 
-    blank: NaN for none. Raises UndecodableError.
+    They are put into `out` from row and column `at` on. blank: NaN for none. Raises
+    UndecodableError.
     """
-    rows, cols = section
-    out = np.empty((rows.stop - rows.start, cols.stop - cols.start), np.float32)
-    for words, window in plane.blocks(handle, section) if out.size else ():
+    for words, window in _blocks(handle, plane, section, at):
         kernels.place(words.view(np.float32), window, np.float32(blank), np.float32(scale), out)
-    return out
 
 
-def finished(pixels: npt.NDArray[Any], blank: float, scale: float) -> Values:
+def finish(pixels: npt.NDArray[Any], blank: float, scale: float, out: Values) -> None:
     """The same of the pixels (n, m), of any type, that astropy has read."""
     with np.errstate(over="ignore", invalid="ignore"):  # what float32 cannot hold is missing
-        out = np.array(pixels, dtype=np.float32, order="C")  # native, ours, contiguous
-    window = (0, 0, 0, 0, *out.shape)
-    kernels.place(out, window, np.float32(blank), np.float32(scale), out)
-    return out
+        raw = np.array(pixels, dtype=np.float32, order="C")  # native, ours, contiguous
+    window = (0, 0, 0, 0, *raw.shape)
+    kernels.place(raw, window, np.float32(blank), np.float32(scale), out)
 
 
-def strike(handle: int, plane: Plane, section: Section, bits: int, out: Values) -> None:
-    """NaN into `out`, a section, where a mask has one of `bits` set. Raises UndecodableError."""
+def strike(
+    handle: int,
+    plane: Plane,
+    section: Section,
+    bits: int,
+    out: Values,
+    at: tuple[int, int] = (0, 0),
+) -> None:
+    """NaN into `out`, as `values` left it, where a mask has one of `bits` set.
+
+    Raises UndecodableError.
+    """
     flags = np.uint32(bits).view(np.int32)
-    for words, window in plane.blocks(handle, section) if out.size else ():
+    for words, window in _blocks(handle, plane, section, at):
         kernels.strike(words, window, flags, out)
+
+
+def _blocks(handle: int, plane: Plane, section: Section, at: tuple[int, int]) -> Iterator[Block]:
+    """The blocks of a section, with windows for an output in which it begins at `at`."""
+    rows, cols = section
+    if rows.start >= rows.stop or cols.start >= cols.stop:
+        return
+    for words, (top, left, row, col, down, across) in plane.blocks(handle, section):
+        yield words, (top, left, row + at[0], col + at[1], down, across)
 
 
 def _plane(handle: int, hdu: Any) -> Plane | None:
@@ -367,6 +394,11 @@ def _read(handle: int, start: int, length: int, padding: int = 0) -> Bytes:
     if len(data) != length:
         raise UndecodableError("the file ends too early")
     return np.frombuffer(data + bytes(padding), np.uint8)
+
+
+def _fill(handle: int, start: int, data: Bytes) -> None:
+    if os.preadv(handle, [data], start) != len(data):
+        raise UndecodableError("the file ends too early")
 
 
 def _inflated(data: Bytes, size: int) -> Bytes:

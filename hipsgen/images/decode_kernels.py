@@ -153,6 +153,30 @@ def unpack(data, shuffled, words):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
+def unpack_lines(data, pitch, width, words):  # type: ignore[no-untyped-def]
+    """`unpack`, not shuffled, of lines of numbers, each `pitch` bytes after the one before.
+
+    data: uint8; width: bytes of a number; words: int32 (lines, numbers).
+    """
+    for r in range(words.shape[0]):
+        line, out = data[r * pitch :], words[r]
+        if width == 4:
+            for i in range(out.size):
+                out[i] = (
+                    np.int32(line[4 * i]) << 24
+                    | np.int32(line[4 * i + 1]) << 16
+                    | np.int32(line[4 * i + 2]) << 8
+                    | np.int32(line[4 * i + 3])
+                )
+        else:
+            for i in range(out.size):
+                word = np.int32(0)
+                for k in range(width):
+                    word = word << 8 | np.int32(line[i * width + k])
+                out[i] = word
+
+
+@njit(nogil=True, cache=True)
 def dequantise(words, which, counts, scales, zeros, blanks, dither, rows, randoms, values):  # type: ignore[no-untyped-def]
     """Quantised tiles words[t, :counts[t]], int32, to values, float32, for every t in `which`.
 

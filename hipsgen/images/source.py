@@ -13,6 +13,7 @@ import numpy.typing as npt
 from hipsgen.images.wcs import ImageWcs
 
 Section = tuple[slice, slice]
+Values = npt.NDArray[np.float32]
 _CORNER = struct.Struct("dd")
 
 
@@ -95,6 +96,7 @@ class CoaddInfo:
     calibration: where that comes from, unit_in: the unit before.
     excluded: names of the mask planes that `read` leaves out.
     t_min, t_max: MJD, NaN when the file does not say.
+    in_parts: a section costs no more to read than its own pixels, as it does in a compressed image.
     """
 
     shape: tuple[int, int]
@@ -108,6 +110,7 @@ class CoaddInfo:
     planes: tuple[str, ...] = ()
     t_min: float = float("nan")
     t_max: float = float("nan")
+    in_parts: bool = False
 
 
 @dataclass(frozen=True)
@@ -128,10 +131,18 @@ class CoaddReader(Protocol):
     def info(self, ref: CoaddRef) -> CoaddInfo:
         """Headers only. Raises CoaddError when the file cannot be used."""
 
-    def read(self, ref: CoaddRef, section: Section) -> npt.NDArray[np.float32]:
+    def read(
+        self,
+        ref: CoaddRef,
+        section: Section,
+        parts: Sequence[Section] = (),
+        out: Values | None = None,
+    ) -> Values:
         """Rows and columns of a coadd, native float32, NaN where there is no data.
 
-        The values are in `info(ref).unit`. Raises CoaddError when they cannot be read.
+        The values are in `info(ref).unit`. parts: sections inside this one; when there are some,
+        no other pixel is wanted, and what stands there is not defined. out: where to put them, an
+        array of the section's shape. Raises CoaddError when they cannot be read.
         """
 
 

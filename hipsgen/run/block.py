@@ -12,16 +12,17 @@ import numpy as np
 import numpy.typing as npt
 
 from hipsgen.errors import CoaddError
-from hipsgen.images.source import CoaddInfo, CoaddReader, CoaddRef, Section
+from hipsgen.images.source import CoaddInfo, CoaddReader, CoaddRef
 from hipsgen.run.cache import CoaddCache
 from hipsgen.run.config import Recipe
 from hipsgen.run.journal import BlockRecord, BlockState, InputUse, Journal
 from hipsgen.run.plan import Block
 from hipsgen.run.units import factor_to
+from hipsgen.run.window import Window, above, room
 from hipsgen.run.writer import Writer
 from hipsgen.sky.combine import Accumulator
 from hipsgen.sky.frames import from_icrs
-from hipsgen.sky.grid import Circle, PixelMap, pixel_map
+from hipsgen.sky.grid import Circle, PixelMap
 from hipsgen.sky.polygon import bounding_circle, to_vectors
 from hipsgen.sky.pyramid import Layer, parent_of, shrink
 from hipsgen.sky.resample import margin, resample
@@ -39,7 +40,8 @@ class BlockTask:
 
     number: of the block, in the order in which they are begun. refs: (index in the plan, reference)
     of the block's coadds. until: the last block that needs each of them. strict: a coadd that
-    cannot be read stops the build. cache_bytes: for decoded coadds, in this process.
+    cannot be read stops the build. cache_bytes: for decoded coadds, in this process; window_bytes:
+    for the pixels of windows, in this thread.
     """
 
     number: int
@@ -50,6 +52,7 @@ class BlockTask:
     reader: CoaddReader
     store: Store
     cache_bytes: int
+    window_bytes: int
     strict: bool = False
 
 
@@ -89,6 +92,8 @@ class _Renderer:
     problems: dict[int, str] = field(default_factory=dict)
     cells: list[npt.NDArray[np.uint64]] = field(default_factory=list)
     small: dict[Tile, Layer] = field(default_factory=dict)
+    windows: dict[int, Window] = field(default_factory=dict)
+    under: Tile | None = None
     low: float = math.inf
     high: float = -math.inf
 
@@ -98,6 +103,7 @@ class _Renderer:
         self.leaves = dict(self.task.block.leaves)
         self.circles = {k: _circle(ref, self.recipe.frame) for k, ref in self.task.refs}
         self.encoders = self.recipe.encoders()
+        self.room = room(self.task.window_bytes)
 
     def subtree(self, tile: Tile) -> Layer | None:
         """Make and write a tile and all below it; None when there is no data."""
@@ -157,34 +163,55 @@ class _Renderer:
         for placed in touching:
             value = self._values(placed)
             if gathered is not None and value is not None:
-                gathered.add(value, placed.at, placed.info.shape, placed.info.pixel_scale)
+                info = placed.window.info
+                gathered.add(value, placed.at, info.shape, info.pixel_scale)
         return value if gathered is None else gathered.result()
 
     def _place(self, tile: Tile, index: int) -> "_Placed | None":
         """Where a tile lies on a coadd, None when it is beside it or the coadd cannot be read."""
         if index in self.problems:
             return None
-        recipe, circle = self.recipe, self.circles[index]
-        near = None if circle is None else (circle[0], _BEYOND * circle[1])
         try:
-            info = self.cache.info(self.refs[index])
-            at = pixel_map(tile, recipe.tile_width, recipe.frame, info.wcs, info.shape, near=near)
+            window = self._window(tile, index)
         except CoaddError as error:
             self._unreadable(index, error)
             return None
-        section = at.section(info.shape, margin(recipe.interpolation)) if at else None
-        return None if at is None or section is None else _Placed(index, info, at, section)
+        at = window.map(tile)
+        return None if at is None else _Placed(index, window, at)
+
+    def _window(self, tile: Tile, index: int) -> Window:
+        """The window on a coadd that a tile is in. Raises CoaddError."""
+        if above(tile) != self.under:  # tiles come in NESTED order: the last one is done
+            self.under = above(tile)
+            self.windows.clear()
+            self.room.clear()
+        if index not in self.windows:
+            recipe, ref, circle = self.recipe, self.refs[index], self.circles[index]
+            near = None if circle is None else (circle[0], _BEYOND * circle[1])
+            self.windows[index] = Window.over(
+                tile,
+                recipe.tile_width,
+                recipe.frame,
+                margin(recipe.interpolation),
+                ref,
+                self.cache.info(ref),
+                near,
+            )
+        return self.windows[index]
 
     def _values(self, placed: "_Placed") -> npt.NDArray[np.float32] | None:
-        """A coadd's values on the tile in the survey's unit, None when it cannot be read."""
-        index, info, recipe = placed.index, placed.info, self.recipe
+        """A coadd's values on the tile in the survey's unit, None when there are none."""
+        index, info, recipe = placed.index, placed.window.info, self.recipe
         ref = self.refs[index]
         try:
             factor = factor_to(info, recipe.unit, recipe.pixel_scale)
-            pixels, first = self.cache.read(ref, placed.section)
+            found = placed.window.read(placed.at, self.task.reader, self.cache, self.room)
         except CoaddError as error:
             self._unreadable(index, error)
             return None
+        if found is None:
+            return None
+        pixels, first = found
         values = resample(pixels, placed.at, recipe.interpolation, first)
         if factor != 1.0:
             values *= np.float32(factor)
@@ -229,12 +256,11 @@ class _Renderer:
 
 @dataclass(frozen=True)
 class _Placed:
-    """A coadd that touches a tile: where the tile's pixels lie on it, and the part they need."""
+    """A coadd that touches a tile, and where the tile's pixels lie on it."""
 
     index: int
-    info: CoaddInfo
+    window: Window
     at: PixelMap
-    section: Section
 
 
 def _circle(ref: CoaddRef, frame: str) -> Circle | None:

@@ -271,7 +271,7 @@ def _task(
     store: Store,
     runtime: Runtime,
 ) -> BlockTask:
-    shared = runtime.engine == "threads"
+    shared, own = runtime.engine == "threads", runtime.memory // runtime.workers
     indices = plan.ref_indices(k)
     return BlockTask(
         number=k,
@@ -281,7 +281,8 @@ def _task(
         recipe=recipe,
         reader=reader,
         store=store,
-        cache_bytes=runtime.memory if shared else runtime.memory // runtime.workers,
+        cache_bytes=(runtime.memory if shared else own) // 2,
+        window_bytes=own // 2,
         strict=runtime.strict,
     )
 

@@ -71,10 +71,11 @@ class CoaddCache:
     ) -> tuple[npt.NDArray[np.float32], tuple[int, int]]:
         """Pixels that hold a section, and the row and column of the first of them.
 
-        The whole coadd where that fits into the cache. Raises CoaddError.
+        The whole coadd where that is worth it and fits into the cache. Raises CoaddError.
         """
-        rows, cols = self.info(ref).shape
-        if 4 * rows * cols > self._limit // _SHARE:
+        info = self.info(ref)
+        rows, cols = info.shape
+        if info.in_parts or 4 * rows * cols > self._limit // _SHARE:
             return self._reader.read(ref, section), (section[0].start, section[1].start)
         with self._lock:
             gate = self._busy.setdefault(ref, threading.Lock())

@@ -22,6 +22,7 @@ from hipsgen.sky.tiles import Tile
 IntArray = npt.NDArray[np.int64]
 
 MAX_BLOCK_DEPTH = 4
+_MIN_BLOCK_DEPTH = 2  # that of a window, or two blocks would compute the same one
 _MIN_BLOCKS = 16  # smaller blocks until there are so many, that workers have something to share
 _REFS_AT_ONCE = 1 << 15
 _BLOCKS_AT_ONCE = 1 << 9
@@ -118,7 +119,7 @@ def make_plan(
     """
     depth = min(MAX_BLOCK_DEPTH, order) if block_depth is None else block_depth
     pairs = _pairs(refs, order - depth, frame)
-    while block_depth is None and depth > 1 and len(pairs.tiles()[0]) < _MIN_BLOCKS:
+    while block_depth is None and depth > _MIN_BLOCK_DEPTH and len(pairs.tiles()[0]) < _MIN_BLOCKS:
         depth -= 1
         pairs = _pairs(refs, order - depth, frame)
     return Plan(refs, order, frame, depth, *pairs.tiles(), pairs.outline)

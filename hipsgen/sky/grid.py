@@ -5,9 +5,12 @@ nodes round them show. The error is measured at two points of every cell that to
 cell that fails is divided into cells of 4x4, and what fails again is computed pixel by pixel. So
 kinks (|z| = 2/3, where HEALPix changes its formula), the seam of an all-sky map, the pole and tiles
 of low orders come out exact without a special case.
+
+A `Grid` is laid over several tiles at once; the `PixelMap` of each is cut from it.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -27,6 +30,7 @@ Position = Callable[[FloatArray, FloatArray], FloatArray]
 Circle = tuple[FloatArray, float]
 
 TOLERANCE = 1e-6  # pixels of the coadd
+STRIP = 64  # rows of an image that are read together
 _FINER = 4
 _SAFETY = 8  # what the probes may see is so much less than what may be
 _PROBES = np.array([(0.5, 0.5), (0.2, 0.7)])  # (row, column) in a cell; two, lest an odd error hide
@@ -94,7 +98,70 @@ class PixelMap(NamedTuple):
         return max(low, -0.5), min(high, size - 0.5)
 
 
-def pixel_map(
+@dataclass(frozen=True)
+class Grid:
+    """Positions of a square of pixels of the sky on an image, as exact as asked for.
+
+    width: pixels along a side, of `step` each in a cell. position: of any of them, on the image of
+    `shape` (rows, columns). nodes, bends, state: as in PixelMap, which `map` makes of a part; what
+    is EXACT is computed there.
+    """
+
+    width: int
+    step: int
+    nodes: FloatArray
+    bends: FloatArray
+    state: npt.NDArray[np.uint8]
+    position: Position
+    shape: tuple[int, int]
+    tolerance: float
+
+    @property
+    def is_smooth(self) -> bool:
+        """Whether nodes and bends tell all positions on the image."""
+        return not (self.state == EXACT).any()
+
+    def map(self, row: int, col: int, width: int) -> PixelMap | None:
+        """The square of `width` pixels from (row, col) on; None when no cell is on the image.
+
+        Row, column and width are whole cells.
+        """
+        j, i, n = row // self.step, col // self.step, width // self.step
+        state = np.ascontiguousarray(self.state[j : j + n, i : i + n])
+        if not state.any():
+            return None
+        nodes = np.ascontiguousarray(self.nodes[:, j : j + n + 1, i : i + n + 1])
+        bends = np.ascontiguousarray(self.bends[:, :, j : j + n, i : i + n])
+        rough = np.argwhere(state == EXACT) * self.step
+        exact = np.empty((2, 0, 0))
+        if len(rough):
+            exact = np.full((2, width, width), np.nan)
+
+            def position(rows: FloatArray, cols: FloatArray) -> FloatArray:
+                return self.position(rows + row, cols + col)
+
+            _refine(position, rough, self.step, self.shape, self.tolerance, exact)
+        return PixelMap(width, width, self.step, nodes, bends, state, exact)
+
+    def needed(self, margin: int) -> list[tuple[slice, slice]]:
+        """Sections of the image, from the top down, in which all pixels for a smooth grid lie.
+
+        Each is as wide as it must be for up to `STRIP` rows. margin: as for `PixelMap.section`.
+        """
+        rows, cols = self.shape
+        count = -(-rows // STRIP)
+        edges = np.empty((2, count), np.int64)
+        first, last = kernels.strips(
+            self.nodes, self.bends, self.state, rows, cols, margin, STRIP, edges
+        )
+        return [
+            (slice(max(k * STRIP, first), min((k + 1) * STRIP, last)), slice(left, right))
+            for k, (left, right) in enumerate(edges.T.tolist())
+            if left < right
+        ]
+
+
+def lay(
     tile: Tile,
     width: int,
     frame: str,
@@ -102,8 +169,8 @@ def pixel_map(
     shape: tuple[int, int],
     tolerance: float = TOLERANCE,
     near: Circle | None = None,
-) -> PixelMap | None:
-    """Positions of the pixels of a tile on an image, to `tolerance` pixels.
+) -> Grid | None:
+    """Positions of `width` x `width` pixels of a tile on an image, to `tolerance` pixels.
 
     shape: (rows, columns) of the image. near: centre (unit vector in the survey's frame) and radius
     in degrees of a circle round the image. None comes back when the tile is clearly beside it.
@@ -126,14 +193,22 @@ def pixel_map(
     if found is None:
         return None
     bends, state, cells = found
-    exact = np.empty((2, 0, 0))
-    if _settle(position, nodes, bends, state, cells, cells * step, step, shape, tolerance):
-        exact = np.full((2, width, width), np.nan)
-        rough = np.argwhere(state == EXACT) * step
-        _refine(position, rough, step, shape, tolerance, exact)
-    elif not (state == SMOOTH).any():
-        return None
-    return PixelMap(width, width, step, nodes, bends, state, exact)
+    _settle(position, nodes, bends, state, cells, cells * step, step, shape, tolerance)
+    return Grid(width, step, nodes, bends, state, position, shape, tolerance)
+
+
+def pixel_map(
+    tile: Tile,
+    width: int,
+    frame: str,
+    to_pixel: SkyToPixel,
+    shape: tuple[int, int],
+    tolerance: float = TOLERANCE,
+    near: Circle | None = None,
+) -> PixelMap | None:
+    """The map of a tile of its own; arguments as for `lay`."""
+    grid = lay(tile, width, frame, to_pixel, shape, tolerance, near)
+    return None if grid is None else grid.map(0, 0, width)
 
 
 Bools = npt.NDArray[np.bool_]

@@ -145,6 +145,48 @@ def settle_grid(
     return count
 
 
+@njit(cache=True)
+def strips(
+    nodes: Any,
+    bends: Any,
+    state: Any,
+    rows: int,
+    cols: int,
+    margin: int,
+    height: int,
+    edges: Any,
+) -> Any:
+    """Columns of an image (rows, cols) that the SMOOTH cells of a grid need, `height` rows at once.
+
+    nodes, bends, state: as `settle_grid` leaves them. margin: pixels beside a position, and one
+    more after it. edges (2, k) int64: first column and one past the last of strip k, equal for
+    none. Gives back the first row of all and one past the last.
+    """
+    edges[0, :], edges[1, :] = cols, 0
+    first, last = rows, 0
+    for j in range(state.shape[0]):
+        for i in range(state.shape[1]):
+            if state[j, i] != SMOOTH:
+                continue
+            low_x, high_x = _reach(nodes, bends, 0, j, i)
+            low_y, high_y = _reach(nodes, bends, 1, j, i)
+            # with room for rounding; what is off the image by far is held within range
+            left = max(0, int(np.floor(max(low_x - 1e-6, -2.0))) - margin)
+            right = min(cols, int(np.floor(min(high_x + 1e-6, cols + 1.0))) + margin + 2)
+            top = max(0, int(np.floor(max(low_y - 1e-6, -2.0))) - margin)
+            bottom = min(rows, int(np.floor(min(high_y + 1e-6, rows + 1.0))) + margin + 2)
+            if left >= right or top >= bottom:
+                continue
+            first, last = min(first, top), max(last, bottom)
+            for k in range(top // height, (bottom - 1) // height + 1):
+                edges[0, k] = min(edges[0, k], left)
+                edges[1, k] = max(edges[1, k], right)
+    for k in range(edges.shape[1]):
+        if edges[1, k] <= edges[0, k]:
+            edges[0, k], edges[1, k] = 0, 0
+    return first, last
+
+
 @njit(nogil=True)
 def _line(at, j, i, r, x, y):  # type: ignore[no-untyped-def]
     """Positions of row r of cell (j, i) into x, y float64; gives back how many there are.
