@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from hipsgen.sky.lanes import count_between, extremes, fma, make_sum
+
 CELL = 32  # pixels along a side of a cell, at most
 OUTSIDE, SMOOTH, EXACT = 0, 1, 2  # what a cell is: off the image, on the grid, pixel by pixel
 
@@ -255,40 +257,25 @@ def _allowance(spread, span):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True)
-def _extremes(pixels, j0, i0):  # type: ignore[no-untyped-def]
-    """Lowest and highest of the 2x2 pixels, all valid, of cell (j0, i0)."""
-    j, i = np.uint64(j0), np.uint64(i0)
-    p00, p01 = pixels[j, i], pixels[j, i + np.uint64(1)]
-    p10, p11 = pixels[j + np.uint64(1), i], pixels[j + np.uint64(1), i + np.uint64(1)]
-    return min(min(p00, p01), min(p10, p11)), max(max(p00, p01), max(p10, p11))
-
-
-@njit(nogil=True)
 def _is_allowed(value, pixels, j0, i0):  # type: ignore[no-untyped-def]
     """Whether `_limited` leaves a value as it is; False may be wrong. All 4x4 pixels are valid.
 
     It passes an extreme by d. That is allowed if the fifth of the 16 in rank is no closer to the
     extreme than the spread of which d is the allowance: counting tells, without sorting.
     """
-    j, i = np.uint64(j0 - 1), np.uint64(i0 - 1)
-    low = high = pixels[j, i]
-    for b in range(4):
-        for a in range(4):
-            v = pixels[j + np.uint64(b), i + np.uint64(a)]
-            low = v if v < low else low
-            high = v if v > high else high
+    least, most = extremes(pixels, j0 - 1, i0 - 1)
+    low, high = np.float64(least), np.float64(most)
     if low <= value <= high:
         return True
-    span = np.float64(high) - np.float64(low)
-    passed = np.float64(low) - value if value < low else value - np.float64(high)
+    span = high - low
+    passed = low - value if value < low else value - high
     spread = passed if passed >= FLAT * span else np.sqrt(passed * FLAT * span)
     spread *= 1.00001
-    closer = 0
-    for b in range(4):
-        for a in range(4):
-            v = np.float64(pixels[j + np.uint64(b), i + np.uint64(a)])
-            closer += (v - low if value < low else high - v) < spread
-    return closer <= 4
+    if value < low:
+        most = np.float32(low + spread)
+    else:
+        least = np.float32(high - spread)
+    return count_between(pixels, j0 - 1, i0 - 1, least, most) <= 4
 
 
 @njit(nogil=True)
@@ -317,15 +304,25 @@ def _limited(value, pixels, j0, i0):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True)
-def _partial(pixels, nearest, low, left, c, wy, wx):  # type: ignore[no-untyped-def]
+def _weight(polynomials, tap, fraction):  # type: ignore[no-untyped-def]
+    """The weight of a tap for a fraction of a pixel."""
+    last = polynomials.shape[1] - 1
+    weight = np.float64(polynomials[tap, last])
+    for k in range(last - 1, -1, -1):
+        weight = weight * fraction + np.float64(polynomials[tap, k])
+    return weight
+
+
+@njit(nogil=True)
+def _partial(pixels, nearest, low, left, polynomials, fx, fy):  # type: ignore[no-untyped-def]
     """Weighted mean of the pixels that exist, weights renormalised, within the limits.
 
-    wy, wx (taps, CELL): the weights are column c of each, from pixel (low, left) on. What is left
-    of a kernel with negative lobes may have no weight to be normalised by; then the nearest pixel
-    stands in. Also gives back whether one of the pixels is missing, not just beyond the edge.
+    The taps go from pixel (low, left) on. What is left of a kernel with negative lobes may have no
+    weight to be normalised by; then the nearest pixel stands in. Also gives back whether one of the
+    pixels is missing, not just beyond the edge.
     """
     rows, cols = pixels.shape
-    taps = wx.shape[0]
+    taps = polynomials.shape[0]
     total = 0.0
     weight = 0.0
     missing = False
@@ -333,13 +330,14 @@ def _partial(pixels, nearest, low, left, c, wy, wx):  # type: ignore[no-untyped-
         j = low + b
         if j < 0 or j >= rows:
             continue
+        along_y = _weight(polynomials, b, fy)
         for a in range(taps):
             i = left + a
             if i < 0 or i >= cols:
                 continue
             v = np.float64(pixels[j, i])
             if v == v:
-                w = np.float64(wy[b, c]) * np.float64(wx[a, c])
+                w = along_y * _weight(polynomials, a, fx)
                 total += w * v
                 weight += w
             else:
@@ -350,28 +348,79 @@ def _partial(pixels, nearest, low, left, c, wy, wx):  # type: ignore[no-untyped-
     return _limited(total / weight, pixels, low + first, left + first), missing
 
 
+@njit(nogil=True)
+def _four(pixels, i0, j0, fx, fy, count, polynomials, coefficients, work, found, beyond):  # type: ignore[no-untyped-def]
+    """Bilinear; arguments as for the `sums` below, of which it needs fewer."""
+    for c in range(count):
+        # unsigned: no check for negative indices
+        j, i = np.uint64(j0[c]), np.uint64(i0[c])
+        work[0, c], work[1, c] = pixels[j, i], pixels[j, i + np.uint64(1)]
+        j += np.uint64(1)
+        work[2, c], work[3, c] = pixels[j, i], pixels[j, i + np.uint64(1)]
+    for c in range(count):
+        a, b = np.float64(work[0, c]), np.float64(work[1, c])
+        p, q = np.float64(work[2, c]), np.float64(work[3, c])
+        f, g = fx[c], fy[c]
+        found[c] = (1.0 - g) * ((1.0 - f) * a + f * b) + g * ((1.0 - f) * p + f * q)
+
+
+def _make_sums(taps: int, degree: int) -> tuple[int, Callable[..., None]]:
+    first = taps // 2 - 1
+    lanes, total = make_sum(taps, degree)
+
+    @njit(nogil=True)
+    def sums(pixels, i0, j0, fx, fy, count, polynomials, coefficients, work, found, beyond):  # type: ignore[no-untyped-def]
+        """Sums over the pixels round positions, and whether they lie beyond the closest 4x4.
+
+        i0, j0: the pixels before the positions; all taps, and what `make_sum` reads beyond them,
+        are in the array. fx, fy: the fractions. coefficients: of the polynomials, the taps along
+        the last axis. work (taps, CELL) float32.
+        """
+        for t in range(taps):
+            for c in range(count):
+                f = np.float32(fy[c])
+                weight = polynomials[t, degree]
+                for k in range(degree - 1, -1, -1):
+                    weight = fma(weight, f, polynomials[t, k])
+                work[t, c] = weight
+        for c in range(count):
+            j, i, f = j0[c] - first, i0[c] - first, np.float32(fx[c])
+            found[c], beyond[c] = total(pixels, j, i, f, coefficients, work, c)
+
+    return lanes, sums
+
+
 def _make_sampler(taps: int, degree: int) -> Callable[..., None]:
     first = taps // 2 - 1
-    after = taps - first
+    lanes, sums = (2, _four) if taps == 2 else _make_sums(taps, degree)
 
     def sample(pixels, row, col, at, polynomials, whole, limited, out, holed):  # type: ignore[no-untyped-def]
         """out[r, c] = pixels interpolated at the positions of a map, NaN where nearest is missing.
 
         pixels (h, w) float32: a part of the coadd, whose pixel (row, col) is its first; at: the
         PixelMap, positions on the whole coadd; polynomials (taps, degree + 1): weights as functions
-        of the fraction of a pixel, lowest power first; their dtype is that of the sums. whole:
+        of the fraction of a pixel, lowest power first, float64 of two taps, else float32. whole:
         round the fraction, so that the nearest pixel has all weight; limited: clip to what the
         4x4 neighbours allow; out (n, m) float32; holed (cells, cells) bool: where a value has a
         missing pixel under its kernel. Bounds are checked once per cell.
         """
-        real = polynomials.dtype.type
         rows, cols = pixels.shape
         step = at.step
         x, y = np.empty(CELL, np.float64), np.empty(CELL, np.float64)
         i0, j0 = np.empty(CELL, np.int64), np.empty(CELL, np.int64)
-        fx, fy = np.empty(CELL, polynomials.dtype), np.empty(CELL, polynomials.dtype)
-        wx = np.empty((taps, CELL), polynomials.dtype)
-        wy = np.empty((taps, CELL), polynomials.dtype)
+        fx, fy = np.empty(CELL, np.float64), np.empty(CELL, np.float64)
+        found = np.empty(CELL, np.float32)
+        beyond = np.zeros(CELL, np.uint8)
+        work = np.empty((max(4, taps), CELL), np.float32)
+        coefficients = np.zeros((degree + 1, lanes), np.float32)
+        for k in range(degree + 1):
+            for t in range(taps):
+                coefficients[k, t] = polynomials[t, k]
+        around = np.zeros((taps, lanes), np.float32)  # a kernel's pixels at the end of a line
+        roomy = pixels
+        if rows < taps or cols < lanes:
+            roomy = np.zeros((max(rows, taps), max(cols, lanes)), np.float32)
+            roomy[:rows, :cols] = pixels
         for cell_j in range(at.state.shape[0]):
             for cell_i in range(at.state.shape[1]):
                 state = at.state[cell_j, cell_i]
@@ -391,8 +440,8 @@ def _make_sampler(taps: int, degree: int) -> Callable[..., None]:
                     within = (  # with room for rounding
                         low_x - col >= first + 1e-6
                         and low_y - row >= first + 1e-6
-                        and high_x - col < cols - after
-                        and high_y - row < rows - after
+                        and high_x - col < cols - (lanes - first)
+                        and high_y - row < rows - (taps - first)
                     )
                 missing = False
                 for r in range(height):
@@ -413,37 +462,47 @@ def _make_sampler(taps: int, degree: int) -> Callable[..., None]:
                             px = 1.0 if px >= 0.5 else 0.0
                             py = 1.0 if py >= 0.5 else 0.0
                         fx[c], fy[c] = px, py
-                    for t in range(taps):
+                    if within:
+                        sums(
+                            pixels, i0, j0, fx, fy, count,
+                            polynomials, coefficients, work, found, beyond,
+                        )  # fmt: skip
+                    else:
                         for c in range(count):
-                            f, g = fx[c], fy[c]
-                            u = polynomials[t, degree]
-                            v = u
-                            for k in range(degree - 1, -1, -1):
-                                u = u * f + polynomials[t, k]
-                                v = v * g + polynomials[t, k]
-                            wx[t, c] = u
-                            wy[t, c] = v
-                    for c in range(count):
-                        left, low = i0[c] - first, j0[c] - first
-                        plain = within or (
-                            left >= 0 and low >= 0 and left + taps <= cols and low + taps <= rows
-                        )
-                        value = real(np.nan)
-                        if plain:
-                            # unsigned: no check for negative indices
-                            i, j = np.uint64(left), np.uint64(low)
-                            # of differences where there are many: their contrast is rounded then
-                            base = real(0.0)
-                            if taps > 2:
-                                base = real(pixels[j + np.uint64(first), i + np.uint64(first)])
-                            value = real(0.0)
+                            left, low = i0[c] - first, j0[c] - first
+                            if not (0 <= left <= cols - lanes and 0 <= low <= rows - taps):
+                                i0[c], j0[c] = first, first  # anywhere
+                        sums(
+                            roomy, i0, j0, fx, fy, count,
+                            polynomials, coefficients, work, found, beyond,
+                        )  # fmt: skip
+                        for c in range(count):
+                            left = np.int64(np.floor(x[c])) - first
+                            low = np.int64(np.floor(y[c])) - first
+                            if 0 <= left <= cols - lanes and 0 <= low <= rows - taps:
+                                continue
+                            if not (0 <= left <= cols - taps and 0 <= low <= rows - taps):
+                                found[c] = np.nan
+                                continue
                             for b in range(taps):
-                                of_line = real(0.0)
                                 for a in range(taps):
-                                    pixel = real(pixels[j + np.uint64(b), i + np.uint64(a)])
-                                    of_line += wx[a, c] * (pixel - base)
-                                value += wy[b, c] * of_line
-                            value += base
+                                    around[b, a] = pixels[low + b, left + a]
+                            sums(
+                                around, i0[c:], j0[c:], fx[c:], fy[c:], 1,
+                                polynomials, coefficients, work, found[c:], beyond[c:],
+                            )  # fmt: skip
+                    odd = 0
+                    for c in range(count):
+                        odd += found[c] != found[c]
+                    if limited:
+                        for c in range(count):
+                            odd += beyond[c]
+                    for c in range(count):
+                        out[top + r, start + c] = found[c]
+                    if odd == 0:
+                        continue
+                    for c in range(count):
+                        value = found[c]
                         if value != value:
                             px, py = x[c], y[c]
                             if not (-0.5 <= px < cols - 0.5 and -0.5 <= py < rows - 0.5):
@@ -454,16 +513,19 @@ def _make_sampler(taps: int, degree: int) -> Callable[..., None]:
                                 out[top + r, start + c] = np.nan
                                 missing = True
                                 continue
-                            part, hole = _partial(pixels, nearest, low, left, c, wy, wx)
+                            left = np.int64(np.floor(px)) - first
+                            low = np.int64(np.floor(py)) - first
+                            part, hole = _partial(
+                                pixels, nearest, low, left, polynomials, fx[c], fy[c]
+                            )
                             out[top + r, start + c] = part
                             missing = missing or hole
                             continue
-                        if limited:
-                            least, most = _extremes(pixels, j0[c], i0[c])
-                            beyond = value < least or value > most
-                            if beyond and not _is_allowed(value, pixels, j0[c], i0[c]):
-                                value = real(_limited(np.float64(value), pixels, j0[c], i0[c]))
-                        out[top + r, start + c] = value
+                        if limited and beyond[c]:
+                            exact = np.float64(value)
+                            j, i = np.int64(np.floor(y[c])), np.int64(np.floor(x[c]))
+                            if not _is_allowed(exact, pixels, j, i):
+                                out[top + r, start + c] = _limited(exact, pixels, j, i)
                 holed[cell_j, cell_i] = missing
 
     # a name of its own, and so a file of its own in the cache of compiled code
