@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from hipsgen.sky.lanes import count_between, extremes, fma, make_sum
+from hipsgen.sky.lanes import count_between, extremes, fma, lanes_of, make_sum
 
 CELL = 32  # pixels along a side of a cell, at most
 OUTSIDE, SMOOTH, EXACT = 0, 1, 2  # what a cell is: off the image, on the grid, pixel by pixel
@@ -349,8 +349,8 @@ def _partial(pixels, nearest, low, left, polynomials, fx, fy):  # type: ignore[n
 
 
 @njit(nogil=True)
-def _four(pixels, i0, j0, fx, fy, count, polynomials, coefficients, work, found, beyond):  # type: ignore[no-untyped-def]
-    """Bilinear; arguments as for the `sums` below, of which it needs fewer."""
+def _four(pixels, i0, j0, fx, fy, count, work, found):  # type: ignore[no-untyped-def]
+    """Bilinear; arguments as for the `sums` below."""
     for c in range(count):
         # unsigned: no check for negative indices
         j, i = np.uint64(j0[c]), np.uint64(i0[c])
@@ -364,9 +364,9 @@ def _four(pixels, i0, j0, fx, fy, count, polynomials, coefficients, work, found,
         found[c] = (1.0 - g) * ((1.0 - f) * a + f * b) + g * ((1.0 - f) * p + f * q)
 
 
-def _make_sums(taps: int, degree: int) -> tuple[int, Callable[..., None]]:
+def _make_sums(taps: int, degree: int) -> Callable[..., None]:
     first = taps // 2 - 1
-    lanes, total = make_sum(taps, degree)
+    total = make_sum(taps, degree)
 
     @njit(nogil=True)
     def sums(pixels, i0, j0, fx, fy, count, polynomials, coefficients, work, found, beyond):  # type: ignore[no-untyped-def]
@@ -387,12 +387,40 @@ def _make_sums(taps: int, degree: int) -> tuple[int, Callable[..., None]]:
             j, i, f = j0[c] - first, i0[c] - first, np.float32(fx[c])
             found[c], beyond[c] = total(pixels, j, i, f, coefficients, work, c)
 
-    return lanes, sums
+    return sums  # type: ignore[no-any-return]
 
 
-def _make_sampler(taps: int, degree: int) -> Callable[..., None]:
-    first = taps // 2 - 1
-    lanes, sums = (2, _four) if taps == 2 else _make_sums(taps, degree)
+DEGREES = {2: 1, 6: 9, 10: 9}  # of the polynomials, by number of taps a side
+_sums_6, _sums_10 = _make_sums(6, DEGREES[6]), _make_sums(10, DEGREES[10])
+
+
+@njit(nogil=True)
+def _sum_alone(pixels, low, left, fx, fy, polynomials, lanes):  # type: ignore[no-untyped-def]
+    """One of `sums`, to the last bit, where a row has no room for all lanes."""
+    taps, degree = polynomials.shape[0], polynomials.shape[1] - 1
+    f, g = np.float32(fx), np.float32(fy)
+    base = pixels[low + taps // 2 - 1, left + taps // 2 - 1]
+    products = np.zeros(lanes, np.float32)
+    for a in range(taps):
+        along_x = polynomials[a, degree]
+        for k in range(degree - 1, -1, -1):
+            along_x = fma(along_x, f, polynomials[a, k])
+        column = np.float32(0.0)
+        for b in range(taps):
+            along_y = polynomials[b, degree]
+            for k in range(degree - 1, -1, -1):
+                along_y = fma(along_y, g, polynomials[b, k])
+            column = fma(pixels[low + b, left + a] - base, along_y, column)
+        products[a] = column * along_x
+    while lanes > 1:
+        lanes //= 2
+        for k in range(lanes):
+            products[k] += products[k + lanes]
+    return products[0] + base
+
+
+def _make_sampler(taps: int) -> Callable[..., None]:
+    first, degree, lanes = taps // 2 - 1, DEGREES[taps], lanes_of(taps)
 
     def sample(pixels, row, col, at, polynomials, whole, limited, out, holed):  # type: ignore[no-untyped-def]
         """out[r, c] = pixels interpolated at the positions of a map, NaN where nearest is missing.
@@ -416,11 +444,9 @@ def _make_sampler(taps: int, degree: int) -> Callable[..., None]:
         for k in range(degree + 1):
             for t in range(taps):
                 coefficients[k, t] = polynomials[t, k]
-        around = np.zeros((taps, lanes), np.float32)  # a kernel's pixels at the end of a line
         roomy = pixels
         if rows < taps or cols < lanes:
-            roomy = np.zeros((max(rows, taps), max(cols, lanes)), np.float32)
-            roomy[:rows, :cols] = pixels
+            roomy = np.zeros((taps, lanes), np.float32)
         for cell_j in range(at.state.shape[0]):
             for cell_i in range(at.state.shape[1]):
                 state = at.state[cell_j, cell_i]
@@ -462,35 +488,38 @@ def _make_sampler(taps: int, degree: int) -> Callable[..., None]:
                             px = 1.0 if px >= 0.5 else 0.0
                             py = 1.0 if py >= 0.5 else 0.0
                         fx[c], fy[c] = px, py
-                    if within:
-                        sums(
-                            pixels, i0, j0, fx, fy, count,
-                            polynomials, coefficients, work, found, beyond,
-                        )  # fmt: skip
-                    else:
+                    if not within:
                         for c in range(count):
                             left, low = i0[c] - first, j0[c] - first
                             if not (0 <= left <= cols - lanes and 0 <= low <= rows - taps):
                                 i0[c], j0[c] = first, first  # anywhere
-                        sums(
-                            roomy, i0, j0, fx, fy, count,
+                    source = pixels if within else roomy
+                    # the branches that do not count are gone when this is compiled
+                    if taps == 2:
+                        _four(source, i0, j0, fx, fy, count, work, found)
+                    elif taps == 6:
+                        _sums_6(
+                            source, i0, j0, fx, fy, count,
                             polynomials, coefficients, work, found, beyond,
                         )  # fmt: skip
+                    else:
+                        _sums_10(
+                            source, i0, j0, fx, fy, count,
+                            polynomials, coefficients, work, found, beyond,
+                        )  # fmt: skip
+                    if not within:
                         for c in range(count):
                             left = np.int64(np.floor(x[c])) - first
                             low = np.int64(np.floor(y[c])) - first
                             if 0 <= left <= cols - lanes and 0 <= low <= rows - taps:
                                 continue
-                            if not (0 <= left <= cols - taps and 0 <= low <= rows - taps):
+                            if 0 <= left <= cols - taps and 0 <= low <= rows - taps:
+                                found[c] = _sum_alone(
+                                    pixels, low, left, fx[c], fy[c], polynomials, lanes
+                                )
+                                beyond[c] = 1
+                            else:
                                 found[c] = np.nan
-                                continue
-                            for b in range(taps):
-                                for a in range(taps):
-                                    around[b, a] = pixels[low + b, left + a]
-                            sums(
-                                around, i0[c:], j0[c:], fx[c:], fy[c:], 1,
-                                polynomials, coefficients, work, found[c:], beyond[c:],
-                            )  # fmt: skip
                     odd = 0
                     for c in range(count):
                         odd += found[c] != found[c]
@@ -533,9 +562,7 @@ def _make_sampler(taps: int, degree: int) -> Callable[..., None]:
     return njit(nogil=True, cache=True)(sample)  # type: ignore[no-any-return]
 
 
-# by number of taps a side: degree of the polynomials, and the sampler
-DEGREES = {2: 1, 6: 9, 10: 9}
-SAMPLERS = {taps: _make_sampler(taps, degree) for taps, degree in DEGREES.items()}
+SAMPLERS = {taps: _make_sampler(taps) for taps in DEGREES}  # by number of taps a side
 
 
 @njit(nogil=True)

@@ -130,19 +130,23 @@ extremes = _plain_extremes if config.DISABLE_JIT else _compiled_extremes
 count_between = _plain_count if config.DISABLE_JIT else _compiled_count
 
 
-def make_sum(taps: int, degree: int) -> tuple[int, Callable[..., Any]]:
-    """The sum over taps x taps pixels, and how many pixels of a row it reads: a power of two.
+def lanes_of(taps: int) -> int:
+    """How many pixels of a row are read for so many taps."""
+    return 1 << (taps - 1).bit_length()
+
+
+def make_sum(taps: int, degree: int) -> Callable[..., Any]:
+    """The sum over taps x taps pixels, of which it reads rows of `lanes_of(taps)`.
 
     total(pixels, j, i, f, coefficients, wy, c) for pixels (rows, cols) float32, (j, i) the first
     of them; all that are read must be in the array, those beyond the taps count for nothing. f:
-    float32, the fraction of a pixel along x. coefficients (degree + 1, read) float32: those of the
+    float32, the fraction of a pixel along x. coefficients (degree + 1, lanes) float32: those of the
     weights along x as polynomials of f, lowest power first. wy (taps, n) float32: weights along y
     in column c. Comes back: the sum, of differences from the pixel beneath the position, whose
     contrast is rounded then, NaN if one of the taps is NaN; and whether it lies beyond all of the
     4x4 pixels round the position.
     """
-    lanes = 1 << (taps - 1).bit_length()
-    first = taps // 2 - 1
+    lanes, first = lanes_of(taps), taps // 2 - 1
     kind = ir.VectorType(_FLOAT, lanes)
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -226,4 +230,4 @@ def make_sum(taps: int, degree: int) -> tuple[int, Callable[..., Any]]:
         around = rows[first - 1 : first + 3, first - 1 : first + 3]
         return total, not around.min() <= total <= around.max()
 
-    return lanes, plain if config.DISABLE_JIT else compiled
+    return plain if config.DISABLE_JIT else compiled
