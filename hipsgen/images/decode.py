@@ -71,24 +71,32 @@ class Plain:
 
     def blocks(self, handle: int, section: Section) -> Iterator[Block]:
         """The section, piece by piece. Raises UndecodableError."""
+        width = section[1].stop - section[1].start
+        for data, pitch, row, rows in self.lines(handle, section):
+            words = np.empty((rows, width), np.int32)
+            kernels.unpack_lines(data, pitch, self.width, words)
+            yield words, (0, 0, row, 0, rows, width)
+
+    def lines(self, handle: int, section: Section) -> Iterator[tuple[Bytes, int, int, int]]:
+        """The same as it is in the file, and what lies between two lines where that costs less.
+
+        Bytes, valid until the next piece, and from one line to the next; then the first row in the
+        section, and how many there are. Raises UndecodableError.
+        """
         rows, cols = section
-        width = cols.stop - cols.start
-        wanted, stride = self.width * width, self.width * self.shape[1]
-        # what lies between two lines is read along where that takes less than a call
+        wanted, stride = self.width * (cols.stop - cols.start), self.width * self.shape[1]
         pitch = stride if stride - wanted <= _READ_ALONG else wanted
         height = min(rows.stop - rows.start, max(1, _AT_ONCE * self.width // pitch))
-        words = np.empty((height, width), np.int32)
         data = np.empty(height * pitch, np.uint8)
         for row in range(rows.start, rows.stop, height):
-            block = words[: min(height, rows.stop - row)]
+            count = min(height, rows.stop - row)
             start = self.start + row * stride + self.width * cols.start
             if pitch == stride:
-                _fill(handle, start, data[: (len(block) - 1) * stride + wanted])
+                _fill(handle, start, data[: (count - 1) * stride + wanted])
             else:
-                for k in range(len(block)):
+                for k in range(count):
                     _fill(handle, start + k * stride, data[k * pitch : (k + 1) * pitch])
-            kernels.unpack_lines(data, pitch, self.width, block)
-            yield block, (0, 0, row - rows.start, 0, len(block), width)
+            yield data, pitch, row - rows.start, count
 
 
 @dataclass(frozen=True)
@@ -241,8 +249,17 @@ def values(
     They are put into `out` from row and column `at` on. blank: NaN for none. Raises
     UndecodableError.
     """
+    if _is_empty(section):
+        return
+    special = np.float32(blank), np.float32(scale)
+    if isinstance(plane, Plain):
+        (row, col), cols = at, section[1].stop - section[1].start
+        for data, pitch, first, rows in plane.lines(handle, section):
+            window = (row + first, col, rows, cols)
+            kernels.place_lines(data.view(np.uint32), pitch // 4, window, *special, out)
+        return
     for words, window in _blocks(handle, plane, section, at):
-        kernels.place(words.view(np.float32), window, np.float32(blank), np.float32(scale), out)
+        kernels.place(words.view(np.float32), window, *special, out)
 
 
 def finish(pixels: npt.NDArray[Any], blank: float, scale: float, out: Values) -> None:
@@ -265,16 +282,19 @@ def strike(
 
     Raises UndecodableError.
     """
+    if _is_empty(section):
+        return
     flags = np.uint32(bits).view(np.int32)
     for words, window in _blocks(handle, plane, section, at):
         kernels.strike(words, window, flags, out)
 
 
+def _is_empty(section: Section) -> bool:
+    return any(s.start >= s.stop for s in section)
+
+
 def _blocks(handle: int, plane: Plane, section: Section, at: tuple[int, int]) -> Iterator[Block]:
     """The blocks of a section, with windows for an output in which it begins at `at`."""
-    rows, cols = section
-    if rows.start >= rows.stop or cols.start >= cols.stop:
-        return
     for words, (top, left, row, col, down, across) in plane.blocks(handle, section):
         yield words, (top, left, row + at[0], col + at[1], down, across)
 

@@ -223,6 +223,26 @@ def place(block, window, blank, scale, out):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
+def place_lines(data, pitch, window, blank, scale, out):  # type: ignore[no-untyped-def]
+    """`place` of lines of big-endian float32, each `pitch` numbers after the one before.
+
+    data: uint32, their bytes as they are in the file. window: first row and column in the output,
+    number of rows and columns.
+    """
+    row, col, rows, cols = window
+    for j in range(rows):
+        line, values = data[j * pitch :], out[row + j, col : col + cols]
+        for i in range(cols):
+            word = line[i]
+            low = word << np.uint32(24) | (word & np.uint32(0xFF00)) << np.uint32(8)
+            high = word >> np.uint32(24) | (word >> np.uint32(8) & np.uint32(0xFF00))
+            pixel = np.uint32(low | high).view(np.float32)
+            product = pixel * scale
+            there = pixel != blank and abs(product) < _INFINITE
+            values[i] = product if there else np.float32(np.nan)
+
+
+@njit(nogil=True, cache=True)
 def strike(block, window, bits, out):  # type: ignore[no-untyped-def]
     """NaN into the output where a block of a mask, int32, has one of `bits` set; see `place`."""
     top, left, row, col, rows, cols = window

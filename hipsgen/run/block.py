@@ -110,8 +110,8 @@ class _Renderer:
         if tile.order == self.recipe.order:
             layer = self._leaf(tile)
         else:
-            children = {c.npix & 3: made for c in self._children(tile) if (made := self.subtree(c))}
-            layer = parent_of(children, self.recipe.tile_width) if children else None
+            children = ((c.npix & 3, self.subtree(c)) for c in self._children(tile))
+            layer = parent_of(children, self.recipe.tile_width)
         if layer is not None:
             self._write(tile, layer)
         return layer
@@ -139,12 +139,9 @@ class _Renderer:
         if tile.order == self.recipe.render_order:
             value = self._combined(tile, refs)
             return None if value is None else Layer(value)
-        children = {}
-        for child in tile.children:
-            near = self._near(child, refs)
-            if near and (made := self._sampled(child, near)):
-                children[child.npix & 3] = made
-        return parent_of(children, self.recipe.tile_width) if children else None
+        near = ((child, self._near(child, refs)) for child in tile.children)
+        children = ((c.npix & 3, self._sampled(c, some)) for c, some in near if some)
+        return parent_of(children, self.recipe.tile_width)
 
     def _near(self, tile: Tile, refs: Sequence[int]) -> list[int]:
         """The coadds of which a circle round the outline meets one round the tile."""

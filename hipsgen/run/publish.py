@@ -105,10 +105,10 @@ class Publication:
             return self._root(tile) if tile in self._roots else None
         if tile not in self._above:
             return None
-        children = {c.npix & 3: made for c in tile.children if (made := self._top(c))}
-        if not children:
-            return None
+        children = ((child.npix & 3, self._top(child)) for child in tile.children)
         layer = parent_of(children, self.recipe.tile_width)
+        if layer is None:
+            return None
         write_tile(self._writer, self.recipe, tile, layer, self.size, self._encoders)
         self.tiles.setdefault(tile.order, []).append(tile.npix)
         if tile.order in ALLSKY_ORDERS:

@@ -6,7 +6,7 @@ the edges look like. What is shown of it (`visible`) is where at least half is c
 holes keep their size at every order, where counting any touched pixel would let footprints grow.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,19 +45,35 @@ class Layer:
         return np.where(self.shares >= enough, self.value, np.float32(np.nan))
 
 
-def parent_of(children: Mapping[int, Layer], width: int) -> Layer:
-    """The parent of up to four children, keyed by their NESTED place 0 ... 3 (npix & 3)."""
-    value, coverage = np.empty((2, width, width), np.float32)
+def parent_of(children: Iterable[tuple[int, Layer | None]], width: int) -> Layer | None:
+    """The parent of up to four children, each with its NESTED place 0 ... 3 (npix & 3) before it.
+
+    None when there is none. A child is let go of before the next is asked for, so that this one can
+    be made in the same memory.
+    """
+    value, coverage = np.empty((2, 0, 0), np.float32)
     half = width // 2
-    for place in range(4):
-        # bit 0 is x, which runs against the rows; bit 1 is y, which runs along the columns
-        row, col = 0 if place & 1 else half, half if place & 2 else 0
-        if place in children:
-            _halve(children[place], row, col, value, coverage)
-        else:
-            value[row : row + half, col : col + half] = np.nan
-            coverage[row : row + half, col : col + half] = 0.0
+    missing = {*range(4)}
+    for place, layer in children:
+        if layer is not None:
+            if not value.size:
+                value, coverage = np.empty((2, width, width), np.float32)
+            _halve(layer, *_corner(place, half), value, coverage)
+            missing.discard(place)
+        del layer
+    if not value.size:
+        return None
+    for place in missing:
+        row, col = _corner(place, half)
+        value[row : row + half, col : col + half] = np.nan
+        coverage[row : row + half, col : col + half] = 0.0
     return Layer(value, coverage)
+
+
+def _corner(place: int, half: int) -> tuple[int, int]:
+    """Row and column in the parent of the first pixel of a child."""
+    # bit 0 is x, which runs against the rows; bit 1 is y, which runs along the columns
+    return 0 if place & 1 else half, half if place & 2 else 0
 
 
 def shrink(layer: Layer, width: int) -> Layer:
