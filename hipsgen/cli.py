@@ -332,8 +332,8 @@ def main() -> None:
     """Run the command line; errors become one line and an exit code."""
     debug = "--debug" in sys.argv
     # importing numpy, numba and astropy makes half a million objects and no garbage: with the usual
-    # threshold 0.07 s go into looking for some
-    gc.set_threshold(50_000)
+    # threshold 0.1 s go into looking for some
+    gc.set_threshold(200_000)
     # matrices here are 3x3: threads of BLAS would only wait, which costs 0.15 s
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if not debug:  # astropy's remarks on headers; what matters comes as an error

@@ -28,6 +28,7 @@ Places = npt.NDArray[np.int64]
 Block = tuple[Words, tuple[int, int, int, int, int, int]]
 
 _AT_ONCE = 1 << 18  # pixels: so many stay in the cache of a core
+_BYTES_AT_ONCE = 1 << 22  # of an image that is not compressed
 _GAPS = 1 << 20  # bytes that may be read in vain
 _READ_ALONG = 1 << 14  # the same between two lines of an image: as long as a call takes
 _DITHERS = {"NO_DITHER": 0, "SUBTRACTIVE_DITHER_1": 1, "SUBTRACTIVE_DITHER_2": 2}
@@ -86,7 +87,7 @@ class Plain:
         rows, cols = section
         wanted, stride = self.width * (cols.stop - cols.start), self.width * self.shape[1]
         pitch = stride if stride - wanted <= _READ_ALONG else wanted
-        height = min(rows.stop - rows.start, max(1, _AT_ONCE * self.width // pitch))
+        height = min(rows.stop - rows.start, max(1, _BYTES_AT_ONCE // pitch))
         data = np.empty(height * pitch, np.uint8)
         for row in range(rows.start, rows.stop, height):
             count = min(height, rows.stop - row)

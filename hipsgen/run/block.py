@@ -231,7 +231,8 @@ class _Renderer:
     def state(self, layer: Layer | None) -> BlockState:
         """What the top of the survey needs."""
         cells = np.concatenate([*self.cells, np.empty(0, np.uint64)])
-        return BlockState(layer, to_ranges(cells), self.small)
+        half = None if layer is None else shrink(layer, max(1, self.recipe.tile_width // 2))
+        return BlockState(half, to_ranges(cells), self.small)
 
     def record(self, seconds: float) -> BlockRecord:
         """What is journalled."""

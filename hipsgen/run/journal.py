@@ -1,7 +1,7 @@
 """What is done: one small file per finished block, in the survey's folder `.hipsgen`.
 
-A block's file is written last, after its tiles; it holds the root's layer, from which the top
-orders are made, so no tile is ever read back.
+A block's file is written last, after its tiles; it holds the quarter of its parent that the root
+fills, from which the top orders are made, so no tile is ever read back.
 """
 
 import io
@@ -76,7 +76,8 @@ class BlockRecord:
 class BlockState:
     """What the rest of the survey needs of a block.
 
-    layer: of its root, None when it is empty. cells: of the MOC. small: for the Allskys.
+    layer: of its root at half the width, as its parent takes it; None when it is empty. cells: of
+    the MOC. small: for the Allskys.
     """
 
     layer: Layer | None

@@ -4,6 +4,7 @@ numba keeps compiled code beside the modules, or in the user's cache folder. Eac
 for one combination of types only: two processes that do it at once then write the same.
 """
 
+import gc
 import threading
 
 import numpy as np
@@ -20,11 +21,15 @@ from hipsgen.survey.coverage import look_over
 from hipsgen.survey.fits_tile import FitsTile
 
 _WIDTH = 64
+_YOUNG = 50_000  # objects more than were let go of, until a look for garbage among them
 _PATIENCE = 1.0  # seconds; loading takes a third of it
 
 
 def warm_up(interpolation: str, overlap: str, reporter: Reporter) -> None:
-    """Run every loop that a build needs once, on a tile of nothing; say so if that takes time."""
+    """Run every loop that a build needs once, on a tile of nothing; say so if that takes time.
+
+    What is in memory then stays; garbage is looked for in what comes after it.
+    """
     text = "compiling the inner loops for this machine, once: 10 seconds or so"
     notice = threading.Timer(_PATIENCE, reporter.note, [text])
     notice.daemon = True
@@ -33,6 +38,8 @@ def warm_up(interpolation: str, overlap: str, reporter: Reporter) -> None:
         _make_a_tile(interpolation, overlap)
     finally:
         notice.cancel()
+    gc.freeze()
+    gc.set_threshold(_YOUNG)
 
 
 def _make_a_tile(interpolation: str, overlap: str) -> None:

@@ -48,6 +48,7 @@ class Layer:
 def parent_of(children: Iterable[tuple[int, Layer | None]], width: int) -> Layer | None:
     """The parent of up to four children, each with its NESTED place 0 ... 3 (npix & 3) before it.
 
+    width: of the parent, and of its children, unless they come `shrink`-ed to half of it already.
     None when there is none. A child is let go of before the next is asked for, so that this one can
     be made in the same memory.
     """
@@ -58,7 +59,12 @@ def parent_of(children: Iterable[tuple[int, Layer | None]], width: int) -> Layer
         if layer is not None:
             if not value.size:
                 value, coverage = np.empty((2, width, width), np.float32)
-            _halve(layer, *_corner(place, half), value, coverage)
+            row, col = _corner(place, half)
+            if layer.value.shape[0] == width:
+                _halve(layer, row, col, value, coverage)
+            else:
+                value[row : row + half, col : col + half] = layer.value
+                coverage[row : row + half, col : col + half] = layer.coverage
             missing.discard(place)
         del layer
     if not value.size:

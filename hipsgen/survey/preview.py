@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hipsgen.sky.polygon import from_tangent_plane, to_vectors
-from hipsgen.sky.tiles import Tile, nested_index, pixel_size
+from hipsgen.sky.tiles import Tile, deinterleave, pixel_size
 
 FILE_NAME = "preview.jpg"
 _SIDE = 256
@@ -48,7 +48,6 @@ def _lookup(
     read: ReadTile, pixels: npt.NDArray[np.int64], order: int, width: int
 ) -> npt.NDArray[np.uint8]:
     """Levels (n,) or (n, 4) of pixels (n,) of an order."""
-    place = np.argsort(nested_index(width).ravel())  # nested index -> flat pixel of a tile
     tiles, inside = np.divmod(pixels, width * width)
     out: npt.NDArray[np.uint8] | None = None
     for npix in np.unique(tiles):
@@ -59,7 +58,8 @@ def _lookup(
         flat = found.reshape(width * width, *found.shape[2:])
         if out is None:
             out = np.zeros((pixels.size, *flat.shape[1:]), np.uint8)
-        out[here] = flat[place[inside[here]]]
+        x, y = deinterleave(inside[here])
+        out[here] = flat[(width - 1 - x) * width + y]  # as in Tile.vectors
     if out is None:
         return np.zeros(pixels.size, np.uint8)
     return out
