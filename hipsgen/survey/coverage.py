@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -36,8 +37,13 @@ def look_over(
     cells = min(_CELLS, 1 << (MAX_ORDER - tile.order))
     some = np.empty((cells, cells), np.bool_)
     low, high = kernels.measure(values.view(np.int32), some)
-    inside = np.sort(nested_index(cells)[some]).astype(np.uint64)
+    inside = np.sort(_cell_index(cells)[some])
     return inside + np.uint64(tile.npix * cells * cells), low, high
+
+
+@lru_cache
+def _cell_index(cells: int) -> npt.NDArray[np.uint64]:
+    return nested_index(cells).astype(np.uint64)
 
 
 def to_ranges(cells: npt.NDArray[np.uint64]) -> Ranges:

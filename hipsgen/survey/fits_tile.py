@@ -94,6 +94,7 @@ def _fixed_cards(form: FitsTile, shape: tuple[int, int]) -> tuple[str, ...]:
     return tuple(text[k : k + _CARD] for k in range(0, len(text), _CARD))
 
 
+@lru_cache(maxsize=256, typed=True)  # most are those of the tile before
 def _card(key: str, value: str | float, comment: str) -> str:
     """One card in fixed format (FITS 4.0, section 4.2); no long strings, no quotes in them."""
     text = f"'{value:8}'".ljust(20) if isinstance(value, str) else _number(value).rjust(20)

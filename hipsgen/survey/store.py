@@ -5,6 +5,7 @@ import fcntl
 import mmap
 import os
 import secrets
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from hipsgen.errors import SurveyError
 
 _PART = ".part"
 _DIRECT = getattr(os, "O_DIRECT", 0)
+_own = threading.local()
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 
 
@@ -60,13 +62,14 @@ class LocalStore:
     def read(self, path: str) -> bytes:
         """See `Store.read`."""
         try:
-            return self._at(path).read_bytes()
+            with open(self._at(path), "rb") as file:
+                return file.read()
         except (IsADirectoryError, NotADirectoryError) as error:
             raise FileNotFoundError(path) from error
 
     def write(self, path: str, data: bytes | memoryview) -> None:
         """See `Store.write`: written beside its place, flushed to disk, then renamed."""
-        target = str(self._at(path))
+        target = self._at(path)
         folder, name = os.path.split(target)
         aside = os.path.join(folder, f".{name}.{secrets.token_hex(6)}{_PART}")
         try:
@@ -88,13 +91,13 @@ class LocalStore:
 
     def list(self, folder: str = "") -> Iterator[str]:
         """See `Store.list`; unfinished files of a killed writer are not listed."""
-        top = self._at(folder) if folder else self.root
+        top = Path(self._at(folder)) if folder else self.root
         yield from _walk(top, f"{folder}/" if folder else "")
 
     def stat(self, path: str) -> Stat | None:
         """See `Store.stat`."""
         try:
-            status = self._at(path).stat()
+            status = os.stat(self._at(path))
         except (FileNotFoundError, NotADirectoryError):
             return None
         if not S_ISREG(status.st_mode):
@@ -104,13 +107,13 @@ class LocalStore:
     def delete(self, path: str) -> None:
         """See `Store.delete`."""
         with suppress(FileNotFoundError, NotADirectoryError):
-            self._at(path).unlink()
+            os.unlink(self._at(path))
 
-    def _at(self, path: str) -> Path:
+    def _at(self, path: str) -> str:
         parts = path.split("/")
         if path.startswith("/") or ".." in parts or "" in parts:
             raise SurveyError(f"{path!r} is not a path inside the survey")
-        return self.root.joinpath(*parts)
+        return os.path.join(self.root, *parts)
 
 
 def _fill(handle: int, data: memoryview) -> None:
@@ -149,15 +152,17 @@ def _set_direct(handle: int, direct: bool) -> bool:
 
 def _write_pages(handle: int, data: memoryview) -> bool:
     """Write whole pages, the last one filled up, and cut the file to size; False if short."""
-    whole = len(data) // mmap.PAGESIZE * mmap.PAGESIZE
-    rest = data[whole:]
-    if whole and os.write(handle, data[:whole]) != whole:
+    size = len(data)
+    whole = size // mmap.PAGESIZE * mmap.PAGESIZE
+    parts: list[memoryview | mmap.mmap] = [data[:whole]] if whole else []
+    if whole < size:
+        if not hasattr(_own, "page"):
+            _own.page = mmap.mmap(-1, mmap.PAGESIZE)  # begins where a page does
+        _own.page[: size - whole] = bytes(data[whole:])
+        parts.append(_own.page)
+    if os.writev(handle, parts) != sum(map(len, parts)):
         return False
-    with mmap.mmap(-1, mmap.PAGESIZE) as last:
-        last[: len(rest)] = bytes(rest)
-        if rest and os.write(handle, last) != mmap.PAGESIZE:
-            return False
-    os.ftruncate(handle, len(data))
+    os.ftruncate(handle, size)
     return True
 
 
