@@ -19,9 +19,10 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from hipsgen.sky.lanes import count_between, extremes, fma, lanes_of, make_sum
+from hipsgen.sky.lanes import count_between, extremes, fetch, fma, lanes_of, make_sum
 
 CELL = 32  # pixels along a side of a cell, at most
+_FETCHED = 16  # float32 in a line of a processor's cache
 OUTSIDE, SMOOTH, EXACT = 0, 1, 2  # what a cell is: off the image, on the grid, pixel by pixel
 
 # The limiter lets a value pass the extreme of its 4x4 neighbours by the distance from that extreme
@@ -419,6 +420,20 @@ def _sum_alone(pixels, low, left, fx, fy, polynomials, lanes):  # type: ignore[n
     return products[0] + base
 
 
+@njit(nogil=True)
+def _fetch_cell(pixels, row, col, at, cell_j, cell_i):  # type: ignore[no-untyped-def]
+    """Have the pixels under a smooth cell brought from memory while another is worked on."""
+    rows, cols = pixels.shape
+    low_x, high_x = _reach(at.nodes, at.bends, 0, cell_j, cell_i)
+    low_y, high_y = _reach(at.nodes, at.bends, 1, cell_j, cell_i)
+    left, right = max(low_x - col, 0.0), min(high_x - col, cols - 1.0)
+    low, high = max(low_y - row, 0.0), min(high_y - row, rows - 1.0)
+    if high - low < 8 * CELL and right - left < 8 * CELL:
+        for j in range(int(low), int(high) + 1):
+            for i in range(int(left), int(right) + 1, _FETCHED):
+                fetch(pixels, j, i)
+
+
 def _make_sampler(taps: int) -> Callable[..., None]:
     first, degree, lanes = taps // 2 - 1, DEGREES[taps], lanes_of(taps)
 
@@ -469,6 +484,8 @@ def _make_sampler(taps: int) -> Callable[..., None]:
                         and high_x - col < cols - (lanes - first)
                         and high_y - row < rows - (taps - first)
                     )
+                if cell_i + 1 < at.state.shape[1] and at.state[cell_j, cell_i + 1] == SMOOTH:
+                    _fetch_cell(pixels, row, col, at, cell_j, cell_i + 1)
                 missing = False
                 for r in range(height):
                     count = _line(at, cell_j, cell_i, r, x, y)

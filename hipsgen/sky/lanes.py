@@ -114,9 +114,31 @@ def _compiled_count(context, pixels, j, i, low, high):  # type: ignore[no-untype
     return types.int64(pixels, types.int64, types.int64, _SINGLE, _SINGLE), emit
 
 
+@intrinsic
+def _compiled_fetch(context, pixels, j, i):  # type: ignore[no-untyped-def]
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array = context.make_array(signature.args[0])(context, builder, arguments[0])
+        stride = cgutils.unpack_tuple(builder, array.shape)[1]
+        place = builder.gep(
+            array.data, [builder.add(builder.mul(arguments[1], stride), arguments[2])]
+        )
+        byte = ir.IntType(8).as_pointer()
+        function = ir.FunctionType(ir.VoidType(), [byte, _INT, _INT, _INT])
+        fetch = cgutils.get_or_insert_function(builder.module, function, "llvm.prefetch.p0")
+        read, soon, data = (ir.Constant(_INT, k) for k in (0, 3, 1))
+        builder.call(fetch, [builder.bitcast(place, byte), read, soon, data])
+        return context.get_dummy_value()
+
+    return types.void(pixels, types.int64, types.int64), emit
+
+
 def _plain_extremes(pixels: Any, j: int, i: int) -> Any:
     square = pixels[j : j + 4, i : i + 4]
     return square.min(), square.max()
+
+
+def _plain_fetch(pixels: Any, j: int, i: int) -> None:
+    assert pixels[j, i : i + 1].size == 1
 
 
 def _plain_count(pixels: Any, j: int, i: int, low: Any, high: Any) -> Any:
@@ -124,6 +146,8 @@ def _plain_count(pixels: Any, j: int, i: int, low: Any, high: Any) -> Any:
     return np.count_nonzero((low <= square) & (square <= high))
 
 
+# (pixels, j, i): have the processor bring this pixel, and those in the same line of its cache
+fetch = _plain_fetch if config.DISABLE_JIT else _compiled_fetch
 # (pixels, j, i): lowest and highest of the 4x4 pixels, all valid, from (j, i) on
 extremes = _plain_extremes if config.DISABLE_JIT else _compiled_extremes
 # (pixels, j, i, low, high): how many of them are from low to high
