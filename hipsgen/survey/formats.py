@@ -6,7 +6,6 @@ their rows run downwards (HiPS 1.0, section 4.2).
 
 import io
 import struct
-import zlib
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -108,7 +107,9 @@ class PngTile(Picture):
 
 
 def _chunk(name: bytes, data: bytes) -> bytes:
-    check = zlib.crc32(data, zlib.crc32(name))
+    from isal import isal_zlib
+
+    check = isal_zlib.crc32(data, isal_zlib.crc32(name))
     return b"".join([struct.pack(">I", len(data)), name, data, struct.pack(">I", check)])
 
 

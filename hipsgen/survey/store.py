@@ -5,7 +5,6 @@ import fcntl
 import mmap
 import os
 import secrets
-import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,7 +18,6 @@ from hipsgen.errors import SurveyError
 
 _PART = ".part"
 _DIRECT = getattr(os, "O_DIRECT", 0)
-_own = threading.local()
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 
 
@@ -151,19 +149,12 @@ def _set_direct(handle: int, direct: bool) -> bool:
 
 
 def _write_pages(handle: int, data: memoryview) -> bool:
-    """Write whole pages, the last one filled up, and cut the file to size; False if short."""
-    size = len(data)
-    whole = size // mmap.PAGESIZE * mmap.PAGESIZE
-    parts: list[memoryview | mmap.mmap] = [data[:whole]] if whole else []
-    if whole < size:
-        if not hasattr(_own, "page"):
-            _own.page = mmap.mmap(-1, mmap.PAGESIZE)  # begins where a page does
-        _own.page[: size - whole] = bytes(data[whole:])
-        parts.append(_own.page)
-    if os.writev(handle, parts) != sum(map(len, parts)):
+    """Write whole pages directly, and the rest through the cache; False if short."""
+    whole = len(data) // mmap.PAGESIZE * mmap.PAGESIZE
+    if whole and os.write(handle, data[:whole]) != whole:
         return False
-    os.ftruncate(handle, size)
-    return True
+    _set_direct(handle, False)
+    return os.write(handle, data[whole:]) == len(data) - whole
 
 
 def _walk(folder: Path, prefix: str) -> Iterator[str]:
