@@ -787,20 +787,30 @@ def to_big_endian(values: Any, out: Any) -> Any:
 
 
 @njit(nogil=True, cache=True)
-def to_levels(values: Any, zero: float, guesses: Any, limits: Any, steps: int, out: Any) -> None:
+def to_levels(values: Any, zero: float, guesses: Any, limits: Any, steps: int, lines: Any) -> None:
     """Grey levels: 1 and as many more as there are limits that a value reaches.
 
-    values (n,) float32, NaN becomes 0; out (n,) uint8. limits (255,) float32: increasing, the last
-    is NaN. guesses (2**15,) uint8: for the first 15 bits of the float32 `value - zero` (sign,
+    values (n, m) float32, NaN becomes 0. lines (n, 1 + m) uint8: the last row of values comes
+    first, and the first column is left as it is. limits (255,) float32: increasing, the last is
+    NaN. guesses (2**15,) uint8: for the first 15 bits of the float32 `value - zero` (sign,
     exponent, 6 bits of the mantissa) how many limits it reaches at least; at most `steps` more.
     """
-    for r in range(values.size):
-        v = values[r]
-        bits = np.float32(v - zero).view(np.int32)
-        k = np.int64(guesses[(bits >> 17) & 0x7FFF])
-        for _ in range(steps):
-            k += np.int64(v >= limits[k])  # no branch: which way it goes is noise
-        out[r] = k + 1 if v == v else 0
+    rows, cols = values.shape
+    level = np.empty(cols, np.int32)
+    for r in range(rows):
+        for c in range(cols):
+            bits = np.float32(values[r, c] - zero).view(np.int32)
+            level[c] = bits >> np.int32(17) & np.int32(0x7FFF)
+        for c in range(cols):
+            k = np.int32(guesses[np.uint64(level[c])])
+            # no branch: which way it goes is noise
+            level[c] = k + np.int32(values[r, c] >= limits[np.uint64(k)])
+        for _ in range(1, steps):
+            for c in range(cols):
+                level[c] += np.int32(values[r, c] >= limits[np.uint64(level[c])])
+        for c in range(cols):
+            v = values[r, c]
+            lines[rows - 1 - r, 1 + c] = level[c] + 1 if v == v else 0
 
 
 @njit(nogil=True, cache=True)

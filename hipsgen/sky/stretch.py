@@ -140,11 +140,12 @@ def choose_stretch(
 
 
 def _levels(stretch: "Linear | Asinh", values: FloatArray) -> ByteArray:
+    """A view of lines from the top down, each behind a zero, as a PNG has them."""
     values = np.ascontiguousarray(values, np.float32)
-    levels = np.empty(values.shape, np.uint8)
-    zero, tables = np.float32(stretch.zero), _tables(stretch)
-    kernels.to_levels(values.reshape(-1), zero, *tables, levels.reshape(-1))
-    return levels
+    table = values.reshape(-1, values.shape[-1])
+    lines = np.zeros((table.shape[0], 1 + table.shape[1]), np.uint8)
+    kernels.to_levels(table, np.float32(stretch.zero), *_tables(stretch), lines)
+    return lines[::-1, 1:].reshape(values.shape)
 
 
 @lru_cache

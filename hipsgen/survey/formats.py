@@ -96,14 +96,33 @@ class PngTile(Picture):
 
         _check_picture(pixels)
         rows, cols = pixels.shape[:2]
-        lines = np.zeros((rows, 1 + pixels[0].size), np.uint8)  # each starts with its filter: none
-        lines[:, 1:] = pixels[::-1].reshape(rows, -1)
-        grey = pixels.ndim == 2
+        lines, grey = _png_lines(pixels), pixels.ndim == 2
         head = struct.pack(">IIBBBBB", cols, rows, 8, 0 if grey else 6, 0, 0, 0)
         chunks = [_chunk(b"IHDR", head), _chunk(b"IDAT", isal_zlib.compress(lines, 1))]
         if grey:  # needs no alpha channel: its level 0 is declared transparent
             chunks.insert(1, _chunk(b"tRNS", bytes(2)))
         return b"".join([b"\x89PNG\r\n\x1a\n", *chunks, _chunk(b"IEND", b"")])
+
+
+def _png_lines(pixels: Pixels) -> Pixels:
+    """Rows from the top down, each behind the number of its filter, which is 0: none.
+
+    Levels of a stretch are views of just that, and are not copied.
+    """
+    rows, size = pixels.shape[0], pixels[0].size
+    lines = pixels.base
+    if (
+        isinstance(lines, np.ndarray)
+        and (lines.shape, lines.dtype) == ((rows, 1 + size), np.uint8)
+        and lines.flags.c_contiguous
+        and pixels.strides == (-1 - size, 1)
+        and pixels.ctypes.data == lines[-1:, 1:].ctypes.data
+        and not lines[:, 0].any()
+    ):
+        return lines
+    lines = np.zeros((rows, 1 + size), np.uint8)
+    lines[:, 1:] = pixels[::-1].reshape(rows, -1)
+    return lines
 
 
 def _chunk(name: bytes, data: bytes) -> bytes:

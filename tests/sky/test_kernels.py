@@ -291,10 +291,13 @@ def test_to_levels_agrees_with_naive(stretch: Linear | Asinh, shift: float) -> N
     values[:500:2] = limits[:250]
     values[1:500:2] = np.nextafter(limits[:250], np.float32(-np.inf))
     values[-5:] = np.nan, np.inf, -np.inf, stretch.zero, 0.0
-    out = np.empty(values.size, np.uint8)
+    values = values.reshape(20, 30)
+    lines = np.full((20, 31), 7, np.uint8)
     zero = np.float32(stretch.zero)
-    kernels.to_levels(guarded(values), zero, guesses, limits, steps, guarded(out))
-    np.testing.assert_array_equal(out, naive.levels(values, limits[:-1]))
+    kernels.to_levels(guarded(values), zero, guesses, limits, steps, guarded(lines))
+    wanted = naive.levels(values.ravel(), limits[:-1]).reshape(values.shape)
+    np.testing.assert_array_equal(lines[::-1, 1:], wanted)
+    assert (lines[:, 0] == 7).all()
 
 
 def test_to_big_endian_agrees_with_naive() -> None:
