@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import itertools
 import mmap
 import os
 import secrets
@@ -18,6 +19,8 @@ from hipsgen.errors import SurveyError
 
 _PART = ".part"
 _DIRECT = getattr(os, "O_DIRECT", 0)
+# names that no other writer takes, in this process or any other
+_nonce, _numbers = secrets.token_hex(6), itertools.count()
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 
 
@@ -69,7 +72,7 @@ class LocalStore:
         """See `Store.write`: written beside its place, flushed to disk, then renamed."""
         target = self._at(path)
         folder, name = os.path.split(target)
-        aside = os.path.join(folder, f".{name}.{secrets.token_hex(6)}{_PART}")
+        aside = os.path.join(folder, f".{name}.{_nonce}-{os.getpid()}-{next(_numbers)}{_PART}")
         try:
             handle = os.open(aside, _NEW, 0o666)
         except FileNotFoundError:
@@ -140,9 +143,8 @@ def _set_direct(handle: int, direct: bool) -> bool:
 
     Not when it is created: a file system that refuses then leaves an empty one behind.
     """
-    flags = fcntl.fcntl(handle, fcntl.F_GETFL)
     try:
-        fcntl.fcntl(handle, fcntl.F_SETFL, flags | _DIRECT if direct else flags & ~_DIRECT)
+        fcntl.fcntl(handle, fcntl.F_SETFL, _DIRECT if direct else 0)  # no other flag is in use
     except OSError:
         return False
     return bool(_DIRECT)
