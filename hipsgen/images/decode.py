@@ -5,6 +5,7 @@ astropy is the oracle: what comes out here is what it gives, to the last bit. Wh
 kind, or damaged, is left to it.
 """
 
+import ctypes
 import os
 import re
 from collections.abc import Iterator
@@ -28,9 +29,7 @@ Places = npt.NDArray[np.int64]
 Block = tuple[Words, tuple[int, int, int, int, int, int]]
 
 _AT_ONCE = 1 << 18  # pixels: so many stay in the cache of a core
-_BYTES_AT_ONCE = 1 << 22  # of an image that is not compressed
 _GAPS = 1 << 20  # bytes that may be read in vain
-_READ_ALONG = 1 << 14  # the same between two lines of an image: as long as a call takes
 _DITHERS = {"NO_DITHER": 0, "SUBTRACTIVE_DITHER_1": 1, "SUBTRACTIVE_DITHER_2": 2}
 _NO_BLANK = 1 << 40  # equals no int32
 # where a tile may stand, and the bytes of what its descriptor counts there
@@ -72,32 +71,24 @@ class Plain:
 
     def blocks(self, handle: int, section: Section) -> Iterator[Block]:
         """The section, piece by piece. Raises UndecodableError."""
-        width = section[1].stop - section[1].start
-        for data, pitch, row, rows in self.lines(handle, section):
-            words = np.empty((rows, width), np.int32)
-            kernels.unpack_lines(data, pitch, self.width, words)
-            yield words, (0, 0, row, 0, rows, width)
-
-    def lines(self, handle: int, section: Section) -> Iterator[tuple[Bytes, int, int, int]]:
-        """The same as it is in the file, and what lies between two lines where that costs less.
-
-        Bytes, valid until the next piece, and from one line to the next; then the first row in the
-        section, and how many there are. Raises UndecodableError.
-        """
         rows, cols = section
-        wanted, stride = self.width * (cols.stop - cols.start), self.width * self.shape[1]
-        pitch = stride if stride - wanted <= _READ_ALONG else wanted
-        height = min(rows.stop - rows.start, max(1, _BYTES_AT_ONCE // pitch))
-        data = np.empty(height * pitch, np.uint8)
+        width = cols.stop - cols.start
+        height = max(1, _AT_ONCE // width)
         for row in range(rows.start, rows.stop, height):
-            count = min(height, rows.stop - row)
-            start = self.start + row * stride + self.width * cols.start
-            if pitch == stride:
-                _fill(handle, start, data[: (count - 1) * stride + wanted])
-            else:
-                for k in range(count):
-                    _fill(handle, start + k * stride, data[k * pitch : (k + 1) * pitch])
-            yield data, pitch, row - rows.start, count
+            words = np.empty((min(height, rows.stop - row), width), np.int32)
+            place = self.place(row, cols.start), self.stride, self.width
+            if not kernels.read_lines(_pread(), handle, *place, words):
+                raise UndecodableError("the file ends too early")
+            yield words, (0, 0, row - rows.start, 0, *words.shape)
+
+    @property
+    def stride(self) -> int:
+        """Bytes from one row to the next."""
+        return self.width * self.shape[1]
+
+    def place(self, row: int, col: int) -> int:
+        """Where a pixel begins in the file."""
+        return self.start + row * self.stride + col * self.width
 
 
 @dataclass(frozen=True)
@@ -254,10 +245,11 @@ def values(
         return
     special = np.float32(blank), np.float32(scale)
     if isinstance(plane, Plain):
-        (row, col), cols = at, section[1].stop - section[1].start
-        for data, pitch, first, rows in plane.lines(handle, section):
-            window = (row + first, col, rows, cols)
-            kernels.place_lines(data.view(np.uint32), pitch // 4, window, *special, out)
+        rows, cols = section
+        window = (*at, rows.stop - rows.start, cols.stop - cols.start)
+        place = plane.place(rows.start, cols.start), plane.stride
+        if not kernels.place_lines(_pread(), handle, *place, window, *special, out):
+            raise UndecodableError("the file ends too early")
         return
     for words, window in _blocks(handle, plane, section, at):
         kernels.place(words.view(np.float32), window, *special, out)
@@ -417,11 +409,6 @@ def _read(handle: int, start: int, length: int, padding: int = 0) -> Bytes:
     return np.frombuffer(data + bytes(padding), np.uint8)
 
 
-def _fill(handle: int, start: int, data: Bytes) -> None:
-    if os.preadv(handle, [data], start) != len(data):
-        raise UndecodableError("the file ends too early")
-
-
 def _inflated(data: Bytes, size: int) -> Bytes:
     try:
         raw = igzip_lib.decompress(data, igzip_lib.DECOMP_GZIP, 15, size + 1)
@@ -432,6 +419,14 @@ def _inflated(data: Bytes, size: int) -> Bytes:
 
 def _names(rows: npt.NDArray[np.void]) -> tuple[str, ...]:
     return rows.dtype.names or ()
+
+
+@cache
+def _pread() -> int:
+    """Address of pread(2): for a call by line Python takes longer than the system."""
+    libc = ctypes.CDLL(None)
+    function = getattr(libc, "pread64", libc.pread)  # with 64 bits for the place in a file
+    return ctypes.cast(function, ctypes.c_void_p).value or 0
 
 
 @cache

@@ -7,6 +7,7 @@ damaged is reported, and nothing outside of it is touched.
 from typing import Any
 
 import numpy as np
+from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
@@ -152,28 +153,64 @@ def unpack(data, shuffled, words):  # type: ignore[no-untyped-def]
             words[i] = word
 
 
-@njit(nogil=True, cache=True)
-def unpack_lines(data, pitch, width, words):  # type: ignore[no-untyped-def]
-    """`unpack`, not shuffled, of lines of numbers, each `pitch` bytes after the one before.
+@intrinsic
+def _pread(context, function, handle, data, size, start):  # type: ignore[no-untyped-def]
+    """pread(2), of which `function` is the address: bytes of a file into data, uint8."""
 
-    data: uint8; width: bytes of a number; words: int32 (lines, numbers).
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        number, byte = ir.IntType(64), ir.IntType(8).as_pointer()
+        address, handle, _, size, start = arguments
+        array = context.make_array(signature.args[2])(context, builder, arguments[2])
+        kind = ir.FunctionType(number, [ir.IntType(32), byte, number, number])
+        call = builder.inttoptr(address, kind.as_pointer())
+        return builder.call(call, [handle, builder.bitcast(array.data, byte), size, start])
+
+    number = types.int64
+    return number(types.uint64, types.int32, data, number, number), emit
+
+
+@njit(nogil=True, cache=True)
+def read_lines(pread, handle, start, stride, width, words):  # type: ignore[no-untyped-def]
+    """Lines of big-endian numbers of 1, 2 or 4 bytes from a file; see `unpack`.
+
+    pread: address of that function. start: of the first line in the file, stride: from one to the
+    next, bytes. words: int32 (lines, numbers). Gives back whether all could be read.
     """
-    for r in range(words.shape[0]):
-        line, out = data[r * pitch :], words[r]
-        if width == 4:
-            for i in range(out.size):
-                out[i] = (
-                    np.int32(line[4 * i]) << 24
-                    | np.int32(line[4 * i + 1]) << 16
-                    | np.int32(line[4 * i + 2]) << 8
-                    | np.int32(line[4 * i + 3])
-                )
-        else:
-            for i in range(out.size):
-                word = np.int32(0)
-                for k in range(width):
-                    word = word << 8 | np.int32(line[i * width + k])
-                out[i] = word
+    rows, cols = words.shape
+    line = np.empty(width * cols, np.uint8)
+    for j in range(rows):
+        if _pread(pread, handle, line, line.size, start + j * stride) != line.size:
+            return False
+        for i in range(cols):
+            word = np.int32(0)
+            for k in range(width):
+                word = word << 8 | np.int32(line[i * width + k])
+            words[j, i] = word
+    return True
+
+
+@njit(nogil=True, cache=True)
+def place_lines(pread, handle, start, stride, window, blank, scale, out):  # type: ignore[no-untyped-def]
+    """`place` of lines of big-endian float32 from a file; see `read_lines`.
+
+    window: first row and column in the output, number of rows and columns.
+    """
+    row, col, rows, cols = window
+    line = np.empty(4 * cols, np.uint8)
+    words = line.view(np.uint32)
+    for j in range(rows):
+        if _pread(pread, handle, line, line.size, start + j * stride) != line.size:
+            return False
+        values = out[row + j, col : col + cols]
+        for i in range(cols):
+            word = words[i]
+            low = word << np.uint32(24) | (word & np.uint32(0xFF00)) << np.uint32(8)
+            high = word >> np.uint32(24) | (word >> np.uint32(8) & np.uint32(0xFF00))
+            pixel = np.uint32(low | high).view(np.float32)
+            product = pixel * scale
+            there = pixel != blank and abs(product) < _INFINITE
+            values[i] = product if there else np.float32(np.nan)
+    return True
 
 
 @njit(nogil=True, cache=True)
@@ -219,26 +256,6 @@ def place(block, window, blank, scale, out):  # type: ignore[no-untyped-def]
         for i in range(cols):
             product = pixels[i] * scale
             there = pixels[i] != blank and abs(product) < _INFINITE
-            values[i] = product if there else np.float32(np.nan)
-
-
-@njit(nogil=True, cache=True)
-def place_lines(data, pitch, window, blank, scale, out):  # type: ignore[no-untyped-def]
-    """`place` of lines of big-endian float32, each `pitch` numbers after the one before.
-
-    data: uint32, their bytes as they are in the file. window: first row and column in the output,
-    number of rows and columns.
-    """
-    row, col, rows, cols = window
-    for j in range(rows):
-        line, values = data[j * pitch :], out[row + j, col : col + cols]
-        for i in range(cols):
-            word = line[i]
-            low = word << np.uint32(24) | (word & np.uint32(0xFF00)) << np.uint32(8)
-            high = word >> np.uint32(24) | (word >> np.uint32(8) & np.uint32(0xFF00))
-            pixel = np.uint32(low | high).view(np.float32)
-            product = pixel * scale
-            there = pixel != blank and abs(product) < _INFINITE
             values[i] = product if there else np.float32(np.nan)
 
 

@@ -30,7 +30,7 @@ Position = Callable[[FloatArray, FloatArray], FloatArray]
 Circle = tuple[FloatArray, float]
 
 TOLERANCE = 1e-6  # pixels of the coadd
-STRIP = 128  # rows of an image that are read together
+STRIP = 64  # rows of an image that are read together
 _FINER = 4
 _SAFETY = 8  # what the probes may see is so much less than what may be
 _PROBES = np.array([(0.5, 0.5), (0.2, 0.7)])  # (row, column) in a cell; two, lest an odd error hide
