@@ -332,7 +332,7 @@ def main() -> None:
     """Run the command line; errors become one line and an exit code."""
     debug = "--debug" in sys.argv
     # importing numpy, numba and astropy makes half a million objects and no garbage: with the usual
-    # threshold 0.1 s go into looking for some
+    # threshold 0.1 s go into looking for some; `warm_up` sets another once all is there
     gc.set_threshold(200_000)
     # matrices here are 3x3: threads of BLAS would only wait, which costs 0.15 s
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

@@ -99,23 +99,24 @@ def compare(scratch: Path, runs: int) -> Costs:
     found: dict[tuple[str, str], list[Cost]] = {}
     for kind, compression in KINDS.items():
         source = make_patches(scratch / f"patches_4_{kind}", 4, compression)
-        for _ in range(runs):
-            for contender in contenders():
+        for turn in range(runs):
+            for number, contender in enumerate(contenders()):
                 if kind in contender.kinds:
-                    cost = _build(contender, source, scratch)
+                    cost = _build(contender, source, scratch / "out" / f"{turn}_{number}")
                     _say(f"{kind:8} {contender.name} ({contender.formats}): {cost.cpu:.2f} s CPU")
                     key = (f"{contender.name}, {_formats(contender.formats)}", kind)
                     found.setdefault(key, []).append(cost)
+        shutil.rmtree(scratch / "out")
     return {key: middle(costs) for key, costs in found.items()}
 
 
-def _build(contender: Contender, source: Path, scratch: Path) -> Cost:
-    out = scratch / "out"
-    shutil.rmtree(out, ignore_errors=True)
+def _build(contender: Contender, source: Path, out: Path) -> Cost:
+    """The cost of a survey in a new place; to reuse the inodes of deleted files costs more."""
+    out.parent.mkdir(parents=True, exist_ok=True)
     os.sync()  # nobody pays for what the one before left in memory
     for path in source.iterdir():  # everybody finds the input there
         path.read_bytes()
-    return run(contender.command(source, out), scratch, scratch / "log.txt")
+    return run(contender.command(source, out), out.parent, out.parent / "log.txt")
 
 
 def _formats(names: str) -> str:
@@ -124,9 +125,9 @@ def _formats(names: str) -> str:
 
 def floors(scratch: Path) -> dict[tuple[str, str], list[Part]]:
     """The parts for (interpolation, kind of input)."""
-    out = scratch / "out"
+    out = scratch / "out" / "survey"
     source = scratch / "patches_4_float32"
-    _build(ours("bilinear", "--interp", "bilinear"), source, scratch)
+    _build(ours("bilinear", "--interp", "bilinear"), source, out)
     leaves = len(list((out / f"Norder{LEAF}").rglob("*.fits")))
     tiles = len(list(out.rglob("Npix*.fits")))
     side = 512 * pixel_size(LEAF, 512) / SCALE
@@ -138,6 +139,7 @@ def floors(scratch: Path) -> dict[tuple[str, str], list[Part]]:
             shutil.rmtree(scratch / "floor", ignore_errors=True)
             found[interpolation, kind] = floor_parts(work, interpolation, scratch / "floor")
             shutil.rmtree(scratch / "floor")
+    shutil.rmtree(scratch / "out")
     return found
 
 
@@ -147,11 +149,11 @@ def grow(scratch: Path, counts: list[int], runs: int) -> dict[int, Cost]:
     for count in counts:
         source = make_patches(scratch / f"patches_{count}_float32", count)
         costs = []
-        for _ in range(runs):
-            costs.append(_build(ours("default"), source, scratch))
+        for turn in range(runs):
+            costs.append(_build(ours("default"), source, scratch / "out" / str(turn)))
             _say(f"{count} patches: {costs[-1].cpu:.2f} s CPU, {costs[-1].peak >> 20} MB")
         found[count] = middle(costs)
-        shutil.rmtree(scratch / "out", ignore_errors=True)
+        shutil.rmtree(scratch / "out")
         if count > 4:
             shutil.rmtree(source)
     return found
@@ -164,7 +166,7 @@ def main() -> None:
         description=__doc__,
         epilog="HIPSGEN: the program to measure, else the one beside this Python",
     )
-    parser.add_argument("--scratch", type=Path, default=ROOT / "bench", help="20 GB free")
+    parser.add_argument("--scratch", type=Path, default=ROOT / "bench", help="40 GB free")
     parser.add_argument("--runs", type=int, default=3, help="of each; the median counts")
     parser.add_argument("--patches", default="1,4,16,64", help="sizes of the growing survey")
     parser.add_argument("--keep", action="store_true", help="keep the input for another time")
@@ -174,7 +176,8 @@ def main() -> None:
     started = time.monotonic()
     from tests.benchmarks import report
 
-    _build(ours("once, to compile"), make_patches(scratch / "patches_1_float32", 1), scratch)
+    small = make_patches(scratch / "patches_1_float32", 1)
+    _build(ours("once, to compile"), small, scratch / "out" / "once")
     costs = compare(scratch, options.runs)
     parts = floors(scratch)
     growth = grow(scratch, [int(n) for n in options.patches.split(",")], options.runs)

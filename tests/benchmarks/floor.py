@@ -8,7 +8,6 @@ import itertools
 import mmap
 import os
 import sys
-import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from astropy.io import fits
 from astropy.wcs import WCS
-from isal import isal_zlib
+from isal import igzip_lib, isal_zlib
 
 from hipsgen.images.wcs import ImageWcs
 from hipsgen.sky import kernels
@@ -72,7 +71,7 @@ def floor_parts(work: Work, interpolation: str, scratch: Path) -> list[Part]:
     stretch = Asinh(-15.0, 1000.0, 0.0, 10.0)
     tiles = [resample(pixels, at, interpolation) for _, at in maps]
     lines = [np.pad(stretch(values), ((0, 0), (1, 0))) for values in tiles]
-    pictures = [isal_zlib.compress(rows, 1) for rows in lines]
+    pictures = [_deflated(rows) for rows in lines]
     nodes = np.moveaxis(np.stack(np.meshgrid(*[np.linspace(-0.5, 511.5, 17)] * 2)), 0, -1)
     sky = wcs.wcs_pix2world(nodes.reshape(-1, 2), 0)
     half, share = np.empty((2, WIDTH // 2, WIDTH // 2), np.float32)
@@ -146,7 +145,11 @@ def _fits_bytes(values: npt.NDArray[np.float32]) -> object:
 
 
 def _png_bytes(rows: npt.NDArray[np.uint8]) -> int:
-    return zlib.crc32(isal_zlib.compress(rows, 1))
+    return isal_zlib.crc32(_deflated(rows))
+
+
+def _deflated(rows: npt.NDArray[np.uint8]) -> bytes:
+    return igzip_lib.compress(rows, 1, igzip_lib.COMP_ZLIB, igzip_lib.MEM_LEVEL_EXTRA_LARGE)
 
 
 def _in_pages(data: bytes) -> mmap.mmap:
