@@ -58,7 +58,8 @@ def _make_a_tile(interpolation: str, overlap: str) -> None:
     image[40, 40] = np.nan
     values = resample(image, at, interpolation)
     several = Accumulator(_WIDTH, overlap)
-    several.add(values, at, shape, 1.0)
+    for _ in range(2):
+        several.add(values, at, shape, 1.0)
     value = several.result()
     look_over(tile, value)
     parent = parent_of([(0, Layer(value))], _WIDTH)

@@ -5,28 +5,40 @@
 - mean: every coadd alike.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
 from hipsgen.sky import kernels
 from hipsgen.sky.grid import PixelMap
+from hipsgen.sky.kernels import CELL, OUTSIDE
 
-FloatArray = npt.NDArray[np.float64]
+Cells = npt.NDArray[np.bool_]
 
 OVERLAPS = ("feather", "primary", "mean")
 DEFAULT_OVERLAP = "feather"
 _RAMP = 0.25  # of the shorter side
+_NOBODY, _MANY = -1, -2  # whose a cell is, else the number of a coadd
 
 
 class Accumulator:
-    """Gathers the values of coadds on one tile, in the order in which they are added."""
+    """Gathers the values of coadds on one tile, in the order in which they are added.
+
+    What a single coadd has is left as it is; sums are made in the cells that several touch, from
+    the moment when the second comes.
+    """
 
     def __init__(self, width: int, overlap: str = DEFAULT_OVERLAP) -> None:
         if overlap not in OVERLAPS:
             raise ValueError(f"overlap {overlap!r} is none of {', '.join(OVERLAPS)}")
         self._overlap = overlap
-        self._total = np.zeros((width, width))
-        self._weight = np.zeros((width, width))
+        self._values = np.full((width, width), np.nan, np.float32)
+        self._total, self._weight = np.empty((2, width, width))
+        self._coadds: list[_Coadd] = []
+        self._step = min(CELL, width)
+        cells = -(-width // self._step)
+        self._owner = np.full((cells, cells), _NOBODY)
 
     def add(
         self,
@@ -39,19 +51,44 @@ class Accumulator:
 
         shape: (rows, columns) of the whole coadd; pixel_scale: its pixel's side in degrees.
         """
-        rows, cols = shape
-        if self._overlap == "mean":
-            kernels.add_mean(values, self._total, self._weight)
-        elif self._overlap == "feather":
-            ramp = max(1.0, _RAMP * min(shape))
-            kernels.add_feathered(values, position, rows, cols, ramp, self._total, self._weight)
-        else:
-            kernels.keep_deepest(
-                values, position, rows, cols, pixel_scale, self._total, self._weight
-            )
+        coadd = _Coadd(position, shape, pixel_scale)
+        inside = position.state != OUTSIDE
+        free = inside & (self._owner == _NOBODY)
+        kernels.take(values, free, self._step, self._values)
+        for number in np.unique(self._owner[inside & (self._owner >= 0)]):
+            both = inside & (self._owner == number)
+            kernels.clear(both, self._step, self._total, self._weight)
+            self._sum(self._values, self._coadds[number], both)
+            self._owner[both] = _MANY
+        self._sum(values, coadd, inside & (self._owner == _MANY))
+        self._owner[free] = len(self._coadds)
+        self._coadds.append(coadd)
 
     def result(self) -> npt.NDArray[np.float32]:
         """The combined tile (width, width) float32, NaN where no coadd has a value."""
-        out = np.empty(self._total.shape, np.float32)
-        kernels.divide(self._total, self._weight, out)
-        return out
+        many = self._owner == _MANY
+        kernels.divide(self._total, self._weight, many, self._step, self._values)
+        return self._values
+
+    def _sum(self, values: npt.NDArray[np.float32], coadd: "_Coadd", cells: Cells) -> None:
+        if not cells.any():
+            return
+        rows, cols = coadd.shape
+        sums = self._total, self._weight
+        if self._overlap == "mean":
+            kernels.add_mean(values, cells, self._step, *sums)
+        elif self._overlap == "feather":
+            ramp = max(1.0, _RAMP * min(coadd.shape))
+            kernels.add_feathered(values, coadd.position, cells, rows, cols, ramp, *sums)
+        else:
+            scale = coadd.pixel_scale
+            kernels.keep_deepest(values, coadd.position, cells, rows, cols, scale, *sums)
+
+
+@dataclass(frozen=True)
+class _Coadd:
+    """What the weights of a coadd follow from; see `Accumulator.add`."""
+
+    position: PixelMap
+    shape: tuple[int, int]
+    pixel_scale: float

@@ -669,25 +669,67 @@ def _depth(px, py, shape_x, shape_y):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def add_mean(values: Any, total: Any, weight: Any) -> None:
-    """Add values (n, m) that are not NaN with weight 1 to total and weight, float64 (n, m)."""
-    for r in range(values.shape[0]):
-        for c in range(values.shape[1]):
-            v = values[r, c]
-            if v == v:
-                total[r, c] += v
-                weight[r, c] += 1.0
+def take(values: Any, chosen: Any, step: int, out: Any) -> None:
+    """out = values, both float32 (n, m), in the chosen cells, bool, of step x step pixels."""
+    rows, cols = values.shape
+    for j in range(chosen.shape[0]):
+        for i in range(chosen.shape[1]):
+            if chosen[j, i]:
+                for r in range(j * step, min((j + 1) * step, rows)):
+                    for c in range(i * step, min((i + 1) * step, cols)):
+                        out[r, c] = values[r, c]
+
+
+@njit(nogil=True, cache=True)
+def clear(chosen: Any, step: int, total: Any, weight: Any) -> None:
+    """0 into total and weight, float64 (n, m), in the chosen cells."""
+    rows, cols = total.shape
+    for j in range(chosen.shape[0]):
+        for i in range(chosen.shape[1]):
+            if chosen[j, i]:
+                for r in range(j * step, min((j + 1) * step, rows)):
+                    for c in range(i * step, min((i + 1) * step, cols)):
+                        total[r, c] = 0.0
+                        weight[r, c] = 0.0
+
+
+@njit(nogil=True, cache=True)
+def add_mean(values: Any, chosen: Any, step: int, total: Any, weight: Any) -> None:
+    """Add values (n, m) that are not NaN with weight 1 to total and weight, float64 (n, m).
+
+    In the chosen cells, bool, of step x step pixels.
+    """
+    rows, cols = values.shape
+    for j in range(chosen.shape[0]):
+        for i in range(chosen.shape[1]):
+            if chosen[j, i]:
+                for r in range(j * step, min((j + 1) * step, rows)):
+                    for c in range(i * step, min((i + 1) * step, cols)):
+                        v = values[r, c]
+                        if v == v:
+                            total[r, c] += v
+                            weight[r, c] += 1.0
 
 
 @njit(nogil=True, cache=True)
 def add_feathered(
-    values: Any, at: Any, shape_y: int, shape_x: int, ramp: float, total: Any, weight: Any
+    values: Any,
+    at: Any,
+    chosen: Any,
+    shape_y: int,
+    shape_x: int,
+    ramp: float,
+    total: Any,
+    weight: Any,
 ) -> None:
-    """Like `add_mean`, with weights that fall smoothly to zero over `ramp` pixels to each edge."""
+    """Like `add_mean`, with weights that fall smoothly to zero over `ramp` pixels to each edge.
+
+    chosen: none of the cells that are outside.
+    """
     x, y = np.empty(CELL, np.float64), np.empty(CELL, np.float64)
     for j in range(at.state.shape[0]):
         for i in range(at.state.shape[1]):
-            if at.state[j, i] == OUTSIDE:
+            if not chosen[j, i]:
                 continue
             start = i * at.step
             for r in range(min(at.step, at.rows - j * at.step)):
@@ -709,16 +751,24 @@ def add_feathered(
 
 @njit(nogil=True, cache=True)
 def keep_deepest(
-    values: Any, at: Any, shape_y: int, shape_x: int, scale: float, total: Any, weight: Any
+    values: Any,
+    at: Any,
+    chosen: Any,
+    shape_y: int,
+    shape_x: int,
+    scale: float,
+    total: Any,
+    weight: Any,
 ) -> None:
     """Take v where the point lies deeper (depth in pixels x scale) than in any coadd before.
 
-    total holds value x depth, weight the depth, so that total / weight is the value.
+    total holds value x depth, weight the depth, so that total / weight is the value. chosen: as for
+    `add_feathered`.
     """
     x, y = np.empty(CELL, np.float64), np.empty(CELL, np.float64)
     for j in range(at.state.shape[0]):
         for i in range(at.state.shape[1]):
-            if at.state[j, i] == OUTSIDE:
+            if not chosen[j, i]:
                 continue
             start = i * at.step
             for r in range(min(at.step, at.rows - j * at.step)):
@@ -734,12 +784,16 @@ def keep_deepest(
 
 
 @njit(nogil=True, cache=True)
-def divide(total: Any, weight: Any, out: Any) -> None:
-    """out = total / weight as float32, NaN where weight is 0."""
-    for r in range(out.shape[0]):
-        for c in range(out.shape[1]):
-            w = weight[r, c]
-            out[r, c] = total[r, c] / w if w > 0.0 else np.nan
+def divide(total: Any, weight: Any, chosen: Any, step: int, out: Any) -> None:
+    """out = total / weight as float32, NaN where weight is 0, in the chosen cells."""
+    rows, cols = out.shape
+    for j in range(chosen.shape[0]):
+        for i in range(chosen.shape[1]):
+            if chosen[j, i]:
+                for r in range(j * step, min((j + 1) * step, rows)):
+                    for c in range(i * step, min((i + 1) * step, cols)):
+                        w = weight[r, c]
+                        out[r, c] = total[r, c] / w if w > 0.0 else np.nan
 
 
 @njit(nogil=True)

@@ -4,6 +4,7 @@ import pytest
 
 from hipsgen.sky.combine import DEFAULT_OVERLAP, OVERLAPS, Accumulator
 from hipsgen.sky.grid import PixelMap
+from hipsgen.sky.kernels import CELL, OUTSIDE
 from tests import naive
 
 WIDTH = 64
@@ -58,6 +59,24 @@ def test_overlaps_agree_with_naive(overlap: str, seed: int) -> None:
             total, weight = naive.keep_deepest(values, *at.positions(), SHAPE, SCALE, total, weight)
     wanted = naive.divide(total, weight)
     np.testing.assert_allclose(combined(overlap, *coadds), wanted, rtol=1e-6, atol=1e-4)
+
+
+@pytest.mark.parametrize("overlap", OVERLAPS)
+@pytest.mark.parametrize("seed", range(3))
+def test_cells_that_are_off_a_coadd_change_nothing(overlap: str, seed: int) -> None:
+    coadds = some_coadds(seed)
+    sparse = [(values, without_cells_outside(values, at)) for values, at in coadds]
+    assert any((at.state == OUTSIDE).any() for _, at in sparse)
+    np.testing.assert_allclose(
+        combined(overlap, *sparse), combined(overlap, *coadds), rtol=2e-7, atol=0
+    )
+
+
+def without_cells_outside(values: Image, at: PixelMap) -> PixelMap:
+    """The map with the state that cells without a value have in a build."""
+    n = at.state.shape[0]
+    empty = np.isnan(values).reshape(n, CELL, n, CELL).all(axis=(1, 3))
+    return at._replace(state=np.where(empty, OUTSIDE, at.state).astype(np.uint8))
 
 
 @pytest.mark.parametrize("overlap", OVERLAPS)
