@@ -11,6 +11,7 @@ from hipsgen.images.source import CoaddInfo, CoaddReader, CoaddRef, Problem, Sec
 from hipsgen.run.units import factor_to
 from hipsgen.sky.polygon import middles, to_vectors
 from hipsgen.sky.stretch import SkyLevel
+from hipsgen.sky.tiles import cells_at
 
 _COADDS = 24  # opened, spread over the survey
 _STRIPS = 3  # of rows, in each
@@ -80,13 +81,11 @@ def spread(refs: Sequence[CoaddRef], count: int) -> list[CoaddRef]:
 
 
 def _places(refs: Sequence[CoaddRef]) -> npt.NDArray[np.int64]:
-    import healpy
-
     corners, counts = corners_of(refs)
     known = counts > 0
     vectors = middles(to_vectors(corners[:, 0], corners[:, 1]), counts)[known]
     places = np.zeros(len(refs), np.int64)
-    places[known] = healpy.vec2pix(1 << _PLACE_ORDER, *vectors.T, nest=True)
+    places[known] = cells_at(_PLACE_ORDER, vectors)
     return places
 
 

@@ -120,6 +120,37 @@ def face_to_vectors(face: int | IntArray, x: FloatArray, y: FloatArray) -> Float
     return np.stack([rho * np.cos(lon), rho * np.sin(lon), z], axis=-1)
 
 
+def cells_at(order: int, vectors: FloatArray) -> IntArray:
+    """NESTED numbers (n,) of the cells of an order in which unit vectors (n, 3) lie."""
+    z, rho = vectors[:, 2], np.hypot(vectors[:, 0], vectors[:, 1])
+    quarter = np.mod(np.arctan2(vectors[:, 1], vectors[:, 0]) / (np.pi / 2), 4.0)
+    # between the polar caps: lines along which x and y of the faces are whole numbers
+    up, down = quarter + 0.5 - 0.75 * z, quarter + 0.5 + 0.75 * z
+    whole_up, whole_down = np.floor(up), np.floor(down)
+    ring = np.sign(whole_up - whole_down).astype(np.int64) + 1  # of faces, from the north
+    face = 4 * ring + np.where(ring == 2, whole_down, whole_up).astype(np.int64) % 4
+    x, y = down - whole_down, 1.0 - (up - whole_up)
+    # in the caps: from the distance to the pole, sqrt(3 (1 - |z|)), which keeps its digits this way
+    cap = np.abs(z) > 2 / 3
+    sector = np.minimum(quarter, np.nextafter(4.0, 0.0)).astype(np.int64)
+    far = rho * np.sqrt(3.0 / (1.0 + np.abs(z)))
+    right, left = (quarter - sector) * far, (1.0 - (quarter - sector)) * far
+    north = z > 0
+    face = np.where(cap, sector + np.where(north, 0, 8), face)
+    x = np.where(cap, np.where(north, 1.0 - left, right), x)
+    y = np.where(cap, np.where(north, 1.0 - right, left), y)
+    side = 1 << order
+    ix, iy = (np.clip((side * a).astype(np.int64), 0, side - 1) for a in (x, y))
+    return (face << 2 * order) + (_spread(ix) | _spread(iy) << 1)
+
+
+def cell_centres(order: int, npix: IntArray) -> FloatArray:
+    """Unit vectors (n, 3) of the centres of cells."""
+    ix, iy = deinterleave(npix & ((1 << 2 * order) - 1))
+    side = 1 << order
+    return face_to_vectors(npix >> 2 * order, (ix + 0.5) / side, (iy + 0.5) / side)
+
+
 def corner_grids(order: int, npix: IntArray, depth: int) -> FloatArray:
     """Corners of all tiles `depth` orders below tiles (n,): unit vectors (n, m + 1, m + 1, 3).
 

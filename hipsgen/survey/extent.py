@@ -6,6 +6,7 @@ import numpy as np
 
 from hipsgen.sky.frames import to_icrs
 from hipsgen.sky.polygon import to_lonlat
+from hipsgen.sky.tiles import cell_centres, pixel_size
 
 _COARSE = 9  # order at which the extent is measured
 _ROOM = 1.1  # the field of view is so much wider than the survey
@@ -16,21 +17,19 @@ def extent(moc: Any, frame: str) -> tuple[tuple[float, float], tuple[float, floa
 
     The centre lies in the survey: the covered cell nearest to the middle of all of them.
     """
-    import healpy
-
     order = min(_COARSE + 5, int(moc.max_order))
     if moc.sky_fraction > 1e-5:
         order = min(order, _COARSE)
     cells = (moc.degrade_to_order(order) if order < moc.max_order else moc).flatten()
     if cells.size == 0:
         return (0.0, 0.0), (0.0, 0.0), 180.0
-    vectors = np.stack(healpy.pix2vec(1 << order, cells.astype(np.int64), nest=True), axis=-1)
+    vectors = cell_centres(order, cells.astype(np.int64))
     middle = vectors.mean(axis=0)
     norm = float(np.linalg.norm(middle))
     spread_out = norm < 0.3
     direction = vectors[0] if spread_out else middle / norm
     nearest = vectors[np.argmax(vectors @ direction)]
-    cell = np.degrees(healpy.nside2resol(1 << order))
+    cell = pixel_size(order, 1)
     centre = direction if np.linalg.norm(nearest - direction) < np.radians(cell) else nearest
     chord = np.linalg.norm(vectors - centre, axis=1).max()
     radius = np.degrees(2 * np.arcsin(min(1.0, chord / 2))) + cell / 2

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hipsgen.sky.polygon import from_tangent_plane, to_vectors
-from hipsgen.sky.tiles import Tile, deinterleave, pixel_size
+from hipsgen.sky.tiles import Tile, cells_at, deinterleave, pixel_size
 
 FILE_NAME = "preview.jpg"
 _SIDE = 256
@@ -26,8 +26,6 @@ def view(
 
     centre is in the survey's frame; fov: degrees across; black where there is nothing.
     """
-    import healpy
-
     fov = min(fov * _CLOSER, _WIDEST)
     side = _SIDE * _FINER
     step = 2 * math.tan(math.radians(fov) / 2) / side
@@ -38,7 +36,7 @@ def view(
     north, east = np.meshgrid(offset, -offset, indexing="ij")  # east to the left
     plane = np.stack([east.ravel(), north.ravel()], axis=-1)
     vectors = from_tangent_plane(plane, to_vectors(*centre))
-    pixels = healpy.vec2pix((1 << order) * width, *vectors.T, nest=True)
+    pixels = cells_at(order + width.bit_length() - 1, vectors)
     levels = _lookup(read, pixels, order, width)
     blocks = levels.reshape(_SIDE, _FINER, _SIDE, _FINER, *levels.shape[1:])
     return np.asarray((blocks.mean(axis=(1, 3)) + 0.5).astype(np.uint8))

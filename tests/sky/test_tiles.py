@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 from hipsgen.sky.tiles import (
     MAX_ORDER,
     Tile,
+    cell_centres,
+    cells_at,
     corner_grids,
     deinterleave,
     face_to_vectors,
@@ -269,3 +271,33 @@ def test_corner_grids_are_the_corners_of_the_tiles_below(roots: list[Tile], dept
             north, west = tile.vectors(-0.5, 0.5, 1), tile.vectors(0.5, 0.5, 1)
             found = grid[[x, x + 1, x + 1, x], [y, y, y + 1, y + 1]]
             assert separation(found, np.stack([south, east, north, west])).max() < 1e-15
+
+
+@pytest.mark.parametrize("order", [0, 1, 5, 11, 14, 20, 29])
+def test_points_lie_in_the_cells_that_healpy_finds(order: int) -> None:
+    rng = np.random.default_rng(order)
+    z = np.concatenate(
+        [rng.uniform(-1, 1, 4000), [1 - 1e-9, 1e-9 - 1, 2 / 3 + 1e-9, -2 / 3 - 1e-9], 1 - rng.random(500) ** 8]
+    )
+    z = np.minimum(z, 1 - 1e-14)  # at the pole itself four cells meet
+    lon = rng.uniform(0, 2 * np.pi, z.size)
+    rho = np.sqrt(1 - z * z)
+    vectors = np.stack([rho * np.cos(lon), rho * np.sin(lon), z], axis=-1)
+    got, wanted = cells_at(order, vectors), healpy.vec2pix(1 << order, *vectors.T, nest=True)
+    if order < 20:
+        np.testing.assert_array_equal(got, wanted)
+    else:  # rounding may take a point across an edge
+        centres = np.stack(healpy.pix2vec(1 << order, got, nest=True), axis=-1)
+        assert separation(vectors, centres).max() < 1.5 * np.radians(pixel_size(order, 1)) + 1e-14
+        assert (got == wanted).mean() > (0.999 if order == 20 else 0.5)
+
+
+@pytest.mark.parametrize("order", [0, 1, 7, 13, 20])
+def test_centres_of_cells_are_those_of_healpy_and_lie_in_their_cells(order: int) -> None:
+    count = 12 << 2 * order
+    rng = np.random.default_rng(order)
+    npix = np.arange(count) if count < 1000 else rng.integers(0, count, 3000)
+    centres = cell_centres(order, npix)
+    wanted = np.stack(healpy.pix2vec(1 << order, npix, nest=True), axis=-1)
+    assert separation(centres, wanted).max() < 4e-15
+    np.testing.assert_array_equal(cells_at(order, centres), npix)
