@@ -421,8 +421,13 @@ def _sum_alone(pixels, low, left, fx, fy, polynomials, lanes):  # type: ignore[n
 
 
 @njit(nogil=True)
-def _fetch_cell(pixels, row, col, at, cell_j, cell_i):  # type: ignore[no-untyped-def]
-    """Have the pixels under a smooth cell brought from memory while another is worked on."""
+def _fetch_after(pixels, row, col, at, cell_j, cell_i, out):  # type: ignore[no-untyped-def]
+    """Have the pixels for the next smooth cell brought from memory, and its place in the output."""
+    cell_i += 1
+    if cell_i == at.state.shape[1]:
+        cell_j, cell_i = cell_j + 1, 0
+    if cell_j == at.state.shape[0] or at.state[cell_j, cell_i] != SMOOTH:
+        return
     rows, cols = pixels.shape
     low_x, high_x = _reach(at.nodes, at.bends, 0, cell_j, cell_i)
     low_y, high_y = _reach(at.nodes, at.bends, 1, cell_j, cell_i)
@@ -432,6 +437,9 @@ def _fetch_cell(pixels, row, col, at, cell_j, cell_i):  # type: ignore[no-untype
         for j in range(int(low), int(high) + 1):
             for i in range(int(left), int(right) + 1, _FETCHED):
                 fetch(pixels, j, i)
+    for r in range(cell_j * at.step, min((cell_j + 1) * at.step, at.rows)):
+        for c in range(cell_i * at.step, min((cell_i + 1) * at.step, at.cols), _FETCHED):
+            fetch(out, r, c)
 
 
 def _make_sampler(taps: int) -> Callable[..., None]:
@@ -484,8 +492,7 @@ def _make_sampler(taps: int) -> Callable[..., None]:
                         and high_x - col < cols - (lanes - first)
                         and high_y - row < rows - (taps - first)
                     )
-                if cell_i + 1 < at.state.shape[1] and at.state[cell_j, cell_i + 1] == SMOOTH:
-                    _fetch_cell(pixels, row, col, at, cell_j, cell_i + 1)
+                _fetch_after(pixels, row, col, at, cell_j, cell_i, out)
                 missing = False
                 for r in range(height):
                     count = _line(at, cell_j, cell_i, r, x, y)
