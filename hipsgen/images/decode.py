@@ -246,9 +246,9 @@ def values(
     special = np.float32(blank), np.float32(scale)
     if isinstance(plane, Plain):
         rows, cols = section
-        window = (*at, rows.stop - rows.start, cols.stop - cols.start)
+        there = (*at, rows.stop - rows.start, cols.stop - cols.start)
         place = plane.place(rows.start, cols.start), plane.stride
-        if not kernels.place_lines(_pread(), handle, *place, window, *special, out):
+        if not kernels.place_lines(_pread(), handle, *place, there, *special, out):
             raise UndecodableError("the file ends too early")
         return
     for words, window in _blocks(handle, plane, section, at):

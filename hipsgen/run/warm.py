@@ -11,7 +11,7 @@ import numpy as np
 
 from hipsgen.run.report import Reporter
 from hipsgen.sky.combine import Accumulator
-from hipsgen.sky.grid import FloatArray, pixel_map
+from hipsgen.sky.grid import FloatArray, lay
 from hipsgen.sky.outlines import outlines_of, touching
 from hipsgen.sky.pyramid import Layer, parent_of
 from hipsgen.sky.resample import resample
@@ -52,7 +52,10 @@ def _make_a_tile(interpolation: str, overlap: str) -> None:
         off = vectors - corners[0]
         return 80 * (off @ east) / (east @ east) + 5, 80 * (off @ north) / (north @ north) + 5
 
-    at = pixel_map(tile, _WIDTH, "equatorial", to_pixel, shape)
+    grid = lay(tile, _WIDTH, "equatorial", to_pixel, shape)
+    assert grid is not None
+    grid.needed(1)
+    at = grid.map(0, 0, _WIDTH)
     assert at is not None
     image = np.zeros(shape, np.float32)
     image[40, 40] = np.nan
@@ -64,5 +67,7 @@ def _make_a_tile(interpolation: str, overlap: str) -> None:
     look_over(tile, value)
     parent = parent_of([(0, Layer(value))], _WIDTH)
     parent_of([(0, parent)], _WIDTH)
+    assert parent is not None
+    parent.visible()
     Linear(0.0, 1.0)(value)
     FitsTile().encode(value, tile)

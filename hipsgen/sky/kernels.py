@@ -803,6 +803,21 @@ def divide(total: Any, weight: Any, chosen: Any, step: int, out: Any) -> None:
                         out[r, c] = total[r, c] / w if w > 0.0 else np.nan
 
 
+@njit(nogil=True, cache=True)
+def show(value: Any, coverage: Any, enough: float, out: Any) -> int:
+    """out = value where at least so much is covered, else NaN; in how many pixels that is so.
+
+    value, coverage, out (n, m) float32.
+    """
+    count = 0
+    for r in range(value.shape[0]):
+        for c in range(value.shape[1]):
+            shown = coverage[r, c] >= enough
+            out[r, c] = value[r, c] if shown else np.float32(np.nan)
+            count += shown
+    return count
+
+
 @njit(nogil=True)
 def _turned(bits):  # type: ignore[no-untyped-def]
     """Bits of a float32 as an int32 that sorts as it does; and back."""

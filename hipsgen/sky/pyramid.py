@@ -39,10 +39,10 @@ class Layer:
         """
         if self.shares is None:
             return self.value
-        enough = min(0.5, float(self.shares.max()))
-        if enough == 0.0 or float(self.shares.min()) >= enough:
-            return self.value
-        return np.where(self.shares >= enough, self.value, np.float32(np.nan))
+        out = np.empty_like(self.value)
+        if not kernels.show(self.value, self.shares, 0.5, out) and (best := self.shares.max()) > 0:
+            kernels.show(self.value, self.shares, float(best), out)
+        return out
 
 
 def parent_of(children: Iterable[tuple[int, Layer | None]], width: int) -> Layer | None:

@@ -115,7 +115,8 @@ def _png_lines(pixels: Pixels) -> Pixels:
     lines = pixels.base
     if (
         isinstance(lines, np.ndarray)
-        and (lines.shape, lines.dtype) == ((rows, 1 + size), np.uint8)
+        and lines.dtype == np.uint8
+        and lines.shape == (rows, 1 + size)
         and lines.flags.c_contiguous
         and pixels.strides == (-1 - size, 1)
         and pixels.ctypes.data == lines[-1:, 1:].ctypes.data

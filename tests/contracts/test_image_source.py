@@ -177,6 +177,23 @@ def test_a_section_is_the_crop_of_everything(source: ImageSource, refs: list[Coa
             np.testing.assert_array_equal(source.reader().read(ref, section), full[section])
 
 
+def test_parts_of_a_section_go_where_they_are_asked_for(source: ImageSource, refs: list[CoaddRef]):
+    for ref in refs[:3]:
+        full = everything(source.reader(), ref)
+        section = slice(3, full.shape[0] - 2), slice(1, full.shape[1] - 4)
+        middle = (section[0].start + section[0].stop) // 2
+        parts = [
+            (slice(3, 9), slice(5, 7)),
+            (slice(9, middle), slice(1, section[1].stop)),
+            (slice(section[0].stop - 1, section[0].stop), slice(2, 30)),
+        ]
+        out = np.full([s.stop - s.start for s in section], 7.0, np.float32)
+        assert source.reader().read(ref, section, parts, out) is out
+        for rows, cols in parts:
+            there = slice(rows.start - 3, rows.stop - 3), slice(cols.start - 1, cols.stop - 1)
+            np.testing.assert_array_equal(out[there], full[rows, cols])
+
+
 def test_pixels_are_float32_native_contiguous_and_ones_own(
     source: ImageSource, refs: list[CoaddRef]
 ):

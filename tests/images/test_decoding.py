@@ -82,7 +82,9 @@ def decoded(path: Path, where: Section, number: int = 1, bits: int = 0) -> np.nd
         if not bits:
             image = decode.image_plane(file.fileno(), hdus[number])
             assert image is not None, "left to astropy"
-            return decode.values(file.fileno(), image, where, np.nan, 1.0)
+            found = np.empty([s.stop - s.start for s in where], np.float32)
+            decode.values(file.fileno(), image, where, np.nan, 1.0, found)
+            return found
         mask = decode.mask_plane(file.fileno(), hdus[number], bits)
         assert mask is not None, "left to astropy"
         out = np.zeros([s.stop - s.start for s in where], np.float32)
@@ -443,7 +445,7 @@ def test_tiles_outside_of_the_heap_are_refused(tmp_path: Path):
         for heap_size in (0, 100, plane.heap_size - 1):
             shorter = replace(plane, heap_size=heap_size)
             with pytest.raises(decode.UndecodableError, match="heap"):
-                decode.values(file.fileno(), shorter, EVERYTHING, np.nan, 1.0)
+                decode.values(file.fileno(), shorter, EVERYTHING, np.nan, 1.0, np.empty(SHAPE))
 
 
 def test_headers_are_parsed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -237,9 +237,10 @@ def test_the_depth_of_blocks_leaves_enough_of_them_and_follows_from_the_plan() -
     small = [ref_of(square(40.0, -10.0, 0.033))]
     assert depth(whole, 0) == (0, 12)
     assert depth(whole, 1) == (1, 12)
-    assert depth(whole, 2) == (1, 48)
+    assert depth(whole, 2) == (2, 12)  # no less than the depth of a window
+    assert depth(whole, 3) == (2, 48)
     assert depth(whole, 6) == (4, 192)
-    assert depth(small, 11)[0] == 1
+    assert depth(small, 11)[0] == 2
     assert depth([ref_of(square(40.0, -10.0, 0.5))], 11)[0] == 2
     assert depth([ref_of(square(40.0, -10.0, 20.0))], 11)[0] == MAX_BLOCK_DEPTH
     assert make_plan(small, 11, "equatorial", 3).block_depth == 3

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from hipsgen.images.wcs import ImageWcs
 from hipsgen.sky.frames import from_icrs, to_icrs
-from hipsgen.sky.grid import TOLERANCE, PixelMap, pixel_map
+from hipsgen.sky.grid import TOLERANCE, PixelMap, lay, pixel_map
 from hipsgen.sky.polygon import to_vectors
-from hipsgen.sky.tiles import Tile, pixel_size
+from hipsgen.sky.tiles import Tile, nested_index, pixel_size
 from tests.sky import SEEDED
 
 WIDTH = 512
@@ -73,13 +73,31 @@ def errors(found: PixelMap, truth: FloatArray, shape: tuple[int, int]) -> FloatA
 
 
 def assert_exact(tile: Tile, to_pixel: ImageWcs, frame: str = "equatorial") -> PixelMap:
-    """Never off by a thousandth of a pixel; but for one pixel in a hundred within tolerance."""
-    found = pixel_map(tile, WIDTH, frame, to_pixel, to_pixel.shape)
-    assert found is not None
-    off = errors(found, exact(tile, frame, to_pixel), to_pixel.shape)
-    assert off.max() < 1e-3
-    assert (off > np.sqrt(2) * TOLERANCE).mean() < 0.01
-    return found
+    """Never off by a thousandth of a pixel; but for one pixel in a hundred within tolerance.
+
+    Of the tile's own grid, and cut out of one over the 4x4 tiles with which it has a grandparent.
+    """
+    truth = exact(tile, frame, to_pixel)
+    alone = pixel_map(tile, WIDTH, frame, to_pixel, to_pixel.shape)
+    for found in (alone, cut_out(tile, frame, to_pixel)):
+        assert found is not None
+        off = errors(found, truth, to_pixel.shape)
+        assert off.max() < 1e-3
+        assert (off > np.sqrt(2) * TOLERANCE).mean() < 0.01
+    assert alone is not None
+    return alone
+
+
+def cut_out(tile: Tile, frame: str, to_pixel: ImageWcs, depth: int = 2) -> PixelMap | None:
+    """The map of a tile as a part of the grid over one `depth` orders above it."""
+    top = tile.ancestor(max(0, tile.order - depth))
+    count = 1 << tile.order - top.order
+    grid = lay(top, count * WIDTH, frame, to_pixel, to_pixel.shape)
+    assert grid is not None
+    # healpy's own numbering: of the tiles as if they were pixels
+    inside = tile.npix - (top.npix << 2 * (tile.order - top.order))
+    row, col = np.argwhere(nested_index(count) == inside)[0]
+    return grid.map(int(row) * WIDTH, int(col) * WIDTH, WIDTH)
 
 
 @pytest.mark.parametrize("frame", ["equatorial", "galactic"])
@@ -314,3 +332,44 @@ def _lonlat(vector: FloatArray) -> tuple[float, float]:
 def _inside(at: FloatArray, shape: tuple[int, int]) -> npt.NDArray[np.bool_]:
     (x, y), (rows, cols) = at, shape
     return np.asarray((x >= -0.5) & (x < cols - 0.5) & (y >= -0.5) & (y < rows - 0.5))
+
+
+@pytest.mark.parametrize("margin", [1, 3, 5])
+@pytest.mark.parametrize(("turn", "shape"), [(0.0, (300, 400)), (35.0, (900, 150)), (80.0, (7, 9))])
+def test_the_sections_a_grid_needs_hold_all_pixels_round_its_positions(
+    turn: float, shape: tuple[int, int], margin: int
+) -> None:
+    scale, angle = 0.2 * ARCSEC, np.radians(turn)
+    matrix = {
+        "CD1_1": -scale * np.cos(angle), "CD1_2": scale * np.sin(angle),
+        "CD2_1": scale * np.sin(angle), "CD2_2": scale * np.cos(angle),
+    }  # fmt: skip
+    coadd = image("TAN", 53.0, -28.0, scale, shape, **matrix)
+    tile = tile_at(53.0, -28.0, 11)
+    grid = lay(tile, WIDTH, "equatorial", coadd, shape)
+    assert grid is not None
+    assert grid.is_smooth
+    sections = grid.needed(margin)
+    needed = np.zeros(shape, bool)
+    for rows, cols in sections:
+        assert not needed[rows].any()  # from the top down, once each
+        needed[rows, cols] = True
+    x, y = exact(tile, "equatorial", coadd)
+    on = _inside(np.stack([x, y]), shape)
+    wanted = np.zeros(shape, bool)
+    for dy in range(-margin + 1, margin + 1):
+        for dx in range(-margin + 1, margin + 1):
+            j, i = np.floor(y[on]).astype(int) + dy, np.floor(x[on]).astype(int) + dx
+            there = (j >= 0) & (j < shape[0]) & (i >= 0) & (i < shape[1])
+            wanted[j[there], i[there]] = True
+    assert wanted.any()
+    assert not (wanted & ~needed).any()
+    if shape == (900, 150):
+        assert needed.mean() < 0.9  # and not simply all of it
+
+
+def test_a_grid_over_a_kink_is_not_smooth() -> None:
+    coadd = image("TAN", 12.3, KINK, 0.2 * ARCSEC, (4200, 4200))
+    grid = lay(tile_at(12.3, KINK, 9), 4 * WIDTH, "equatorial", coadd, coadd.shape)
+    assert grid is not None
+    assert not grid.is_smooth

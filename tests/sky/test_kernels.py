@@ -253,6 +253,17 @@ def test_halve_agrees_with_naive(seed: int) -> None:
     assert_as_float32(out_coverage, wanted_coverage)
 
 
+@pytest.mark.parametrize("enough", [0.5, 0.25])
+def test_show_keeps_what_is_covered_enough(enough: float) -> None:
+    rng = np.random.default_rng(14)
+    value, coverage = holed(rng, (7, 9), 0.2), rng.random((7, 9)).astype(np.float32)
+    coverage[2] = enough
+    out = np.empty_like(value)
+    count = kernels.show(guarded(value), guarded(coverage), enough, guarded(out))
+    np.testing.assert_array_equal(out, np.where(coverage >= enough, value, np.nan))
+    assert count == (coverage >= enough).sum()
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_halving_a_leaf_is_halving_with_full_coverage(seed: int) -> None:
     rng = np.random.default_rng([seed, 6])

@@ -277,7 +277,11 @@ def test_corner_grids_are_the_corners_of_the_tiles_below(roots: list[Tile], dept
 def test_points_lie_in_the_cells_that_healpy_finds(order: int) -> None:
     rng = np.random.default_rng(order)
     z = np.concatenate(
-        [rng.uniform(-1, 1, 4000), [1 - 1e-9, 1e-9 - 1, 2 / 3 + 1e-9, -2 / 3 - 1e-9], 1 - rng.random(500) ** 8]
+        [
+            rng.uniform(-1, 1, 4000),
+            [1 - 1e-9, 1e-9 - 1, 2 / 3 + 1e-9, -2 / 3 - 1e-9],
+            1 - rng.random(500) ** 8,
+        ]
     )
     z = np.minimum(z, 1 - 1e-14)  # at the pole itself four cells meet
     lon = rng.uniform(0, 2 * np.pi, z.size)
