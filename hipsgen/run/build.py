@@ -23,6 +23,8 @@ from hipsgen.sky.tiles import IntArray, Tile, order_for
 from hipsgen.survey.properties import FILE_NAME as PROPERTIES
 from hipsgen.survey.store import Store
 
+_WINDOW_BYTES = 128 << 20  # of a worker: four coadds that meet in 4x4 tiles of 512 pixels
+
 
 @dataclass
 class Summary:
@@ -272,6 +274,7 @@ def _task(
     runtime: Runtime,
 ) -> BlockTask:
     shared, own = runtime.engine == "threads", runtime.memory // runtime.workers
+    windows = min(own // 2, _WINDOW_BYTES)
     indices = plan.ref_indices(k)
     return BlockTask(
         number=k,
@@ -281,8 +284,8 @@ def _task(
         recipe=recipe,
         reader=reader,
         store=store,
-        cache_bytes=(runtime.memory if shared else own) // 2,
-        window_bytes=own // 2,
+        cache_bytes=(own - windows) * (runtime.workers if shared else 1),
+        window_bytes=windows,
         strict=runtime.strict,
     )
 
