@@ -92,15 +92,13 @@ class PngTile(Picture):
         ISA-L's first level, on rows that are not filtered, is 20 times as fast as zlib through
         Pillow and, for the noise of a sky, no larger.
         """
-        from isal import igzip_lib
+        from isal import isal_zlib
 
         _check_picture(pixels)
         rows, cols = pixels.shape[:2]
         lines, grey = _png_lines(pixels), pixels.ndim == 2
         head = struct.pack(">IIBBBBB", cols, rows, 8, 0 if grey else 6, 0, 0, 0)
-        room = igzip_lib.MEM_LEVEL_EXTRA_LARGE
-        stream = igzip_lib.compress(lines, 1, igzip_lib.COMP_ZLIB, room)
-        chunks = [_chunk(b"IHDR", head), _chunk(b"IDAT", stream)]
+        chunks = [_chunk(b"IHDR", head), _chunk(b"IDAT", isal_zlib.compress(lines, 1))]
         if grey:  # needs no alpha channel: its level 0 is declared transparent
             chunks.insert(1, _chunk(b"tRNS", bytes(2)))
         return b"".join([b"\x89PNG\r\n\x1a\n", *chunks, _chunk(b"IEND", b"")])

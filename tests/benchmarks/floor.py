@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from astropy.io import fits
 from astropy.wcs import WCS
-from isal import igzip_lib, isal_zlib
+from isal import isal_zlib
 
 from hipsgen.images.wcs import ImageWcs
 from hipsgen.sky import kernels
@@ -149,7 +149,7 @@ def _png_bytes(rows: npt.NDArray[np.uint8]) -> int:
 
 
 def _deflated(rows: npt.NDArray[np.uint8]) -> bytes:
-    return igzip_lib.compress(rows, 1, igzip_lib.COMP_ZLIB, igzip_lib.MEM_LEVEL_EXTRA_LARGE)
+    return isal_zlib.compress(rows, 1)
 
 
 def _in_pages(data: bytes) -> mmap.mmap:
