@@ -1,7 +1,9 @@
 """Run a command, or a piece of code, and say what it cost."""
 
+import json
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,17 +20,26 @@ class Cost:
     peak: int
 
 
+# a process begins with the peak memory of the one that starts it: so a small one does
+_STARTER = """
+import json, os, subprocess, sys, time
+started = time.monotonic()
+with open(sys.argv[1], "ab") as output:
+    process = subprocess.Popen(sys.argv[2:], stdout=output, stderr=output)
+    _, status, usage = os.wait4(process.pid, 0)
+cpu = usage.ru_utime + usage.ru_stime
+print(json.dumps([status, cpu, time.monotonic() - started, usage.ru_maxrss * 1024]))
+"""
+
+
 def run(command: Sequence[str], cwd: Path, log: Path | None = None) -> Cost:
     """The cost of a command. Raises CalledProcessError when it fails."""
-    with open(log or os.devnull, "ab") as output:
-        started = time.monotonic()
-        process = subprocess.Popen(command, cwd=cwd, stdout=output, stderr=output)
-        _, status, usage = os.wait4(process.pid, 0)
-        wall = time.monotonic() - started
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise subprocess.CalledProcessError(process.returncode, command)
-    return Cost(usage.ru_utime + usage.ru_stime, wall, usage.ru_maxrss * 1024)
+    starter = [sys.executable, "-S", "-c", _STARTER, str(log or os.devnull), *command]
+    done = subprocess.run(starter, cwd=cwd, stdout=subprocess.PIPE, check=True)
+    status, cpu, wall, peak = json.loads(done.stdout)
+    if status:
+        raise subprocess.CalledProcessError(os.waitstatus_to_exitcode(status), command)
+    return Cost(cpu, wall, peak)
 
 
 def middle(costs: Sequence[Cost]) -> Cost:
