@@ -94,6 +94,9 @@ class FitsReader:
             out = np.empty((rows.stop - rows.start, cols.stop - cols.start), np.float32)
         with local_file(ref.uri) as path:
             headers = self._headers(path, ref.hdu)
+            height, width = headers.info.shape
+            if rows.stop > height or cols.stop > width:
+                raise CoaddError(f"another file came in its place: its image is {height}x{width}")
             if not self._decoded(path, headers, section, parts or (section,), out):
                 self._through_astropy(path, headers, section, out)
         return out

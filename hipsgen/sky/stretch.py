@@ -46,14 +46,13 @@ class SkyLevel:
     @classmethod
     def of(cls, values: FloatArray) -> "SkyLevel":
         """Measure values of any shape; NaN are left out. Raises ValueError when all are NaN."""
-        known = np.asarray(values, float)[np.isfinite(values)]
+        known = np.sort(values[np.isfinite(values)])
         if not known.size:
             raise ValueError("no value in the sample")
-        zero = float(np.median(known))
-        below = known[known < zero]
-        sigma = 1.4826 * float(np.median(zero - below)) if below.size else 0.0
-        high, low, top = np.quantile(known, [_HIGH_QUANTILE, 0.0, 1.0])
-        return cls(zero, sigma, float(high), float(low), float(top))
+        zero = _quantile(known, 0.5)
+        below = known[: np.searchsorted(known, zero)]
+        sigma = 1.4826 * (zero - _quantile(below, 0.5)) if below.size else 0.0
+        return cls(zero, sigma, _quantile(known, _HIGH_QUANTILE), float(known[0]), float(known[-1]))
 
     def cuts(self) -> tuple[float, float]:
         """Lowest and highest value to be told apart on screen."""
@@ -63,6 +62,14 @@ class SkyLevel:
         if self.maximum > self.minimum:
             return self.minimum, max(self.high, self.minimum + (self.maximum - self.minimum) / 2)
         return self.minimum - 0.5, self.minimum + 0.5
+
+
+def _quantile(values: FloatArray, share: float) -> float:
+    """Of sorted values, linear between them, as numpy's."""
+    place = share * (values.size - 1)
+    first = int(place)
+    low, high = float(values[first]), float(values[min(first + 1, values.size - 1)])
+    return low + (place - first) * (high - low)
 
 
 @dataclass(frozen=True)

@@ -108,6 +108,10 @@ def face_to_vectors(face: int | IntArray, x: FloatArray, y: FloatArray) -> Float
     x and y run from 0 to 1 across the face.
     """
     row = _FACE_ROW[face] - x - y
+    if row.size and row.min() >= 1.0 and row.max() <= 3.0:  # all between the polar caps
+        z = (2.0 - row) * (2.0 / 3.0)
+        rho, lon = np.sqrt(1.0 - z * z), (np.pi / 4) * (_FACE_LON[face] + (x - y))
+        return np.stack([rho * np.cos(lon), rho * np.sin(lon), z], axis=-1)
     north, south = row < 1.0, row > 3.0
     to_pole = np.where(north, row, np.where(south, 4.0 - row, 1.0))
     cap = to_pole * to_pole / 3.0  # 1 - |z| in the polar caps

@@ -437,6 +437,14 @@ def test_a_file_cut_after_its_headers_were_read_is_refused(tmp_path: Path):
         reader.read(ref, EVERYTHING)
 
 
+def test_a_file_that_took_the_place_of_a_larger_one_is_refused(tmp_path: Path):
+    """What follows its pixels in the file is not taken for more of them."""
+    smaller = fits.PrimaryHDU(sky()[: ROWS // 2], tan_header((ROWS // 2, COLS)))
+    path = write(tmp_path / "x.fits", smaller, fits.ImageHDU(sky()))
+    with pytest.raises(CoaddError, match=f"its image is {ROWS // 2}x{COLS}"):
+        FitsReader().read(CoaddRef(uri_of(path), "x"), EVERYTHING)
+
+
 def test_tiles_outside_of_the_heap_are_refused(tmp_path: Path):
     path = write(tmp_path / "x.fits", fits.PrimaryHDU(), compressed(sky(), "GZIP_2", (1, COLS)))
     with fits.open(path) as hdus, path.open("rb") as file:
