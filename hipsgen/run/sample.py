@@ -11,7 +11,7 @@ from hipsgen.images.source import CoaddInfo, CoaddReader, CoaddRef, Problem, Sec
 from hipsgen.run.units import factor_to
 from hipsgen.sky.polygon import middles, to_vectors
 from hipsgen.sky.stretch import SkyLevel
-from hipsgen.sky.tiles import cells_at
+from hipsgen.sky.tiles import vectors_to_npix
 
 _COADDS = 24  # opened, spread over the survey
 _STRIPS = 3  # of rows, in each
@@ -85,7 +85,7 @@ def _places(refs: Sequence[CoaddRef]) -> npt.NDArray[np.int64]:
     known = counts > 0
     vectors = middles(to_vectors(corners[:, 0], corners[:, 1]), counts)[known]
     places = np.zeros(len(refs), np.int64)
-    places[known] = cells_at(_PLACE_ORDER, vectors)
+    places[known] = vectors_to_npix(vectors, _PLACE_ORDER)
     return places
 
 

@@ -37,7 +37,7 @@ class Accumulator:
         self._total, self._weight = np.empty((2, width, width))
         self._coadds: list[_Coadd] = []
         self._step = min(CELL, width)
-        cells = -(-width // self._step)
+        cells = width // self._step
         self._owner = np.full((cells, cells), _NOBODY)
 
     def add(
@@ -54,10 +54,10 @@ class Accumulator:
         coadd = _Coadd(position, shape, pixel_scale)
         inside = position.state != OUTSIDE
         free = inside & (self._owner == _NOBODY)
-        kernels.take(values, free, self._step, self._values)
+        self._cells(self._values)[free] = self._cells(values)[free]
         for number in np.unique(self._owner[inside & (self._owner >= 0)]):
             both = inside & (self._owner == number)
-            kernels.clear(both, self._step, self._total, self._weight)
+            self._cells(self._total)[both] = self._cells(self._weight)[both] = 0.0
             self._sum(self._values, self._coadds[number], both)
             self._owner[both] = _MANY
         self._sum(values, coadd, inside & (self._owner == _MANY))
@@ -69,6 +69,11 @@ class Accumulator:
         many = self._owner == _MANY
         kernels.divide(self._total, self._weight, many, self._step, self._values)
         return self._values
+
+    def _cells(self, pixels: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
+        """The pixels of a tile (width, width) as (rows, columns of cells, step, step): a view."""
+        count = len(self._owner)
+        return pixels.reshape(count, self._step, count, self._step).swapaxes(1, 2)
 
     def _sum(self, values: npt.NDArray[np.float32], coadd: "_Coadd", cells: Cells) -> None:
         if not cells.any():

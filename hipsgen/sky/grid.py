@@ -102,12 +102,10 @@ class PixelMap(NamedTuple):
 class Grid:
     """Positions of a square of pixels of the sky on an image, as exact as asked for.
 
-    width: pixels along a side, of `step` each in a cell. position: of any of them, on the image of
-    `shape` (rows, columns). nodes, bends, state: as in PixelMap, which `map` makes of a part; what
-    is EXACT is computed there.
+    step, nodes, bends, state: as in PixelMap, which `map` makes of a part; what is EXACT is
+    computed there. position: of any pixel on the image of `shape` (rows, columns).
     """
 
-    width: int
     step: int
     nodes: FloatArray
     bends: FloatArray
@@ -194,7 +192,7 @@ def lay(
         return None
     bends, state, cells = found
     _settle(position, nodes, bends, state, cells, cells * step, step, shape, tolerance)
-    return Grid(width, step, nodes, bends, state, position, shape, tolerance)
+    return Grid(step, nodes, bends, state, position, shape, tolerance)
 
 
 def pixel_map(

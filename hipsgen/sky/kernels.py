@@ -676,31 +676,6 @@ def _depth(px, py, shape_x, shape_y):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def take(values: Any, chosen: Any, step: int, out: Any) -> None:
-    """out = values, both float32 (n, m), in the chosen cells, bool, of step x step pixels."""
-    rows, cols = values.shape
-    for j in range(chosen.shape[0]):
-        for i in range(chosen.shape[1]):
-            if chosen[j, i]:
-                for r in range(j * step, min((j + 1) * step, rows)):
-                    for c in range(i * step, min((i + 1) * step, cols)):
-                        out[r, c] = values[r, c]
-
-
-@njit(nogil=True, cache=True)
-def clear(chosen: Any, step: int, total: Any, weight: Any) -> None:
-    """0 into total and weight, float64 (n, m), in the chosen cells."""
-    rows, cols = total.shape
-    for j in range(chosen.shape[0]):
-        for i in range(chosen.shape[1]):
-            if chosen[j, i]:
-                for r in range(j * step, min((j + 1) * step, rows)):
-                    for c in range(i * step, min((i + 1) * step, cols)):
-                        total[r, c] = 0.0
-                        weight[r, c] = 0.0
-
-
-@njit(nogil=True, cache=True)
 def add_mean(values: Any, chosen: Any, step: int, total: Any, weight: Any) -> None:
     """Add values (n, m) that are not NaN with weight 1 to total and weight, float64 (n, m).
 

@@ -124,28 +124,33 @@ def face_to_vectors(face: int | IntArray, x: FloatArray, y: FloatArray) -> Float
     return np.stack([rho * np.cos(lon), rho * np.sin(lon), z], axis=-1)
 
 
-def cells_at(order: int, vectors: FloatArray) -> IntArray:
-    """NESTED numbers (n,) of the cells of an order in which unit vectors (n, 3) lie."""
-    z, rho = vectors[:, 2], np.hypot(vectors[:, 0], vectors[:, 1])
-    quarter = np.mod(np.arctan2(vectors[:, 1], vectors[:, 0]) / (np.pi / 2), 4.0)
-    # between the polar caps: lines along which x and y of the faces are whole numbers
-    up, down = quarter + 0.5 - 0.75 * z, quarter + 0.5 + 0.75 * z
-    whole_up, whole_down = np.floor(up), np.floor(down)
-    ring = np.sign(whole_up - whole_down).astype(np.int64) + 1  # of faces, from the north
-    face = 4 * ring + np.where(ring == 2, whole_down, whole_up).astype(np.int64) % 4
-    x, y = down - whole_down, 1.0 - (up - whole_up)
-    # in the caps: from the distance to the pole, sqrt(3 (1 - |z|)), which keeps its digits this way
-    cap = np.abs(z) > 2 / 3
-    sector = np.minimum(quarter, np.nextafter(4.0, 0.0)).astype(np.int64)
-    far = rho * np.sqrt(3.0 / (1.0 + np.abs(z)))
-    right, left = (quarter - sector) * far, (1.0 - (quarter - sector)) * far
-    north = z > 0
-    face = np.where(cap, sector + np.where(north, 0, 8), face)
-    x = np.where(cap, np.where(north, 1.0 - left, right), x)
-    y = np.where(cap, np.where(north, 1.0 - right, left), y)
-    side = 1 << order
-    ix, iy = (np.clip((side * a).astype(np.int64), 0, side - 1) for a in (x, y))
-    return (face << 2 * order) + (_spread(ix) | _spread(iy) << 1)
+def vectors_to_npix(vectors: FloatArray, order: int) -> IntArray:
+    """NESTED numbers (...), at an order, of the tiles that vectors (..., 3) of any length are in.
+
+    The inverse of `face_to_vectors`, cut to whole tiles.
+    """
+    nside = 1 << order
+    rho = np.hypot(vectors[..., 0], vectors[..., 1])
+    length = np.hypot(rho, vectors[..., 2])
+    z, sine = vectors[..., 2] / length, rho / length
+    turn = np.arctan2(vectors[..., 1], vectors[..., 0]) / (np.pi / 2) % 4.0
+    turn = np.where(turn >= 4.0, 0.0, turn)  # -1e-17 % 4 is 4
+    quarter = np.floor(turn).astype(np.int64)
+    # between which lines of constant y (p) and constant x (m), counted to the east
+    p = np.floor(nside * (0.5 + turn - 0.75 * z)).astype(np.int64)
+    m = np.floor(nside * (0.5 + turn + 0.75 * z)).astype(np.int64)
+    row_p, row_m = p >> order, m >> order
+    face = np.where(row_p == row_m, row_p & 3 | 4, np.where(row_p < row_m, row_p, row_m + 8))
+    x, y = m & nside - 1, nside - 1 - (p & nside - 1)
+    # as in `face_to_vectors`, from sin(theta) to keep its digits at the poles
+    to_pole = nside * sine * np.sqrt(3.0 / (1.0 + np.abs(z)))
+    west = np.minimum(np.floor((turn - quarter) * to_pole).astype(np.int64), nside - 1)
+    east = np.minimum(np.floor((1 - turn + quarter) * to_pole).astype(np.int64), nside - 1)
+    north, south = z > 2.0 / 3.0, z < -2.0 / 3.0
+    face = np.where(north, quarter, np.where(south, quarter + 8, face))
+    x = np.where(north, nside - 1 - east, np.where(south, west, x))
+    y = np.where(north, nside - 1 - west, np.where(south, east, y))
+    return np.asarray(face << 2 * order | _spread(x) | _spread(y) << 1)
 
 
 def cell_centres(order: int, npix: IntArray) -> FloatArray:

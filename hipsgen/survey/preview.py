@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hipsgen.sky.polygon import from_tangent_plane, to_vectors
-from hipsgen.sky.tiles import Tile, cells_at, deinterleave, pixel_size
+from hipsgen.sky.tiles import Tile, deinterleave, pixel_size, vectors_to_npix
 
 FILE_NAME = "preview.jpg"
 _SIDE = 256
@@ -36,7 +36,7 @@ def view(
     north, east = np.meshgrid(offset, -offset, indexing="ij")  # east to the left
     plane = np.stack([east.ravel(), north.ravel()], axis=-1)
     vectors = from_tangent_plane(plane, to_vectors(*centre))
-    pixels = cells_at(order + width.bit_length() - 1, vectors)
+    pixels = vectors_to_npix(vectors, order + width.bit_length() - 1)
     levels = _lookup(read, pixels, order, width)
     blocks = levels.reshape(_SIDE, _FINER, _SIDE, _FINER, *levels.shape[1:])
     return np.asarray((blocks.mean(axis=(1, 3)) + 0.5).astype(np.uint8))

@@ -94,7 +94,7 @@ def cut_out(tile: Tile, frame: str, to_pixel: ImageWcs, depth: int = 2) -> Pixel
     count = 1 << tile.order - top.order
     grid = lay(top, count * WIDTH, frame, to_pixel, to_pixel.shape)
     assert grid is not None
-    # healpy's own numbering: of the tiles as if they were pixels
+    # tiles in their window are numbered as pixels in a tile
     inside = tile.npix - (top.npix << 2 * (tile.order - top.order))
     row, col = np.argwhere(nested_index(count) == inside)[0]
     return grid.map(int(row) * WIDTH, int(col) * WIDTH, WIDTH)
