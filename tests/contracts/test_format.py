@@ -2,6 +2,7 @@
 
 import io
 import re
+import threading
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from PIL import Image
 from hipsgen.errors import SurveyError
 from hipsgen.sky.tiles import Tile
 from hipsgen.survey.fits_tile import FitsTile
-from hipsgen.survey.formats import FORMATS, Format, Picture, format_of
+from hipsgen.survey.formats import FORMATS, Format, Picture, PngTile, format_of
 
 WIDTH = 64
 EXTENSIONS = {"fits": "fits", "png": "png", "jpeg": "jpg", "webp": "webp"}
@@ -199,3 +200,29 @@ def test_scaled_integers_of_other_makers_are_unscaled():
     expected = (10 + 0.5 * np.arange(64, dtype=np.float32)).reshape(8, 8)
     expected.flat[5] = np.nan
     np.testing.assert_array_equal(back, expected)
+
+
+def test_a_png_has_the_same_bytes_wherever_in_memory_it_is_made():
+    """ISA-L by itself takes an address for data: some of these would be deflated otherwise."""
+    rng = np.random.default_rng(4)
+    levels = np.zeros((512, 512), np.uint8)
+    for row in range(169):  # many different strings between zeros: the sight of the address tells
+        width = row // 3 + 1 + int(rng.integers(0, 6))
+        levels[168 - row, 512 - width :] = np.clip(rng.normal(34, 12, width), 1, 255)
+    held, made = [], set()
+
+    def make() -> None:
+        held.append(bytes(70_000))  # the next one lies elsewhere
+        made.add(PngTile().encode(levels))
+
+    before = threading.stack_size()
+    try:
+        for k in range(1500):
+            make()
+            threading.stack_size((1 << 20) + (k << 16))
+            thread = threading.Thread(target=make)
+            thread.start()
+            thread.join()
+    finally:
+        threading.stack_size(before)
+    assert len(made) == 1
