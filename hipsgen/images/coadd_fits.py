@@ -18,7 +18,7 @@ from isal import igzip
 from hipsgen.errors import CoaddError
 from hipsgen.images import decode
 from hipsgen.images.calibration import calibration_of
-from hipsgen.images.files import local_file
+from hipsgen.images.files import is_stamp, local_file, stamp_of
 from hipsgen.images.masks import bit_mask, plane_bits
 from hipsgen.images.source import CoaddInfo, CoaddRef, Section, Values
 from hipsgen.images.times import time_range
@@ -55,17 +55,20 @@ class FitsReader:
     def info(self, ref: CoaddRef) -> CoaddInfo:
         """What the headers say; see `CoaddReader.info`."""
         with local_file(ref.uri) as path:
-            return self._headers(path, ref.hdu).info
+            return self._headers(path, ref).info
 
     def info_of(self, hdus: Any, number: int) -> CoaddInfo:
         """What the headers of HDU `number` of an open file say."""
         image = hdus[number]
-        _check_whole(image)
+        _check_whole(image, "image")
         shape = image_shape(image)
         wcs = ImageWcs(image.header, shape, hdus)
         calibration = calibration_of(hdus, image)
         mask = _mask_of(hdus, number)
         planes = plane_bits(mask.header) if mask is not None else {}
+        excluded = tuple(name for name in self.excluded if name in planes)
+        if excluded:
+            _check_whole(mask, "mask")
         t_min, t_max = time_range(image.header, hdus[0].header)
         return CoaddInfo(
             shape=shape,
@@ -75,7 +78,7 @@ class FitsReader:
             unit_in=calibration.unit_in,
             scale=calibration.scale,
             calibration=calibration.source,
-            excluded=tuple(name for name in self.excluded if name in planes),
+            excluded=excluded,
             planes=tuple(planes),
             t_min=t_min,
             t_max=t_max,
@@ -93,20 +96,17 @@ class FitsReader:
         if out is None:
             out = np.empty((rows.stop - rows.start, cols.stop - cols.start), np.float32)
         with local_file(ref.uri) as path:
-            headers = self._headers(path, ref.hdu)
+            headers = self._headers(path, ref)
             height, width = headers.info.shape
             if rows.stop > height or cols.stop > width:
                 raise CoaddError(f"another file came in its place: its image is {height}x{width}")
             if not self._decoded(path, headers, section, parts or (section,), out):
                 self._through_astropy(path, headers, section, out)
+            _stamp(path, ref)
         return out
 
-    def _headers(self, path: Path, hdu: str) -> "_Headers":
-        try:
-            status = path.stat()
-        except OSError as error:
-            raise CoaddError(f"cannot be read as FITS ({_reason(error)})") from error
-        return _parse(self, path, hdu, status.st_size, status.st_mtime_ns)
+    def _headers(self, path: Path, ref: CoaddRef) -> "_Headers":
+        return _parse(self, path, ref.hdu, _stamp(path, ref))
 
     def _decoded(
         self,
@@ -161,9 +161,20 @@ class _Headers:
     bits: int
 
 
+def _stamp(path: Path, ref: CoaddRef) -> str:
+    """That of the file now. Raises CoaddError where it is not the one that was listed."""
+    try:
+        stamp = stamp_of(path.stat())
+    except OSError as error:
+        raise CoaddError(f"cannot be read as FITS ({_reason(error)})") from error
+    if is_stamp(ref.identity) and stamp != ref.identity:
+        raise CoaddError("has changed since it was listed: build again, or save a new manifest")
+    return stamp
+
+
 @lru_cache(maxsize=1000)
-def _parse(reader: FitsReader, path: Path, hdu: str, size: int, modified: int) -> _Headers:
-    """Parsed once, for `info` and `read`; size and time of modification tell another file."""
+def _parse(reader: FitsReader, path: Path, hdu: str, stamp: str) -> _Headers:
+    """Parsed once, for `info` and `read`, of a file with this stamp."""
     with _open(path) as hdus, path.open("rb") as file:
         number = int(hdu) if hdu else image_hdus(hdus)[0]
         info = reader.info_of(hdus, number)
@@ -268,12 +279,12 @@ def _unpacked(path: Path) -> Path | io.BytesIO:
     return path
 
 
-def _check_whole(hdu: Any) -> None:
+def _check_whole(hdu: Any, what: str) -> None:
     place = hdu.fileinfo()
     size = place["file"].size
     missing = place["datLoc"] + place["datSpan"] - size if size else 0
     if missing >= _BLOCK:
-        raise CoaddError(f"the file is truncated: {missing} bytes of its image are not there")
+        raise CoaddError(f"the file is truncated: {missing} bytes of its {what} are not there")
 
 
 def _reason(error: Exception) -> str:

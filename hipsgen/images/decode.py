@@ -5,7 +5,6 @@ astropy is the oracle: what comes out here is what it gives, to the last bit. Wh
 kind, or damaged, is left to it.
 """
 
-import ctypes
 import os
 import re
 from collections.abc import Iterator
@@ -77,7 +76,7 @@ class Plain:
         for row in range(rows.start, rows.stop, height):
             words = np.empty((min(height, rows.stop - row), width), np.int32)
             place = self.place(row, cols.start), self.stride, self.width
-            if not kernels.read_lines(_pread(), handle, *place, words):
+            if not kernels.read_lines(handle, *place, words):
                 raise UndecodableError("the file ends too early")
             yield words, (0, 0, row - rows.start, 0, *words.shape)
 
@@ -248,7 +247,7 @@ def values(
         rows, cols = section
         there = (*at, rows.stop - rows.start, cols.stop - cols.start)
         place = plane.place(rows.start, cols.start), plane.stride
-        if not kernels.place_lines(_pread(), handle, *place, there, *special, out):
+        if not kernels.place_lines(handle, *place, there, *special, out):
             raise UndecodableError("the file ends too early")
         return
     for words, window in _blocks(handle, plane, section, at):
@@ -419,14 +418,6 @@ def _inflated(data: Bytes, size: int) -> Bytes:
 
 def _names(rows: npt.NDArray[np.void]) -> tuple[str, ...]:
     return rows.dtype.names or ()
-
-
-@cache
-def _pread() -> int:
-    """Address of pread(2): for a call by line Python takes longer than the system."""
-    libc = ctypes.CDLL(None)
-    function = getattr(libc, "pread64", libc.pread)  # with 64 bits for the place in a file
-    return ctypes.cast(function, ctypes.c_void_p).value or 0
 
 
 @cache

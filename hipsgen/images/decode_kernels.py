@@ -7,12 +7,15 @@ damaged is reported, and nothing outside of it is touched.
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
 _U = np.uint64
+# of the C library: a call from here, line by line, costs less than one from Python
+_pread = types.ExternalFunction(
+    "pread", types.int64(types.int32, types.voidptr, types.int64, types.int64)
+)
 _INFINITE = np.float32(np.inf)
 _LOW32 = np.uint64(0xFFFFFFFF)
 PADDING = 8  # bytes that must follow the last stream: `unrice` looks ahead by so many
@@ -153,33 +156,17 @@ def unpack(data, shuffled, words):  # type: ignore[no-untyped-def]
             words[i] = word
 
 
-@intrinsic
-def _pread(context, function, handle, data, size, start):  # type: ignore[no-untyped-def]
-    """pread(2), of which `function` is the address: bytes of a file into data, uint8."""
-
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        number, byte = ir.IntType(64), ir.IntType(8).as_pointer()
-        address, handle, _, size, start = arguments
-        array = context.make_array(signature.args[2])(context, builder, arguments[2])
-        kind = ir.FunctionType(number, [ir.IntType(32), byte, number, number])
-        call = builder.inttoptr(address, kind.as_pointer())
-        return builder.call(call, [handle, builder.bitcast(array.data, byte), size, start])
-
-    number = types.int64
-    return number(types.uint64, types.int32, data, number, number), emit
-
-
 @njit(nogil=True, cache=True)
-def read_lines(pread, handle, start, stride, width, words):  # type: ignore[no-untyped-def]
+def read_lines(handle, start, stride, width, words):  # type: ignore[no-untyped-def]
     """Lines of big-endian numbers of 1, 2 or 4 bytes from a file; see `unpack`.
 
-    pread: address of that function. start: of the first line in the file, stride: from one to the
-    next, bytes. words: int32 (lines, numbers). Gives back whether all could be read.
+    start: of the first line in the file, stride: from one to the next, bytes. words: int32 (lines,
+    numbers). Gives back whether all could be read.
     """
     rows, cols = words.shape
     line = np.empty(width * cols, np.uint8)
     for j in range(rows):
-        if _pread(pread, handle, line, line.size, start + j * stride) != line.size:
+        if _pread(handle, line.ctypes, line.size, start + j * stride) != line.size:
             return False
         for i in range(cols):
             word = np.int32(0)
@@ -190,7 +177,7 @@ def read_lines(pread, handle, start, stride, width, words):  # type: ignore[no-u
 
 
 @njit(nogil=True, cache=True)
-def place_lines(pread, handle, start, stride, window, blank, scale, out):  # type: ignore[no-untyped-def]
+def place_lines(handle, start, stride, window, blank, scale, out):  # type: ignore[no-untyped-def]
     """`place` of lines of big-endian float32 from a file; see `read_lines`.
 
     window: first row and column in the output, number of rows and columns.
@@ -199,7 +186,7 @@ def place_lines(pread, handle, start, stride, window, blank, scale, out):  # typ
     line = np.empty(4 * cols, np.uint8)
     words = line.view(np.uint32)
     for j in range(rows):
-        if _pread(pread, handle, line, line.size, start + j * stride) != line.size:
+        if _pread(handle, line.ctypes, line.size, start + j * stride) != line.size:
             return False
         values = out[row + j, col : col + cols]
         for i in range(cols):

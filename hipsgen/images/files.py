@@ -1,12 +1,15 @@
 """URIs of coadd files: to and from paths, and a local file for one that is elsewhere."""
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote, unquote_to_bytes, urlsplit
 
 from hipsgen.errors import CoaddError, MissingExtraError
+
+_STAMP = re.compile(r"\d+-\d+")
 
 
 def uri_of(path: str | os.PathLike[str]) -> str:
@@ -20,6 +23,16 @@ def path_of(uri: str) -> Path | None:
     if parts.scheme == "file":
         return Path(os.fsdecode(unquote_to_bytes(parts.path)))
     return None if parts.scheme else Path(uri)
+
+
+def stamp_of(status: os.stat_result) -> str:
+    """Size and time of modification of a file: what tells it from another in its place."""
+    return f"{status.st_size}-{status.st_mtime_ns}"
+
+
+def is_stamp(identity: str) -> bool:
+    """Whether an identity is a file's stamp, and not a dataset's name for itself."""
+    return _STAMP.fullmatch(identity) is not None
 
 
 @contextmanager

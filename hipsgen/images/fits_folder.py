@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hipsgen.errors import CoaddError, InputError
 from hipsgen.images.coadd_fits import FitsReader, image_hdus, open_fits
-from hipsgen.images.files import path_of, uri_of
+from hipsgen.images.files import path_of, stamp_of, uri_of
 from hipsgen.images.source import CoaddRef, Polygon, Problem
 
 _FITS_NAME = re.compile(r"\.(fits|fit|fts|fz)(\.(gz|bz2|fz|z))?$", re.IGNORECASE)
@@ -59,8 +59,7 @@ class FitsFolder:
     def _refs_of(self, path: Path) -> Iterator[CoaddRef]:
         uri = uri_of(path)
         with open_fits(uri) as hdus:
-            status = path.stat()
-            identity = f"{status.st_size}-{status.st_mtime_ns}"
+            identity = stamp_of(path.stat())
             failed: list[tuple[int, CoaddError]] = []
             found = 0
             for number in image_hdus(hdus):

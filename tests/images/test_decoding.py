@@ -19,6 +19,7 @@ from hipsgen.errors import CoaddError
 from hipsgen.images import coadd_fits, decode, decode_kernels
 from hipsgen.images.coadd_fits import FitsReader
 from hipsgen.images.files import uri_of
+from hipsgen.images.fits_folder import FitsFolder
 from hipsgen.images.source import CoaddRef, Section
 from tests.images.making import tan_header, with_hole, write
 
@@ -443,6 +444,29 @@ def test_a_file_that_took_the_place_of_a_larger_one_is_refused(tmp_path: Path):
     path = write(tmp_path / "x.fits", smaller, fits.ImageHDU(sky()))
     with pytest.raises(CoaddError, match=f"its image is {ROWS // 2}x{COLS}"):
         FitsReader().read(CoaddRef(uri_of(path), "x"), EVERYTHING)
+
+
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+def test_a_file_that_is_not_the_one_listed_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+):
+    """Even of the same size and shape: its sky is another."""
+    path = write(tmp_path / "x.fits", fits.PrimaryHDU(sky(), tan_header(SHAPE)))
+    write(tmp_path / "y.fits", fits.PrimaryHDU(sky(), tan_header(SHAPE, CRVAL1=11.0)))
+    (ref,), reader = FitsFolder([str(path)]).refs(), FitsReader()
+    reader.read(ref, EVERYTHING)
+    inner = decode.values
+
+    def replaced(*arguments: Any) -> None:
+        inner(*arguments)
+        os.replace(tmp_path / "y.fits", path)
+
+    if when == "before":
+        os.replace(tmp_path / "y.fits", path)
+    else:
+        monkeypatch.setattr(decode, "values", replaced)
+    with pytest.raises(CoaddError, match="changed since it was listed"):
+        reader.read(ref, EVERYTHING)
 
 
 def test_tiles_outside_of_the_heap_are_refused(tmp_path: Path):

@@ -1,11 +1,13 @@
 """Mask planes are found by the names in the file, never by a bit from memory."""
 
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 from astropy.io import fits
 
+from hipsgen.errors import CoaddError
 from hipsgen.images.coadd_fits import DEFAULT_EXCLUDED, FitsReader
 from hipsgen.images.files import uri_of
 from hipsgen.images.masks import bit_mask, plane_bits
@@ -123,6 +125,18 @@ def test_a_mask_of_another_shape_is_not_the_images(tmp_path: Path):
     ref = CoaddRef(uri_of(tmp_path / "x.fits"), "x")
     assert FitsReader(excluded=("BAD",)).info(ref).planes == ()
     assert not np.isnan(FitsReader(excluded=("BAD",)).read(ref, EVERYTHING)).any()
+
+
+@pytest.mark.filterwarnings("ignore:File may have been truncated")
+def test_a_mask_that_is_cut_off_is_named(tmp_path: Path):
+    ref = afw(tmp_path / "x.fits", 0, 1)
+    path = tmp_path / "x.fits"
+    with fits.open(path) as hdus:
+        place = hdus[2].fileinfo()
+    os.truncate(path, place["datLoc"])
+    with pytest.raises(CoaddError, match=r"truncated: [0-9]+ bytes of its mask"):
+        FitsReader().info(ref)
+    assert FitsReader(excluded=()).info(ref).shape == (ROWS, COLS)
 
 
 def test_plane_bits_reads_both_spellings_and_nothing_else():
