@@ -7,7 +7,7 @@ fills, from which the top orders are made, so no tile is ever read back.
 import io
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 from zipfile import BadZipFile
 
@@ -131,7 +131,8 @@ class Journal:
         for tile, layer in state.small.items():
             name = f"{tile.order}_{tile.npix}"
             arrays |= {f"value_{name}": layer.value, f"coverage_{name}": layer.coverage}
-        text = json.dumps(asdict(record)).encode()
+        uses = [vars(use) for use in record.uses]
+        text = json.dumps({**vars(record), "uses": uses}).encode()  # asdict would copy every number
         buffer = io.BytesIO()
         np.savez(buffer, record=np.frombuffer(text, np.uint8), **arrays)
         self._store.write(_path(record.root), buffer.getvalue())

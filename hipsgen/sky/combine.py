@@ -33,8 +33,9 @@ class Accumulator:
         if overlap not in OVERLAPS:
             raise ValueError(f"overlap {overlap!r} is none of {', '.join(OVERLAPS)}")
         self._overlap = overlap
-        self._values = np.full((width, width), np.nan, np.float32)
-        self._total, self._weight = np.empty((2, width, width))
+        self._values: npt.NDArray[np.float32] | None = None
+        # apart, lest they are so large that the system zeroes more of them than is used
+        self._total, self._weight = np.empty((width, width)), np.empty((width, width))
         self._coadds: list[_Coadd] = []
         self._step = min(CELL, width)
         cells = width // self._step
@@ -49,12 +50,16 @@ class Accumulator:
     ) -> None:
         """Add one coadd: values (width, width) float32, NaN for none, and where they lie on it.
 
-        shape: (rows, columns) of the whole coadd; pixel_scale: its pixel's side in degrees.
+        shape: (rows, columns) of the whole coadd; pixel_scale: its pixel's side in degrees. The
+        first array is kept, and becomes the result.
         """
         coadd = _Coadd(position, shape, pixel_scale)
         inside = position.state != OUTSIDE
         free = inside & (self._owner == _NOBODY)
-        self._cells(self._values)[free] = self._cells(values)[free]
+        if self._values is None:
+            self._values = values
+        else:
+            self._cells(self._values)[free] = self._cells(values)[free]
         for number in np.unique(self._owner[inside & (self._owner >= 0)]):
             both = inside & (self._owner == number)
             self._cells(self._total)[both] = self._cells(self._weight)[both] = 0.0
@@ -66,6 +71,8 @@ class Accumulator:
 
     def result(self) -> npt.NDArray[np.float32]:
         """The combined tile (width, width) float32, NaN where no coadd has a value."""
+        if self._values is None:
+            return np.full(self._total.shape, np.nan, np.float32)
         many = self._owner == _MANY
         kernels.divide(self._total, self._weight, many, self._step, self._values)
         return self._values

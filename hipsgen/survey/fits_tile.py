@@ -6,7 +6,7 @@ Row 0 of a tile is the bottom one, in memory and in the file.
 import io
 import mmap
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -147,18 +147,21 @@ def _fold(total: int) -> int:
 
 def _checksum(total: int) -> bytes:
     """The sum's complement as 16 letters and digits, with which the HDU adds up to -0."""
-    letters = [[0] * 4 for _ in range(4)]
-    for place, byte in enumerate((total ^ 0xFFFFFFFF).to_bytes(4, "big")):
-        four = [byte // 4 + (byte % 4 if k == 0 else 0) + ord("0") for k in range(4)]
-        while any(c in _PUNCTUATION for c in four):
-            for k in (0, 2):  # pairs keep their sum
-                if four[k] in _PUNCTUATION or four[k + 1] in _PUNCTUATION:
-                    four[k] += 1
-                    four[k + 1] -= 1
-        for k in range(4):
-            letters[k][place] = four[k]
-    text = bytes(c for row in letters for c in row)
+    four = [_letters(byte) for byte in (total ^ 0xFFFFFFFF).to_bytes(4, "big")]
+    text = bytes(letters[k] for k in range(4) for letters in four)
     return text[-1:] + text[:-1]  # the string starts one byte into a word
+
+
+@cache
+def _letters(byte: int) -> tuple[int, ...]:
+    """Four letters or digits that add up to a byte and four times "0"."""
+    four = [byte // 4 + (byte % 4 if k == 0 else 0) + ord("0") for k in range(4)]
+    while any(c in _PUNCTUATION for c in four):
+        for k in (0, 2):  # pairs keep their sum
+            if four[k] in _PUNCTUATION or four[k + 1] in _PUNCTUATION:
+                four[k] += 1
+                four[k + 1] -= 1
+    return tuple(four)
 
 
 def hpx_wcs(tile: Tile, width: int, frame: str) -> list[tuple[str, Any, str]]:

@@ -18,6 +18,7 @@ from hipsgen.survey.fits_tile import FitsTile
 
 Pixels = npt.NDArray[Any]
 
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _FEW = 16  # bytes that ISA-L does not begin its fast loop for
 
 
@@ -98,10 +99,10 @@ class PngTile(Picture):
         rows, cols = pixels.shape[:2]
         lines, grey = _png_lines(pixels), pixels.ndim == 2
         head = struct.pack(">IIBBBBB", cols, rows, 8, 0 if grey else 6, 0, 0, 0)
-        chunks = [_chunk(b"IHDR", head), _chunk(b"IDAT", _deflated(lines))]
-        if grey:  # needs no alpha channel: its level 0 is declared transparent
-            chunks.insert(1, _chunk(b"tRNS", bytes(2)))
-        return b"".join([b"\x89PNG\r\n\x1a\n", *chunks, _chunk(b"IEND", b"")])
+        # grey needs no alpha channel: its level 0 is declared transparent
+        clear = _chunk(b"tRNS", bytes(2)) if grey else ()
+        image = _chunk(b"IDAT", *deflated(lines))
+        return b"".join([_SIGNATURE, *_chunk(b"IHDR", head), *clear, *image, *_chunk(b"IEND")])
 
 
 def _png_lines(pixels: Pixels) -> Pixels:
@@ -126,8 +127,8 @@ def _png_lines(pixels: Pixels) -> Pixels:
     return lines
 
 
-def _deflated(lines: Pixels) -> bytes:
-    """A zlib stream of uint8, the same whenever it is made.
+def deflated(lines: Pixels) -> list[bytes]:
+    """A zlib stream of uint8 in pieces, the same whenever it is made.
 
     ISA-L (2.31, igzip_icf_body_h1_gr_bt.asm, .write_first_byte) takes an address for data when the
     first bytes go through its fast loop, and so compresses a little otherwise in each process. So
@@ -138,14 +139,18 @@ def _deflated(lines: Pixels) -> bytes:
     data = lines.data.cast("B")
     stream = isal_zlib.compressobj(1, memLevel=9)  # more memory for itself: a tenth faster
     first = [stream.compress(data[:_FEW]), stream.flush(isal_zlib.Z_SYNC_FLUSH)]
-    return b"".join([*first, stream.compress(data[_FEW:]), stream.flush()])
+    return [*first, stream.compress(data[_FEW:]), stream.flush()]
 
 
-def _chunk(name: bytes, data: bytes) -> bytes:
+def _chunk(name: bytes, *data: bytes) -> list[bytes]:
+    """A chunk of a PNG in pieces."""
     from isal import isal_zlib
 
-    check = isal_zlib.crc32(data, isal_zlib.crc32(name))
-    return b"".join([struct.pack(">I", len(data)), name, data, struct.pack(">I", check)])
+    check = 0
+    for piece in (name, *data):
+        check = isal_zlib.crc32(piece, check)
+    size = sum(map(len, data))
+    return [struct.pack(">I", size), name, *data, struct.pack(">I", check)]
 
 
 @dataclass(frozen=True)

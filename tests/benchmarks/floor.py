@@ -4,6 +4,7 @@ Nothing that turns these coadds into these tiles can cost less than the sum; wha
 ours: planning, bookkeeping, edges, overlaps, the interpreter between the parts.
 """
 
+import io
 import itertools
 import mmap
 import os
@@ -19,6 +20,7 @@ import numpy.typing as npt
 from astropy.io import fits
 from astropy.wcs import WCS
 from isal import isal_zlib
+from mocpy import MOC
 
 from hipsgen.images.wcs import ImageWcs
 from hipsgen.sky import kernels
@@ -26,12 +28,14 @@ from hipsgen.sky.grid import PixelMap, pixel_map
 from hipsgen.sky.resample import resample
 from hipsgen.sky.stretch import Asinh
 from hipsgen.sky.tiles import Tile
+from hipsgen.survey.formats import deflated
 from tests.benchmarks.measure import cpu_of, run
 
 ROOT = Path(__file__).parents[2]
 WIDTH = 512
+_ALLSKYS = 4, 12 * (1 + 4 + 16 + 64) * 64**2 / WIDTH**2  # files, and tiles' worth of pixels
 _START = """
-import numpy, astropy.io.fits, astropy.wcs
+import numpy, astropy.io.fits, astropy.wcs, mocpy, PIL.Image
 from hipsgen.sky import kernels
 import numpy as np
 kernels.measure(np.zeros((8, 8), np.int32), np.zeros((2, 2), np.bool_))
@@ -71,10 +75,11 @@ def floor_parts(work: Work, interpolation: str, scratch: Path) -> list[Part]:
     stretch = Asinh(-15.0, 1000.0, 0.0, 10.0)
     tiles = [resample(pixels, at, interpolation) for _, at in maps]
     lines = [np.pad(stretch(values), ((0, 0), (1, 0))) for values in tiles]
-    pictures = [_deflated(rows) for rows in lines]
+    pictures = [b"".join(deflated(rows)) for rows in lines]
     nodes = np.moveaxis(np.stack(np.meshgrid(*[np.linspace(-0.5, 511.5, 17)] * 2)), 0, -1)
     sky = wcs.wcs_pix2world(nodes.reshape(-1, 2), 0)
     half, share = np.empty((2, WIDTH // 2, WIDTH // 2), np.float32)
+    files, encoded = work.tiles + _ALLSKYS[0], work.tiles + _ALLSKYS[1]
     scratch.mkdir(parents=True, exist_ok=True)
     program = os.environ.get("HIPSGEN", sys.executable)
     python = str(Path(program).with_name("python"))
@@ -82,7 +87,8 @@ def floor_parts(work: Work, interpolation: str, scratch: Path) -> list[Part]:
     by, decode = _fastest_decoder(work.files[0])
     write = _writer(scratch)
     return [
-        Part("start: numpy, astropy, numba", "", 1000 * start, 1),
+        Part("start: numpy, astropy, numba, mocpy, Pillow", "", 1000 * start, 1),
+        _part("headers and WCS of a coadd", "astropy", len(work.files), _headers, work.files),
         Part("decode a coadd", by, 1000 * decode, len(work.files)),
         _part(
             "positions, 17x17 of a tile", "wcslib", work.samples,
@@ -92,18 +98,20 @@ def floor_parts(work: Work, interpolation: str, scratch: Path) -> list[Part]:
             f"{interpolation}, a whole tile", "numba", work.samples,
             lambda at: resample(pixels, at[1], interpolation), maps,
         ),
-        _part("FITS bytes and checksum", "numba", work.tiles, _fits_bytes, tiles),
-        _part("stretch", "numba", work.tiles, stretch, tiles),
-        _part("PNG", "ISA-L", work.tiles, _png_bytes, lines),
+        _part("range and coverage of a leaf", "numba", work.leaves, _seen, tiles),
+        _part("FITS bytes and checksum", "numba", encoded, _fits_bytes, tiles),
+        _part("stretch", "numba", encoded, stretch, tiles),
+        _part("PNG", "ISA-L", encoded, _png_bytes, lines),
         _part(
             "mean of 2x2 pixels of a tile", "numba", 4 * (work.tiles - work.leaves),
             lambda values: kernels.halve_leaf(values, 0, 0, half, share), tiles,
         ),
         _part(
-            "write a FITS tile", "O_DIRECT, fsync", work.tiles,
+            "write a FITS tile", "O_DIRECT, fsync", files,
             write, [_in_pages(values.tobytes() + bytes(2 * 2880)) for values in tiles],
         ),
-        _part("write a preview", "fsync", work.tiles, write, pictures),
+        _part("write a preview", "fsync", files, write, pictures),
+        _part("Moc.fits", "mocpy", 1, _moc, [work.leaves]),
     ]  # fmt: skip
 
 
@@ -139,17 +147,31 @@ def _positions(tile: Tile, wcs: WCS, sky: npt.NDArray[np.float64]) -> object:
     return wcs.wcs_world2pix(sky, 0)
 
 
+def _headers(path: Path) -> object:
+    with fits.open(path) as hdus:
+        return WCS(hdus[-1].header, hdus)
+
+
+def _seen(values: npt.NDArray[np.float32]) -> object:
+    return kernels.measure(values.view(np.int32), np.empty((8, 8), np.bool_))
+
+
+def _moc(leaves: int) -> object:
+    """Of as many cells as the leaves have, three orders below them, in a file."""
+    cells = np.arange(64 * leaves, dtype=np.uint64)
+    hdus = MOC.from_healpix_cells(cells, 14, 14).serialize("fits", v1_compatible=True)
+    buffer = io.BytesIO()
+    hdus.writeto(buffer)
+    return buffer
+
+
 def _fits_bytes(values: npt.NDArray[np.float32]) -> object:
     out = np.empty(values.size, np.uint32)
     return kernels.to_big_endian(values.view(np.uint32).reshape(-1), out), out
 
 
 def _png_bytes(rows: npt.NDArray[np.uint8]) -> int:
-    return isal_zlib.crc32(_deflated(rows))
-
-
-def _deflated(rows: npt.NDArray[np.uint8]) -> bytes:
-    return isal_zlib.compress(rows, 1)
+    return isal_zlib.crc32(b"".join(deflated(rows)))
 
 
 def _in_pages(data: bytes) -> mmap.mmap:
