@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from hipsgen.sky import kernels
+from hipsgen.sky import tile_kernels as kernels
 from hipsgen.sky.grid import PixelMap
-from hipsgen.sky.kernels import CELL, OUTSIDE
+from hipsgen.sky.grid_kernels import CELL, OUTSIDE
 
 Cells = npt.NDArray[np.bool_]
 

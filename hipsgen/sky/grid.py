@@ -16,9 +16,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from hipsgen.sky import kernels
+from hipsgen.sky import grid_kernels as kernels
 from hipsgen.sky.frames import to_icrs
-from hipsgen.sky.kernels import CELL, EXACT, SMOOTH
+from hipsgen.sky.grid_kernels import CELL, EXACT, SMOOTH
 from hipsgen.sky.tiles import Tile
 
 FloatArray = npt.NDArray[np.float64]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from hipsgen.sky import kernels
+from hipsgen.sky import tile_kernels as kernels
 
 Float32Array = npt.NDArray[np.float32]
 

@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hipsgen.sky import kernels
+from hipsgen.sky import sample_kernels as kernels
 from hipsgen.sky.grid import PixelMap
 
 FloatArray = npt.NDArray[np.float64]

@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from hipsgen.sky import kernels
+from hipsgen.sky import tile_kernels as kernels
 
 ByteArray = npt.NDArray[np.uint8]
 FloatArray = npt.NDArray[np.floating]

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hipsgen.errors import SurveyError
-from hipsgen.sky import kernels
+from hipsgen.sky import tile_kernels as kernels
 from hipsgen.sky.pyramid import Layer
 from hipsgen.sky.tiles import MAX_ORDER, Tile, nested_index
 

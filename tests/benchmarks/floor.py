@@ -23,7 +23,7 @@ from isal import isal_zlib
 from mocpy import MOC
 
 from hipsgen.images.wcs import ImageWcs
-from hipsgen.sky import kernels
+from hipsgen.sky import tile_kernels as kernels
 from hipsgen.sky.grid import PixelMap, pixel_map
 from hipsgen.sky.resample import resample
 from hipsgen.sky.stretch import Asinh
@@ -36,7 +36,7 @@ WIDTH = 512
 _ALLSKYS = 4, 12 * (1 + 4 + 16 + 64) * 64**2 / WIDTH**2  # files, and tiles' worth of pixels
 _START = """
 import numpy, astropy.io.fits, astropy.wcs, mocpy, PIL.Image
-from hipsgen.sky import kernels
+from hipsgen.sky import tile_kernels as kernels
 import numpy as np
 kernels.measure(np.zeros((8, 8), np.int32), np.zeros((2, 2), np.bool_))
 """

@@ -17,8 +17,8 @@ for interpolation in ("optimal", "bilinear", "lanczos5"):
                     "--interp", interpolation, "--overlap", overlap]
         main()
 from hipsgen.images import decode_kernels
-from hipsgen.sky import kernels, outline_kernels
-for module in (kernels, outline_kernels, decode_kernels):
+from hipsgen.sky import grid_kernels, outline_kernels, sample_kernels, tile_kernels
+for module in (grid_kernels, sample_kernels, tile_kernels, outline_kernels, decode_kernels):
     found = [f for name, f in vars(module).items() if not name.startswith("_")]
     for f in [*found, *getattr(module, "SAMPLERS", {}).values()]:
         if hasattr(f, "nopython_signatures"):

@@ -4,7 +4,7 @@ import pytest
 
 from hipsgen.sky.combine import DEFAULT_OVERLAP, OVERLAPS, Accumulator
 from hipsgen.sky.grid import PixelMap
-from hipsgen.sky.kernels import CELL, OUTSIDE
+from hipsgen.sky.grid_kernels import CELL, OUTSIDE
 from tests import naive
 
 WIDTH = 64

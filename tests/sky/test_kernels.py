@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 from numba import config
 
-from hipsgen.sky import kernels, resample
+from hipsgen.sky import grid_kernels, resample, sample_kernels, tile_kernels
 from hipsgen.sky.grid import PixelMap
 from hipsgen.sky.stretch import Asinh, Linear, _tables
 from tests import naive
@@ -80,7 +80,7 @@ def sampled(
     weights = resample.polynomials(interpolation)
     out, holed = np.empty((at.rows, at.cols), np.float32), np.empty(at.state.shape, np.bool_)
     whole = interpolation == "nearest"
-    kernels.SAMPLERS[len(weights)](
+    sample_kernels.SAMPLERS[len(weights)](
         guarded(pixels), *first, at, weights, whole, limited, guarded(out), guarded(holed)
     )
     return out, holed
@@ -131,7 +131,9 @@ def gridded(rng: np.random.Generator, step: int, size: tuple[int, int]) -> Pixel
     j, i = (np.indices((4, 6)) - np.array([1.5, 2.5])[:, None, None]) * step
     x, y = 0.8 * i - 0.6 * j + size[1] / 2, 0.6 * i + 0.8 * j + size[0] / 2
     bends = rng.normal(0, 0.3, (2, 2, 3, 5))
-    state = np.where(rng.random((3, 5)) < 0.2, kernels.OUTSIDE, kernels.SMOOTH).astype(np.uint8)
+    state = np.where(rng.random((3, 5)) < 0.2, grid_kernels.OUTSIDE, grid_kernels.SMOOTH).astype(
+        np.uint8
+    )
     at = PixelMap(3 * step, 5 * step, step, np.stack([x, y]), bends, state, np.empty((2, 0, 0)))
     return at._replace(**{k: guarded(v) for k, v in at._asdict().items() if np.ndim(v)})
 
@@ -205,7 +207,7 @@ def accumulated(seed: int) -> tuple[Array, Array, Array, Array, Array]:
 def test_add_mean_agrees_with_naive(seed: int) -> None:
     values, _, _, total, weight = accumulated(seed)
     wanted = naive.add_mean(values, total, weight)
-    kernels.add_mean(guarded(values), ALL, 32, guarded(total), guarded(weight))
+    tile_kernels.add_mean(guarded(values), ALL, 32, guarded(total), guarded(weight))
     np.testing.assert_allclose((total, weight), wanted, rtol=1e-14)
 
 
@@ -214,7 +216,7 @@ def test_add_mean_agrees_with_naive(seed: int) -> None:
 def test_add_feathered_agrees_with_naive(ramp: float, seed: int) -> None:
     values, x, y, total, weight = accumulated(seed)
     wanted = naive.add_feathered(values, x, y, (20, 30), ramp, total, weight)
-    kernels.add_feathered(
+    tile_kernels.add_feathered(
         guarded(values), guarded_map(x, y), ALL, 20, 30, ramp, *map(guarded, (total, weight))
     )
     np.testing.assert_allclose((total, weight), wanted, rtol=1e-12)
@@ -225,7 +227,7 @@ def test_add_feathered_agrees_with_naive(ramp: float, seed: int) -> None:
 def test_keep_deepest_agrees_with_naive(scale: float, seed: int) -> None:
     values, x, y, total, weight = accumulated(seed)
     wanted = naive.keep_deepest(values, x, y, (20, 30), scale, total, weight)
-    kernels.keep_deepest(
+    tile_kernels.keep_deepest(
         guarded(values), guarded_map(x, y), ALL, 20, 30, scale, *map(guarded, (total, weight))
     )
     np.testing.assert_allclose((total, weight), wanted, rtol=1e-14)
@@ -236,7 +238,7 @@ def test_divide_agrees_with_naive(seed: int) -> None:
     _, _, _, total, weight = accumulated(seed)
     assert (weight == 0).any()
     out = np.empty(total.shape, np.float32)
-    kernels.divide(guarded(total), guarded(weight), ALL, 32, guarded(out))
+    tile_kernels.divide(guarded(total), guarded(weight), ALL, 32, guarded(out))
     assert_as_float32(out, naive.divide(total, weight))
 
 
@@ -247,7 +249,7 @@ def test_halve_agrees_with_naive(seed: int) -> None:
     coverage = np.where(np.isnan(value), 0, rng.uniform(0, 1, value.shape)).astype(np.float32)
     out_value, out_coverage = np.empty((6, 8), np.float32), np.empty((6, 8), np.float32)
     outs = map(guarded, (out_value, out_coverage))
-    kernels.halve(guarded(value), guarded(coverage), 0, 0, *outs)
+    tile_kernels.halve(guarded(value), guarded(coverage), 0, 0, *outs)
     wanted_value, wanted_coverage = naive.halve(value, coverage)
     assert_as_float32(out_value, wanted_value, scale=1e6)
     assert_as_float32(out_coverage, wanted_coverage)
@@ -259,7 +261,7 @@ def test_show_keeps_what_is_covered_enough(enough: float) -> None:
     value, coverage = holed(rng, (7, 9), 0.2), rng.random((7, 9)).astype(np.float32)
     coverage[2] = enough
     out = np.empty_like(value)
-    count = kernels.show(guarded(value), guarded(coverage), enough, guarded(out))
+    count = tile_kernels.show(guarded(value), guarded(coverage), enough, guarded(out))
     np.testing.assert_array_equal(out, np.where(coverage >= enough, value, np.nan))
     assert count == (coverage >= enough).sum()
 
@@ -270,8 +272,8 @@ def test_halving_a_leaf_is_halving_with_full_coverage(seed: int) -> None:
     value = holed(rng, (12, 16), 0.5)
     full = (~np.isnan(value)).astype(np.float32)
     found, wanted = np.zeros((2, 9, 11), np.float32), np.zeros((2, 9, 11), np.float32)
-    kernels.halve_leaf(guarded(value), 2, 3, *map(guarded, found))
-    kernels.halve(guarded(value), guarded(full), 2, 3, *map(guarded, wanted))
+    tile_kernels.halve_leaf(guarded(value), 2, 3, *map(guarded, found))
+    tile_kernels.halve(guarded(value), guarded(full), 2, 3, *map(guarded, wanted))
     np.testing.assert_array_equal(found, wanted)
 
 
@@ -279,10 +281,10 @@ def test_halving_a_leaf_is_halving_with_full_coverage(seed: int) -> None:
 def test_positions_agree_with_naive(step: int) -> None:
     rng = np.random.default_rng(6)
     nodes, bends = rng.normal(0, 1e4, (2, 4, 6)), rng.normal(0, 1e3, (2, 2, 3, 5))
-    state = rng.choice([kernels.OUTSIDE, kernels.SMOOTH], (3, 5)).astype(np.uint8)
+    state = rng.choice([grid_kernels.OUTSIDE, grid_kernels.SMOOTH], (3, 5)).astype(np.uint8)
     at = PixelMap(3 * step, 5 * step, step, nodes, bends, state, np.empty((2, 0, 0)))
     for found, *values in zip(at.positions(), nodes, bends, strict=True):
-        wanted = naive.positions(*values, step, state == kernels.OUTSIDE)
+        wanted = naive.positions(*values, step, state == grid_kernels.OUTSIDE)
         np.testing.assert_allclose(found, wanted, rtol=1e-9, atol=1e-9)
 
 
@@ -301,7 +303,7 @@ def test_to_levels_agrees_with_naive(stretch: Linear | Asinh, shift: float) -> N
     values = values.reshape(20, 30)
     lines = np.full((20, 31), 7, np.uint8)
     zero = np.float32(stretch.zero)
-    kernels.to_levels(guarded(values), zero, guesses, limits, steps, guarded(lines))
+    tile_kernels.to_levels(guarded(values), zero, guesses, limits, steps, guarded(lines))
     wanted = naive.levels(values.ravel(), limits[:-1]).reshape(values.shape)
     np.testing.assert_array_equal(lines[::-1, 1:], wanted)
     assert (lines[:, 0] == 7).all()
@@ -311,7 +313,7 @@ def test_to_big_endian_agrees_with_naive() -> None:
     values = np.random.default_rng(13).integers(0, 2**32, 50, dtype=np.uint32)
     values[:3] = 0, 2**32 - 1, 1
     out = np.empty_like(values)
-    total = kernels.to_big_endian(guarded(values), guarded(out))
+    total = tile_kernels.to_big_endian(guarded(values), guarded(out))
     wanted, wanted_total = naive.big_endian(values)
     np.testing.assert_array_equal(out, wanted)
     assert total == wanted_total
@@ -322,7 +324,7 @@ def test_measure_finds_range_and_filled_cells(holes: float) -> None:
     values = holed(np.random.default_rng(12), (12, 12), holes)
     values[:6, :3] = np.nan
     some = np.empty((4, 4), np.bool_)
-    low, high = kernels.measure(guarded(values.view(np.int32)), guarded(some))
+    low, high = tile_kernels.measure(guarded(values.view(np.int32)), guarded(some))
     known = values[~np.isnan(values)]
     if known.size > 3:
         assert known.min() < 0 < known.max()
@@ -340,5 +342,7 @@ def test_keep_missing_agrees_with_naive(spacing: float) -> None:
     out = naive.nearest(pixels, x, y).astype(np.float32)
     wanted = naive.keep_missing(pixels, x, y, out)
     at = guarded_map(x, y)
-    kernels.keep_missing(guarded(pixels), 0, 0, at, np.ones(at.state.shape, np.bool_), guarded(out))
+    sample_kernels.keep_missing(
+        guarded(pixels), 0, 0, at, np.ones(at.state.shape, np.bool_), guarded(out)
+    )
     np.testing.assert_array_equal(np.isnan(out), np.isnan(wanted))

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hipsgen.sky import kernels, resample
+from hipsgen.sky import resample
+from hipsgen.sky import sample_kernels as kernels
 from hipsgen.sky.grid import PixelMap
 from hipsgen.sky.resample import DEFAULT_INTERPOLATION, INTERPOLATIONS, margin
 from tests import naive

@@ -1,16 +1,6 @@
-"""Every compiled loop of the numbers, and nothing else.
+"""Compiled loops that sample a coadd at the positions of a tile; `resample` calls them.
 
-Callers check shapes and types (`resample`, `combine`, `pyramid`, `stretch`, `formats`); a kernel
-trusts them, writes into what it is given, holds no Python object and releases the GIL, unless that
-would take longer than the loop. No `fastmath`: NaN means "no data" and must stay NaN, and the bytes
-must not depend on the processor. Each kernel has a slow twin in tests/naive.py.
-
-What is called from outside is kept compiled (`cache=True`), and always called with the same types:
-numba's cache can mix up what two processes compile at once if a function has several signatures.
-
-Kernels that work on the positions of a tile take a `grid.PixelMap` and go through it cell by cell,
-line by line: positions, fractions and weights of a line are plain loops over short arrays, which
-the compiler turns into vector instructions.
+See `grid_kernels` for what holds for all kernels.
 """
 
 from collections.abc import Callable
@@ -19,11 +9,10 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from hipsgen.sky.grid_kernels import CELL, OUTSIDE, SMOOTH, line_of, position_of, reach_of
 from hipsgen.sky.lanes import count_between, extremes, fetch, fma, lanes_of, make_sum
 
-CELL = 32  # pixels along a side of a cell, at most
 _FETCHED = 16  # float32 in a line of a processor's cache
-OUTSIDE, SMOOTH, EXACT = 0, 1, 2  # what a cell is: off the image, on the grid, pixel by pixel
 
 # The limiter lets a value pass the extreme of its 4x4 neighbours by the distance from that extreme
 # to the value a quarter down their ranking: the peak of a star of FWHM 2.5 px needs 0.42 of it.
@@ -31,217 +20,6 @@ OUTSIDE, SMOOTH, EXACT = 0, 1, 2  # what a cell is: off the image, on the grid, 
 # beside something bright, and the allowance shrinks with it. So the ring round a saturated star
 # drowns in the noise of the sky, yet under one pixel in a thousand of pure noise is touched.
 FLAT = 0.08
-
-
-@njit(nogil=True)
-def _bend(nodes, k, j, i, down):  # type: ignore[no-untyped-def]
-    """Second difference of coordinate k at a node, along the rows (down) or along the columns.
-
-    At an edge it is that of the node beside it, and 0 where there are two nodes only.
-    """
-    last = nodes.shape[1 if down else 2] - 1
-    if last < 2:
-        return 0.0
-    if down:
-        j = min(max(j, 1), last - 1)
-        return nodes[k, j - 1, i] - 2.0 * nodes[k, j, i] + nodes[k, j + 1, i]
-    i = min(max(i, 1), last - 1)
-    return nodes[k, j, i - 1] - 2.0 * nodes[k, j, i] + nodes[k, j, i + 1]
-
-
-@njit(nogil=True)
-def _inside_cell(nodes, bends, k, j, i, v, u):  # type: ignore[no-untyped-def]
-    """Coordinate k at the share v of the rows and u of the columns of a smooth cell.
-
-    Bilinear in the corners of the cell, less the sagitta t (1 - t) / 2 of its bends.
-    """
-    down, across = 0.5 * v * (1.0 - v), 0.5 * u * (1.0 - u)
-    left = nodes[k, j, i] + v * (nodes[k, j + 1, i] - nodes[k, j, i])
-    right = nodes[k, j, i + 1] + v * (nodes[k, j + 1, i + 1] - nodes[k, j, i + 1])
-    return left + u * (right - left) - down * bends[k, 0, j, i] - across * bends[k, 1, j, i]
-
-
-@njit(nogil=True)
-def _is_off(low, high, size):  # type: ignore[no-untyped-def]
-    """Whether coordinates from low to high are off an image of `size` pixels; NaN are not."""
-    return low > size or high < -1.0
-
-
-@njit(nogil=True)
-def _reach(nodes, bends, k, j, i):  # type: ignore[no-untyped-def]
-    """Lowest and highest coordinate k (0: x, 1: y) that a smooth cell can have."""
-    a, b = nodes[k, j, i], nodes[k, j, i + 1]
-    c, d = nodes[k, j + 1, i], nodes[k, j + 1, i + 1]
-    bulge = 0.125 * (abs(bends[k, 0, j, i]) + abs(bends[k, 1, j, i]))
-    return min(min(a, b), min(c, d)) - bulge, max(max(a, b), max(c, d)) + bulge
-
-
-@njit(cache=True)
-def lay_grid(nodes: Any, shape_y: int, shape_x: int, apart: Any, bends: Any, state: Any) -> int:
-    """Second differences of a grid, and which of its cells may be on an image.
-
-    nodes (2, n + 1, m + 1) float64: x and y on the image, NaN for none; apart (n, m) bool: cells
-    that are known to be off. bends (2, 2, n, m) float64: the mean of a cell's four corners. state
-    (n, m) uint8: OUTSIDE if apart, or if all corners lie to one side of the image by more than they
-    are from each other; else SMOOTH, how many of which is given back.
-    """
-    count = 0
-    for j in range(state.shape[0]):
-        for i in range(state.shape[1]):
-            off = apart[j, i]
-            known = True
-            beside = False
-            for k in range(2):
-                for axis in range(2):
-                    down = axis == 0
-                    total = _bend(nodes, k, j, i, down) + _bend(nodes, k, j, i + 1, down)
-                    total += _bend(nodes, k, j + 1, i, down) + _bend(nodes, k, j + 1, i + 1, down)
-                    bends[k, axis, j, i] = 0.25 * total
-                a, b = nodes[k, j, i], nodes[k, j, i + 1]
-                c, d = nodes[k, j + 1, i], nodes[k, j + 1, i + 1]
-                known = known and np.isfinite(a + b + c + d)
-                low, high = min(min(a, b), min(c, d)), max(max(a, b), max(c, d))
-                more = high - low
-                beside = beside or _is_off(low - more, high + more, shape_x if k == 0 else shape_y)
-            off = off or (known and beside)
-            state[j, i] = OUTSIDE if off else SMOOTH
-            count += not off
-    return count
-
-
-@njit(cache=True)
-def settle_grid(
-    nodes: Any,
-    bends: Any,
-    shape_y: int,
-    shape_x: int,
-    cells: Any,
-    shares: Any,
-    truth: Any,
-    limit: float,
-    state: Any,
-) -> int:
-    """Which cells are as smooth as they must be, and which of those are on the image.
-
-    nodes, bends, state: as `lay_grid` leaves them. cells (k, 2) int64: the SMOOTH ones. shares
-    (p, 2) float64: places in a cell, of its rows and its columns; truth (2, p, k) float64: x and y
-    there. A cell that is off by more than `limit`, or NaN, at one of them becomes EXACT; another
-    that the image does not touch OUTSIDE. Gives back how many are EXACT.
-    """
-    count = 0
-    for which in range(cells.shape[0]):
-        j, i = cells[which, 0], cells[which, 1]
-        good = True
-        for p in range(shares.shape[0]):
-            v, u = shares[p, 0], shares[p, 1]
-            for k in range(2):
-                guess = _inside_cell(nodes, bends, k, j, i, v, u)
-                good = good and abs(guess - truth[k, p, which]) <= limit
-        if not good:
-            state[j, i] = EXACT
-            count += 1
-            continue
-        low_x, high_x = _reach(nodes, bends, 0, j, i)
-        low_y, high_y = _reach(nodes, bends, 1, j, i)
-        if _is_off(low_x, high_x, shape_x) or _is_off(low_y, high_y, shape_y):
-            state[j, i] = OUTSIDE
-    return count
-
-
-@njit(cache=True)
-def strips(
-    nodes: Any,
-    bends: Any,
-    state: Any,
-    rows: int,
-    cols: int,
-    margin: int,
-    height: int,
-    edges: Any,
-) -> Any:
-    """Columns of an image (rows, cols) that the SMOOTH cells of a grid need, `height` rows at once.
-
-    nodes, bends, state: as `settle_grid` leaves them. margin: pixels beside a position, and one
-    more after it. edges (2, k) int64: first column and one past the last of strip k, equal for
-    none. Gives back the first row of all and one past the last.
-    """
-    edges[0, :], edges[1, :] = cols, 0
-    first, last = rows, 0
-    for j in range(state.shape[0]):
-        for i in range(state.shape[1]):
-            if state[j, i] != SMOOTH:
-                continue
-            low_x, high_x = _reach(nodes, bends, 0, j, i)
-            low_y, high_y = _reach(nodes, bends, 1, j, i)
-            # with room for rounding; what is off the image by far is held within range
-            left = max(0, int(np.floor(max(low_x - 1e-6, -2.0))) - margin)
-            right = min(cols, int(np.floor(min(high_x + 1e-6, cols + 1.0))) + margin + 2)
-            top = max(0, int(np.floor(max(low_y - 1e-6, -2.0))) - margin)
-            bottom = min(rows, int(np.floor(min(high_y + 1e-6, rows + 1.0))) + margin + 2)
-            if left >= right or top >= bottom:
-                continue
-            first, last = min(first, top), max(last, bottom)
-            for k in range(top // height, (bottom - 1) // height + 1):
-                edges[0, k] = min(edges[0, k], left)
-                edges[1, k] = max(edges[1, k], right)
-    for k in range(edges.shape[1]):
-        if edges[1, k] <= edges[0, k]:
-            edges[0, k], edges[1, k] = 0, 0
-    return first, last
-
-
-@njit(nogil=True)
-def _line(at, j, i, r, x, y):  # type: ignore[no-untyped-def]
-    """Positions of row r of cell (j, i) into x, y float64; gives back how many there are.
-
-    `_inside_cell` of each pixel, so put that the compiler takes many at once.
-    """
-    step = at.step
-    count = min(step, at.cols - i * step)
-    if at.state[j, i] == EXACT:
-        for c in range(count):
-            x[c] = at.exact[0, j * step + r, i * step + c]
-            y[c] = at.exact[1, j * step + r, i * step + c]
-        return count
-    v = (r + 0.5) / step
-    down = 0.5 * v * (1.0 - v)
-    n = at.nodes
-    x0 = n[0, j, i] + v * (n[0, j + 1, i] - n[0, j, i]) - down * at.bends[0, 0, j, i]
-    x1 = n[0, j, i + 1] + v * (n[0, j + 1, i + 1] - n[0, j, i + 1]) - down * at.bends[0, 0, j, i]
-    y0 = n[1, j, i] + v * (n[1, j + 1, i] - n[1, j, i]) - down * at.bends[1, 0, j, i]
-    y1 = n[1, j, i + 1] + v * (n[1, j + 1, i + 1] - n[1, j, i + 1]) - down * at.bends[1, 0, j, i]
-    x1 -= x0
-    y1 -= y0
-    bend_x, bend_y = 0.5 * at.bends[0, 1, j, i], 0.5 * at.bends[1, 1, j, i]
-    share = 1.0 / step
-    for c in range(count):
-        u = (c + 0.5) * share
-        across = u * (1.0 - u)
-        x[c] = x0 + u * x1 - across * bend_x
-        y[c] = y0 + u * y1 - across * bend_y
-    return count
-
-
-@njit(nogil=True)
-def _position(at, r, c):  # type: ignore[no-untyped-def]
-    """x, y of one pixel; NaN where the cell is outside."""
-    step = at.step
-    j, i = r // step, c // step
-    if at.state[j, i] == EXACT:
-        return at.exact[0, r, c], at.exact[1, r, c]
-    if at.state[j, i] == OUTSIDE:
-        return np.nan, np.nan
-    v, u = (r - j * step + 0.5) / step, (c - i * step + 0.5) / step
-    x = _inside_cell(at.nodes, at.bends, 0, j, i, v, u)
-    return x, _inside_cell(at.nodes, at.bends, 1, j, i, v, u)
-
-
-@njit(nogil=True, cache=True)
-def positions(at: Any, x: Any, y: Any) -> None:
-    """x, y (rows, cols) float64 of all pixels of a map, NaN in cells outside."""
-    for r in range(at.rows):
-        for c in range(at.cols):
-            x[r, c], y[r, c] = _position(at, r, c)
 
 
 @njit(nogil=True)
@@ -429,8 +207,8 @@ def _fetch_after(pixels, row, col, at, cell_j, cell_i, out):  # type: ignore[no-
     if cell_j == at.state.shape[0] or at.state[cell_j, cell_i] != SMOOTH:
         return
     rows, cols = pixels.shape
-    low_x, high_x = _reach(at.nodes, at.bends, 0, cell_j, cell_i)
-    low_y, high_y = _reach(at.nodes, at.bends, 1, cell_j, cell_i)
+    low_x, high_x = reach_of(at.nodes, at.bends, 0, cell_j, cell_i)
+    low_y, high_y = reach_of(at.nodes, at.bends, 1, cell_j, cell_i)
     left, right = max(low_x - col, 0.0), min(high_x - col, cols - 1.0)
     low, high = max(low_y - row, 0.0), min(high_y - row, rows - 1.0)
     if high - low < 8 * CELL and right - left < 8 * CELL:
@@ -484,8 +262,8 @@ def _make_sampler(taps: int) -> Callable[..., None]:
                     continue
                 within = False
                 if state == SMOOTH:
-                    low_x, high_x = _reach(at.nodes, at.bends, 0, cell_j, cell_i)
-                    low_y, high_y = _reach(at.nodes, at.bends, 1, cell_j, cell_i)
+                    low_x, high_x = reach_of(at.nodes, at.bends, 0, cell_j, cell_i)
+                    low_y, high_y = reach_of(at.nodes, at.bends, 1, cell_j, cell_i)
                     within = (  # with room for rounding
                         low_x - col >= first + 1e-6
                         and low_y - row >= first + 1e-6
@@ -495,7 +273,7 @@ def _make_sampler(taps: int) -> Callable[..., None]:
                 _fetch_after(pixels, row, col, at, cell_j, cell_i, out)
                 missing = False
                 for r in range(height):
-                    count = _line(at, cell_j, cell_i, r, x, y)
+                    count = line_of(at, cell_j, cell_i, r, x, y)
                     for c in range(count):
                         x[c] -= col
                         y[c] -= row
@@ -595,7 +373,7 @@ def _is_kept(pixels, row, col, at, r, c, j, i):  # type: ignore[no-untyped-def]
     rows, cols = pixels.shape
     for a in range(max(0, r - 2), min(at.rows, r + 3)):
         for b in range(max(0, c - 2), min(at.cols, c + 3)):
-            x, y = _position(at, a, b)
+            x, y = position_of(at, a, b)
             # positions may be NaN, or too far for an integer
             if not (abs(y - row - j) <= 2.0 and abs(x - col - i) <= 2.0):
                 continue
@@ -623,11 +401,11 @@ def _is_lone(pixels, j, i):  # type: ignore[no-untyped-def]
 @njit(nogil=True)
 def _is_closest(row, col, at, r, c, j, i):  # type: ignore[no-untyped-def]
     """Whether no output pixel beside (r, c) is closer to (j, i), or as close and before it."""
-    x, y = _position(at, r, c)
+    x, y = position_of(at, r, c)
     mine = (x - col - i) ** 2 + (y - row - j) ** 2
     for a in range(max(0, r - 1), min(at.rows, r + 2)):
         for b in range(max(0, c - 1), min(at.cols, c + 2)):
-            x, y = _position(at, a, b)
+            x, y = position_of(at, a, b)
             other = (x - col - i) ** 2 + (y - row - j) ** 2
             if other < mine or (other == mine and (a < r or (a == r and b < c))):
                 return False
@@ -654,7 +432,7 @@ def keep_missing(pixels: Any, row: int, col: int, at: Any, holed: Any, out: Any)
                     if out[r, c] != out[r, c]:
                         continue
                     border = r < 2 or c < 2 or r >= at.rows - 2 or c >= at.cols - 2
-                    x, y = _position(at, r, c)
+                    x, y = position_of(at, r, c)
                     i0 = int(np.floor(x - col))
                     j0 = int(np.floor(y - row))
                     for j in range(max(0, j0), min(rows, j0 + 2)):
@@ -667,236 +445,3 @@ def keep_missing(pixels: Any, row: int, col: int, at: Any, holed: Any, out: Any)
                                 and not _is_kept(pixels, row, col, at, r, c, j, i)
                             ):
                                 out[r, c] = np.nan
-
-
-@njit(nogil=True)
-def _depth(px, py, shape_x, shape_y):  # type: ignore[no-untyped-def]
-    """Distances to the nearest vertical and the nearest horizontal edge of a coadd, in pixels."""
-    return min(px + 0.5, shape_x - 0.5 - px), min(py + 0.5, shape_y - 0.5 - py)
-
-
-@njit(nogil=True, cache=True)
-def add_mean(values: Any, chosen: Any, step: int, total: Any, weight: Any) -> None:
-    """Add values (n, m) that are not NaN with weight 1 to total and weight, float64 (n, m).
-
-    In the chosen cells, bool, of step x step pixels.
-    """
-    rows, cols = values.shape
-    for j in range(chosen.shape[0]):
-        for i in range(chosen.shape[1]):
-            if chosen[j, i]:
-                for r in range(j * step, min((j + 1) * step, rows)):
-                    for c in range(i * step, min((i + 1) * step, cols)):
-                        v = values[r, c]
-                        if v == v:
-                            total[r, c] += v
-                            weight[r, c] += 1.0
-
-
-@njit(nogil=True, cache=True)
-def add_feathered(
-    values: Any,
-    at: Any,
-    chosen: Any,
-    shape_y: int,
-    shape_x: int,
-    ramp: float,
-    total: Any,
-    weight: Any,
-) -> None:
-    """Like `add_mean`, with weights that fall smoothly to zero over `ramp` pixels to each edge.
-
-    chosen: none of the cells that are outside.
-    """
-    x, y = np.empty(CELL, np.float64), np.empty(CELL, np.float64)
-    for j in range(at.state.shape[0]):
-        for i in range(at.state.shape[1]):
-            if not chosen[j, i]:
-                continue
-            start = i * at.step
-            for r in range(min(at.step, at.rows - j * at.step)):
-                row = j * at.step + r
-                count = _line(at, j, i, r, x, y)
-                # apart from the sums, so that the compiler takes many at once
-                for c in range(count):
-                    dx, dy = _depth(x[c], y[c], shape_x, shape_y)
-                    tx = min(max(dx / ramp, 0.0), 1.0)
-                    ty = min(max(dy / ramp, 0.0), 1.0)
-                    w = tx * tx * (3.0 - 2.0 * tx) * ty * ty * (3.0 - 2.0 * ty)
-                    x[c] = max(w, 1e-12)
-                for c in range(count):
-                    v = np.float64(values[row, start + c])
-                    if v == v:
-                        total[row, start + c] += x[c] * v
-                        weight[row, start + c] += x[c]
-
-
-@njit(nogil=True, cache=True)
-def keep_deepest(
-    values: Any,
-    at: Any,
-    chosen: Any,
-    shape_y: int,
-    shape_x: int,
-    scale: float,
-    total: Any,
-    weight: Any,
-) -> None:
-    """Take v where the point lies deeper (depth in pixels x scale) than in any coadd before.
-
-    total holds value x depth, weight the depth, so that total / weight is the value. chosen: as for
-    `add_feathered`.
-    """
-    x, y = np.empty(CELL, np.float64), np.empty(CELL, np.float64)
-    for j in range(at.state.shape[0]):
-        for i in range(at.state.shape[1]):
-            if not chosen[j, i]:
-                continue
-            start = i * at.step
-            for r in range(min(at.step, at.rows - j * at.step)):
-                row = j * at.step + r
-                for c in range(_line(at, j, i, r, x, y)):
-                    v = values[row, start + c]
-                    if v == v:
-                        dx, dy = _depth(x[c], y[c], shape_x, shape_y)
-                        w = max(min(dx, dy) * scale, 1e-12)
-                        if w > weight[row, start + c]:
-                            total[row, start + c] = w * np.float64(v)
-                            weight[row, start + c] = w
-
-
-@njit(nogil=True, cache=True)
-def divide(total: Any, weight: Any, chosen: Any, step: int, out: Any) -> None:
-    """out = total / weight as float32, NaN where weight is 0, in the chosen cells."""
-    rows, cols = out.shape
-    for j in range(chosen.shape[0]):
-        for i in range(chosen.shape[1]):
-            if chosen[j, i]:
-                for r in range(j * step, min((j + 1) * step, rows)):
-                    for c in range(i * step, min((i + 1) * step, cols)):
-                        w = weight[r, c]
-                        out[r, c] = total[r, c] / w if w > 0.0 else np.nan
-
-
-@njit(nogil=True, cache=True)
-def show(value: Any, coverage: Any, enough: float, out: Any) -> int:
-    """out = value where at least so much is covered, else NaN; in how many pixels that is so.
-
-    value, coverage, out (n, m) float32.
-    """
-    count = 0
-    for r in range(value.shape[0]):
-        for c in range(value.shape[1]):
-            shown = coverage[r, c] >= enough
-            out[r, c] = value[r, c] if shown else np.float32(np.nan)
-            count += shown
-    return count
-
-
-@njit(nogil=True)
-def _turned(bits):  # type: ignore[no-untyped-def]
-    """Bits of a float32 as an int32 that sorts as it does; and back."""
-    return bits ^ ((bits >> np.int32(31)) & np.int32(0x7FFFFFFF))
-
-
-@njit(nogil=True, cache=True)
-def measure(values: Any, some: Any) -> Any:
-    """Lowest and highest of values (n, n) that are not NaN; inf, -inf for none.
-
-    values: the bits of float32 as int32. some (m, m) bool: set to whether the cell, n / m pixels a
-    side, has a value.
-    """
-    infinite = np.int32(0x7F800000)
-    size = values.shape[0] // some.shape[0]
-    low, high = np.int32(infinite), _turned(np.int32(-0x800000))
-    for j in range(some.shape[0]):
-        for i in range(some.shape[1]):
-            least, most = np.int32(0x7FFFFFFF), np.int32(-0x80000000)
-            for r in range(j * size, (j + 1) * size):
-                for c in range(i * size, (i + 1) * size):
-                    bits = values[r, c]
-                    known = (bits & np.int32(0x7FFFFFFF)) <= infinite
-                    order = np.int32(_turned(bits))
-                    least = min(least, order if known else np.int32(0x7FFFFFFF))
-                    most = max(most, order if known else np.int32(-0x80000000))
-            some[j, i] = least <= most
-            if least <= most:
-                low, high = min(low, least), max(high, most)
-    return np.int32(_turned(low)).view(np.float32), np.int32(_turned(high)).view(np.float32)
-
-
-@njit(nogil=True, cache=True)
-def to_big_endian(values: Any, out: Any) -> Any:
-    """out (n,) uint32: the bytes of values (n,) uint32 turned round; gives back their sum."""
-    total = np.uint64(0)
-    for k in range(values.size):
-        v = values[k]
-        total += np.uint64(v)
-        low, high = v << np.uint32(24) | (v & np.uint32(0xFF00)) << np.uint32(8), v >> np.uint32(24)
-        out[k] = low | high | (v >> np.uint32(8) & np.uint32(0xFF00))
-    return total
-
-
-@njit(nogil=True, cache=True)
-def to_levels(values: Any, zero: float, guesses: Any, limits: Any, steps: int, lines: Any) -> None:
-    """Grey levels: 1 and as many more as there are limits that a value reaches.
-
-    values (n, m) float32, NaN becomes 0. lines (n, 1 + m) uint8: the last row of values comes
-    first, and the first column is left as it is. limits (255,) float32: increasing, the last is
-    NaN. guesses (2**15,) uint8: for the first 15 bits of the float32 `value - zero` (sign,
-    exponent, 6 bits of the mantissa) how many limits it reaches at least; at most `steps` more.
-    """
-    rows, cols = values.shape
-    level = np.empty(cols, np.int32)
-    for r in range(rows):
-        for c in range(cols):
-            bits = np.float32(values[r, c] - zero).view(np.int32)
-            level[c] = bits >> np.int32(17) & np.int32(0x7FFF)
-        for c in range(cols):
-            k = np.int32(guesses[np.uint64(level[c])])
-            # no branch: which way it goes is noise
-            level[c] = k + np.int32(values[r, c] >= limits[np.uint64(k)])
-        for _ in range(1, steps):
-            for c in range(cols):
-                level[c] += np.int32(values[r, c] >= limits[np.uint64(level[c])])
-        for c in range(cols):
-            v = values[r, c]
-            lines[rows - 1 - r, 1 + c] = level[c] + 1 if v == v else 0
-
-
-@njit(nogil=True, cache=True)
-def halve(value: Any, coverage: Any, row: int, col: int, out_value: Any, out_coverage: Any) -> None:
-    """Mean of 2x2 pixels weighted by their coverage, and the mean of the coverages.
-
-    value, coverage (2n, 2m) float32, value NaN exactly where coverage is 0. out_value,
-    out_coverage float32: n x m pixels are written from (row, col) on.
-    """
-    for r in range(value.shape[0] // 2):
-        for c in range(value.shape[1] // 2):
-            total = 0.0
-            weight = 0.0
-            for j in range(2 * r, 2 * r + 2):
-                for i in range(2 * c, 2 * c + 2):
-                    w = np.float64(coverage[j, i])
-                    if w > 0.0:
-                        total += w * value[j, i]
-                        weight += w
-            out_value[row + r, col + c] = total / weight if weight > 0.0 else np.nan
-            out_coverage[row + r, col + c] = 0.25 * weight
-
-
-@njit(nogil=True, cache=True)
-def halve_leaf(value: Any, row: int, col: int, out_value: Any, out_coverage: Any) -> None:
-    """`halve` for pixels that are wholly covered, or not at all where they are NaN."""
-    for r in range(value.shape[0] // 2):
-        for c in range(value.shape[1] // 2):
-            total = 0.0
-            count = 0
-            for j in range(2 * r, 2 * r + 2):
-                for i in range(2 * c, 2 * c + 2):
-                    v = np.float64(value[j, i])
-                    if v == v:
-                        total += v
-                        count += 1
-            out_value[row + r, col + c] = total / count if count else np.nan
-            out_coverage[row + r, col + c] = 0.25 * count
