@@ -1,9 +1,11 @@
 """What many tests share: skies known analytically, small surveys, where the real data lie."""
 
 import shutil
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -131,3 +133,12 @@ def build(tmp_path: Path) -> Build:
         return Built(Survey.open(open_store(place)), summary, place)
 
     return run
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """What was found out about repositories, where they were looked at."""
+    module = sys.modules.get("tests.repositories.conftest")
+    if module is not None and module.FINDINGS.rows:
+        terminalreporter.section("repositories")
+        for line in module.FINDINGS.lines():
+            terminalreporter.write_line(line)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hipsgen.errors import ConfigError, InputError
-from hipsgen.images.butler import ButlerSource, Catalogue, is_repository
+from hipsgen.images.butler_source import ButlerSource, is_repository, open_catalogue
 from hipsgen.images.coadd_fits import FitsReader
 from hipsgen.images.fits_folder import FitsFolder
 from hipsgen.images.manifest import is_manifest, read_manifest
@@ -49,7 +49,7 @@ def find_jobs(
     if (repositories or manifests) and len(inputs) > 1:
         raise ConfigError("a Butler repository or a manifest is to be the only input")
     if repositories:
-        return _butler_jobs(repositories[0], query, reader)
+        return _butler_jobs(repositories[0], query, reader, reporter)
     if query.collections or query.dataset_type or query.skymap or query.where:
         if not manifests:
             raise InputError(f"{inputs[0]} is not a Butler repository: it has no butler.yaml")
@@ -67,8 +67,12 @@ def find_jobs(
     return _jobs_by_band(refs, query.bands, folder.describe(), reader, folder.problems)
 
 
-def _butler_jobs(repository: str, query: Query, reader: FitsReader) -> list[Job]:
-    catalogue = Catalogue(repository)
+def _butler_jobs(
+    repository: str, query: Query, reader: FitsReader, reporter: Reporter
+) -> list[Job]:
+    catalogue, refusal = open_catalogue(repository)
+    if refusal:
+        reporter.note(f"{repository} is read by SQL, since lsst.daf.butler refuses it: {refusal}")
     with catalogue.naming_errors():
         if not query.collections:
             known = ", ".join(catalogue.collections()[:12])

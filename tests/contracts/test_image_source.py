@@ -12,7 +12,7 @@ import pytest
 from astropy.io import fits
 
 from hipsgen.errors import CoaddError, InputError
-from hipsgen.images.butler import ButlerSource
+from hipsgen.images.butler_source import ButlerSource
 from hipsgen.images.coadd_fits import FitsReader
 from hipsgen.images.files import path_of, uri_of
 from hipsgen.images.fits_folder import FitsFolder

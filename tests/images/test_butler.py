@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from hipsgen.errors import CoaddError, InputError
-from hipsgen.images.butler import ButlerSource, Catalogue, is_repository
+from hipsgen.images.butler_source import ButlerSource, is_repository
 from hipsgen.images.files import path_of
 from samples.repository import CHAIN, DATASET_TYPE
 from samples.skymap import NAME
@@ -73,14 +73,6 @@ def test_where_and_skymap_narrow_the_search(repository: Path):
     assert len(places(source(repository, skymap=NAME))) == 8
 
 
-def test_bands_come_from_short_to_long_wavelength(repository: Path):
-    catalogue = Catalogue(str(repository))
-    assert catalogue.bands(DATASET_TYPE, [CHAIN]) == ["g", "r", "i"]
-    assert catalogue.coadd_types([CHAIN]) == [DATASET_TYPE]
-    assert catalogue.skymaps(DATASET_TYPE, [CHAIN]) == [NAME]
-    assert catalogue.collections() == [CHAIN, FIRST_RUN, SECOND_RUN]
-
-
 WRONG = {
     "collection": ({"collections": ("nowhere",)}, ["no collection 'nowhere'", CHAIN, FIRST_RUN]),
     "one of two collections": ({"collections": (CHAIN, "nowhere")}, ["'nowhere'", CHAIN]),
@@ -124,17 +116,6 @@ def test_a_registry_that_cannot_be_opened_is_an_input_error(damage: str, copy: P
         (copy / "gen3.sqlite3").write_text("no database")
     with pytest.raises(InputError, match=r"cannot be opened: .*(database|sqlite)") as raised:
         list(source(copy).refs())
-    assert "\n" not in str(raised.value)
-
-
-def test_a_registry_of_a_manager_that_is_no_more_is_an_input_error(shared_data: Path, tmp_path):
-    """Integer dataset ids, as written until 2021."""
-    old = shared_data / "old_registries" / "23int"
-    if not old.is_dir():
-        pytest.skip("needs shared/data/old_registries/23int")
-    place = shutil.copytree(old, tmp_path / "old")
-    with pytest.raises(InputError, match="cannot be opened") as raised:
-        list(source(Path(place)).refs())
     assert "\n" not in str(raised.value)
 
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from hipsgen.images.butler import ButlerSource, Catalogue
+from hipsgen.images.butler import ButlerCatalogue
+from hipsgen.images.butler_source import ButlerSource
 from hipsgen.images.coadd_fits import FitsReader
 from hipsgen.images.files import path_of
 
@@ -22,7 +23,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> ButlerSource:
     # SQLite makes files beside a database, and the data are read-only
     root = tmp_path_factory.mktemp("dp2") / "repo"
     shutil.copytree(DATA, root, copy_function=shutil.copyfile)
-    catalogue = Catalogue(str(root))
+    catalogue = ButlerCatalogue(str(root))
     (collection,) = catalogue.collections()
     assert catalogue.coadd_types([collection]) == ["deep_coadd"]
     return ButlerSource(str(root), "deep_coadd", (collection,), "g")

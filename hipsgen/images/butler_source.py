@@ -1,0 +1,155 @@
+"""Coadds of a Data Butler repository, whoever reads its registry."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hipsgen.errors import InputError, MissingExtraError
+from hipsgen.images.butler import ButlerCatalogue
+from hipsgen.images.catalogue import LAYOUTS, Catalogue, Found, Search, first_line, listed, some
+from hipsgen.images.coadd_fits import FitsReader
+from hipsgen.images.registry_sql import SqlCatalogue
+from hipsgen.images.source import CoaddRef, Polygon, Problem
+
+_TRACTS_PER_PAGE = 50
+
+
+def is_repository(text: str) -> bool:
+    """Whether an input names a Butler repository on this machine: its folder or its yaml file."""
+    path = Path(text)
+    return (path / "butler.yaml").is_file() or (path.is_file() and path.name == "butler.yaml")
+
+
+def open_catalogue(repository: str) -> tuple[Catalogue, str]:
+    """The catalogue of a repository, and why it is not daf_butler that reads it, "" if it does.
+
+    daf_butler knows most repositories since 2021. One that it refuses is read by SQL, as it is:
+    nothing has to be migrated. Raises InputError when neither can, with daf_butler's reason.
+    """
+    if not is_repository(repository):
+        raise InputError(f"{repository} is not a Butler repository: no butler.yaml")
+    try:
+        return ButlerCatalogue(repository), ""
+    except MissingExtraError:
+        raise
+    except Exception as error:  # daf_butler raises what its managers, readers and drivers raise
+        reason = f"{type(error).__name__}: {first_line(error)}"
+        try:
+            return SqlCatalogue(repository), reason if len(reason) < 150 else reason[:150] + "..."
+        except InputError:
+            raise InputError(f"{repository} cannot be opened: {reason}") from error
+
+
+@dataclass
+class ButlerSource:
+    """One band of one dataset type, found first in a sequence of collections.
+
+    The registry is asked here, in pages of tracts, and never by a worker.
+    """
+
+    repository: str
+    dataset_type: str
+    collections: Sequence[str]
+    band: str
+    skymap: str = ""
+    where: str = ""
+    fits_reader: FitsReader = field(default_factory=FitsReader)
+    strict: bool = False
+    problems: list[Problem] = field(default_factory=list)
+
+    def describe(self) -> str:
+        """One line for `properties` and reports."""
+        text = f"Butler {', '.join(self.collections)} {self.dataset_type}"
+        return f"{text} where {self.where}" if self.where else text
+
+    def reader(self) -> FitsReader:
+        """What workers read with: URIs only."""
+        return self.fits_reader
+
+    def refs(self) -> Iterator[CoaddRef]:
+        """The coadds, by tract and patch.
+
+        Raises InputError when the repository, a collection, the dataset type, the band or the
+        `where` is wrong, or nothing is found; the message lists what there is.
+        """
+        self.problems.clear()
+        catalogue, _ = open_catalogue(self.repository)
+        with catalogue.naming_errors(self.where):
+            yield from self._pages(catalogue, self._search(catalogue))
+
+    def _search(self, catalogue: Catalogue) -> Search:
+        if self.where:
+            _check_balanced(self.where)
+        catalogue.check(self.dataset_type, self.collections, self.band)
+        found = catalogue.skymaps(self.dataset_type, self.collections)
+        if self.skymap and self.skymap not in found:
+            raise InputError(f"no skymap {self.skymap!r} with coadds; there are: {listed(found)}")
+        if not self.skymap and len(found) > 1:
+            raise InputError(f"coadds of several skymaps: {listed(found)}; name one with --skymap")
+        return Search(
+            dataset_type=self.dataset_type,
+            collections=catalogue.expand(self.collections),
+            skymap=self.skymap or next(iter(found), ""),
+            band=self.band,
+            where=self.where,
+        )
+
+    def _pages(self, catalogue: Catalogue, search: Search) -> Iterator[CoaddRef]:
+        tracts = catalogue.tracts(search)
+        if not tracts:
+            raise InputError(self._nothing(catalogue, search))
+        for start in range(0, len(tracts), _TRACTS_PER_PAGE):
+            page = tracts[start : start + _TRACTS_PER_PAGE]
+            found = catalogue.page(search, page)
+            polygons = catalogue.patch_polygons(search.skymap, page)
+            for one in found:
+                made = self._coadd_ref(one, polygons)
+                if made is not None:
+                    yield made
+
+    def _nothing(self, catalogue: Catalogue, search: Search) -> str:
+        known = catalogue.tracts(
+            Search(search.dataset_type, search.collections, skymap=search.skymap)
+        )
+        asked = f" in band {self.band!r}" if self.band else ""
+        asked += f" where {self.where}" if self.where else ""
+        return f"no {self.dataset_type}{asked}; {some([str(t) for t in known], 'tracts')}"
+
+    def _coadd_ref(self, found: Found, polygons: dict[tuple[int, int], Polygon]) -> CoaddRef | None:
+        name = ", ".join(f"{k}={v}" for k, v in found.data_id.items())
+        reason = ""
+        if found.storage_class not in LAYOUTS:
+            reason = f"storage class {found.storage_class} is not a coadd that can be read"
+        elif not found.uris:
+            reason = "registered, but not stored in the datastore"
+        elif "" not in found.uris:
+            reason = "stored in components (disassembled), which is not supported yet"
+        if reason:
+            if self.strict:
+                raise InputError(f"{name}: {reason}")
+            self.problems.append(Problem(name, reason))
+            return None
+        place = int(found.data_id["tract"]), int(found.data_id["patch"])
+        return CoaddRef(
+            uri=found.uris[""],
+            identity=found.dataset_id,
+            band=str(found.data_id.get("band", "")),
+            polygon=polygons.get(place, Polygon()),
+            data_id=tuple(found.data_id.items()),
+            dataset_type=self.dataset_type,
+            run=found.run,
+            dataset_id=found.dataset_id,
+            storage_class=found.storage_class,
+        )
+
+
+def _check_balanced(where: str) -> None:
+    """Raise InputError for parentheses that would reach out of the ones put round it."""
+    depth, quoted = 0, False
+    for letter in where:
+        quoted ^= letter == "'"
+        depth += 0 if quoted else (letter == "(") - (letter == ")")
+        if depth < 0:
+            break
+    if depth or quoted:
+        raise InputError(f"--where {where!r} has a parenthesis or a quote without its partner")

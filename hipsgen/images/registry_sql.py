@@ -1,0 +1,322 @@
+"""A repository by SQL, of any age: for those that lsst.daf.butler refuses.
+
+What is read are the tables that every registry since 2021 has, in whatever form it has them:
+`collection`, `collection_chain`, `dataset_type`, a table of tags per set of dimensions, `dataset`,
+the records of the datastore and the patches. Tables are reflected, so that dataset and collection
+ids may be numbers, names or UUIDs. The connection cannot write.
+"""
+
+import base64
+import struct
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+from hipsgen.errors import InputError, MissingExtraError
+from hipsgen.images.catalogue import (
+    Catalogue,
+    Collection,
+    DatasetType,
+    Found,
+    Search,
+    as_input_error,
+    first_line,
+    polygon_of,
+)
+from hipsgen.images.source import Polygon
+from hipsgen.images.where_sql import WhereError, clause_of
+
+_KINDS = {1: "RUN", 2: "TAGGED", 3: "CHAINED", 4: "CALIBRATION"}
+_SEARCHED = ("RUN", "TAGGED")
+_WHOLE = ("__NULL_STRING__", "", None)  # what the records call a file that is no component
+_OWN = {"dataset_type_id", "dataset_id", "collection_id", "collection_name"}
+_CONVEX_POLYGON = b"p"  # first byte of sphgeom's encoding; then unit vectors, 3 doubles each
+
+
+class _Datastore(NamedTuple):
+    """Where files lie, and the table of what lies there."""
+
+    root: str
+    table: str
+
+
+class SqlCatalogue(Catalogue):
+    """What the tables say. Opening raises InputError, or MissingExtraError."""
+
+    def __init__(self, repository: str) -> None:
+        try:
+            import sqlalchemy
+        except ImportError as error:
+            raise MissingExtraError("reading a Butler repository", "butler") from error
+        self._sql: Any = sqlalchemy
+        self.repository = repository
+        root = Path(repository).absolute()
+        root = root.parent if root.name == "butler.yaml" else root
+        with self.naming_errors():
+            config = _config(root)
+            self._datastores = config.datastores
+            self._engine = _engine(config.url)
+            self._tables = sqlalchemy.MetaData(schema=config.namespace)
+            self._table("collection")
+
+    def naming_errors(self, where: str = "") -> AbstractContextManager[None]:
+        """See `Catalogue.naming_errors`."""
+        kinds = (self._sql.exc.SQLAlchemyError, OSError, struct.error)
+        return as_input_error(kinds, where, (WhereError,))
+
+    def all_collections(self) -> list[Collection]:
+        """See `Catalogue.all_collections`."""
+        return [Collection(name, kind) for name, kind in self._collections.values()]
+
+    def dataset_types(self) -> dict[str, DatasetType]:
+        """See `Catalogue.dataset_types`."""
+        return {
+            name: DatasetType(
+                frozenset(c.name for c in self._dimensions(self._table(table))), storage_class
+            )
+            for name, (_, storage_class, table) in self._dataset_types.items()
+            if "." not in name  # a component
+        }
+
+    def values(self, dataset_type: str, collections: Sequence[str], dimension: str) -> set[str]:
+        """See `Catalogue.values`."""
+        tags, chosen = self._chosen(dataset_type, collections)
+        column = tags.c[dimension]
+        return {
+            str(row[0]) for row in self._rows(self._sql.select(column).where(chosen).distinct())
+        }
+
+    def tracts(self, search: Search) -> list[int]:
+        """See `Catalogue.tracts`."""
+        tags, chosen = self._chosen(search.dataset_type, search.collections)
+        some = self._sql.select(tags.c.tract).where(chosen, *self._narrowed(tags, search))
+        return sorted(row[0] for row in self._rows(some.distinct()))
+
+    def page(self, search: Search, tracts: Sequence[int]) -> list[Found]:
+        """See `Catalogue.page`."""
+        sql = self._sql
+        tags, chosen = self._chosen(search.dataset_type, search.collections)
+        dimensions = self._dimensions(tags)
+        order = {key: k for k, key in enumerate(self._flat(search.collections))}
+        rank = sql.func.row_number().over(
+            partition_by=dimensions, order_by=sql.case(order, value=_collection_of(tags))
+        )
+        inner = (
+            sql.select(*dimensions, tags.c.dataset_id, rank.label("of_rank"))
+            .where(chosen, tags.c.tract.in_(tracts), *self._narrowed(tags, search))
+            .subquery()
+        )
+        dataset = self._table("dataset")
+        run = dataset.c.run_id if "run_id" in dataset.c else dataset.c.run_name
+        names = [c.name for c in dimensions]
+        query = (
+            sql.select(*[inner.c[n] for n in names], inner.c.dataset_id, run)
+            .join(dataset, dataset.c.id == inner.c.dataset_id)
+            .where(inner.c.of_rank == 1)
+            .order_by(*[inner.c[n] for n in ("tract", "patch", "band") if n in inner.c])
+        )
+        rows = self._rows(query)
+        files = self._files([row[-2] for row in rows])
+        storage_class = self._dataset_types[search.dataset_type][1]
+        return [
+            Found(
+                data_id=dict(zip(names, row[:-2], strict=True)),
+                dataset_id=_identity(row[-2]),
+                run=self._collections[row[-1]].name,
+                storage_class=storage_class,
+                uris=files.get(row[-2], {}),
+            )
+            for row in rows
+        ]
+
+    def patch_polygons(self, skymap: str, tracts: Sequence[int]) -> dict[tuple[int, int], Polygon]:
+        """See `Catalogue.patch_polygons`."""
+        patch = self._table("patch").c
+        chosen = patch.skymap == skymap, patch.tract.in_(tracts)
+        rows = self._rows(self._sql.select(patch.tract, patch.id, patch.region).where(*chosen))
+        return {(tract, number): _polygon(region) for tract, number, region in rows}
+
+    def _files(self, ids: Sequence[Any]) -> dict[Any, dict[str, str]]:
+        """URIs by component, of the first datastore that has a dataset."""
+        found: dict[Any, dict[str, str]] = {}
+        for store in self._datastores:
+            records = self._table(store.table).c
+            here: dict[Any, dict[str, str]] = {}
+            for some in _portions(ids):
+                query = self._sql.select(records.dataset_id, records.component, records.path)
+                for key, component, path in self._rows(query.where(records.dataset_id.in_(some))):
+                    name = "" if component in _WHOLE else component
+                    here.setdefault(key, {})[name] = _uri(store.root, path)
+            found = here | found
+        return found
+
+    def _narrowed(self, tags: Any, search: Search) -> Iterator[Any]:
+        if search.skymap:
+            yield tags.c.skymap == search.skymap
+        if search.band:
+            yield tags.c.band == search.band
+        if search.where:
+            columns = {c.name: c for c in self._dimensions(tags)}
+            yield clause_of(search.where, columns, self._sql)
+
+    def _chosen(self, dataset_type: str, collections: Sequence[str]) -> tuple[Any, Any]:
+        """The table of tags of a dataset type, and what chooses its rows in collections."""
+        number, _, table = self._dataset_types[dataset_type]
+        tags = self._table(table)
+        within = _collection_of(tags).in_(self._flat(collections))
+        return tags, self._sql.and_(tags.c.dataset_type_id == number, within)
+
+    def _flat(self, collections: Sequence[str]) -> list[Any]:
+        """Keys of runs and tagged collections in the order of a search, chains unfolded."""
+        keys = {collection.name: key for key, collection in self._collections.items()}
+        order: dict[Any, None] = {}
+        seen = set()
+
+        def add(key: Any) -> None:
+            if key in seen:
+                return
+            seen.add(key)
+            for child in self._chains.get(key, ()):
+                add(child)
+            if self._collections[key].kind in _SEARCHED:
+                order[key] = None
+
+        for name in collections:
+            add(keys[name])
+        return list(order)
+
+    @cached_property
+    def _collections(self) -> dict[Any, Collection]:
+        """By their key in other tables: a number, or the name."""
+        table = self._table("collection").c
+        key = table.collection_id if "collection_id" in table else table.name
+        rows = self._rows(self._sql.select(key, table.name, table.type))
+        return {key: Collection(name, _KINDS.get(kind, str(kind))) for key, name, kind in rows}
+
+    @cached_property
+    def _chains(self) -> dict[Any, list[Any]]:
+        """Members of a chain in the order of a search."""
+        table = self._table("collection_chain").c
+        query = self._sql.select(table.parent, table.child).order_by(table.parent, table.position)
+        members: dict[Any, list[Any]] = {}
+        for parent, child in self._rows(query):
+            members.setdefault(parent, []).append(child)
+        return members
+
+    @cached_property
+    def _dataset_types(self) -> dict[str, tuple[int, str, str]]:
+        """Number, storage class and table of tags by name."""
+        table = self._table("dataset_type").c
+        columns = (table.name, table.id, table.storage_class, table.tag_association_table)
+        return {row[0]: tuple(row[1:]) for row in self._rows(self._sql.select(*columns))}
+
+    def _dimensions(self, tags: Any) -> list[Any]:
+        return [column for column in tags.c if column.name not in _OWN]
+
+    def _table(self, name: str) -> Any:
+        table = self._tables.tables.get(name)
+        if table is None:
+            options = {"autoload_with": self._engine, "resolve_fks": False}
+            table = self._sql.Table(name, self._tables, **options)
+        return table
+
+    def _rows(self, query: Any) -> list[Any]:
+        with self._engine.connect() as connection:
+            return list(connection.execute(query))
+
+
+class _Config(NamedTuple):
+    url: str
+    namespace: str | None
+    datastores: list[_Datastore]
+
+
+def _config(root: Path) -> _Config:
+    """What is needed of a butler.yaml. Raises InputError."""
+    import yaml
+
+    try:
+        config = yaml.safe_load((root / "butler.yaml").read_text())
+        place = str(config.get("root", root))
+
+        def placed(text: str) -> str:
+            return text.replace("<butlerRoot>", place)
+
+        registry, datastore = config["registry"], config["datastore"]
+        stores = [
+            _Datastore(placed(one["root"]), one.get("records", {}).get("table", _RECORDS))
+            for one in datastore.get("datastores", [datastore])
+            if "root" in one
+        ]
+        return _Config(placed(registry["db"]), registry.get("namespace"), stores)
+    except (yaml.YAMLError, KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:
+        reason = f"no registry and datastore in it ({first_line(error)})"
+        raise InputError(f"{root / 'butler.yaml'} cannot be read: {reason}") from error
+
+
+_RECORDS = "file_datastore_records"
+
+
+def _engine(url: str) -> Any:
+    """A connection that cannot write."""
+    import sqlalchemy
+
+    parsed = sqlalchemy.make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        path = quote(str(Path(parsed.database or "").absolute()))
+        return sqlalchemy.create_engine(f"sqlite:///file:{path}?mode=ro&uri=true")
+    options = {"postgresql_readonly": True}
+    return sqlalchemy.create_engine(_signed(parsed), execution_options=options)
+
+
+def _signed(url: Any) -> Any:
+    """The URL of a server with the user's name and password, from where daf_butler takes them."""
+    if url.password is not None:
+        return url
+    from lsst.utils.db_auth import DbAuth, DbAuthNotFoundError
+
+    try:
+        known = DbAuth("~/.lsst/db-auth.yaml", "LSST_DB_AUTH")
+        place = url.get_backend_name(), url.username, url.host, url.port, url.database
+        user, password = known.getAuth(*place)
+    except DbAuthNotFoundError:
+        return url  # the driver asks PGUSER, PGPASSFILE and the like
+    return url.set(username=user, password=password)
+
+
+def _collection_of(tags: Any) -> Any:
+    return tags.c.collection_id if "collection_id" in tags.c else tags.c.collection_name
+
+
+def _portions(ids: Sequence[Any], size: int = 1000) -> Iterator[Sequence[Any]]:
+    """So many that a statement takes them."""
+    return (ids[k : k + size] for k in range(0, len(ids), size))
+
+
+def _identity(key: Any) -> str:
+    """A dataset's id as daf_butler writes it: a UUID, or the number that it was before 2022."""
+    if isinstance(key, int):
+        return str(key)
+    return str(key if isinstance(key, uuid.UUID) else uuid.UUID(key))
+
+
+def _uri(root: str, path: str) -> str:
+    """The URI of a file in a datastore; its path may be a URI itself."""
+    from lsst.resources import ResourcePath
+
+    place = ResourcePath(path, forceAbsolute=False)
+    return str(place if place.isabs() else ResourcePath(root, forceDirectory=True).join(place))
+
+
+def _polygon(region: Any) -> Polygon:
+    """Of an encoded lsst.sphgeom region: base64 text, or bytes; empty for what is no polygon."""
+    if region is None:
+        return Polygon()
+    data = base64.b64decode(region) if isinstance(region, str) else bytes(region)
+    if not data.startswith(_CONVEX_POLYGON):
+        return Polygon()
+    return polygon_of(list(struct.iter_unpack("<3d", data[1:])))

@@ -1,0 +1,146 @@
+"""Repositories of all ages, with files behind their references; what was found out about them."""
+
+import hashlib
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from hipsgen.images.butler_source import ButlerSource
+from hipsgen.images.files import path_of
+from hipsgen.images.source import CoaddRef
+from hipsgen.run.build import build_survey
+from hipsgen.run.config import Options, Runtime
+from hipsgen.run.describe import Subject
+from hipsgen.run.report import Quiet
+from hipsgen.sky.polygon import to_lonlat, to_vectors
+from hipsgen.survey.store import open_store
+
+CHAIN, DATASET_TYPE, BANDS = "u/me/coadds", "deepCoadd_calexp", ("g", "r", "i")
+# with how many coadds of a band in the chain
+AS_WRITTEN = ("23.0.4", "w.2022.20", "rv26", "rv28", "23int")
+_MANAGERS = "config:registry.managers"
+_DATASETS = f"{_MANAGERS}.datasets"
+
+
+def _attributes(statement: str) -> Callable[[Path], None]:
+    def spoil(root: Path) -> None:
+        with sqlite3.connect(root / "gen3.sqlite3") as registry:
+            assert registry.execute(f"{statement}").rowcount == 1
+        registry.close()
+
+    return spoil
+
+
+def _yaml(old: str, new: str) -> Callable[[Path], None]:
+    def spoil(root: Path) -> None:
+        path = root / "butler.yaml"
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new))
+
+    return spoil
+
+
+# what a site's repository may have come to, and daf_butler refuses
+SPOILT = {
+    "another version of the dimensions": _attributes(
+        "UPDATE butler_attributes SET value = '9.0.0' "
+        "WHERE name LIKE 'version:%StaticDimensionRecordStorageManager'"
+    ),
+    "a manager deleted": _attributes(f"DELETE FROM butler_attributes WHERE name = '{_DATASETS}'"),
+    "a manager renamed": _attributes(
+        f"UPDATE butler_attributes SET value = 'lsst.obs.other.Manager' WHERE name = '{_DATASETS}'"
+    ),
+    "PosixDatastore": _yaml(
+        "lsst.daf.butler.datastores.fileDatastore.FileDatastore",
+        "lsst.daf.butler.datastores.posixDatastore.PosixDatastore",
+    ),
+    "includeConfigs": _yaml(
+        "datastore:\n", "includeConfigs: $OBS_SITE_DIR/config/site.yaml\ndatastore:\n"
+    ),
+}
+REPOSITORIES = (*AS_WRITTEN, *SPOILT)
+
+
+@pytest.fixture(params=REPOSITORIES)
+def aged(request: pytest.FixtureRequest, shared_data: Path, tmp_path: Path) -> tuple[str, Path]:
+    """Name and folder of one's own copy of a repository, its files in place."""
+    return request.param, make_aged(request.param, shared_data, tmp_path / "repository")
+
+
+def make_aged(name: str, shared_data: Path, root: Path) -> Path:
+    """A copy of an old registry, spoilt if the name says so, with coadds where it says."""
+    shutil.copytree(shared_data / "old_registries" / (name if name in AS_WRITTEN else "rv28"), root)
+    write_coadds(root)
+    if name in SPOILT:
+        SPOILT[name](root)
+    return root
+
+
+def write_coadds(root: Path) -> None:
+    """A small image for every reference of the chain; the same for the same data ID and run."""
+    for band in BANDS:
+        for ref in ButlerSource(str(root), DATASET_TYPE, (CHAIN,), band).refs():
+            path = path_of(ref.uri)
+            assert path is not None
+            path.parent.mkdir(parents=True, exist_ok=True)
+            image_of(ref).writeto(path)
+
+
+def image_of(ref: CoaddRef, size: int = 60) -> fits.PrimaryHDU:
+    """Noise on the outline of a reference, in nJy."""
+    corners = to_vectors(*np.array(ref.polygon).T)
+    lon, lat = to_lonlat(corners.sum(axis=0, keepdims=True))
+    side = np.degrees(np.linalg.norm(corners[0] - corners[1])) / size
+    header = fits.Header({"BUNIT": "nJy"})
+    axes = [("RA---TAN", lon.item(), -side), ("DEC--TAN", lat.item(), side)]
+    for axis, (kind, value, step) in enumerate(axes, 1):
+        header[f"CTYPE{axis}"], header[f"CRVAL{axis}"] = kind, value
+        header[f"CRPIX{axis}"], header[f"CDELT{axis}"] = (size + 1) / 2, step
+    seed = hashlib.sha256(f"{ref.data_id} {ref.run}".encode()).digest()
+    noise = np.random.default_rng(list(seed)).normal(0, 5, (size, size))
+    return fits.PrimaryHDU(noise.astype(np.float32), header)
+
+
+def build_band(root: Path, out: Path, band: str = "r") -> dict[str, str]:
+    """Hashes of what of a survey of a repository says nothing about where it came from."""
+    source = ButlerSource(str(root), DATASET_TYPE, (CHAIN,), band)
+    subject = Subject(band, band, "test", "")
+    build_survey(source, open_store(out), subject, Options(), Runtime(workers=2), Quiet())
+    return {
+        str(path.relative_to(out)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(out.rglob("*"))
+        if path.relative_to(out).parts[0].startswith(("Norder", "Moc", "preview"))
+        and path.is_file()
+    }
+
+
+class Findings:
+    """What holds of which repository, for the table at the end of a run."""
+
+    columns = ("open", "count", "build", "untouched")
+
+    def __init__(self) -> None:
+        self.rows: dict[str, dict[str, str]] = {}
+
+    def note(self, name: str, column: str, text: str) -> None:
+        self.rows.setdefault(name, {})[column] = text
+
+    def lines(self) -> Iterator[str]:
+        yield "| repository | " + " | ".join(self.columns) + " |"
+        yield "|---" * (1 + len(self.columns)) + "|"
+        for name, row in self.rows.items():
+            yield f"| {name} | " + " | ".join(row.get(c, "") for c in self.columns) + " |"
+
+
+FINDINGS = Findings()
+
+
+@pytest.fixture(scope="session")
+def findings() -> Findings:
+    return FINDINGS
