@@ -33,6 +33,7 @@ _NOT_SCIENCE = re.compile(
 )
 # FITS files end on a whole block, but readers need not insist (FITS 4.0, section 3.1)
 _BLOCK = 2880
+_EXTENSION = b"XTENSION"  # with which all headers but the first begin
 # what astropy raises for a damaged file, besides VerifyError and CfitsioException
 _DAMAGE = (
     *(OSError, EOFError, ValueError, TypeError, LookupError, AttributeError, RuntimeError),
@@ -61,6 +62,7 @@ class FitsReader:
         """What the headers of HDU `number` of an open file say."""
         image = hdus[number]
         _check_whole(image, "image")
+        _check_end(hdus)
         shape = image_shape(image)
         wcs = ImageWcs(image.header, shape, hdus)
         calibration = calibration_of(hdus, image)
@@ -285,6 +287,16 @@ def _check_whole(hdu: Any, what: str) -> None:
     missing = place["datLoc"] + place["datSpan"] - size if size else 0
     if missing >= _BLOCK:
         raise CoaddError(f"the file is truncated: {missing} bytes of its {what} are not there")
+
+
+def _check_end(hdus: Any) -> None:
+    """astropy takes a file that is cut off in a header for one that ends before it."""
+    place = hdus[len(hdus) - 1].fileinfo()
+    file = place["file"]
+    file.seek(place["datLoc"] + place["datSpan"])
+    rest = file.read(len(_EXTENSION))
+    if rest and _EXTENSION.startswith(rest):
+        raise CoaddError(f"the file is truncated: it ends in the header of HDU {len(hdus)}")
 
 
 def _reason(error: Exception) -> str:

@@ -11,6 +11,8 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from hipsgen.sky.compiled import kernel
+
 _U = np.uint64
 # of the C library: a call from here, line by line, costs less than one from Python
 _pread = types.ExternalFunction(
@@ -42,7 +44,7 @@ def _more(stream, at, bits, have):  # type: ignore[no-untyped-def]
     return at + 4, bits | word << _U(32 - have), have + 32
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def unrice(stream, which, begins, ends, counts, block, width, words):  # type: ignore[no-untyped-def]
     """Undo RICE_1 (FITS 4.0, section 10.4.1): stream[begins[t]:ends[t]] for every t in `which`.
 
@@ -121,7 +123,7 @@ def unrice(stream, which, begins, ends, counts, block, width, words):  # type: i
     return True
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def unpack(data, shuffled, words):  # type: ignore[no-untyped-def]
     """Big-endian numbers of 1, 2 or 4 bytes to int32, those of 1 and 2 bytes without a sign.
 
@@ -156,7 +158,7 @@ def unpack(data, shuffled, words):  # type: ignore[no-untyped-def]
             words[i] = word
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def read_lines(handle, start, stride, width, words):  # type: ignore[no-untyped-def]
     """Lines of big-endian numbers of 1, 2 or 4 bytes from a file; see `unpack`.
 
@@ -176,7 +178,7 @@ def read_lines(handle, start, stride, width, words):  # type: ignore[no-untyped-
     return True
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def place_lines(handle, start, stride, window, blank, scale, out):  # type: ignore[no-untyped-def]
     """`place` of lines of big-endian float32 from a file; see `read_lines`.
 
@@ -200,7 +202,7 @@ def place_lines(handle, start, stride, window, blank, scale, out):  # type: igno
     return True
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def dequantise(words, which, counts, scales, zeros, blanks, dither, rows, randoms, values):  # type: ignore[no-untyped-def]
     """Quantised tiles words[t, :counts[t]], int32, to values, float32, for every t in `which`.
 
@@ -230,7 +232,7 @@ def dequantise(words, which, counts, scales, zeros, blanks, dither, rows, random
             first = last
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def place(block, window, blank, scale, out):  # type: ignore[no-untyped-def]
     """Part of a block, float32, times `scale` to the output, float32.
 
@@ -246,7 +248,7 @@ def place(block, window, blank, scale, out):  # type: ignore[no-untyped-def]
             values[i] = product if there else np.float32(np.nan)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def strike(block, window, bits, out):  # type: ignore[no-untyped-def]
     """NaN into the output where a block of a mask, int32, has one of `bits` set; see `place`."""
     top, left, row, col, rows, cols = window

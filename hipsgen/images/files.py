@@ -9,7 +9,7 @@ from urllib.parse import quote, unquote_to_bytes, urlsplit
 
 from hipsgen.errors import CoaddError, MissingExtraError
 
-_STAMP = re.compile(r"\d+-\d+")
+_STAMP = re.compile(r"\d+--?\d+")  # times before 1970 are negative
 
 
 def uri_of(path: str | os.PathLike[str]) -> str:

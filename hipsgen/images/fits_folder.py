@@ -34,7 +34,7 @@ class FitsFolder:
         self.problems.clear()
         for path in self._files():
             try:
-                yield from self._refs_of(path)
+                yield from self._listed(path)
             except CoaddError as error:
                 if self.strict:
                     raise CoaddError(f"{path}: {error}") from error
@@ -56,10 +56,22 @@ class FitsFolder:
                 found.setdefault(os.path.abspath(path), path)
         return list(found.values())
 
-    def _refs_of(self, path: Path) -> Iterator[CoaddRef]:
+    def _listed(self, path: Path) -> list[CoaddRef]:
+        """The coadds of a file, which is the same at the end as at the beginning."""
+        try:
+            before = stamp_of(path.stat())
+        except FileNotFoundError as error:
+            raise CoaddError("the file does not exist") from error
+        except OSError as error:
+            raise CoaddError(f"cannot be read as FITS ({error.strerror})") from error
+        refs = list(self._refs_of(path, before))
+        if stamp_of(path.stat()) != before:
+            raise CoaddError("changed while it was listed: list it again")
+        return refs
+
+    def _refs_of(self, path: Path, identity: str) -> Iterator[CoaddRef]:
         uri = uri_of(path)
         with open_fits(uri) as hdus:
-            identity = stamp_of(path.stat())
             failed: list[tuple[int, CoaddError]] = []
             found = 0
             for number in image_hdus(hdus):

@@ -4,8 +4,8 @@ What holds for all kernels: callers check shapes and types; a kernel trusts them
 it is given, holds no Python object and releases the GIL, unless that would take longer than the
 loop. No `fastmath`: NaN means "no data" and must stay NaN, and the bytes must not depend on the
 processor. Each has a slow twin in tests/naive.py. What is called from outside is kept compiled
-(`cache=True`), and always called with the same types: numba's cache can mix up what two processes
-compile at once if a function has several signatures.
+(`compiled.kernel`), and always called with the same types: numba's cache can mix up what two
+processes compile at once if a function has several signatures.
 
 Kernels that work on the positions of a tile take a `grid.PixelMap` and go through it cell by cell,
 line by line (`line_of`): positions, fractions and weights of a line are plain loops over short
@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 from numba import njit
+
+from hipsgen.sky.compiled import kernel, short_kernel
 
 CELL = 32  # pixels along a side of a cell, at most
 OUTSIDE, SMOOTH, EXACT = 0, 1, 2  # what a cell is: off the image, on the grid, pixel by pixel
@@ -64,7 +66,7 @@ def reach_of(nodes, bends, k, j, i):  # type: ignore[no-untyped-def]
     return min(min(a, b), min(c, d)) - bulge, max(max(a, b), max(c, d)) + bulge
 
 
-@njit(cache=True)
+@short_kernel
 def lay_grid(nodes: Any, shape_y: int, shape_x: int, apart: Any, bends: Any, state: Any) -> int:
     """Second differences of a grid, and which of its cells may be on an image.
 
@@ -97,7 +99,7 @@ def lay_grid(nodes: Any, shape_y: int, shape_x: int, apart: Any, bends: Any, sta
     return count
 
 
-@njit(cache=True)
+@short_kernel
 def settle_grid(
     nodes: Any,
     bends: Any,
@@ -136,7 +138,7 @@ def settle_grid(
     return count
 
 
-@njit(cache=True)
+@short_kernel
 def strips(
     nodes: Any,
     bends: Any,
@@ -224,7 +226,7 @@ def position_of(at, r, c):  # type: ignore[no-untyped-def]
     return x, _inside_cell(at.nodes, at.bends, 1, j, i, v, u)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def positions(at: Any, x: Any, y: Any) -> None:
     """x, y (rows, cols) float64 of all pixels of a map, NaN in cells outside."""
     for r in range(at.rows):

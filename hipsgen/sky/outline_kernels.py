@@ -14,6 +14,8 @@ import math
 import numpy as np
 from numba import njit
 
+from hipsgen.sky.compiled import kernel
+
 # The sides of a tile leave the great circles between its corners by at most BEND * side^2 / to_pole
 # radians; side: 2^-order, to_pole: of its middle, as in `tiles.face_to_vectors`. Measured: 0.211.
 BEND = 0.25
@@ -88,7 +90,7 @@ def _next_on_hull(vertices, start, end, here):  # type: ignore[no-untyped-def]
     return found
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def write_hulls(vertices, pad, outlines):  # type: ignore[no-untyped-def]
     """Write the outlines of groups of vertices: group i is vertices[starts[i] : starts[i + 1]].
 
@@ -159,7 +161,7 @@ def _separates(sides, j0, j1, points, k0, k1, slack):  # type: ignore[no-untyped
     return False
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def write_touching(grids, side, first, index, outlines, every, place, which):  # type: ignore[no-untyped-def]
     """Write the pairs of tiles and outlines that touch, by tile; how many there are.
 

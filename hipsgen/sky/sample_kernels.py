@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from hipsgen.sky.compiled import kernel
 from hipsgen.sky.grid_kernels import CELL, OUTSIDE, SMOOTH, line_of, position_of, reach_of
 from hipsgen.sky.lanes import count_between, extremes, fetch, fma, lanes_of, make_sum
 
@@ -361,7 +362,8 @@ def _make_sampler(taps: int) -> Callable[..., None]:
 
     # a name of its own, and so a file of its own in the cache of compiled code
     sample.__qualname__ = sample.__name__ = f"sample_{taps}"
-    return njit(nogil=True, cache=True)(sample)  # type: ignore[no-any-return]
+    sampler: Callable[..., None] = kernel(sample)
+    return sampler
 
 
 SAMPLERS = {taps: _make_sampler(taps) for taps in DEGREES}  # by number of taps a side
@@ -412,7 +414,7 @@ def _is_closest(row, col, at, r, c, j, i):  # type: ignore[no-untyped-def]
     return True
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def keep_missing(pixels: Any, row: int, col: int, at: Any, holed: Any, out: Any) -> None:
     """Set out to NaN at the pixel closest to a missing pixel that would vanish otherwise.
 

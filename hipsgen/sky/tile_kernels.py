@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from hipsgen.sky.compiled import kernel
 from hipsgen.sky.grid_kernels import CELL, line_of
 
 
@@ -18,7 +19,7 @@ def _depth(px, py, shape_x, shape_y):  # type: ignore[no-untyped-def]
     return min(px + 0.5, shape_x - 0.5 - px), min(py + 0.5, shape_y - 0.5 - py)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def add_mean(values: Any, chosen: Any, step: int, total: Any, weight: Any) -> None:
     """Add values (n, m) that are not NaN with weight 1 to total and weight, float64 (n, m).
 
@@ -36,7 +37,7 @@ def add_mean(values: Any, chosen: Any, step: int, total: Any, weight: Any) -> No
                             weight[r, c] += 1.0
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def add_feathered(
     values: Any,
     at: Any,
@@ -74,7 +75,7 @@ def add_feathered(
                         weight[row, start + c] += x[c]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def keep_deepest(
     values: Any,
     at: Any,
@@ -108,7 +109,7 @@ def keep_deepest(
                             weight[row, start + c] = w
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def divide(total: Any, weight: Any, chosen: Any, step: int, out: Any) -> None:
     """out = total / weight as float32, NaN where weight is 0, in the chosen cells."""
     rows, cols = out.shape
@@ -121,7 +122,7 @@ def divide(total: Any, weight: Any, chosen: Any, step: int, out: Any) -> None:
                         out[r, c] = total[r, c] / w if w > 0.0 else np.nan
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def show(value: Any, coverage: Any, enough: float, out: Any) -> int:
     """out = value where at least so much is covered, else NaN; in how many pixels that is so.
 
@@ -142,7 +143,7 @@ def _turned(bits):  # type: ignore[no-untyped-def]
     return bits ^ ((bits >> np.int32(31)) & np.int32(0x7FFFFFFF))
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def measure(values: Any, some: Any) -> Any:
     """Lowest and highest of values (n, n) that are not NaN; inf, -inf for none.
 
@@ -168,7 +169,7 @@ def measure(values: Any, some: Any) -> Any:
     return np.int32(_turned(low)).view(np.float32), np.int32(_turned(high)).view(np.float32)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def to_big_endian(values: Any, out: Any) -> Any:
     """out (n,) uint32: the bytes of values (n,) uint32 turned round; gives back their sum."""
     total = np.uint64(0)
@@ -180,7 +181,7 @@ def to_big_endian(values: Any, out: Any) -> Any:
     return total
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def to_levels(values: Any, zero: float, guesses: Any, limits: Any, steps: int, lines: Any) -> None:
     """Grey levels: 1 and as many more as there are limits that a value reaches.
 
@@ -207,7 +208,7 @@ def to_levels(values: Any, zero: float, guesses: Any, limits: Any, steps: int, l
             lines[rows - 1 - r, 1 + c] = level[c] + 1 if v == v else 0
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def halve(value: Any, coverage: Any, row: int, col: int, out_value: Any, out_coverage: Any) -> None:
     """Mean of 2x2 pixels weighted by their coverage, and the mean of the coverages.
 
@@ -228,7 +229,7 @@ def halve(value: Any, coverage: Any, row: int, col: int, out_value: Any, out_cov
             out_coverage[row + r, col + c] = 0.25 * weight
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def halve_leaf(value: Any, row: int, col: int, out_value: Any, out_coverage: Any) -> None:
     """`halve` for pixels that are wholly covered, or not at all where they are NaN."""
     for r in range(value.shape[0] // 2):

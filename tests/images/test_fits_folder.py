@@ -2,12 +2,14 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from astropy.io import fits
 
 from hipsgen.errors import InputError
+from hipsgen.images.coadd_fits import FitsReader
 from hipsgen.images.files import path_of, uri_of
 from hipsgen.images.fits_folder import FitsFolder
 from tests.images.making import COLS, ROWS, noise, tan_header, write
@@ -190,3 +192,22 @@ def test_tiles_of_a_survey_are_no_images(tmp_path: Path):
     assert len(list(FitsFolder([str(tmp_path)]).refs())) == 1
     with pytest.raises(InputError, match="HiPS survey"):
         list(FitsFolder([str(tmp_path / "hips")]).refs())
+
+
+def test_a_file_that_is_replaced_while_it_is_listed_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Its outline would be of one, its identity of the other."""
+    path = write(tmp_path / "x.fits", fits.PrimaryHDU(noise(), tan_header()))
+    write(tmp_path / "y", fits.PrimaryHDU(noise(), tan_header(CRVAL1=11.0)))
+    inner = FitsReader.info_of
+
+    def replaced(self: FitsReader, hdus: Any, number: int) -> Any:
+        info = inner(self, hdus, number)
+        os.replace(tmp_path / "y", path)
+        return info
+
+    monkeypatch.setattr(FitsReader, "info_of", replaced)
+    found = FitsFolder([str(path)])
+    assert list(found.refs()) == []
+    assert "changed while it was listed" in str(found.problems[0])

@@ -1,5 +1,6 @@
 """Mask planes are found by the names in the file, never by a bit from memory."""
 
+import gzip
 import os
 from pathlib import Path
 
@@ -137,6 +138,24 @@ def test_a_mask_that_is_cut_off_is_named(tmp_path: Path):
     with pytest.raises(CoaddError, match=r"truncated: [0-9]+ bytes of its mask"):
         FitsReader().info(ref)
     assert FitsReader(excluded=()).info(ref).shape == (ROWS, COLS)
+
+
+@pytest.mark.filterwarnings("ignore")  # astropy does, in several ways
+@pytest.mark.parametrize("beyond", [1, 8, 1500])
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_file_that_ends_in_a_header_is_not_taken_for_one_without_a_mask(
+    tmp_path: Path, beyond: int, packed: bool
+):
+    ref = afw(tmp_path / "x.fits", 0, 1)
+    path = tmp_path / "x.fits"
+    with fits.open(path) as hdus:
+        place = hdus[2].fileinfo()
+    os.truncate(path, place["hdrLoc"] + beyond)
+    if packed:
+        (tmp_path / "x.fits.gz").write_bytes(gzip.compress(path.read_bytes()))
+        ref = CoaddRef(uri_of(tmp_path / "x.fits.gz"), "x")
+    with pytest.raises(CoaddError, match="truncated: it ends in the header of HDU 2"):
+        FitsReader().info(ref)
 
 
 def test_plane_bits_reads_both_spellings_and_nothing_else():

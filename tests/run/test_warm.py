@@ -21,7 +21,7 @@ from hipsgen.sky import grid_kernels, outline_kernels, sample_kernels, tile_kern
 for module in (grid_kernels, sample_kernels, tile_kernels, outline_kernels, decode_kernels):
     found = [f for name, f in vars(module).items() if not name.startswith("_")]
     for f in [*found, *getattr(module, "SAMPLERS", {}).values()]:
-        if hasattr(f, "nopython_signatures"):
+        if hasattr(f, "nopython_signatures") and f.stats.cache_path:
             print("compiled", f.__name__, len(f.nopython_signatures))
 """
 
