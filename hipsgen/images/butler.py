@@ -27,11 +27,17 @@ class ButlerCatalogue(Catalogue):
 
     def __init__(self, repository: str) -> None:
         try:
-            from lsst.daf.butler import Butler
+            from lsst.daf.butler import Butler, ButlerConfig
         except ImportError as error:
             raise MissingExtraError("reading a Butler repository", "butler") from error
         self.repository = repository
-        self._butler = Butler.from_config(repository, writeable=False)
+        config = ButlerConfig(repository)
+        self._url = str(config.get(("registry", "db"), ""))
+        self._butler = Butler.from_config(config, writeable=False)
+
+    def close(self) -> None:
+        """See `Catalogue.close`."""
+        self._butler.close()
 
     def all_collections(self) -> list[Collection]:
         """See `Catalogue.all_collections`."""
@@ -90,7 +96,8 @@ class ButlerCatalogue(Catalogue):
         from lsst.daf.butler import ButlerUserError, InvalidQueryError
         from sqlalchemy.exc import SQLAlchemyError
 
-        return as_input_error((ButlerUserError, SQLAlchemyError), where, (InvalidQueryError,))
+        kinds = (ButlerUserError, SQLAlchemyError)
+        return as_input_error(kinds, where, (InvalidQueryError,), self._url)
 
 
 def _where(search: Search) -> tuple[str, dict[str, Any]]:

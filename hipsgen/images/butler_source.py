@@ -8,10 +8,13 @@ from hipsgen.errors import InputError, MissingExtraError
 from hipsgen.images.butler import ButlerCatalogue
 from hipsgen.images.catalogue import LAYOUTS, Catalogue, Found, Search, first_line, listed, some
 from hipsgen.images.coadd_fits import FitsReader
+from hipsgen.images.database import DatabaseError
 from hipsgen.images.registry_sql import SqlCatalogue
 from hipsgen.images.source import CoaddRef, Polygon, Problem
 
 _TRACTS_PER_PAGE = 50
+_LONG = 150  # letters of a reason
+_refused: dict[str, str] = {}  # repositories that daf_butler did not take, in this process
 
 
 def is_repository(text: str) -> bool:
@@ -28,6 +31,8 @@ def open_catalogue(repository: str) -> tuple[Catalogue, str]:
     """
     if not is_repository(repository):
         raise InputError(f"{repository} is not a Butler repository: no butler.yaml")
+    if repository in _refused:
+        return SqlCatalogue(repository), _refused[repository]
     try:
         return ButlerCatalogue(repository), ""
     except MissingExtraError:
@@ -35,7 +40,11 @@ def open_catalogue(repository: str) -> tuple[Catalogue, str]:
     except Exception as error:  # daf_butler raises what its managers, readers and drivers raise
         reason = f"{type(error).__name__}: {first_line(error)}"
         try:
-            return SqlCatalogue(repository), reason if len(reason) < 150 else reason[:150] + "..."
+            catalogue = SqlCatalogue(repository)
+            _refused[repository] = reason if len(reason) < _LONG else reason[:_LONG] + "..."
+            return catalogue, _refused[repository]
+        except DatabaseError:  # of which daf_butler speaks at greater length
+            raise
         except InputError:
             raise InputError(f"{repository} cannot be opened: {reason}") from error
 
@@ -74,7 +83,7 @@ class ButlerSource:
         """
         self.problems.clear()
         catalogue, _ = open_catalogue(self.repository)
-        with catalogue.naming_errors(self.where):
+        with catalogue, catalogue.naming_errors(self.where):
             yield from self._pages(catalogue, self._search(catalogue))
 
     def _search(self, catalogue: Catalogue) -> Search:

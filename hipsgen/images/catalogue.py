@@ -10,11 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 
 from hipsgen.errors import InputError
+from hipsgen.images.database import trouble_of
 from hipsgen.images.source import Polygon
 from hipsgen.sky.polygon import to_lonlat
 
@@ -63,9 +64,22 @@ class Collection(NamedTuple):
 
 
 class Catalogue(ABC):
-    """A repository, open for reading. Errors are InputErrors that say what to ask for instead."""
+    """A repository, open for reading. Errors are InputErrors that say what to ask for instead.
+
+    Used with `with`, so that no connection to a database stays open while a survey is built.
+    """
 
     repository: str
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of the database."""
 
     @abstractmethod
     def all_collections(self) -> list[Collection]:
@@ -166,9 +180,15 @@ class Catalogue(ABC):
 
 @contextmanager
 def as_input_error(
-    kinds: tuple[type[Exception], ...], where: str, bad_query: tuple[type[Exception], ...]
+    kinds: tuple[type[Exception], ...],
+    where: str,
+    bad_query: tuple[type[Exception], ...],
+    url: str,
 ) -> Iterator[None]:
-    """Turn errors of these kinds into InputErrors; those of `bad_query` speak of the `where`."""
+    """Turn errors of these kinds into InputErrors; those of `bad_query` speak of the `where`.
+
+    url: of the database, of which the others may speak.
+    """
     try:
         yield
     except bad_query as error:
@@ -179,7 +199,7 @@ def as_input_error(
             f'patch < 10": {first_line(error.__cause__ or error)}'
         ) from error
     except kinds as error:
-        raise InputError(first_line(error)) from error
+        raise trouble_of(error, url) or InputError(first_line(error)) from error
 
 
 def polygon_of(vertices: Sequence[Sequence[float]]) -> Polygon:

@@ -14,7 +14,6 @@ from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import quote
 
 from hipsgen.errors import InputError, MissingExtraError
 from hipsgen.images.catalogue import (
@@ -27,6 +26,7 @@ from hipsgen.images.catalogue import (
     first_line,
     polygon_of,
 )
+from hipsgen.images.database import engine_of
 from hipsgen.images.source import Polygon
 from hipsgen.images.where_sql import WhereError, clause_of
 
@@ -56,17 +56,25 @@ class SqlCatalogue(Catalogue):
         self.repository = repository
         root = Path(repository).absolute()
         root = root.parent if root.name == "butler.yaml" else root
+        config = _config(root)
+        self._url, self._datastores = config.url, config.datastores
         with self.naming_errors():
-            config = _config(root)
-            self._datastores = config.datastores
-            self._engine = _engine(config.url)
+            self._engine = engine_of(config.url)
             self._tables = sqlalchemy.MetaData(schema=config.namespace)
-            self._table("collection")
+            try:
+                self.all_collections()
+            except BaseException:
+                self.close()
+                raise
+
+    def close(self) -> None:
+        """See `Catalogue.close`."""
+        self._engine.dispose()
 
     def naming_errors(self, where: str = "") -> AbstractContextManager[None]:
         """See `Catalogue.naming_errors`."""
         kinds = (self._sql.exc.SQLAlchemyError, OSError, struct.error)
-        return as_input_error(kinds, where, (WhereError,))
+        return as_input_error(kinds, where, (WhereError,), self._url)
 
     def all_collections(self) -> list[Collection]:
         """See `Catalogue.all_collections`."""
@@ -253,39 +261,19 @@ def _config(root: Path) -> _Config:
             if "root" in one
         ]
         return _Config(placed(registry["db"]), registry.get("namespace"), stores)
-    except (yaml.YAMLError, KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:
+    except (
+        OSError,
+        yaml.YAMLError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        UnicodeDecodeError,
+    ) as error:
         reason = f"no registry and datastore in it ({first_line(error)})"
         raise InputError(f"{root / 'butler.yaml'} cannot be read: {reason}") from error
 
 
 _RECORDS = "file_datastore_records"
-
-
-def _engine(url: str) -> Any:
-    """A connection that cannot write."""
-    import sqlalchemy
-
-    parsed = sqlalchemy.make_url(url)
-    if parsed.get_backend_name() == "sqlite":
-        path = quote(str(Path(parsed.database or "").absolute()))
-        return sqlalchemy.create_engine(f"sqlite:///file:{path}?mode=ro&uri=true")
-    options = {"postgresql_readonly": True}
-    return sqlalchemy.create_engine(_signed(parsed), execution_options=options)
-
-
-def _signed(url: Any) -> Any:
-    """The URL of a server with the user's name and password, from where daf_butler takes them."""
-    if url.password is not None:
-        return url
-    from lsst.utils.db_auth import DbAuth, DbAuthNotFoundError
-
-    try:
-        known = DbAuth("~/.lsst/db-auth.yaml", "LSST_DB_AUTH")
-        place = url.get_backend_name(), url.username, url.host, url.port, url.database
-        user, password = known.getAuth(*place)
-    except DbAuthNotFoundError:
-        return url  # the driver asks PGUSER, PGPASSFILE and the like
-    return url.set(username=user, password=password)
 
 
 def _collection_of(tags: Any) -> Any:

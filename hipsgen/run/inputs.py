@@ -73,7 +73,7 @@ def _butler_jobs(
     catalogue, refusal = open_catalogue(repository)
     if refusal:
         reporter.note(f"{repository} is read by SQL, since lsst.daf.butler refuses it: {refusal}")
-    with catalogue.naming_errors():
+    with catalogue, catalogue.naming_errors():
         if not query.collections:
             known = ", ".join(catalogue.collections()[:12])
             raise ConfigError(f"name a collection with --collection; there are: {known}")

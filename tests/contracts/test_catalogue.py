@@ -1,6 +1,6 @@
 """What whoever reads a registry promises: daf_butler, and SQL for what daf_butler refuses."""
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -19,12 +19,12 @@ from samples.tractfiles import FIRST_RUN, REPROCESSED, SECOND_RUN
 
 TRACTS = [4848, 4849]
 EVERYTHING = Search(DATASET_TYPE, (CHAIN,), NAME)
-Open = Callable[[str], Catalogue]
 
 
 @pytest.fixture(params=[ButlerCatalogue, SqlCatalogue], ids=lambda kind: kind.__name__)
-def catalogue(request: pytest.FixtureRequest, repository: Path) -> Catalogue:
-    return request.param(str(repository))
+def catalogue(request: pytest.FixtureRequest, repository: Path) -> Iterator[Catalogue]:
+    with request.param(str(repository)) as opened:
+        yield opened
 
 
 @cache

@@ -142,5 +142,13 @@ FINDINGS = Findings()
 
 
 @pytest.fixture(scope="session")
+def truth(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The survey of the same coadds in a repository that daf_butler reads."""
+    place = tmp_path_factory.mktemp("truth")
+    root = make_aged("rv28", shared_data, place / "repository")
+    return build_band(root, place / "out")
+
+
+@pytest.fixture(scope="session")
 def findings() -> Findings:
     return FINDINGS

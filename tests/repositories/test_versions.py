@@ -3,8 +3,6 @@
 import hashlib
 from pathlib import Path
 
-import pytest
-
 from hipsgen.images.butler import ButlerCatalogue
 from hipsgen.images.butler_source import ButlerSource, open_catalogue
 from hipsgen.images.registry_sql import SqlCatalogue
@@ -15,7 +13,6 @@ from tests.repositories.conftest import (
     SPOILT,
     Findings,
     build_band,
-    make_aged,
 )
 
 
@@ -24,20 +21,13 @@ def hashes(root: Path) -> dict[str, str]:
     return {str(p.relative_to(root)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
 
 
-@pytest.fixture(scope="module")
-def truth(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The survey of the same coadds in a repository that daf_butler reads."""
-    place = tmp_path_factory.mktemp("truth")
-    root = make_aged("rv28", shared_data, place / "repository")
-    return build_band(root, place / "out")
-
-
 def test_it_is_opened_counted_built_and_left_untouched(
     aged: tuple[str, Path], truth: dict[str, str], tmp_path: Path, findings: Findings
 ):
     name, root = aged
     before = hashes(root)
     catalogue, refusal = open_catalogue(str(root))
+    catalogue.close()
     by_sql = name in SPOILT or name == "23int"
     assert isinstance(catalogue, SqlCatalogue if by_sql else ButlerCatalogue)
     assert bool(refusal) == by_sql
