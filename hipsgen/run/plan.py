@@ -89,10 +89,6 @@ class Plan:
         ]
         return Block(Tile(self.root_order, int(self.npix[k])), tuple(leaves))
 
-    def leaf_count(self) -> int:
-        """How many leaf tiles some coadd may touch."""
-        return int(self.leaf_counts().sum())
-
     def leaf_counts(self) -> IntArray:
         """How many leaf tiles of each block (b,) some coadd may touch."""
         counts = [np.empty(0, np.int64)]
@@ -100,6 +96,17 @@ class Plan:
             outlines, pairs, _ = self._part(start, min(start + _BLOCKS_AT_ONCE, len(self.npix)))
             counts.append(count_below(outlines, pairs, self.root_order, self.block_depth))
         return np.concatenate(counts)
+
+    def tile_count(self, leaf_counts: IntArray) -> int:
+        """How many tiles of all orders there are at most; leaf_counts: what that function gives."""
+        total = int(leaf_counts.sum())
+        for depth in range(self.block_depth):
+            total += int(np.minimum(leaf_counts, 4**depth).sum())
+        above = self.npix[leaf_counts > 0]
+        for _ in range(self.root_order):
+            above = np.unique(above >> 2)
+            total += above.size
+        return total
 
     def _part(self, start: int, stop: int) -> tuple[Outlines, Pairs, IntArray]:
         """Outlines of the coadds of some blocks, pairs of the roots and these; their references."""

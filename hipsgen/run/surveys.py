@@ -112,8 +112,9 @@ def plan_all(
         saved += refs
         scale, cuts = _look(job, refs, options, reporter)
         order = options.order if options.order is not None else natural_order(scale)
-        leaves = make_plan(refs, order, options.frame).leaf_count()
-        tiles = leaves * 4 // 3 + order
+        made = make_plan(refs, order, options.frame)
+        counts = made.leaf_counts()
+        leaves, tiles = int(counts.sum()), made.tile_count(counts)
         bytes_all = tiles * sum(_TILE_BYTES[name] for name in options.formats)
         seconds = leaves * _LEAF_SECONDS * 4 ** max(0, natural_order(scale) - order)
         name = f"band {job.band}" if job.band else job.source.describe()
@@ -123,7 +124,8 @@ def plan_all(
         )
     if manifest is not None:
         count = write_manifest(manifest, saved, jobs[0].source.describe())
-        yield f"{count} references saved: hipsgen build {manifest} -o OUT"
+        again = f" --color {color}" if color else ""
+        yield f"{count} references saved: hipsgen build {manifest}{again} -o OUT"
 
 
 def _look(
