@@ -2,15 +2,17 @@
 
 The index says, for each archived object (`id`), in which table its rows are: `cat.archive`
 counts the tables from the index (0). Flags share one bit column, `flags`, whose bits are named
-by TFLAGn. Objects of the sample: PhotoCalib (1) and FilterLabel (2).
+by TFLAGn. Objects of the sample: PhotoCalib (1) and FilterLabel (2); a calibration may vary.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 from astropy.io import fits
 
-PHOTO_CALIB_ID, FILTER_LABEL_ID = 1, 2
+PHOTO_CALIB_ID, FILTER_LABEL_ID, FIELD_ID = 1, 2, 3
 
 _INDEX_DOCS = {
     "id": "Archive ID of the persistable object that owns the records pointed at by this entry",
@@ -25,13 +27,29 @@ _INDEX_DOCS = {
 }
 
 
-def archive_hdus(nanojansky_per_count: float, band: str) -> list[fits.BinTableHDU]:
-    """The archive of an exposure: index, PhotoCalib, FilterLabel."""
-    tables = [_photo_calib(nanojansky_per_count), _filter_label(band)]
+@dataclass(frozen=True)
+class Field:
+    """A factor that varies over a box: x, y of its first, then of its last pixel.
+
+    coefficients: of T_j(y) T_i(x) in row j, column i.
+    """
+
+    box: tuple[int, int, int, int]
+    coefficients: npt.NDArray[np.float64]
+
+
+def archive_hdus(
+    nanojansky_per_count: float, band: str, field: Field | None = None
+) -> list[fits.BinTableHDU]:
+    """The archive of an exposure: index, PhotoCalib, FilterLabel, and the field if it varies."""
+    tables = [_photo_calib(nanojansky_per_count, field), _filter_label(band)]
     entries = [
         (PHOTO_CALIB_ID, 1, 0, 0, 1, "PhotoCalib", ""),
         (FILTER_LABEL_ID, 2, 0, 0, 1, "FilterLabel", "lsst.afw.image"),
     ]
+    if field is not None:
+        tables.append(_chebyshev_field(field))
+        entries.append((FIELD_ID, 3, 0, 0, 1, "ChebyshevBoundedField", "lsst.afw.math"))
     hdus = [_index(entries, len(tables) + 1), *tables]
     for number, hdu in enumerate(hdus):
         hdu.header["AR_CATN"] = (number, "# of this catalog relative to the start")
@@ -54,15 +72,29 @@ def _index(entries: Sequence[tuple[object, ...]], tables: int) -> fits.BinTableH
     return hdu
 
 
-def _photo_calib(nanojansky_per_count: float) -> fits.BinTableHDU:
-    """A calibration that is constant over the image; `field` would point to one that is not."""
+def _photo_calib(nanojansky_per_count: float, field: Field | None) -> fits.BinTableHDU:
+    """A calibration that is constant over the image, or points to the field that it is."""
     columns = [
         fits.Column("calibrationMean", "1D", unit="count", array=[nanojansky_per_count]),
         fits.Column("calibrationErr", "1D", unit="count", array=[0.0]),
-        fits.Column("field", "1J", array=[0]),
+        fits.Column("field", "1J", array=[0 if field is None else FIELD_ID]),
         fits.Column("version", "1J", array=[1]),
     ]
-    return _data("PhotoCalib", {"isConstant": True}, columns)
+    return _data("PhotoCalib", {"isConstant": field is None}, columns)
+
+
+def _chebyshev_field(field: Field) -> fits.BinTableHDU:
+    names = ("bbox_min_x", "bbox_min_y", "bbox_max_x", "bbox_max_y")
+    rows, cols = field.coefficients.shape
+    columns = [
+        fits.Column("order_x", "1J", array=[cols - 1]),
+        *(
+            fits.Column(n, "1J", unit="pixel", array=[v])
+            for n, v in zip(names, field.box, strict=True)
+        ),
+        fits.Column("coefficients", f"{rows * cols}D", array=field.coefficients.reshape(1, -1)),
+    ]
+    return _data("ChebyshevBoundedField", {}, columns)
 
 
 def _filter_label(band: str) -> fits.BinTableHDU:
@@ -75,9 +107,12 @@ def _filter_label(band: str) -> fits.BinTableHDU:
 
 
 def _data(name: str, flags: dict[str, bool], columns: list[fits.Column]) -> fits.BinTableHDU:
-    bits = fits.Column("flags", f"{len(flags)}X", array=np.array([list(flags.values())]))
-    hdu = fits.BinTableHDU.from_columns([bits, *columns], name=name)
-    hdu.header["FLAGCOL"] = (1, "Column number for the bitflags.")
+    if flags:
+        bits = fits.Column("flags", f"{len(flags)}X", array=np.array([list(flags.values())]))
+        columns = [bits, *columns]
+    hdu = fits.BinTableHDU.from_columns(columns, name=name)
+    if flags:
+        hdu.header["FLAGCOL"] = (1, "Column number for the bitflags.")
     for number, flag in enumerate(flags, start=1):
         hdu.header[f"TFLAG{number}"] = flag
     hdu.header["EXTTYPE"] = "ARCHIVE_DATA"

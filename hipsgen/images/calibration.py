@@ -3,7 +3,11 @@
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from hipsgen.errors import CoaddError
+from hipsgen.images.source import Section
 
 # AB zero point of 1 nJy: -2.5 log10(1e-9 / 3631)
 _NJY_ZERO_POINT = 31.4
@@ -11,27 +15,55 @@ _COUNTS = {"adu", "dn", "count", "counts", "ct", "electron", "electrons"}
 
 
 @dataclass(frozen=True)
+class ChebyshevField:
+    """A factor that varies over an image: a sum of Chebyshev polynomials, as lsst.afw has them.
+
+    box: x and y of the first and of the last pixel in which it is defined, in the pixels of the
+    image. coefficients: of T_j(y) T_i(x) in row j, column i. Where a pixel's middle lies in the
+    box, whose borders are those of pixels, is what the polynomials are functions of
+    (lsst.afw.math.ChebyshevBoundedField).
+    """
+
+    box: tuple[float, float, float, float]
+    coefficients: tuple[tuple[float, ...], ...]
+
+    def at(self, section: Section) -> npt.NDArray[np.float32]:
+        """The factor at every pixel of a section (rows, columns)."""
+        first_x, first_y, last_x, last_y = self.box
+        rows, cols = (np.arange(s.start, s.stop, dtype=np.float64) for s in section)
+        x = 2 * (cols - first_x + 0.5) / (last_x - first_x + 1) - 1
+        y = 2 * (rows - first_y + 0.5) / (last_y - first_y + 1) - 1
+        grid = np.polynomial.chebyshev.chebgrid2d(y, x, np.array(self.coefficients))
+        return np.asarray(grid, np.float32)
+
+
+@dataclass(frozen=True)
 class Calibration:
-    """values x scale = values in `unit`; unit_in: the unit before; source: where scale is from."""
+    """values x scale = values in `unit`; unit_in: the unit before; source: where scale is from.
+
+    field: to be multiplied with instead, where that varies; scale is its mean.
+    """
 
     unit: str
     scale: float = 1.0
     unit_in: str = ""
     source: str = "none"
+    field: ChebyshevField | None = None
 
 
 def calibration_of(hdus: Any, image: Any) -> Calibration:
     """Read the calibration of an image HDU in its file.
 
     In this order: a physical BUNIT; the PhotoCalib of an lsst.afw archive; FLUXMAG0; the BUNIT as
-    it stands. Raises CoaddError for a PhotoCalib that varies over the image.
+    it stands. Raises CoaddError for a PhotoCalib that varies in a way that is not known here.
     """
     unit = str(image.header.get("BUNIT", "")).strip()
     if unit and unit.lower() not in _COUNTS:
         return Calibration(unit, 1.0, unit, "BUNIT")
-    mean = photo_calib(hdus)
-    if mean is not None:
-        return Calibration("nJy", mean, unit or "count", "PhotoCalib")
+    found = photo_calib(hdus, first_pixel(image.header))
+    if found is not None:
+        mean, field = found
+        return Calibration("nJy", mean, unit or "count", "PhotoCalib", field)
     for header in (image.header, hdus[0].header):
         flux = header.get("FLUXMAG0")
         if isinstance(flux, int | float) and flux > 0:
@@ -40,30 +72,58 @@ def calibration_of(hdus: Any, image: Any) -> Calibration:
     return Calibration(unit, 1.0, unit, "BUNIT" if unit else "none")
 
 
-def photo_calib(hdus: Any) -> float | None:
-    """nJy per count from the PhotoCalib that belongs to the exposure itself, None without one.
+def first_pixel(header: Any) -> tuple[int, int]:
+    """x, y of an image's first pixel in the pixels of its parent, a tract; 0, 0 without one."""
+    if "LTV1" in header and "LTV2" in header:
+        return round(-header["LTV1"]), round(-header["LTV2"])
+    x, y = (header.get(f"CRVAL{k}A", 0) + 1 - header.get(f"CRPIX{k}A", 1) for k in (1, 2))
+    return round(x), round(y)
+
+
+def photo_calib(hdus: Any, first: tuple[int, int]) -> tuple[float, ChebyshevField | None] | None:
+    """nJy per count, and how it varies, from the PhotoCalib of the exposure, None without one.
 
     Coadds may hold PhotoCalibs of their inputs as well, so the exposure's own is looked up through
-    the archive index (lsst.afw.table.io): id -> catalogue and row.
+    the archive index (lsst.afw.table.io): id -> catalogue and row. first: see `first_pixel`.
     """
     header = hdus[0].header
     wanted = header.get("ARCHIVE_ID_PHOTOCALIB", header.get("PHOTOCALIB_ID"))
     number = header.get("AR_HDU")
     if wanted is None or number is None or not 0 < number <= len(hdus):
         tables = [hdu for hdu in hdus if hdu.header.get("AR_NAME") == "PhotoCalib"]
-        return _mean(tables[0], 0) if len(tables) == 1 and len(tables[0].data) == 1 else None
-    index = hdus[number - 1].data  # AR_HDU counts from 1
-    for row in index[index["id"] == wanted]:
-        if str(row["name"]).strip() == "PhotoCalib":
-            return _mean(hdus[number - 1 + int(row["cat.archive"])], int(row["row0"]))
-    raise CoaddError(f"its archive has no PhotoCalib {wanted}")
+        if len(tables) != 1 or len(tables[0].data) != 1:
+            return None
+        table, row = tables[0], tables[0].data[0]
+    else:
+        table, row = _archived(hdus, number - 1, wanted, "PhotoCalib")  # AR_HDU counts from 1
+    if _flag(table, row, "isConstant"):
+        return float(row["calibrationMean"]), None
+    if not number:
+        raise CoaddError("its PhotoCalib varies over the image, and no archive says how")
+    _, values = _archived(hdus, number - 1, row["field"], "ChebyshevBoundedField")
+    across = int(values["order_x"]) + 1
+    x, y = first
+    box = (
+        float(values["bbox_min_x"]) - x,
+        float(values["bbox_min_y"]) - y,
+        float(values["bbox_max_x"]) - x,
+        float(values["bbox_max_y"]) - y,
+    )
+    rows = np.asarray(values["coefficients"], np.float64).reshape(-1, across).tolist()
+    return float(row["calibrationMean"]), ChebyshevField(box, tuple(map(tuple, rows)))
 
 
-def _mean(table: Any, number: int) -> float:
-    row = table.data[number]
-    if not _flag(table, row, "isConstant"):
-        raise CoaddError("its PhotoCalib varies over the image, which is not supported yet")
-    return float(row["calibrationMean"])
+def _archived(hdus: Any, index: int, wanted: int, name: str) -> tuple[Any, Any]:
+    """The table and the row of an object of an archive. Raises CoaddError without it."""
+    rows = hdus[index].data
+    others = set()
+    for row in rows[rows["id"] == wanted]:
+        if str(row["name"]).strip() == name:
+            table = hdus[index + int(row["cat.archive"])]
+            return table, table.data[int(row["row0"])]
+        others.add(str(row["name"]).strip())
+    there = f"; what has that number is a {', '.join(sorted(others))}" if others else ""
+    raise CoaddError(f"its archive has no {name} {wanted}{there}")
 
 
 def _flag(table: Any, row: Any, name: str) -> bool:

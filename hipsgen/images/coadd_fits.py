@@ -17,7 +17,7 @@ from isal import igzip
 
 from hipsgen.errors import CoaddError
 from hipsgen.images import decode
-from hipsgen.images.calibration import calibration_of
+from hipsgen.images.calibration import ChebyshevField, calibration_of
 from hipsgen.images.files import is_stamp, local_file, stamp_of
 from hipsgen.images.masks import bit_mask, plane_bits
 from hipsgen.images.source import CoaddInfo, CoaddRef, Section, Values
@@ -102,8 +102,12 @@ class FitsReader:
             height, width = headers.info.shape
             if rows.stop > height or cols.stop > width:
                 raise CoaddError(f"another file came in its place: its image is {height}x{width}")
-            if not self._decoded(path, headers, section, parts or (section,), out):
+            parts = parts or (section,)
+            if not self._decoded(path, headers, section, parts, out):
                 self._through_astropy(path, headers, section, out)
+            if headers.field is not None:
+                for part in parts:
+                    out[_within(section, part)] *= headers.field.at(part)
             _stamp(path, ref)
         return out
 
@@ -123,7 +127,7 @@ class FitsReader:
             return False
         try:
             with path.open("rb") as file:
-                handle, scale = file.fileno(), headers.info.scale
+                handle, scale = file.fileno(), headers.scale
                 for part in parts:
                     at = part[0].start - section[0].start, part[1].start - section[1].start
                     decode.values(handle, headers.image, part, self._blank, scale, out, at)
@@ -138,7 +142,7 @@ class FitsReader:
     ) -> None:
         with _open(path) as hdus:
             pixels = _section(hdus[headers.number], section)
-            decode.finish(pixels, self._blank, headers.info.scale, out)
+            decode.finish(pixels, self._blank, headers.scale, out)
             if headers.bits:
                 mask = _section(_mask_of(hdus, headers.number), section)
                 out[mask.astype(np.int64) & headers.bits != 0] = np.nan
@@ -153,7 +157,8 @@ class _Headers:
     """What is kept of the headers of the coadd in HDU `number`.
 
     image, mask: for `decode`; image is None when astropy has to read the pixels, mask when no bit
-    of it counts. bits: of the mask, whose pixels are missing.
+    of it counts. bits: of the mask, whose pixels are missing. field: what pixels are multiplied
+    with where that varies.
     """
 
     info: CoaddInfo
@@ -161,6 +166,12 @@ class _Headers:
     image: decode.Plane | None
     mask: decode.Plane | None
     bits: int
+    field: ChebyshevField | None
+
+    @property
+    def scale(self) -> float:
+        """What all pixels are multiplied with."""
+        return self.info.scale if self.field is None else 1.0
 
 
 def _stamp(path: Path, ref: CoaddRef) -> str:
@@ -187,7 +198,8 @@ def _parse(reader: FitsReader, path: Path, hdu: str, stamp: str) -> _Headers:
             mask = decode.mask_plane(file.fileno(), flags, bits)
             image = image if mask is not None else None
         in_parts = isinstance(image, decode.Plain) and not isinstance(mask, decode.Tiled)
-        return _Headers(replace(info, in_parts=in_parts), number, image, mask, bits)
+        field = calibration_of(hdus, hdus[number]).field
+        return _Headers(replace(info, in_parts=in_parts), number, image, mask, bits, field)
 
 
 @contextmanager
@@ -297,6 +309,14 @@ def _check_end(hdus: Any) -> None:
     rest = file.read(len(_EXTENSION))
     if rest and _EXTENSION.startswith(rest):
         raise CoaddError(f"the file is truncated: it ends in the header of HDU {len(hdus)}")
+
+
+def _within(section: Section, part: Section) -> Section:
+    """Where a part of a section lies in an array of that."""
+    rows, cols = (
+        slice(p.start - s.start, p.stop - s.start) for s, p in zip(section, part, strict=True)
+    )
+    return rows, cols
 
 
 def _reason(error: Exception) -> str:

@@ -11,7 +11,7 @@ from hipsgen.errors import CoaddError
 from hipsgen.images.coadd_fits import FitsReader
 from hipsgen.images.files import uri_of
 from hipsgen.images.source import CoaddInfo, CoaddRef
-from samples.archive import archive_hdus
+from samples.archive import Field, archive_hdus
 from samples.coadd import CURRENT_PLANES, OLDER_PLANES, Coadd
 from samples.exposure import FLUXMAG0, NANOJANSKY_PER_COUNT, Form, write_exposure
 from samples.skymap import make_tracts
@@ -120,12 +120,61 @@ def test_counts_that_nothing_calibrates_stay_counts(tmp_path: Path):
     assert (info.unit, factor) == ("adu", 1.0)
 
 
-def test_a_photocalib_that_varies_is_refused(tmp_path: Path):
-    archive = archive_hdus(57.5, "r")
-    archive[1].data["flags"] = [[False]]
+COEFFICIENTS = np.array([[57.5, 3.0, -1.0], [2.0, 0.5, 0.25]])
+
+
+def chebyshev(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """The field at places between -1 and 1, by T_k(cos t) = cos(k t)."""
+    return sum(
+        c * np.cos(j * np.arccos(y)) * np.cos(i * np.arccos(x))
+        for (j, i), c in np.ndenumerate(COEFFICIENTS)
+    )
+
+
+@pytest.mark.parametrize("origin", ["LTV", "A", "none"])
+@pytest.mark.parametrize("compressed", [False, True])
+def test_a_photocalib_that_varies_is_evaluated_at_every_pixel(
+    origin: str, compressed: bool, tmp_path: Path
+):
+    """lsst.afw: the borders of the box, half a pixel beyond the outermost centres, are -1 and 1."""
+    x0, y0 = (0, 0) if origin == "none" else (4100, 8200)
+    # of a tract's pixels, one more on each side than the image has
+    box = (x0 - 1, y0 - 1, x0 + COLS, y0 + ROWS)
+    ref = exposure(tmp_path / "x.fits", None, archive_hdus(57.5, "r", Field(box, COEFFICIENTS)))
+    cards = {
+        "LTV": {"LTV1": -x0, "LTV2": -y0},
+        "A": {"CTYPE1A": "LINEAR", "CRPIX1A": 1, "CRVAL1A": x0, "CRPIX2A": 1, "CRVAL2A": y0},
+        "none": {},
+    }[origin]
+    with fits.open(tmp_path / "x.fits", mode="update") as hdus:
+        hdus[1].header.update(cards)
+        if compressed:
+            hdus[1] = fits.CompImageHDU(
+                hdus[1].data, hdus[1].header, "IMAGE", "GZIP_2", quantize_level=0
+            )
+    x = (np.arange(COLS) + 1.5) / (COLS + 2) * 2 - 1
+    y = (np.arange(ROWS)[:, None] + 1.5) / (ROWS + 2) * 2 - 1
+    truth = noise() * chebyshev(x, y)
+    reader = FitsReader()
+    assert reader.info(ref).unit == "nJy"
+    assert reader.info(ref).scale == 57.5
+    np.testing.assert_allclose(reader.read(ref, EVERYTHING), truth, rtol=1e-6)
+    np.testing.assert_array_equal(reader.read(ref, CORNER), reader.read(ref, EVERYTHING)[CORNER])
+    out = np.full((ROWS, COLS), -1.0, np.float32)
+    parts = [(slice(0, 3), slice(4, 9)), (slice(3, 7), slice(0, 2))]
+    reader.read(ref, EVERYTHING, parts, out)
+    for part in parts:
+        np.testing.assert_allclose(out[part], truth[part], rtol=1e-6)
+
+
+def test_a_photocalib_that_varies_in_an_unknown_way_is_refused(tmp_path: Path):
+    archive = archive_hdus(57.5, "r", Field((0, 0, 9, 9), COEFFICIENTS))
+    archive[0].data["name"][2] = "TransformBoundedField"
     ref = exposure(tmp_path / "x.fits", None, archive)
     for ask in (FitsReader().info, lambda r: FitsReader().read(r, EVERYTHING)):
-        with pytest.raises(CoaddError, match="PhotoCalib varies over the image"):
+        with pytest.raises(
+            CoaddError, match=r"no ChebyshevBoundedField 3; .*TransformBoundedField"
+        ):
             ask(ref)
 
 
