@@ -62,6 +62,16 @@ _WHAT = _stacked(
     click.option("--skymap", default="", metavar="S", help="Butler skymap, if there are several."),
     click.option("--where", default="", metavar="EXPR", help="Butler query, e.g. 'tract = 9813'."),
     click.option(
+        "--tract", "tracts", multiple=True, metavar="N",
+        help="Coadds of this tract; repeat or separate by commas.",
+    ),
+    click.option("--patch", "patches", multiple=True, metavar="N", help="The same of patches."),
+    click.option(
+        "--region", metavar="R",
+        help="Coadds that touch circle:RA,DEC,RADIUS, box:RA,DEC,WIDTH,HEIGHT, "
+        "polygon:RA,DEC,RA,DEC,RA,DEC... (degrees, ICRS) or a MOC file.",
+    ),
+    click.option(
         "--color", default="", metavar="gri",
         help="Also make a colour survey of three bands (gri, or J,H,Ks); the longest wavelength is "
         "red, in whatever order they are named.",
@@ -271,8 +281,27 @@ def _query(given: dict[str, Any]) -> Any:
         bands=tuple(b for text in given["bands"] for b in _words(text)),
         skymap=given["skymap"],
         where=given["where"],
+        selection=_selection(given),
         strict=given["strict"],
     )
+
+
+def _selection(given: dict[str, Any]) -> Any:
+    from hipsgen.images.selection import Region, Selection
+
+    return Selection(
+        tracts=_numbers("tract", given["tracts"]),
+        patches=_numbers("patch", given["patches"]),
+        region=Region(given["region"]) if given["region"] else None,
+    )
+
+
+def _numbers(name: str, texts: tuple[str, ...]) -> frozenset[int]:
+    words = [word for text in texts for word in _words(text)]
+    wrong = [word for word in words if not word.isdecimal()]
+    if wrong:
+        raise ConfigError(f"--{name} {wrong[0]!r} is not a number like 9813")
+    return frozenset(map(int, words))
 
 
 def _runtime(given: dict[str, Any]) -> Any:

@@ -91,6 +91,14 @@ class ButlerCatalogue(Catalogue):
         )
         return {(r.tract, r.id): _polygon(r.region) for r in records}
 
+    def tract_polygons(self, skymap: str) -> dict[int, Polygon]:
+        """See `Catalogue.tract_polygons`."""
+        where, bind = "skymap = :of_skymap", {"of_skymap": skymap}
+        records = self._butler.query_dimension_records(
+            "tract", where=where, bind=bind, limit=None, explain=False
+        )
+        return {r.id: _polygon(r.region) for r in records}
+
     def naming_errors(self, where: str = "") -> AbstractContextManager[None]:
         """See `Catalogue.naming_errors`."""
         from lsst.daf.butler import ButlerUserError, InvalidQueryError

@@ -10,6 +10,7 @@ from hipsgen.images.catalogue import LAYOUTS, Catalogue, Found, Search, first_li
 from hipsgen.images.coadd_fits import FitsReader
 from hipsgen.images.database import DatabaseError
 from hipsgen.images.registry_sql import SqlCatalogue
+from hipsgen.images.selection import ALL, Selection
 from hipsgen.images.source import CoaddRef, Polygon, Problem
 
 _TRACTS_PER_PAGE = 50
@@ -62,6 +63,7 @@ class ButlerSource:
     band: str
     skymap: str = ""
     where: str = ""
+    selection: Selection = ALL
     fits_reader: FitsReader = field(default_factory=FitsReader)
     strict: bool = False
     problems: list[Problem] = field(default_factory=list)
@@ -69,7 +71,8 @@ class ButlerSource:
     def describe(self) -> str:
         """One line for `properties` and reports."""
         text = f"Butler {', '.join(self.collections)} {self.dataset_type}"
-        return f"{text} where {self.where}" if self.where else text
+        text += f" where {self.where}" if self.where else ""
+        return text + (f" in {self.selection}" if self.selection else "")
 
     def reader(self) -> FitsReader:
         """What workers read with: URIs only."""
@@ -104,17 +107,28 @@ class ButlerSource:
         )
 
     def _pages(self, catalogue: Catalogue, search: Search) -> Iterator[CoaddRef]:
-        tracts = catalogue.tracts(search)
-        if not tracts:
-            raise InputError(self._nothing(catalogue, search))
+        tracts = self._narrowed(catalogue, search, catalogue.tracts(search))
+        some_were = False
         for start in range(0, len(tracts), _TRACTS_PER_PAGE):
             page = tracts[start : start + _TRACTS_PER_PAGE]
             found = catalogue.page(search, page)
             polygons = catalogue.patch_polygons(search.skymap, page)
             for one in found:
                 made = self._coadd_ref(one, polygons)
-                if made is not None:
+                if made is not None and self.selection.has(made):
+                    some_were = True
                     yield made
+        if not some_were and not self.problems:
+            raise InputError(self._nothing(catalogue, search))
+
+    def _narrowed(self, catalogue: Catalogue, search: Search, tracts: list[int]) -> list[int]:
+        """The tracts of which some coadd may be wanted: pages of others are not asked for."""
+        region = self.selection.region
+        tracts = [tract for tract in tracts if self.selection.has_tract(tract)]
+        if region is None or not tracts:
+            return tracts
+        outlines = catalogue.tract_polygons(search.skymap)
+        return [tract for tract in tracts if region.touches(outlines.get(tract, Polygon()))]
 
     def _nothing(self, catalogue: Catalogue, search: Search) -> str:
         known = catalogue.tracts(
@@ -122,6 +136,7 @@ class ButlerSource:
         )
         asked = f" in band {self.band!r}" if self.band else ""
         asked += f" where {self.where}" if self.where else ""
+        asked += f" in {self.selection}" if self.selection else ""
         return f"no {self.dataset_type}{asked}; {some([str(t) for t in known], 'tracts')}"
 
     def _coadd_ref(self, found: Found, polygons: dict[tuple[int, int], Polygon]) -> CoaddRef | None:

@@ -106,6 +106,10 @@ class Catalogue(ABC):
         """(tract, patch) -> its outline; an empty one where the registry knows none."""
 
     @abstractmethod
+    def tract_polygons(self, skymap: str) -> dict[int, Polygon]:
+        """Outlines of all tracts, empty ones where the registry knows none."""
+
+    @abstractmethod
     def naming_errors(self, where: str = "") -> AbstractContextManager[None]:
         """A context in which the errors of a library become InputErrors of one line.
 

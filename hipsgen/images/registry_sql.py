@@ -148,6 +148,12 @@ class SqlCatalogue(Catalogue):
         rows = self._rows(self._sql.select(patch.tract, patch.id, patch.region).where(*chosen))
         return {(tract, number): _polygon(region) for tract, number, region in rows}
 
+    def tract_polygons(self, skymap: str) -> dict[int, Polygon]:
+        """See `Catalogue.tract_polygons`."""
+        tract = self._table("tract").c
+        rows = self._rows(self._sql.select(tract.id, tract.region).where(tract.skymap == skymap))
+        return {number: _polygon(region) for number, region in rows}
+
     def _files(self, ids: Sequence[Any]) -> dict[Any, dict[str, str]]:
         """URIs by component, of the first datastore that has a dataset."""
         found: dict[Any, dict[str, str]] = {}

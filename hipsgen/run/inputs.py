@@ -9,6 +9,7 @@ from hipsgen.images.butler_source import ButlerSource, is_repository, open_catal
 from hipsgen.images.coadd_fits import FitsReader
 from hipsgen.images.fits_folder import FitsFolder
 from hipsgen.images.manifest import is_manifest, read_manifest
+from hipsgen.images.selection import ALL, Selection
 from hipsgen.images.source import CoaddReader, CoaddRef, ImageSource, Problem, RefList
 from hipsgen.run.report import Reporter
 from hipsgen.survey.bands import wavelengths
@@ -25,6 +26,7 @@ class Query:
     bands: tuple[str, ...] = ()
     skymap: str = ""
     where: str = ""
+    selection: Selection = ALL
     strict: bool = False
 
 
@@ -53,17 +55,22 @@ def find_jobs(
     if query.collections or query.dataset_type or query.skymap or query.where:
         if not manifests:
             raise InputError(f"{inputs[0]} is not a Butler repository: it has no butler.yaml")
-        raise ConfigError("a manifest is read as it is: only --band narrows it")
+        words = "--band, --tract, --patch and --region"
+        raise ConfigError(f"a manifest needs no registry: only {words} narrow it")
     if manifests:
         refs, text = read_manifest(Path(manifests[0]))
+        refs = query.selection.of(refs)
         bands = query.bands or tuple(dict.fromkeys(ref.band for ref in refs))
         return _jobs_by_band(refs, bands, text, reader, [])
+    if query.selection.tracts or query.selection.patches:
+        raise ConfigError("plain FITS have no tract and patch: narrow them with --region")
     folder = FitsFolder(inputs, reader, query.strict)
     refs = list(folder.refs())
     if not refs:
         for problem in folder.problems:
             reporter.problem(problem)
         raise InputError(f"no usable image in {folder.describe()}: see what was left out above")
+    refs = query.selection.of(refs)
     return _jobs_by_band(refs, query.bands, folder.describe(), reader, folder.problems)
 
 
@@ -99,6 +106,7 @@ def _butler_job(repository: str, query: Query, band: str, reader: FitsReader) ->
         band=band,
         skymap=query.skymap,
         where=query.where,
+        selection=query.selection,
         fits_reader=reader,
         strict=query.strict,
     )

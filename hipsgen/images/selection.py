@@ -1,0 +1,146 @@
+"""Which coadds of those that there are: by tract, by patch, by where they lie on the sky."""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hipsgen.errors import ConfigError, InputError
+from hipsgen.images.source import CoaddRef, Polygon
+
+_ORDER = 14  # cells of 13 arcsec: what lies so close to a region counts as touching it
+_SHAPES: dict[str, tuple[str, Callable[[int], bool]]] = {
+    "circle": ("RA,DEC,RADIUS", lambda n: n == 3),
+    "box": ("RA,DEC,WIDTH,HEIGHT", lambda n: n == 4),
+    "polygon": ("RA,DEC,RA,DEC,RA,DEC...", lambda n: n >= 6 and n % 2 == 0),
+}
+_USAGE = ", ".join(f"{name}:{words}" for name, (words, _) in _SHAPES.items())
+
+
+@dataclass(frozen=True)
+class Region:
+    """A part of the sky (ICRS), as the user wrote it: a shape with degrees, or a MOC file."""
+
+    text: str
+
+    def __post_init__(self) -> None:
+        """Raises ConfigError for what is no region, InputError for a file that cannot be read."""
+        _ = self._moc
+
+    def touches(self, polygon: Polygon) -> bool:
+        """Whether an outline and the region have a point in common, to 13 arcsec.
+
+        An outline that is not known is that of all the sky.
+        """
+        if len(polygon) < 3:
+            return True
+        lon, lat = np.array(polygon).T
+        return not self._outline(lon, lat).intersection(self._moc).empty()
+
+    @cached_property
+    def _moc(self) -> Any:
+        name, _, rest = self.text.strip().partition(":")
+        if name.lower() in _SHAPES:
+            return self._shape(name.lower(), rest)
+        words = self.text.split()
+        if words and words[0].lower() in _SHAPES:  # as IVOA writes them: CIRCLE 10 -5 0.5
+            return self._shape(words[0].lower(), " ".join(words[1:]))
+        return self._file(Path(self.text))
+
+    def _shape(self, name: str, rest: str) -> Any:
+        from astropy import units
+
+        moc = _moc_class()
+        words, fits = _SHAPES[name]
+        try:
+            values = [float(word) for word in re.split(r"[,\s]+", rest.strip())]
+        except ValueError:
+            values = []
+        if not fits(len(values)) or not np.isfinite(values).all():
+            raise ConfigError(f"--region {self.text!r} is not {name}:{words} in degrees")
+        if any(abs(v) > 90 for v in (values[1::2] if name == "polygon" else values[1:2])):
+            raise ConfigError(f"--region {self.text!r} has a declination beyond 90 degrees")
+        angles = np.array(values) * units.deg
+        if name == "polygon":
+            return self._outline(values[0::2], values[1::2])
+        if name == "circle":
+            if not 0 < values[2] <= 180:
+                raise ConfigError(f"--region {self.text!r}: a radius is above 0 and up to 180")
+            return moc.from_cone(angles[0], angles[1], radius=angles[2], max_depth=_ORDER)
+        if not (0 < values[2] <= 180 and 0 < values[3] <= 180):
+            raise ConfigError(f"--region {self.text!r}: sides are above 0 and up to 180 degrees")
+        a, b = angles[2] / 2, angles[3] / 2
+        turned = 0 * units.deg
+        return moc.from_box(angles[0], angles[1], a=a, b=b, angle=turned, max_depth=_ORDER)
+
+    def _file(self, path: Path) -> Any:
+        if not path.is_file():
+            raise ConfigError(f"--region {self.text!r} is neither {_USAGE} in degrees nor a file")
+        for form in ("fits", "json", "ascii"):
+            try:
+                return _moc_class().load(path, format=form)
+            except Exception:  # of a Rust library, which has no class for it
+                continue
+        raise InputError(f"--region {path} is no MOC file (FITS, JSON or ASCII)")
+
+    @staticmethod
+    def _outline(lon: Sequence[float], lat: Sequence[float]) -> Any:
+        from astropy import units
+
+        return _moc_class().from_polygon(
+            np.asarray(lon, float) * units.deg, np.asarray(lat, float) * units.deg, max_depth=_ORDER
+        )
+
+
+def _moc_class() -> Any:
+    from mocpy import MOC
+
+    return MOC
+
+
+@dataclass(frozen=True)
+class Selection:
+    """tracts, patches: numbers, empty for all. region: None for all the sky."""
+
+    tracts: frozenset[int] = frozenset()
+    patches: frozenset[int] = frozenset()
+    region: Region | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.tracts or self.patches or self.region)
+
+    def __str__(self) -> str:
+        parts = [
+            f"{name} {', '.join(map(str, sorted(numbers)))}"
+            for name, numbers in (("tract", self.tracts), ("patch", self.patches))
+            if numbers
+        ]
+        return "; ".join([*parts, *([self.region.text] if self.region else [])])
+
+    def has_tract(self, tract: int) -> bool:
+        """Whether coadds of a tract may be among those wanted."""
+        return not self.tracts or tract in self.tracts
+
+    def has(self, ref: CoaddRef) -> bool:
+        """Whether a coadd is wanted; one that has no tract or patch is not when they are asked."""
+        data_id = dict(ref.data_id)
+        return (
+            (not self.tracts or data_id.get("tract") in self.tracts)
+            and (not self.patches or data_id.get("patch") in self.patches)
+            and (self.region is None or self.region.touches(ref.polygon))
+        )
+
+    def of(self, refs: Iterable[CoaddRef]) -> list[CoaddRef]:
+        """The coadds that are wanted. Raises InputError for none."""
+        refs = list(refs)
+        found = [ref for ref in refs if self.has(ref)]
+        if refs and not found:
+            raise InputError(f"none of the {len(refs)} coadds is in {self}")
+        return found
+
+
+ALL = Selection()
