@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote, unquote_to_bytes, urlsplit
 
-from hipsgen.errors import CoaddError, MissingExtraError
+from hipsgen.errors import CoaddError
+from hipsgen.images.staging import needs_copy, staged
 
 _STAMP = re.compile(r"\d+--?\d+")  # times before 1970 are negative
 
@@ -37,23 +38,15 @@ def is_stamp(identity: str) -> bool:
 
 @contextmanager
 def local_file(uri: str) -> Iterator[Path]:
-    """A path to read the content of a URI from; a copy that is removed again if it is remote."""
-    path = path_of(uri)
-    if path is not None:
-        if not path.exists():
-            raise CoaddError("the file does not exist")
-        yield path
-        return
-    try:
-        from lsst.resources import ResourcePath
+    """A path to read the content of a URI from, until the end of the `with` block.
 
-        remote = ResourcePath(uri)  # which needs another package for some schemes
-    except ImportError as error:
-        raise MissingExtraError(f"reading {urlsplit(uri).scheme}:// files", "remote") from error
-    try:
-        with remote.as_local() as local:
-            yield Path(local.ospath)
-    except FileNotFoundError as error:
-        raise CoaddError("the file does not exist") from error
-    except OSError as error:
-        raise CoaddError(f"cannot be fetched ({error})") from error
+    A remote file is copied; see `staging`. Raises CoaddError.
+    """
+    if needs_copy(uri):
+        with staged(uri) as copy:
+            yield copy
+        return
+    path = path_of(uri)
+    if path is None or not path.exists():
+        raise CoaddError("the file does not exist")
+    yield path

@@ -108,10 +108,15 @@ def image_of(ref: CoaddRef, size: int = 60) -> fits.PrimaryHDU:
 
 
 def build_band(root: Path, out: Path, band: str = "r") -> dict[str, str]:
-    """Hashes of what of a survey of a repository says nothing about where it came from."""
+    """Build a band; see `survey_bytes`."""
     source = ButlerSource(str(root), DATASET_TYPE, (CHAIN,), band)
-    subject = Subject(band, band, "test", "")
+    subject = Subject(band, band, "test", band)
     build_survey(source, open_store(out), subject, Options(), Runtime(workers=2), Quiet())
+    return survey_bytes(out)
+
+
+def survey_bytes(out: Path) -> dict[str, str]:
+    """Hashes of what of a survey says nothing about where it came from."""
     return {
         str(path.relative_to(out)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(out.rglob("*"))

@@ -1,0 +1,208 @@
+"""Copies of files that are not on this machine's file systems, or inside a zip file.
+
+A copy has no name: its file is deleted before anything is written to it, so that it is gone when
+the process ends, however it ends. It is kept while it is read, and after that as long as there is
+room.
+"""
+
+import os
+import tempfile
+import threading
+import time
+import zipfile
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+from urllib.parse import parse_qs, urlsplit
+
+from hipsgen.errors import CoaddError, MissingExtraError
+
+ROOM = 4 << 30  # bytes of copies that nobody is reading; two workers need 20 coadds at once
+_WAITS = (0.5, 2.0)  # seconds before the next attempts; lsst.resources makes some of its own
+_DEAD = 60.0  # seconds for which a server that did not answer is not asked again
+_PIECE = 1 << 22  # bytes copied at once
+_UNREACHABLE = ("Connection refused", "Name or service not known", "Could not connect to the endp")
+_MEMBERS = ("zip-path", "unzip")  # what the Butler calls the member of a zip file in a fragment
+
+
+def needs_copy(uri: str) -> bool:
+    """Whether the content of a URI is not a file of this machine as it is."""
+    parts = urlsplit(uri)
+    return parts.scheme not in ("", "file") or _member(uri) is not None
+
+
+@contextmanager
+def staged(uri: str) -> Iterator[Path]:
+    """A path to read the content of a URI from, until the end of the `with` block.
+
+    Raises CoaddError, naming what to do, when it cannot be fetched; MissingExtraError for a kind of
+    place that needs other packages.
+    """
+    copy = _copies.take(uri)
+    try:
+        yield copy.path
+    finally:
+        _copies.give_back(copy)
+
+
+@dataclass
+class _Copy:
+    """file: open, and already deleted where the system lets one reach it nevertheless."""
+
+    uri: str
+    file: IO[bytes]
+    path: Path
+    size: int
+    readers: int = 0
+
+
+@dataclass
+class _Copies:
+    """All copies of this process."""
+
+    room: int = ROOM
+    _known: OrderedDict[str, _Copy] = field(default_factory=OrderedDict)
+    _gates: dict[str, threading.Lock] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def take(self, uri: str) -> _Copy:
+        """The copy of a URI, made by one thread if several want it."""
+        with self._lock:
+            gate = self._gates.setdefault(uri, threading.Lock())
+        with gate:
+            copy = self._known.get(uri) or _copied(uri)
+            with self._lock:
+                self._known[uri] = copy
+                self._known.move_to_end(uri)
+                copy.readers += 1
+                return copy
+
+    def give_back(self, copy: _Copy) -> None:
+        """A copy is not read any more; the ones that were read longest ago make room."""
+        with self._lock:
+            copy.readers -= 1
+            free = [c for c in self._known.values() if not c.readers]
+            size = sum(c.size for c in free)
+            for old in free:
+                if size > self.room:
+                    size -= old.size
+                    del self._known[old.uri]
+                    self._gates.pop(old.uri, None)
+                    _drop(old)
+
+    def clear(self) -> None:
+        """Let go of what nobody reads."""
+        with self._lock:
+            for copy in [c for c in self._known.values() if not c.readers]:
+                del self._known[copy.uri]
+                _drop(copy)
+
+
+_copies = _Copies()
+_silent: dict[str, float] = {}  # servers that did not answer, and until when they are left alone
+
+
+def _copied(uri: str) -> _Copy:
+    file = tempfile.NamedTemporaryFile(prefix="hipsgen-", suffix=".fits", delete=False)  # noqa: SIM115
+    path = Path(f"/proc/self/fd/{file.fileno()}")
+    if path.exists():
+        os.unlink(file.name)
+    else:  # not Linux: it goes when it is dropped
+        path = Path(file.name)
+    try:
+        _fetch(uri, file)
+        file.flush()
+        return _Copy(uri, file, path, os.fstat(file.fileno()).st_size)
+    except BaseException:
+        file.close()
+        with suppress(FileNotFoundError):
+            os.unlink(file.name)
+        raise
+
+
+def _drop(copy: _Copy) -> None:
+    copy.file.close()
+    with suppress(FileNotFoundError):
+        os.unlink(copy.file.name)
+
+
+def _member(uri: str) -> str | None:
+    """The name of the file in a zip file that a URI means."""
+    values = parse_qs(urlsplit(uri).fragment)
+    return next((values[name][0] for name in _MEMBERS if name in values), None)
+
+
+def _fetch(uri: str, into: IO[bytes]) -> None:
+    """Copy the content, again if that might help. Raises CoaddError."""
+    server = urlsplit(uri).netloc
+    for wait in (*_WAITS, None):
+        into.seek(0)
+        into.truncate()
+        if _silent.get(server, 0.0) > time.monotonic():
+            raise CoaddError(f"{_bare(uri)} cannot be fetched: {server} does not answer")
+        try:
+            _copy_once(uri, into)
+            return
+        except (CoaddError, MissingExtraError):
+            raise
+        except FileNotFoundError as error:
+            raise CoaddError(f"the file does not exist: {_bare(uri)}") from error
+        except Exception as error:  # of the library of each kind of place
+            advice = _advice(error, server)
+            if advice or wait is None:
+                said = " ".join(str(error).split())[:200] or type(error).__name__
+                raise CoaddError(f"{_bare(uri)} cannot be fetched: {advice or said}") from error
+            time.sleep(wait)
+
+
+def _copy_once(uri: str, into: IO[bytes]) -> None:
+    try:
+        from lsst.resources import ResourcePath
+
+        place = ResourcePath(_bare(uri))  # which needs another package for some schemes
+    except ImportError as error:
+        raise MissingExtraError(f"reading {urlsplit(uri).scheme}:// files", "remote") from error
+    member = _member(uri)
+    if member is None:
+        size = place.size()
+        with place.open("rb") as source:
+            _pour(source, size, into)
+        return
+    with place.open("rb") as source, zipfile.ZipFile(source) as packed:
+        if member not in packed.namelist():
+            raise CoaddError(f"{_bare(uri)} holds no {member}")
+        with packed.open(member) as file:
+            _pour(file, packed.getinfo(member).file_size, into)
+
+
+def _pour(source: Any, size: int, into: IO[bytes]) -> None:
+    """All of a stream, and no request for more than there is."""
+    while size > 0:
+        piece = source.read(min(_PIECE, size))
+        if not piece:
+            raise OSError(f"the connection ended {size} bytes too early")
+        into.write(piece)
+        size -= len(piece)
+
+
+def _bare(uri: str) -> str:
+    return uri.split("#", 1)[0] if _member(uri) is not None else uri
+
+
+def _advice(error: Exception, server: str) -> str:
+    """What to do about an error that another attempt does not mend, "" for one that it might."""
+    said = f"{error} {error.__cause__ or ''} {error.__context__ or ''}"
+    if any(words in said for words in _UNREACHABLE):
+        _silent[server] = time.monotonic() + _DEAD
+        return f"{server} does not answer: is it running, and can this machine reach it?"
+    if isinstance(error, PermissionError) or any(w in said for w in ("401", "403", "Forbidden")):
+        return (
+            "access is refused; credentials are those of lsst.resources: LSST_RESOURCES_WEBDAV_"
+            "CONFIG or a bearer token for WebDAV, AWS_ACCESS_KEY_ID and the like for S3"
+        )
+    if isinstance(error, zipfile.BadZipFile):
+        return "it is no zip file"
+    return ""

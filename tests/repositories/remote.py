@@ -1,0 +1,128 @@
+"""Servers of files on loopback: WebDAV (wsgidav) and S3 (moto), and what may go wrong with them."""
+
+import base64
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+USER, PASSWORD, TOKEN = "me", "pass word", "a-token"
+
+
+@dataclass
+class Dav:
+    """A server of a folder. asked: method and path of each request, in order.
+
+    fail: requests for content that are still to be answered with 503; cut: to be cut off.
+    """
+
+    root: Path
+    port: int = 0
+    secret: str = ""
+    fail: int = 0
+    cut: int = 0
+    asked: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        """The root, as a datastore has it."""
+        return f"dav://127.0.0.1:{self.port}/"
+
+    def wrapped(self, app: Any) -> Callable[..., Any]:
+        """The application behind a look at who asks, and with faults."""
+        basic = "Basic " + base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+        known = {"": None, "basic": basic, "token": f"Bearer {TOKEN}"}[self.secret]
+
+        def serve(environ: dict[str, Any], start: Any) -> Any:
+            self.asked.append((environ["REQUEST_METHOD"], environ["PATH_INFO"]))
+            if known is not None and environ.get("HTTP_AUTHORIZATION") != known:
+                start("401 Unauthorized", [("WWW-Authenticate", "Basic"), ("Content-Length", "0")])
+                return [b""]
+            content = environ["REQUEST_METHOD"] == "GET" and environ["PATH_INFO"].endswith(".fits")
+            if content and self.fail > 0:
+                self.fail -= 1
+                start("503 Service Unavailable", [("Content-Length", "0")])
+                return [b""]
+            if content and self.cut > 0:
+                self.cut -= 1
+                start("200 OK", [("Content-Length", "100000"), ("Content-Type", "image/fits")])
+                return [b"half of it"]
+            return app(environ, start)
+
+        return serve
+
+
+@contextmanager
+def dav(root: Path, secret: str = "") -> Iterator[Dav]:
+    """secret: "" for none, basic, or token."""
+    wsgidav = pytest.importorskip("wsgidav.wsgidav_app", reason="needs wsgidav")
+    from cheroot import wsgi
+
+    anonymous = {"user_mapping": {"*": True}}
+    config = {"provider_mapping": {"/": str(root)}, "simple_dc": anonymous, "verbose": 0}
+    made = Dav(root, secret=secret)
+    app = made.wrapped(wsgidav.WsgiDAVApp(config))
+    server = wsgi.Server(("127.0.0.1", 0), app, numthreads=8)
+    server.error_log = lambda *_, **__: None
+    server.prepare()
+    made.port = server.bind_addr[1]
+    thread = threading.Thread(target=server.serve)
+    thread.start()
+    try:
+        yield made
+    finally:
+        server.stop()
+        thread.join()
+
+
+@dataclass(frozen=True)
+class S3:
+    """A server with a bucket."""
+
+    endpoint: str
+    bucket: str = "coadds"
+
+    @property
+    def url(self) -> str:
+        """The bucket, as a datastore has it."""
+        return f"s3://{self.bucket}/"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What boto3 and lsst.resources look at."""
+        return {
+            "S3_ENDPOINT_URL": self.endpoint,
+            "AWS_ACCESS_KEY_ID": "key",
+            "AWS_SECRET_ACCESS_KEY": "secret",
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }
+
+
+@contextmanager
+def s3(root: Path) -> Iterator[S3]:
+    """With the files of a folder in its bucket."""
+    moto = pytest.importorskip("moto.server", reason="needs moto")
+    import boto3
+
+    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    made = S3(f"http://{host}:{port}")
+    try:
+        client = boto3.client(
+            "s3",
+            endpoint_url=made.endpoint,
+            aws_access_key_id="key",
+            aws_secret_access_key="secret",
+            region_name="us-east-1",
+        )
+        client.create_bucket(Bucket=made.bucket)
+        for path in sorted(root.rglob("*.fits")):
+            client.upload_file(str(path), made.bucket, str(path.relative_to(root)))
+        yield made
+    finally:
+        server.stop()

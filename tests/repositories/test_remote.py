@@ -1,0 +1,158 @@
+"""Coadds on real servers: the same survey as from a disk, and every failure named."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from hipsgen.errors import CoaddError
+from hipsgen.images.files import local_file, uri_of
+from tests.repositories.conftest import CHAIN, DATASET_TYPE, make_aged, survey_bytes
+from tests.repositories.remote import PASSWORD, TOKEN, USER, dav, s3
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # of moto, wsgidav and their servers
+
+
+@pytest.fixture(scope="module")
+def local(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_aged("rv28", shared_data, tmp_path_factory.mktemp("local") / "repository")
+
+
+def moved(local: Path, place: Path, root: str) -> Path:
+    """The repository with its files elsewhere."""
+    place.mkdir()
+    shutil.copy(local / "gen3.sqlite3", place)
+    text = (local / "butler.yaml").read_text()
+    assert "  root: <butlerRoot>" in text
+    (place / "butler.yaml").write_text(text.replace("  root: <butlerRoot>", f"  root: {root}"))
+    return place
+
+
+def command(root: Path, out: Path) -> list[str]:
+    what = ["-c", CHAIN, "-d", DATASET_TYPE, "-b", "r", "-o", str(out)]
+    return [sys.executable, "-m", "hipsgen", "build", str(root), *what]
+
+
+def build(root: Path, out: Path, **environment: str) -> tuple[int, str]:
+    """Code and words; in a process of its own, for lsst.resources looks at its variables once."""
+    done = subprocess.run(
+        command(root, out),
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def configured(tmp_path: Path, url: str, secret: str) -> dict[str, str]:
+    words = {
+        "": "",
+        "basic": f"  user_name: {USER}\n  user_password: {PASSWORD}\n",
+        "token": f"  token: {TOKEN}\n",
+    }
+    (tmp_path / "dav.yaml").write_text(f"- base_url: {url}\n{words[secret]}")
+    return {"LSST_RESOURCES_WEBDAV_CONFIG": str(tmp_path / "dav.yaml")}
+
+
+@pytest.mark.parametrize("secret", ["", "basic", "token"])
+def test_from_webdav_comes_the_same_survey_and_each_file_is_fetched_once(
+    secret: str, local: Path, truth: dict[str, str], tmp_path: Path
+):
+    with dav(local, secret) as server:
+        root = moved(local, tmp_path / "repository", server.url)
+        environment = configured(tmp_path, server.url, secret)
+        code, said = build(root, tmp_path / "out", **environment)
+    assert code == 0, said
+    assert survey_bytes(tmp_path / "out") == truth
+    fetched = [path for method, path in server.asked if method == "GET"]
+    assert len(fetched) == len(set(fetched)) == 12
+
+
+def test_from_s3_comes_the_same_survey(local: Path, truth: dict[str, str], tmp_path: Path):
+    with s3(local) as server:
+        root = moved(local, tmp_path / "repository", server.url)
+        code, said = build(root, tmp_path / "out", **server.environment)
+    assert code == 0, said
+    assert survey_bytes(tmp_path / "out") == truth
+
+
+def test_a_server_that_stumbles_is_asked_again(local: Path, truth: dict[str, str], tmp_path: Path):
+    with dav(local) as server:
+        server.fail, server.cut = 2, 1
+        root = moved(local, tmp_path / "repository", server.url)
+        code, said = build(root, tmp_path / "out")
+    assert code == 0, said
+    assert "skipped" not in said
+    assert survey_bytes(tmp_path / "out") == truth
+
+
+def test_who_is_not_let_in_is_told_where_credentials_come_from(local: Path, tmp_path: Path):
+    with dav(local, "basic") as server:
+        root = moved(local, tmp_path / "repository", server.url)
+        code, said = build(root, tmp_path / "out")
+    assert code == 1
+    assert "access is refused" in said
+    assert "LSST_RESOURCES_WEBDAV_CONFIG" in said
+    assert server.url in said
+
+
+def test_a_file_that_is_gone_is_named_and_the_rest_goes_on(local: Path, tmp_path: Path):
+    files = shutil.copytree(local, tmp_path / "files")
+    gone = next(files.rglob("*_3828_3_r_*.fits"))
+    gone.unlink()
+    with dav(files) as server:
+        root = moved(local, tmp_path / "repository", server.url)
+        _, said = build(root, tmp_path / "out")
+    assert "the file does not exist" in said
+    assert gone.name in said
+    assert (tmp_path / "out" / "properties").is_file()
+
+
+def test_a_dead_server_is_named_at_once(local: Path, tmp_path: Path):
+    root = moved(local, tmp_path / "repository", "dav://127.0.0.1:1/")
+    started = time.monotonic()
+    code, said = build(root, tmp_path / "out")
+    assert code == 1
+    assert "127.0.0.1:1 does not answer: is it running" in said
+    assert time.monotonic() - started < 60
+
+
+def test_nothing_is_left_of_copies_after_a_kill(local: Path, tmp_path: Path):
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    with dav(local) as server:
+        root = moved(local, tmp_path / "repository", server.url)
+        environment = {**os.environ, "TMPDIR": str(scratch)}
+        running = subprocess.Popen(command(root, tmp_path / "out"), env=environment)
+        deadline = time.monotonic() + 60
+        while sum(method == "GET" for method, _ in server.asked) < 4:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        running.send_signal(signal.SIGKILL)
+        running.wait()
+    assert list(scratch.rglob("*")) == []
+
+
+def test_a_member_of_a_zip_file_is_read(local: Path, tmp_path: Path):
+    """The Butler's URIs of zip-ingested datasets name it behind a #."""
+    file = next(local.rglob("*.fits"))
+    for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        with zipfile.ZipFile(tmp_path / "all of it.zip", "w", method) as packed:
+            packed.write(file, "some folder/one.fits")
+        uri = uri_of(tmp_path / "all of it.zip")
+        for name in ("zip-path", "unzip"):
+            with local_file(f"{uri}#{name}=some%20folder/one.fits") as path:
+                assert path.read_bytes() == file.read_bytes()
+    with (
+        pytest.raises(CoaddError, match=r"all%20of%20it\.zip holds no two\.fits"),
+        local_file(f"{uri}#zip-path=two.fits"),
+    ):
+        pass
