@@ -12,6 +12,7 @@ from hipsgen.images.database import DatabaseError
 from hipsgen.images.registry_sql import SqlCatalogue
 from hipsgen.images.selection import ALL, Selection
 from hipsgen.images.source import CoaddRef, Polygon, Problem
+from hipsgen.images.staging import with_components
 
 _TRACTS_PER_PAGE = 50
 _LONG = 150  # letters of a reason
@@ -146,8 +147,8 @@ class ButlerSource:
             reason = f"storage class {found.storage_class} is not a coadd that can be read"
         elif not found.uris:
             reason = "registered, but not stored in the datastore"
-        elif "" not in found.uris:
-            reason = "stored in components (disassembled), which is not supported yet"
+        elif "" not in found.uris and "image" not in found.uris:
+            reason = f"stored in components without an image: {listed(sorted(found.uris))}"
         if reason:
             if self.strict:
                 raise InputError(f"{name}: {reason}")
@@ -155,7 +156,7 @@ class ButlerSource:
             return None
         place = int(found.data_id["tract"]), int(found.data_id["patch"])
         return CoaddRef(
-            uri=found.uris[""],
+            uri=found.uris.get("") or with_components(found.uris["image"], found.uris),
             identity=found.dataset_id,
             band=str(found.data_id.get("band", "")),
             polygon=polygons.get(place, Polygon()),

@@ -1,4 +1,4 @@
-"""Copies of files that are not on this machine's file systems, or inside a zip file.
+"""Copies of files that are not on this machine's file systems, inside a zip file, or in parts.
 
 A copy has no name: its file is deleted before anything is written to it, so that it is gone when
 the process ends, however it ends. It is kept while it is read, and after that as long as there is
@@ -11,12 +11,12 @@ import threading
 import time
 import zipfile
 from collections import OrderedDict
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlencode, urlsplit
 
 from hipsgen.errors import CoaddError, MissingExtraError
 
@@ -25,13 +25,25 @@ _WAITS = (0.5, 2.0)  # seconds before the next attempts; lsst.resources makes so
 _DEAD = 60.0  # seconds for which a server that did not answer is not asked again
 _PIECE = 1 << 22  # bytes copied at once
 _UNREACHABLE = ("Connection refused", "Name or service not known", "Could not connect to the endp")
+# what is read of a disassembled coadd besides its image, and how a URI says so
+_COMPONENTS = {"mask": "component-mask", "photoCalib": "component-photocalib"}
 _MEMBERS = ("zip-path", "unzip")  # what the Butler calls the member of a zip file in a fragment
 
 
 def needs_copy(uri: str) -> bool:
     """Whether the content of a URI is not a file of this machine as it is."""
     parts = urlsplit(uri)
-    return parts.scheme not in ("", "file") or _member(uri) is not None
+    return parts.scheme not in ("", "file") or bool(_named(uri, *_MEMBERS, *_COMPONENTS.values()))
+
+
+def with_components(uri: str, components: Mapping[str, str]) -> str:
+    """A URI of an image that means it together with other components of a disassembled coadd.
+
+    components: their URIs by the Butler's names; those that are of no use here are left out.
+    """
+    parts = {key: components[name] for name, key in _COMPONENTS.items() if name in components}
+    joint = "&" if "#" in uri else "#"
+    return f"{uri}{joint}{urlencode(parts)}" if parts else uri
 
 
 @contextmanager
@@ -129,10 +141,15 @@ def _drop(copy: _Copy) -> None:
         os.unlink(copy.file.name)
 
 
-def _member(uri: str) -> str | None:
-    """The name of the file in a zip file that a URI means."""
+def _named(uri: str, *names: str) -> dict[str, str]:
+    """What the fragment of a URI says under some of these names."""
     values = parse_qs(urlsplit(uri).fragment)
-    return next((values[name][0] for name in _MEMBERS if name in values), None)
+    return {name: values[name][0] for name in names if name in values}
+
+
+def _bare(uri: str) -> str:
+    """Without what is not part of the place itself."""
+    return uri.split("#", 1)[0] if _named(uri, *_MEMBERS, *_COMPONENTS.values()) else uri
 
 
 def _fetch(uri: str, into: IO[bytes]) -> None:
@@ -159,13 +176,16 @@ def _fetch(uri: str, into: IO[bytes]) -> None:
 
 
 def _copy_once(uri: str, into: IO[bytes]) -> None:
+    if _named(uri, *_COMPONENTS.values()):
+        _assemble(uri, into)
+        return
     try:
         from lsst.resources import ResourcePath
 
         place = ResourcePath(_bare(uri))  # which needs another package for some schemes
     except ImportError as error:
         raise MissingExtraError(f"reading {urlsplit(uri).scheme}:// files", "remote") from error
-    member = _member(uri)
+    member = next(iter(_named(uri, *_MEMBERS).values()), None)
     if member is None:
         size = place.size()
         with place.open("rb") as source:
@@ -178,6 +198,38 @@ def _copy_once(uri: str, into: IO[bytes]) -> None:
             _pour(file, packed.getinfo(member).file_size, into)
 
 
+def _assemble(uri: str, into: IO[bytes]) -> None:
+    """One FITS file of the image and its other components, each as it is compressed."""
+    from astropy.io import fits
+
+    others = _named(uri, *_COMPONENTS.values())
+    member = _named(uri, *_MEMBERS)
+    image = _bare(uri) + (f"#{urlencode(member)}" if member else "")
+    made = fits.HDUList()
+    with ExitStack() as open_files:
+        for key, place in {"": image, **others}.items():
+            path = open_files.enter_context(_here(place))
+            options = {"memmap": False, "disable_image_compression": True}
+            for hdu in open_files.enter_context(fits.open(path, **options)):
+                if key and isinstance(hdu, fits.PrimaryHDU):
+                    if hdu.data is None:
+                        continue
+                    hdu = fits.ImageHDU(hdu.data, hdu.header)
+                if key == _COMPONENTS["mask"]:
+                    hdu.header["EXTTYPE"] = "MASK"
+                made.append(hdu)
+        made.writeto(into, output_verify="ignore")
+
+
+@contextmanager
+def _here(uri: str) -> Iterator[Path]:
+    if needs_copy(uri):
+        with staged(uri) as path:
+            yield path
+    else:
+        yield Path(unquote(urlsplit(uri).path))
+
+
 def _pour(source: Any, size: int, into: IO[bytes]) -> None:
     """All of a stream, and no request for more than there is."""
     while size > 0:
@@ -186,10 +238,6 @@ def _pour(source: Any, size: int, into: IO[bytes]) -> None:
             raise OSError(f"the connection ended {size} bytes too early")
         into.write(piece)
         size -= len(piece)
-
-
-def _bare(uri: str) -> str:
-    return uri.split("#", 1)[0] if _member(uri) is not None else uri
 
 
 def _advice(error: Exception, server: str) -> str:
