@@ -13,7 +13,7 @@ from hipsgen.images.catalogue import (
     Found,
     Search,
     as_input_error,
-    polygon_of,
+    polygons_of,
 )
 from hipsgen.images.source import Polygon
 
@@ -89,7 +89,9 @@ class ButlerCatalogue(Catalogue):
             limit=None,
             explain=False,
         )
-        return {(r.tract, r.id): _polygon(r.region) for r in records}
+        places = [(r.tract, r.id) for r in records]
+        outlines = polygons_of([_encoded(r.region) for r in records])
+        return dict(zip(places, outlines, strict=True))
 
     def tract_polygons(self, skymap: str) -> dict[int, Polygon]:
         """See `Catalogue.tract_polygons`."""
@@ -97,7 +99,8 @@ class ButlerCatalogue(Catalogue):
         records = self._butler.query_dimension_records(
             "tract", where=where, bind=bind, limit=None, explain=False
         )
-        return {r.id: _polygon(r.region) for r in records}
+        outlines = polygons_of([_encoded(r.region) for r in records])
+        return dict(zip([r.id for r in records], outlines, strict=True))
 
     def naming_errors(self, where: str = "") -> AbstractContextManager[None]:
         """See `Catalogue.naming_errors`."""
@@ -120,8 +123,9 @@ def _where(search: Search) -> tuple[str, dict[str, Any]]:
 def _found(ref: Any, stored: Any) -> Found:
     uris = {}
     if stored is not None:
-        whole = {"": stored.primaryURI} if stored.primaryURI is not None else {}
-        uris = {name: str(uri) for name, uri in {**whole, **stored.componentURIs}.items()}
+        uris = {name: str(uri) for name, uri in stored.componentURIs.items()}
+        if stored.primaryURI is not None:
+            uris[""] = str(stored.primaryURI)
     return Found(
         data_id=dict(ref.dataId.required),
         dataset_id=str(ref.id),
@@ -131,7 +135,5 @@ def _found(ref: Any, stored: Any) -> Found:
     )
 
 
-def _polygon(region: Any) -> Polygon:
-    if region is None or not hasattr(region, "getVertices"):
-        return Polygon()
-    return polygon_of([[v.x(), v.y(), v.z()] for v in region.getVertices()])
+def _encoded(region: Any) -> bytes | None:
+    return None if region is None else region.encode()

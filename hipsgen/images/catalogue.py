@@ -206,12 +206,20 @@ def as_input_error(
         raise trouble_of(error, url) or InputError(first_line(error)) from error
 
 
-def polygon_of(vertices: Sequence[Sequence[float]]) -> Polygon:
-    """The outline of a region with such vertices (n, 3), unit vectors."""
-    if not len(vertices):
-        return Polygon()
-    lon, lat = to_lonlat(np.array(vertices, np.float64))
-    return Polygon(zip(lon.tolist(), lat.tolist(), strict=True))
+def polygons_of(regions: Sequence[bytes | None]) -> list[Polygon]:
+    """The outlines of encoded lsst.sphgeom regions; empty ones for none and for no polygons.
+
+    A convex polygon is the letter p and its vertices, unit vectors of three doubles each.
+    """
+    encoded = [r if r is not None and r.startswith(b"p") else b"p" for r in regions]
+    vectors = np.frombuffer(b"".join(r[1:] for r in encoded), "<f8").reshape(-1, 3)
+    corners = np.stack(to_lonlat(vectors), axis=-1).tobytes()
+    found, start = [], 0
+    for region in encoded:
+        stop = start + (len(region) - 1) // 24 * 16
+        found.append(Polygon.of_packed(corners[start:stop]))
+        start = stop
+    return found
 
 
 def _by_wavelength(band: str) -> tuple[int, str]:

@@ -24,7 +24,7 @@ from hipsgen.images.catalogue import (
     Search,
     as_input_error,
     first_line,
-    polygon_of,
+    polygons_of,
 )
 from hipsgen.images.database import engine_of
 from hipsgen.images.source import Polygon
@@ -34,7 +34,6 @@ _KINDS = {1: "RUN", 2: "TAGGED", 3: "CHAINED", 4: "CALIBRATION"}
 _SEARCHED = ("RUN", "TAGGED")
 _WHOLE = ("__NULL_STRING__", "", None)  # what the records call a file that is no component
 _OWN = {"dataset_type_id", "dataset_id", "collection_id", "collection_name"}
-_CONVEX_POLYGON = b"p"  # first byte of sphgeom's encoding; then unit vectors, 3 doubles each
 
 
 class _Datastore(NamedTuple):
@@ -146,13 +145,15 @@ class SqlCatalogue(Catalogue):
         patch = self._table("patch").c
         chosen = patch.skymap == skymap, patch.tract.in_(tracts)
         rows = self._rows(self._sql.select(patch.tract, patch.id, patch.region).where(*chosen))
-        return {(tract, number): _polygon(region) for tract, number, region in rows}
+        outlines = polygons_of([_encoded(region) for *_, region in rows])
+        return {(t, number): p for (t, number, _), p in zip(rows, outlines, strict=True)}
 
     def tract_polygons(self, skymap: str) -> dict[int, Polygon]:
         """See `Catalogue.tract_polygons`."""
         tract = self._table("tract").c
         rows = self._rows(self._sql.select(tract.id, tract.region).where(tract.skymap == skymap))
-        return {number: _polygon(region) for number, region in rows}
+        outlines = polygons_of([_encoded(region) for _, region in rows])
+        return {number: p for (number, _), p in zip(rows, outlines, strict=True)}
 
     def _files(self, ids: Sequence[Any]) -> dict[Any, dict[str, str]]:
         """URIs by component, of the first datastore that has a dataset."""
@@ -306,11 +307,8 @@ def _uri(root: str, path: str) -> str:
     return str(place if place.isabs() else ResourcePath(root, forceDirectory=True).join(place))
 
 
-def _polygon(region: Any) -> Polygon:
-    """Of an encoded lsst.sphgeom region: base64 text, or bytes; empty for what is no polygon."""
+def _encoded(region: Any) -> bytes | None:
+    """An lsst.sphgeom region, which is kept as base64 text or as bytes."""
     if region is None:
-        return Polygon()
-    data = base64.b64decode(region) if isinstance(region, str) else bytes(region)
-    if not data.startswith(_CONVEX_POLYGON):
-        return Polygon()
-    return polygon_of(list(struct.iter_unpack("<3d", data[1:])))
+        return None
+    return base64.b64decode(region) if isinstance(region, str) else bytes(region)

@@ -31,6 +31,13 @@ class Polygon(Sequence[tuple[float, float]]):
             raise ValueError("a corner is not finite")
         self.packed = numbers.tobytes()
 
+    @classmethod
+    def of_packed(cls, packed: bytes) -> "Polygon":
+        """Of lon and lat of each corner, as doubles."""
+        polygon = cls.__new__(cls)
+        polygon.packed = packed
+        return polygon
+
     def __len__(self) -> int:
         return len(self.packed) // _CORNER.size
 

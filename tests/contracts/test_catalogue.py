@@ -3,14 +3,18 @@
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
 
 from hipsgen.errors import InputError
+from hipsgen.images import butler_source
 from hipsgen.images.butler import ButlerCatalogue
-from hipsgen.images.butler_source import open_catalogue
+from hipsgen.images.butler_source import ButlerSource, open_catalogue
 from hipsgen.images.catalogue import Catalogue, Collection, Search
 from hipsgen.images.registry_sql import SqlCatalogue
 from samples.repository import CHAIN, DATASET_TYPE
@@ -143,3 +147,31 @@ def test_a_repository_that_neither_can_read_is_told_with_the_reason_of_the_first
     with pytest.raises(InputError, match="cannot be opened") as raised:
         open_catalogue(str(tmp_path))
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("kind", [ButlerCatalogue, SqlCatalogue])
+def test_statements_grow_with_pages_and_not_with_references(
+    kind: type[Catalogue], repository: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(butler_source, "open_catalogue", lambda root: (kind(root), ""))
+    statements: list[str] = []
+
+    def count(connection: Any, cursor: Any, statement: str, *rest: Any) -> None:
+        statements.append(statement)
+
+    def counts(where: str) -> tuple[int, int]:
+        """Statements and references."""
+        statements.clear()
+        source = ButlerSource(str(repository), DATASET_TYPE, (CHAIN,), "r", where=where)
+        return len(list(source.refs())), len(statements)
+
+    event.listen(Engine, "before_cursor_execute", count)
+    try:
+        few, many = counts("patch = 0"), counts("")
+        monkeypatch.setattr(butler_source, "_TRACTS_PER_PAGE", 1)
+        paged = counts("")
+    finally:
+        event.remove(Engine, "before_cursor_execute", count)
+    assert (few[0], many[0], paged[0]) == (2, 8, 8)
+    assert few[1] == many[1]
+    assert 1 <= paged[1] - many[1] <= 12  # of one more page
