@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from functools import cached_property
 from typing import Any
 
 from hipsgen.errors import MissingExtraError
@@ -41,6 +42,10 @@ class ButlerCatalogue(Catalogue):
 
     def all_collections(self) -> list[Collection]:
         """See `Catalogue.all_collections`."""
+        return self._collections
+
+    @cached_property
+    def _collections(self) -> list[Collection]:
         return [Collection(c.name, c.type.name) for c in self._butler.collections.query_info("*")]
 
     def dataset_types(self) -> dict[str, DatasetType]:

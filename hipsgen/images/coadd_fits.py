@@ -18,9 +18,10 @@ from isal import igzip
 from hipsgen.errors import CoaddError
 from hipsgen.images import decode
 from hipsgen.images.calibration import ChebyshevField, calibration_of
-from hipsgen.images.files import is_stamp, local_file, stamp_of
+from hipsgen.images.files import is_stamp, stamp_of
 from hipsgen.images.masks import bit_mask, plane_bits
 from hipsgen.images.source import CoaddInfo, CoaddRef, Section, Values
+from hipsgen.images.staging import local_file
 from hipsgen.images.times import time_range
 from hipsgen.images.wcs import ImageWcs
 
@@ -60,6 +61,10 @@ class FitsReader:
 
     def info_of(self, hdus: Any, number: int) -> CoaddInfo:
         """What the headers of HDU `number` of an open file say."""
+        return self._described(hdus, number)[0]
+
+    def _described(self, hdus: Any, number: int) -> tuple[CoaddInfo, ChebyshevField | None]:
+        """The same, and what pixels are multiplied with where that varies."""
         image = hdus[number]
         _check_whole(image, "image")
         _check_end(hdus)
@@ -72,7 +77,7 @@ class FitsReader:
         if excluded:
             _check_whole(mask, "mask")
         t_min, t_max = time_range(image.header, hdus[0].header)
-        return CoaddInfo(
+        info = CoaddInfo(
             shape=shape,
             wcs=wcs,
             pixel_scale=wcs.pixel_scale(),
@@ -85,6 +90,7 @@ class FitsReader:
             t_min=t_min,
             t_max=t_max,
         )
+        return info, calibration.field
 
     def read(
         self,
@@ -190,7 +196,7 @@ def _parse(reader: FitsReader, path: Path, hdu: str, stamp: str) -> _Headers:
     """Parsed once, for `info` and `read`, of a file with this stamp."""
     with _open(path) as hdus, path.open("rb") as file:
         number = int(hdu) if hdu else image_hdus(hdus)[0]
-        info = reader.info_of(hdus, number)
+        info, field = reader._described(hdus, number)
         image, mask, bits = decode.image_plane(file.fileno(), hdus[number]), None, 0
         if info.excluded:
             flags: Any = _mask_of(hdus, number)
@@ -198,7 +204,6 @@ def _parse(reader: FitsReader, path: Path, hdu: str, stamp: str) -> _Headers:
             mask = decode.mask_plane(file.fileno(), flags, bits)
             image = image if mask is not None else None
         in_parts = isinstance(image, decode.Plain) and not isinstance(mask, decode.Tiled)
-        field = calibration_of(hdus, hdus[number]).field
         return _Headers(replace(info, in_parts=in_parts), number, image, mask, bits, field)
 
 

@@ -14,7 +14,6 @@ _ADVICE = {
     "no pg_hba.conf entry": "the server does not let this user in from here: ask who runs it",
     "permission denied": "ask for: GRANT SELECT ON ALL TABLES IN SCHEMA public TO {user}",
     "does not exist": "see registry.db in the repository's butler.yaml",
-    "role": "{credentials}",
     "Connection refused": "no server answers there: is it running, and is this the right machine?",
     "could not translate host name": "no such host is known here: see registry.db in butler.yaml",
     "resolve": "no such host is known here: see registry.db in butler.yaml",

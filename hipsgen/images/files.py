@@ -2,13 +2,8 @@
 
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote, unquote_to_bytes, urlsplit
-
-from hipsgen.errors import CoaddError
-from hipsgen.images.staging import needs_copy, staged
 
 _STAMP = re.compile(r"\d+--?\d+")  # times before 1970 are negative
 
@@ -34,19 +29,3 @@ def stamp_of(status: os.stat_result) -> str:
 def is_stamp(identity: str) -> bool:
     """Whether an identity is a file's stamp, and not a dataset's name for itself."""
     return _STAMP.fullmatch(identity) is not None
-
-
-@contextmanager
-def local_file(uri: str) -> Iterator[Path]:
-    """A path to read the content of a URI from, until the end of the `with` block.
-
-    A remote file is copied; see `staging`. Raises CoaddError.
-    """
-    if needs_copy(uri):
-        with staged(uri) as copy:
-            yield copy
-        return
-    path = path_of(uri)
-    if path is None or not path.exists():
-        raise CoaddError("the file does not exist")
-    yield path

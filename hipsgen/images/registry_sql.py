@@ -7,7 +7,6 @@ ids may be numbers, names or UUIDs. The connection cannot write.
 """
 
 import base64
-import struct
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -33,6 +32,7 @@ from hipsgen.images.where_sql import WhereError, clause_of
 _KINDS = {1: "RUN", 2: "TAGGED", 3: "CHAINED", 4: "CALIBRATION"}
 _SEARCHED = ("RUN", "TAGGED")
 _WHOLE = ("__NULL_STRING__", "", None)  # what the records call a file that is no component
+_RECORDS = "file_datastore_records"
 _OWN = {"dataset_type_id", "dataset_id", "collection_id", "collection_name"}
 
 
@@ -72,7 +72,7 @@ class SqlCatalogue(Catalogue):
 
     def naming_errors(self, where: str = "") -> AbstractContextManager[None]:
         """See `Catalogue.naming_errors`."""
-        kinds = (self._sql.exc.SQLAlchemyError, OSError, struct.error)
+        kinds = (self._sql.exc.SQLAlchemyError, OSError, ValueError)
         return as_input_error(kinds, where, (WhereError,), self._url)
 
     def all_collections(self) -> list[Collection]:
@@ -268,19 +268,9 @@ def _config(root: Path) -> _Config:
             if "root" in one
         ]
         return _Config(placed(registry["db"]), registry.get("namespace"), stores)
-    except (
-        OSError,
-        yaml.YAMLError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        UnicodeDecodeError,
-    ) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, yaml.YAMLError) as error:
         reason = f"no registry and datastore in it ({first_line(error)})"
         raise InputError(f"{root / 'butler.yaml'} cannot be read: {reason}") from error
-
-
-_RECORDS = "file_datastore_records"
 
 
 def _collection_of(tags: Any) -> Any:

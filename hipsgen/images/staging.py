@@ -6,6 +6,7 @@ room.
 """
 
 import os
+import re
 import tempfile
 import threading
 import time
@@ -16,24 +17,41 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
-from urllib.parse import parse_qs, unquote, urlencode, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 from hipsgen.errors import CoaddError, MissingExtraError
+from hipsgen.images.files import path_of
 
 ROOM = 4 << 30  # bytes of copies that nobody is reading; two workers need 20 coadds at once
 _WAITS = (0.5, 2.0)  # seconds before the next attempts; lsst.resources makes some of its own
 _DEAD = 60.0  # seconds for which a server that did not answer is not asked again
 _PIECE = 1 << 22  # bytes copied at once
 _UNREACHABLE = ("Connection refused", "Name or service not known", "Could not connect to the endp")
+_REFUSED = re.compile(r"\b(401|403|Unauthorized|Forbidden|AccessDenied)\b")
+_URL = re.compile(r"\S+://\S+")  # whose tract may well be 403
 # what is read of a disassembled coadd besides its image, and how a URI says so
 _COMPONENTS = {"mask": "component-mask", "photoCalib": "component-photocalib"}
 _MEMBERS = ("zip-path", "unzip")  # what the Butler calls the member of a zip file in a fragment
 
 
-def needs_copy(uri: str) -> bool:
-    """Whether the content of a URI is not a file of this machine as it is."""
-    parts = urlsplit(uri)
-    return parts.scheme not in ("", "file") or bool(_named(uri, *_MEMBERS, *_COMPONENTS.values()))
+@contextmanager
+def local_file(uri: str) -> Iterator[Path]:
+    """A path to read the content of a URI from, until the end of the `with` block.
+
+    Raises CoaddError, naming what to do, when it cannot be had; MissingExtraError for a kind of
+    place that needs other packages.
+    """
+    path = path_of(uri)
+    if path is None or _named(uri, *_MEMBERS, *_COMPONENTS.values()):
+        copy = _copies.take(uri)
+        try:
+            yield copy.path
+        finally:
+            _copies.give_back(copy)
+        return
+    if not path.exists():
+        raise CoaddError("the file does not exist")
+    yield path
 
 
 def with_components(uri: str, components: Mapping[str, str]) -> str:
@@ -44,20 +62,6 @@ def with_components(uri: str, components: Mapping[str, str]) -> str:
     parts = {key: components[name] for name, key in _COMPONENTS.items() if name in components}
     joint = "&" if "#" in uri else "#"
     return f"{uri}{joint}{urlencode(parts)}" if parts else uri
-
-
-@contextmanager
-def staged(uri: str) -> Iterator[Path]:
-    """A path to read the content of a URI from, until the end of the `with` block.
-
-    Raises CoaddError, naming what to do, when it cannot be fetched; MissingExtraError for a kind of
-    place that needs other packages.
-    """
-    copy = _copies.take(uri)
-    try:
-        yield copy.path
-    finally:
-        _copies.give_back(copy)
 
 
 @dataclass
@@ -85,12 +89,22 @@ class _Copies:
         with self._lock:
             gate = self._gates.setdefault(uri, threading.Lock())
         with gate:
-            copy = self._known.get(uri) or _copied(uri)
-            with self._lock:
-                self._known[uri] = copy
+            copy = self._reader_of(uri)
+            if copy is None:
+                copy = _copied(uri)
+                with self._lock:
+                    copy.readers += 1
+                    self._known[uri] = copy
+            return copy
+
+    def _reader_of(self, uri: str) -> _Copy | None:
+        """The copy that there is, with one reader more before anybody can drop it."""
+        with self._lock:
+            copy = self._known.get(uri)
+            if copy is not None:
                 self._known.move_to_end(uri)
                 copy.readers += 1
-                return copy
+            return copy
 
     def give_back(self, copy: _Copy) -> None:
         """A copy is not read any more; the ones that were read longest ago make room."""
@@ -102,15 +116,7 @@ class _Copies:
                 if size > self.room:
                     size -= old.size
                     del self._known[old.uri]
-                    self._gates.pop(old.uri, None)
                     _drop(old)
-
-    def clear(self) -> None:
-        """Let go of what nobody reads."""
-        with self._lock:
-            for copy in [c for c in self._known.values() if not c.readers]:
-                del self._known[copy.uri]
-                _drop(copy)
 
 
 _copies = _Copies()
@@ -208,7 +214,7 @@ def _assemble(uri: str, into: IO[bytes]) -> None:
     made = fits.HDUList()
     with ExitStack() as open_files:
         for key, place in {"": image, **others}.items():
-            path = open_files.enter_context(_here(place))
+            path = open_files.enter_context(local_file(place))
             options = {"memmap": False, "disable_image_compression": True}
             for hdu in open_files.enter_context(fits.open(path, **options)):
                 if key and isinstance(hdu, fits.PrimaryHDU):
@@ -219,15 +225,6 @@ def _assemble(uri: str, into: IO[bytes]) -> None:
                     hdu.header["EXTTYPE"] = "MASK"
                 made.append(hdu)
         made.writeto(into, output_verify="ignore")
-
-
-@contextmanager
-def _here(uri: str) -> Iterator[Path]:
-    if needs_copy(uri):
-        with staged(uri) as path:
-            yield path
-    else:
-        yield Path(unquote(urlsplit(uri).path))
 
 
 def _pour(source: Any, size: int, into: IO[bytes]) -> None:
@@ -242,11 +239,11 @@ def _pour(source: Any, size: int, into: IO[bytes]) -> None:
 
 def _advice(error: Exception, server: str) -> str:
     """What to do about an error that another attempt does not mend, "" for one that it might."""
-    said = f"{error} {error.__cause__ or ''} {error.__context__ or ''}"
+    said = _URL.sub("", f"{error} {error.__cause__ or ''} {error.__context__ or ''}")
     if any(words in said for words in _UNREACHABLE):
         _silent[server] = time.monotonic() + _DEAD
         return f"{server} does not answer: is it running, and can this machine reach it?"
-    if isinstance(error, PermissionError) or any(w in said for w in ("401", "403", "Forbidden")):
+    if isinstance(error, PermissionError) or _REFUSED.search(said):
         return (
             "access is refused; credentials are those of lsst.resources: LSST_RESOURCES_WEBDAV_"
             "CONFIG or a bearer token for WebDAV, AWS_ACCESS_KEY_ID and the like for S3"

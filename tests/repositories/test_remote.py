@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from hipsgen.errors import CoaddError
-from hipsgen.images.files import local_file, uri_of
+from hipsgen.images import staging
+from hipsgen.images.files import uri_of
+from hipsgen.images.staging import local_file
 from tests.repositories.conftest import CHAIN, DATASET_TYPE, make_aged, survey_bytes
 from tests.repositories.remote import PASSWORD, TOKEN, USER, dav, s3
 
@@ -156,3 +158,31 @@ def test_a_member_of_a_zip_file_is_read(local: Path, tmp_path: Path):
         local_file(f"{uri}#zip-path=two.fits"),
     ):
         pass
+
+
+def test_copies_make_room_and_one_that_is_read_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    copies = staging._Copies(room=2500)
+    made: list[str] = []
+    inner = staging._copied
+    monkeypatch.setattr(staging, "_copied", lambda uri: made.append(uri) or inner(uri))
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as packed:
+        for name in "abcd":
+            packed.writestr(name, name * 1000)
+    uris = {name: f"{uri_of(tmp_path / 'x.zip')}#zip-path={name}" for name in "abcd"}
+    held = copies.take(uris["a"])
+    for name in "bcd":
+        copies.give_back(copies.take(uris[name]))
+    assert held.path.read_text() == "a" * 1000
+    copies.give_back(held)
+    made.clear()
+    for name in "dcb":  # b was read longest ago, and had to go; then a, too
+        copies.give_back(copies.take(uris[name]))
+    assert made == [uris["b"]]
+
+
+def test_a_number_in_a_url_is_no_answer_of_a_server():
+    error = OSError("GET https://host/tract/403/401.fits: connection reset")
+    assert staging._advice(error, "host") == ""
+    assert "access is refused" in staging._advice(OSError("GET https://host/x: status 403"), "host")
