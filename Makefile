@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+SERVER := $(VENV)/butler-server
 SERVE ?= 1
 PORT ?= 8000
 HIPSGEN := $(BIN)/hipsgen
@@ -24,6 +25,9 @@ $(VENV)/test: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'pip>=25.1'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[all]' --group dev
+	$(PYTHON) -m venv $(SERVER)
+	$(BIN)/python -c "import site; print(site.getsitepackages()[0])" > $(SERVER)/lib/$$(ls $(SERVER)/lib)/site-packages/tests.pth
+	$(BIN)/python -m pip --python $(SERVER)/bin/python install --quiet --disable-pip-version-check --group butler-server
 	@touch $@ $(VENV)/demo
 
 demo/repo/butler.yaml: | $(VENV)/demo

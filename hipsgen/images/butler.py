@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from hipsgen.errors import MissingExtraError
+from hipsgen.images.butler_server import Dataset, server_of
 from hipsgen.images.catalogue import (
     Catalogue,
     Collection,
@@ -33,7 +34,8 @@ class ButlerCatalogue(Catalogue):
             raise MissingExtraError("reading a Butler repository", "butler") from error
         self.repository = repository
         config = ButlerConfig(repository)
-        self._url = str(config.get(("registry", "db"), ""))
+        self._server = server_of(config)
+        self._url = "" if self._server else str(config.get(("registry", "db"), ""))
         self._butler = Butler.from_config(config, writeable=False)
 
     def close(self) -> None:
@@ -82,8 +84,11 @@ class ButlerCatalogue(Catalogue):
             limit=None,
             explain=False,
         )
+        if self._server:  # which would be asked for every file, and whose answers grow old
+            datasets = [Dataset(self._server, str(ref.id)).uri for ref in refs]
+            return [_found(ref, {"": uri}) for ref, uri in zip(refs, datasets, strict=True)]
         stored = self._butler.get_many_uris(refs, allow_missing=True)
-        return [_found(ref, stored.get(ref)) for ref in refs]
+        return [_found(ref, _uris(stored.get(ref))) for ref in refs]
 
     def patch_polygons(self, skymap: str, tracts: Sequence[int]) -> dict[tuple[int, int], Polygon]:
         """See `Catalogue.patch_polygons`."""
@@ -112,7 +117,11 @@ class ButlerCatalogue(Catalogue):
         from lsst.daf.butler import ButlerUserError, InvalidQueryError
         from sqlalchemy.exc import SQLAlchemyError
 
-        kinds = (ButlerUserError, SQLAlchemyError)
+        kinds: tuple[type[Exception], ...] = (ButlerUserError, SQLAlchemyError)
+        if self._server:
+            from lsst.daf.butler.remote_butler import ButlerServerError
+
+            kinds = (*kinds, ButlerServerError)
         return as_input_error(kinds, where, (InvalidQueryError,), self._url)
 
 
@@ -125,12 +134,7 @@ def _where(search: Search) -> tuple[str, dict[str, Any]]:
     return where + (f" AND ({search.where})" if search.where else ""), bind
 
 
-def _found(ref: Any, stored: Any) -> Found:
-    uris = {}
-    if stored is not None:
-        uris = {name: str(uri) for name, uri in stored.componentURIs.items()}
-        if stored.primaryURI is not None:
-            uris[""] = str(stored.primaryURI)
+def _found(ref: Any, uris: dict[str, str]) -> Found:
     return Found(
         data_id=dict(ref.dataId.required),
         dataset_id=str(ref.id),
@@ -138,6 +142,14 @@ def _found(ref: Any, stored: Any) -> Found:
         storage_class=ref.datasetType.storageClass_name,
         uris=uris,
     )
+
+
+def _uris(stored: Any) -> dict[str, str]:
+    """By component, of what a datastore says; none for what it does not have."""
+    if stored is None:
+        return {}
+    uris = {name: str(uri) for name, uri in stored.componentURIs.items()}
+    return uris if stored.primaryURI is None else {**uris, "": str(stored.primaryURI)}
 
 
 def _encoded(region: Any) -> bytes | None:

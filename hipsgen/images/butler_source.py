@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from hipsgen.errors import InputError, MissingExtraError
 from hipsgen.images.butler import ButlerCatalogue
@@ -10,6 +9,8 @@ from hipsgen.images.catalogue import LAYOUTS, Catalogue, Found, Search, first_li
 from hipsgen.images.coadd_fits import FitsReader
 from hipsgen.images.database import DatabaseError
 from hipsgen.images.registry_sql import SqlCatalogue
+from hipsgen.images.remote import advice_on
+from hipsgen.images.repository import is_repository, why_not
 from hipsgen.images.selection import ALL, Selection
 from hipsgen.images.source import CoaddRef, Polygon, Problem
 from hipsgen.images.staging import with_components
@@ -19,12 +20,6 @@ _LONG = 150  # letters of a reason
 _refused: dict[str, str] = {}  # repositories that daf_butler did not take, in this process
 
 
-def is_repository(text: str) -> bool:
-    """Whether an input names a Butler repository on this machine: its folder or its yaml file."""
-    path = Path(text)
-    return (path / "butler.yaml").is_file() or (path.is_file() and path.name == "butler.yaml")
-
-
 def open_catalogue(repository: str) -> tuple[Catalogue, str]:
     """The catalogue of a repository, and why it is not daf_butler that reads it, "" if it does.
 
@@ -32,7 +27,7 @@ def open_catalogue(repository: str) -> tuple[Catalogue, str]:
     nothing has to be migrated. Raises InputError when neither can, with daf_butler's reason.
     """
     if not is_repository(repository):
-        raise InputError(f"{repository} is not a Butler repository: no butler.yaml")
+        raise InputError(f"{repository} is not a Butler repository: {why_not(repository)}")
     if repository in _refused:
         return SqlCatalogue(repository), _refused[repository]
     try:
@@ -48,7 +43,8 @@ def open_catalogue(repository: str) -> tuple[Catalogue, str]:
         except DatabaseError:  # of which daf_butler speaks at greater length
             raise
         except InputError:
-            raise InputError(f"{repository} cannot be opened: {reason}") from error
+            advice = advice_on(error, repository) if "://" in repository else ""
+            raise InputError(f"{repository} cannot be opened: {advice or reason}") from error
 
 
 @dataclass

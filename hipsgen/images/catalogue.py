@@ -15,6 +15,7 @@ from typing import NamedTuple, Self
 import numpy as np
 
 from hipsgen.errors import InputError
+from hipsgen.images.butler_server import advice_on
 from hipsgen.images.database import trouble_of
 from hipsgen.images.source import Polygon
 from hipsgen.sky.polygon import to_lonlat
@@ -203,7 +204,8 @@ def as_input_error(
             f'patch < 10": {first_line(error.__cause__ or error)}'
         ) from error
     except kinds as error:
-        raise trouble_of(error, url) or InputError(first_line(error)) from error
+        said = advice_on(error) or first_line(error)
+        raise trouble_of(error, url) or InputError(said) from error
 
 
 def polygons_of(regions: Sequence[bytes | None]) -> list[Polygon]:

@@ -11,10 +11,9 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from hipsgen.errors import InputError, MissingExtraError
+from hipsgen.errors import MissingExtraError
 from hipsgen.images.catalogue import (
     Catalogue,
     Collection,
@@ -22,25 +21,17 @@ from hipsgen.images.catalogue import (
     Found,
     Search,
     as_input_error,
-    first_line,
     polygons_of,
 )
 from hipsgen.images.database import engine_of
+from hipsgen.images.repository import config_of
 from hipsgen.images.source import Polygon
 from hipsgen.images.where_sql import WhereError, clause_of
 
 _KINDS = {1: "RUN", 2: "TAGGED", 3: "CHAINED", 4: "CALIBRATION"}
 _SEARCHED = ("RUN", "TAGGED")
 _WHOLE = ("__NULL_STRING__", "", None)  # what the records call a file that is no component
-_RECORDS = "file_datastore_records"
 _OWN = {"dataset_type_id", "dataset_id", "collection_id", "collection_name"}
-
-
-class _Datastore(NamedTuple):
-    """Where files lie, and the table of what lies there."""
-
-    root: str
-    table: str
 
 
 class SqlCatalogue(Catalogue):
@@ -53,9 +44,7 @@ class SqlCatalogue(Catalogue):
             raise MissingExtraError("reading a Butler repository", "butler") from error
         self._sql: Any = sqlalchemy
         self.repository = repository
-        root = Path(repository).absolute()
-        root = root.parent if root.name == "butler.yaml" else root
-        config = _config(root)
+        config = config_of(repository)
         self._url, self._datastores = config.url, config.datastores
         with self.naming_errors():
             self._engine = engine_of(config.url)
@@ -242,35 +231,6 @@ class SqlCatalogue(Catalogue):
     def _rows(self, query: Any) -> list[Any]:
         with self._engine.connect() as connection:
             return list(connection.execute(query))
-
-
-class _Config(NamedTuple):
-    url: str
-    namespace: str | None
-    datastores: list[_Datastore]
-
-
-def _config(root: Path) -> _Config:
-    """What is needed of a butler.yaml. Raises InputError."""
-    import yaml
-
-    try:
-        config = yaml.safe_load((root / "butler.yaml").read_text())
-        place = str(config.get("root", root))
-
-        def placed(text: str) -> str:
-            return text.replace("<butlerRoot>", place)
-
-        registry, datastore = config["registry"], config["datastore"]
-        stores = [
-            _Datastore(placed(one["root"]), one.get("records", {}).get("table", _RECORDS))
-            for one in datastore.get("datastores", [datastore])
-            if "root" in one
-        ]
-        return _Config(placed(registry["db"]), registry.get("namespace"), stores)
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, yaml.YAMLError) as error:
-        reason = f"no registry and datastore in it ({first_line(error)})"
-        raise InputError(f"{root / 'butler.yaml'} cannot be read: {reason}") from error
 
 
 def _collection_of(tags: Any) -> Any:

@@ -6,32 +6,24 @@ room.
 """
 
 import os
-import re
 import tempfile
 import threading
-import time
-import zipfile
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 from urllib.parse import parse_qs, urlencode, urlsplit
 
-from hipsgen.errors import CoaddError, MissingExtraError
+from hipsgen.errors import CoaddError
+from hipsgen.images.butler_server import dataset_of, places_of
 from hipsgen.images.files import path_of
+from hipsgen.images.remote import MEMBERS, copy_to, member_of, patiently, place_of
 
 ROOM = 4 << 30  # bytes of copies that nobody is reading; two workers need 20 coadds at once
-_WAITS = (0.5, 2.0)  # seconds before the next attempts; lsst.resources makes some of its own
-_DEAD = 60.0  # seconds for which a server that did not answer is not asked again
-_PIECE = 1 << 22  # bytes copied at once
-_UNREACHABLE = ("Connection refused", "Name or service not known", "Could not connect to the endp")
-_REFUSED = re.compile(r"\b(401|403|Unauthorized|Forbidden|AccessDenied)\b")
-_URL = re.compile(r"\S+://\S+")  # whose tract may well be 403
 # what is read of a disassembled coadd besides its image, and how a URI says so
 _COMPONENTS = {"mask": "component-mask", "photoCalib": "component-photocalib"}
-_MEMBERS = ("zip-path", "unzip")  # what the Butler calls the member of a zip file in a fragment
 
 
 @contextmanager
@@ -42,7 +34,7 @@ def local_file(uri: str) -> Iterator[Path]:
     place that needs other packages.
     """
     path = path_of(uri)
-    if path is None or _named(uri, *_MEMBERS, *_COMPONENTS.values()):
+    if path is None or member_of(uri) or _others(uri):
         copy = _copies.take(uri)
         try:
             yield copy.path
@@ -120,7 +112,6 @@ class _Copies:
 
 
 _copies = _Copies()
-_silent: dict[str, float] = {}  # servers that did not answer, and until when they are left alone
 
 
 def _copied(uri: str) -> _Copy:
@@ -131,7 +122,7 @@ def _copied(uri: str) -> _Copy:
     else:  # not Linux: it goes when it is dropped
         path = Path(file.name)
     try:
-        _fetch(uri, file)
+        patiently(uri, lambda: _copy_once(uri, file))
         file.flush()
         return _Copy(uri, file, path, os.fstat(file.fileno()).st_size)
     except BaseException:
@@ -147,73 +138,36 @@ def _drop(copy: _Copy) -> None:
         os.unlink(copy.file.name)
 
 
-def _named(uri: str, *names: str) -> dict[str, str]:
-    """What the fragment of a URI says under some of these names."""
+def _others(uri: str) -> dict[str, str]:
+    """URIs of the other components of a disassembled coadd, by what the fragment calls them."""
     values = parse_qs(urlsplit(uri).fragment)
-    return {name: values[name][0] for name in names if name in values}
-
-
-def _bare(uri: str) -> str:
-    """Without what is not part of the place itself."""
-    return uri.split("#", 1)[0] if _named(uri, *_MEMBERS, *_COMPONENTS.values()) else uri
-
-
-def _fetch(uri: str, into: IO[bytes]) -> None:
-    """Copy the content, again if that might help. Raises CoaddError."""
-    server = urlsplit(uri).netloc
-    for wait in (*_WAITS, None):
-        into.seek(0)
-        into.truncate()
-        if _silent.get(server, 0.0) > time.monotonic():
-            raise CoaddError(f"{_bare(uri)} cannot be fetched: {server} does not answer")
-        try:
-            _copy_once(uri, into)
-            return
-        except (CoaddError, MissingExtraError):
-            raise
-        except FileNotFoundError as error:
-            raise CoaddError(f"the file does not exist: {_bare(uri)}") from error
-        except Exception as error:  # of the library of each kind of place
-            advice = _advice(error, server)
-            if advice or wait is None:
-                said = " ".join(str(error).split())[:200] or type(error).__name__
-                raise CoaddError(f"{_bare(uri)} cannot be fetched: {advice or said}") from error
-            time.sleep(wait)
+    return {key: values[key][0] for key in _COMPONENTS.values() if key in values}
 
 
 def _copy_once(uri: str, into: IO[bytes]) -> None:
-    if _named(uri, *_COMPONENTS.values()):
+    into.seek(0)
+    into.truncate()
+    dataset = dataset_of(uri)
+    if dataset is not None and not dataset.component:
+        parts = {name: dataset._replace(component=name).uri for name in places_of(dataset) if name}
+        if parts and "image" not in parts:
+            raise CoaddError(f"stored in components without an image: {', '.join(sorted(parts))}")
+        uri = with_components(parts["image"], parts) if parts else uri
+    if _others(uri):
         _assemble(uri, into)
-        return
-    try:
-        from lsst.resources import ResourcePath
-
-        place = ResourcePath(_bare(uri))  # which needs another package for some schemes
-    except ImportError as error:
-        raise MissingExtraError(f"reading {urlsplit(uri).scheme}:// files", "remote") from error
-    member = next(iter(_named(uri, *_MEMBERS).values()), None)
-    if member is None:
-        size = place.size()
-        with place.open("rb") as source:
-            _pour(source, size, into)
-        return
-    with place.open("rb") as source, zipfile.ZipFile(source) as packed:
-        if member not in packed.namelist():
-            raise CoaddError(f"{_bare(uri)} holds no {member}")
-        with packed.open(member) as file:
-            _pour(file, packed.getinfo(member).file_size, into)
+    else:
+        copy_to(place_of(uri), into)
 
 
 def _assemble(uri: str, into: IO[bytes]) -> None:
     """One FITS file of the image and its other components, each as it is compressed."""
     from astropy.io import fits
 
-    others = _named(uri, *_COMPONENTS.values())
-    member = _named(uri, *_MEMBERS)
-    image = _bare(uri) + (f"#{urlencode(member)}" if member else "")
+    member = member_of(uri)
+    image = uri.split("#", 1)[0] + (f"#{urlencode({MEMBERS[0]: member})}" if member else "")
     made = fits.HDUList()
     with ExitStack() as open_files:
-        for key, place in {"": image, **others}.items():
+        for key, place in {"": image, **_others(uri)}.items():
             path = open_files.enter_context(local_file(place))
             options = {"memmap": False, "disable_image_compression": True}
             for hdu in open_files.enter_context(fits.open(path, **options)):
@@ -225,29 +179,3 @@ def _assemble(uri: str, into: IO[bytes]) -> None:
                     hdu.header["EXTTYPE"] = "MASK"
                 made.append(hdu)
         made.writeto(into, output_verify="ignore")
-
-
-def _pour(source: Any, size: int, into: IO[bytes]) -> None:
-    """All of a stream, and no request for more than there is."""
-    while size > 0:
-        piece = source.read(min(_PIECE, size))
-        if not piece:
-            raise OSError(f"the connection ended {size} bytes too early")
-        into.write(piece)
-        size -= len(piece)
-
-
-def _advice(error: Exception, server: str) -> str:
-    """What to do about an error that another attempt does not mend, "" for one that it might."""
-    said = _URL.sub("", f"{error} {error.__cause__ or ''} {error.__context__ or ''}")
-    if any(words in said for words in _UNREACHABLE):
-        _silent[server] = time.monotonic() + _DEAD
-        return f"{server} does not answer: is it running, and can this machine reach it?"
-    if isinstance(error, PermissionError) or _REFUSED.search(said):
-        return (
-            "access is refused; credentials are those of lsst.resources: LSST_RESOURCES_WEBDAV_"
-            "CONFIG or a bearer token for WebDAV, AWS_ACCESS_KEY_ID and the like for S3"
-        )
-    if isinstance(error, zipfile.BadZipFile):
-        return "it is no zip file"
-    return ""

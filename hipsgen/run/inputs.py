@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hipsgen.errors import ConfigError, InputError
-from hipsgen.images.butler_source import ButlerSource, is_repository, open_catalogue
+from hipsgen.images.butler_source import ButlerSource, open_catalogue
 from hipsgen.images.coadd_fits import FitsReader
 from hipsgen.images.fits_folder import FitsFolder
 from hipsgen.images.manifest import is_manifest, read_manifest
+from hipsgen.images.repository import is_repository, why_not
 from hipsgen.images.selection import ALL, Selection
 from hipsgen.images.source import CoaddReader, CoaddRef, ImageSource, Problem, RefList
 from hipsgen.run.report import Reporter
@@ -54,7 +55,7 @@ def find_jobs(
         return _butler_jobs(repositories[0], query, reader, reporter)
     if query.collections or query.dataset_type or query.skymap or query.where:
         if not manifests:
-            raise InputError(f"{inputs[0]} is not a Butler repository: it has no butler.yaml")
+            raise InputError(f"{inputs[0]} is not a Butler repository: {why_not(inputs[0])}")
         words = "--band, --tract, --patch and --region"
         raise ConfigError(f"a manifest needs no registry: only {words} narrow it")
     if manifests:

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from hipsgen.errors import CoaddError, InputError
-from hipsgen.images.butler_source import ButlerSource, is_repository
-from hipsgen.images.files import path_of
+from hipsgen.images.butler_source import ButlerSource
+from hipsgen.images.files import path_of, uri_of
+from hipsgen.images.registry_sql import SqlCatalogue
+from hipsgen.images.repository import is_repository
 from samples.repository import CHAIN, DATASET_TYPE
 from samples.skymap import NAME
 from samples.tractfiles import FIRST_RUN, REPROCESSED, SECOND_RUN
@@ -37,6 +39,32 @@ def test_a_repository_is_known_by_its_folder_or_its_yaml(repository: Path, tmp_p
     assert is_repository(str(repository / "butler.yaml"))
     assert not is_repository(str(tmp_path))
     assert not is_repository(str(repository / "gen3.sqlite3"))
+
+
+def test_a_repository_is_named_by_url_by_another_yaml_and_by_label(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    for url in ("https://host/api/butler/repo/dp1", "s3://bucket/butler.yaml"):
+        assert is_repository(url)
+    assert is_repository(uri_of(repository))
+    for url in ("https://host/x.fits", "file:///no/such/folder"):
+        assert not is_repository(url)
+    copy = Path(shutil.copytree(repository, tmp_path / "copy"))
+    other = (copy / "butler.yaml").rename(copy / "site.yaml")
+    truth = [ref.dataset_id for ref in source_of(repository).refs()]
+    assert [ref.dataset_id for ref in source_of(other).refs()] == truth
+    (tmp_path / "index.yaml").write_text(f"main: {other}\n")
+    assert not is_repository("main")
+    monkeypatch.setenv("DAF_BUTLER_REPOSITORY_INDEX", str(tmp_path / "index.yaml"))
+    assert is_repository("main")
+    assert not is_repository("other")
+    assert [ref.dataset_id for ref in source_of("main").refs()] == truth
+    with SqlCatalogue("main") as by_sql:
+        assert CHAIN in by_sql.collections()
+
+
+def source_of(root: Path | str) -> ButlerSource:
+    return ButlerSource(str(root), DATASET_TYPE, (CHAIN,), "r")
 
 
 def test_the_newest_of_a_chain_is_found_first(repository: Path):
@@ -99,7 +127,9 @@ def test_what_is_wrong_is_named_in_one_line_with_what_there_is(name: str, reposi
 
 def test_a_folder_without_butler_yaml_is_no_repository(tmp_path: Path):
     for place in (tmp_path, tmp_path / "missing"):
-        with pytest.raises(InputError, match=r"is not a Butler repository: no butler.yaml"):
+        with pytest.raises(
+            InputError, match=r"is not a Butler repository: (it has no|there is no)"
+        ):
             list(source(place).refs())
 
 

@@ -1,7 +1,13 @@
-"""Servers of files on loopback: WebDAV (wsgidav) and S3 (moto), and what may go wrong with them."""
+"""Servers on loopback: WebDAV (wsgidav), S3 (moto), Butler; and what may go wrong with them."""
 
 import base64
+import json
+import os
+import socket
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -126,3 +132,42 @@ def s3(root: Path) -> Iterator[S3]:
         yield made
     finally:
         server.stop()
+
+
+@contextmanager
+def butler_server(repository: Path, log: Path, **environment: str) -> Iterator[str]:
+    """The URL of a Butler server of a repository, for those who have the TOKEN.
+
+    In a process of its own: it looks at its variables once. log: where it says what it is asked.
+    """
+    python = Path(sys.prefix, "butler-server", "bin", "python")  # which `make test` sets up
+    if not python.exists():
+        pytest.skip("needs a Butler server beside the tests: make test")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    known = {"coadds": {"config_uri": str(repository), "authorized_groups": ["*"]}}
+    settings = {
+        "DAF_BUTLER_SERVER_REPOSITORIES": json.dumps(known),
+        "DAF_BUTLER_SERVER_GAFAELFAWR_URL": "DISABLED",
+        "DAF_BUTLER_SERVER_AUTHENTICATION": "rubin_science_platform",
+    }
+    app = "tests.repositories.guarded:create_app"
+    command = [str(python), "-m", "uvicorn", "--factory", app, "--port", str(port)]
+    with log.open("w") as out:
+        server = subprocess.Popen(
+            command,
+            env={**os.environ, **settings, **environment},
+            stdout=out,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        deadline = time.monotonic() + 60
+        while "running on" not in log.read_text():
+            assert server.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.05)
+        yield f"http://127.0.0.1:{port}/api/butler/repo/coadds"
+    finally:
+        server.terminate()
+        server.wait()

@@ -7,16 +7,18 @@ import subprocess
 import sys
 import time
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from astropy.table import Table
 
 from hipsgen.errors import CoaddError
-from hipsgen.images import staging
+from hipsgen.images import remote, staging
 from hipsgen.images.files import uri_of
 from hipsgen.images.staging import local_file
 from tests.repositories.conftest import CHAIN, DATASET_TYPE, make_aged, survey_bytes
-from tests.repositories.remote import PASSWORD, TOKEN, USER, dav, s3
+from tests.repositories.remote import PASSWORD, TOKEN, USER, butler_server, dav, s3
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of moto, wsgidav and their servers
 
@@ -36,12 +38,12 @@ def moved(local: Path, place: Path, root: str) -> Path:
     return place
 
 
-def command(root: Path, out: Path) -> list[str]:
+def command(root: Path | str, out: Path) -> list[str]:
     what = ["-c", CHAIN, "-d", DATASET_TYPE, "-b", "r", "-o", str(out)]
     return [sys.executable, "-m", "hipsgen", "build", str(root), *what]
 
 
-def build(root: Path, out: Path, **environment: str) -> tuple[int, str]:
+def build(root: Path | str, out: Path, **environment: str) -> tuple[int, str]:
     """Code and words; in a process of its own, for lsst.resources looks at its variables once."""
     done = subprocess.run(
         command(root, out),
@@ -184,5 +186,35 @@ def test_copies_make_room_and_one_that_is_read_stays(
 
 def test_a_number_in_a_url_is_no_answer_of_a_server():
     error = OSError("GET https://host/tract/403/401.fits: connection reset")
-    assert staging._advice(error, "host") == ""
-    assert "access is refused" in staging._advice(OSError("GET https://host/x: status 403"), "host")
+    assert remote.advice_on(error, "https://host/x") == ""
+    assert "access is refused" in remote.advice_on(
+        OSError("GET https://host/x: status 403"), "https://host/x"
+    )
+
+
+@pytest.fixture
+def behind_a_server(local: Path, tmp_path: Path) -> Iterator[str]:
+    """The URL of a Butler server of a repository whose files are on S3."""
+    with s3(local) as store:
+        root = moved(local, tmp_path / "repository", store.url)
+        with butler_server(root, tmp_path / "log", **store.environment) as url:
+            yield url
+
+
+@pytest.mark.slow
+def test_from_a_butler_server_comes_the_same_survey(
+    behind_a_server: str, truth: dict[str, str], tmp_path: Path
+):
+    token = {"BUTLER_RUBIN_ACCESS_TOKEN": TOKEN}
+    code, said = build(behind_a_server, tmp_path / "out", **token)
+    assert code == 0, said
+    assert survey_bytes(tmp_path / "out") == truth
+    asked = (tmp_path / "log").read_text()
+    assert asked.count("/v1/get_file/") >= 12  # when they are read, and not when they are listed
+    used = Table.read(tmp_path / "out" / "provenance.fits", hdu=1)
+    assert all(f"{behind_a_server}/v1/dataset/" in uri for uri in used["access_url"])
+    for wrong in ({"BUTLER_RUBIN_ACCESS_TOKEN": "other"}, {}):
+        code, said = build(behind_a_server, tmp_path / "not", **wrong)
+        assert code == 1
+        assert "asks for a token: set BUTLER_RUBIN_ACCESS_TOKEN" in said
+        assert len(said.splitlines()) == 1

@@ -1,0 +1,113 @@
+"""Files that are not on this machine's file systems: where they are, and asking again for them."""
+
+import re
+import time
+import zipfile
+from collections.abc import Callable
+from typing import IO, Any, TypeVar
+from urllib.parse import parse_qs, urlsplit
+
+from hipsgen.errors import CoaddError, MissingExtraError
+from hipsgen.images import butler_server
+from hipsgen.images.butler_server import dataset_of, places_of
+
+MEMBERS = ("zip-path", "unzip")  # what the Butler calls the member of a zip file in a fragment
+_WAITS = (0.5, 2.0)  # seconds before the next attempts; lsst.resources makes some of its own
+_DEAD = 60.0  # seconds for which a server that did not answer is not asked again
+_PIECE = 1 << 24  # bytes of a request
+_UNREACHABLE = ("Connection refused", "Name or service not known", "Could not connect to the endp")
+_REFUSED = re.compile(r"\b(401|403|Unauthorized|Forbidden|AccessDenied|NoCredentialsError)\b")
+_STUMBLED = re.compile(r"status code: 5\d\d")  # which lsst.resources calls "file not found"
+_URL = re.compile(r"\S+://\S+")  # whose tract may well be 403
+_silent: dict[str, float] = {}  # servers that did not answer, and until when they are left alone
+_Result = TypeVar("_Result")
+
+
+def patiently(uri: str, attempt: Callable[[], _Result]) -> _Result:
+    """What an attempt gives, made again if that might help. Raises CoaddError."""
+    place, server = uri.split("#", 1)[0], urlsplit(uri).netloc
+    for wait in (*_WAITS, None):
+        if _silent.get(server, 0.0) > time.monotonic():
+            raise CoaddError(f"{place} cannot be fetched: {server} does not answer")
+        try:
+            return attempt()
+        except (CoaddError, MissingExtraError):
+            raise
+        except Exception as error:  # of the library of each kind of place
+            advice = advice_on(error, uri)
+            gone = isinstance(error, FileNotFoundError) and not _STUMBLED.search(str(error))
+            if gone and not advice:
+                raise CoaddError(f"the file does not exist: {place}") from error
+            if advice or wait is None:
+                said = " ".join(str(error).split())[:200] or type(error).__name__
+                raise CoaddError(f"{place} cannot be fetched: {advice or said}") from error
+            time.sleep(wait)
+    raise AssertionError
+
+
+def place_of(uri: str) -> Any:
+    """The ResourcePath of a file; of a dataset of a Butler server, for the next hour."""
+    dataset = dataset_of(uri)
+    try:
+        if dataset is not None:
+            return places_of(dataset)[dataset.component]
+        from lsst.resources import ResourcePath
+
+        return ResourcePath(uri)  # which needs another package for some schemes
+    except ImportError as error:
+        raise MissingExtraError(f"reading {urlsplit(uri).scheme}:// files", "remote") from error
+
+
+def member_of(uri: str) -> str:
+    """The member of a zip file that a URI names, "" if it names a whole file."""
+    values = parse_qs(urlsplit(uri).fragment)
+    return next((values[name][0] for name in MEMBERS if name in values), "")
+
+
+def copy_to(place: Any, into: IO[bytes]) -> None:
+    """Copy all of a file, or of a member of a zip file."""
+    member, place = member_of(str(place)), place.replace(fragment="")
+    if not member:
+        size = place.size()
+        with place.open("rb") as source:
+            _pour(source, size, into)
+        return
+    with place.open("rb") as source, zipfile.ZipFile(source) as packed:
+        if member not in packed.namelist():
+            raise CoaddError(f"{place} holds no {member}")
+        with packed.open(member) as file:
+            _pour(file, packed.getinfo(member).file_size, into)
+
+
+def _pour(source: Any, size: int, into: IO[bytes]) -> None:
+    """All of a stream, and no request for more than there is."""
+    while size > 0:
+        piece = source.read(min(_PIECE, size))
+        if not piece:
+            raise OSError(f"the connection ended {size} bytes too early")
+        into.write(piece)
+        size -= len(piece)
+
+
+def advice_on(error: Exception, uri: str) -> str:
+    """What to do about an error that another attempt does not mend, "" for one that it might.
+
+    uri: of what was asked for.
+    """
+    server = urlsplit(uri).netloc
+    said = _URL.sub(
+        "", f"{type(error).__name__} {error} {error.__cause__ or ''} {error.__context__ or ''}"
+    )
+    if any(words in said for words in _UNREACHABLE):
+        _silent[server] = time.monotonic() + _DEAD
+        return f"{server} does not answer: is it running, and can this machine reach it?"
+    if token := butler_server.advice_on(error):
+        return token
+    if isinstance(error, PermissionError) or _REFUSED.search(said):
+        return (
+            "access is refused; credentials are those of lsst.resources: LSST_RESOURCES_WEBDAV_"
+            "CONFIG or a bearer token for WebDAV, AWS_ACCESS_KEY_ID and the like for S3"
+        )
+    if isinstance(error, zipfile.BadZipFile):
+        return "it is no zip file"
+    return ""
