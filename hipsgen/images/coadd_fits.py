@@ -17,11 +17,12 @@ from isal import igzip
 
 from hipsgen.errors import CoaddError
 from hipsgen.images import decode
+from hipsgen.images.blocks import FILES, BlockFile, Blocks, blocks_of
 from hipsgen.images.calibration import ChebyshevField, calibration_of
 from hipsgen.images.files import is_stamp, stamp_of
 from hipsgen.images.masks import bit_mask, plane_bits
 from hipsgen.images.source import CoaddInfo, CoaddRef, Section, Values
-from hipsgen.images.staging import local_file
+from hipsgen.images.staging import has_copy, local_file
 from hipsgen.images.times import time_range
 from hipsgen.images.wcs import ImageWcs
 
@@ -40,6 +41,7 @@ _DAMAGE = (
     *(OSError, EOFError, ValueError, TypeError, LookupError, AttributeError, RuntimeError),
     *(ArithmeticError, zlib.error, decode.DeflateError),
 )
+_Place = Path | Blocks
 _SCIENCE = re.compile(r"^(SCI|SCIENCE|IMAGE|PRIMARY|DATA|SIGNAL)\d*$", re.IGNORECASE)
 
 
@@ -49,15 +51,32 @@ class FitsReader:
 
     excluded: mask planes whose pixels count as missing, where the file has such a plane.
     blank: a value that means "no data" besides NaN and the file's own BLANK.
+    glancing: see `at_a_glance`.
     """
 
     excluded: tuple[str, ...] = DEFAULT_EXCLUDED
     blank: float | None = None
+    glancing: bool = False
+
+    def at_a_glance(self) -> "FitsReader":
+        """See `CoaddReader.at_a_glance`."""
+        return replace(self, glancing=True)
 
     def info(self, ref: CoaddRef) -> CoaddInfo:
         """What the headers say; see `CoaddReader.info`."""
+        with self._placed(ref) as place:
+            return self._headers(place, ref).info
+
+    @contextmanager
+    def _placed(self, ref: CoaddRef) -> Iterator[_Place]:
+        """A file of this machine, or the blocks of one elsewhere."""
+        if self.glancing and not has_copy(ref.uri):
+            blocks = blocks_of(ref.uri)
+            if blocks is not None:
+                yield blocks
+                return
         with local_file(ref.uri) as path:
-            return self._headers(path, ref).info
+            yield path
 
     def info_of(self, hdus: Any, number: int) -> CoaddInfo:
         """What the headers of HDU `number` of an open file say."""
@@ -103,36 +122,37 @@ class FitsReader:
         rows, cols = section
         if out is None:
             out = np.empty((rows.stop - rows.start, cols.stop - cols.start), np.float32)
-        with local_file(ref.uri) as path:
-            headers = self._headers(path, ref)
+        with self._placed(ref) as place:
+            headers = self._headers(place, ref)
             height, width = headers.info.shape
             if rows.stop > height or cols.stop > width:
                 raise CoaddError(f"another file came in its place: its image is {height}x{width}")
             parts = parts or (section,)
-            if not self._decoded(path, headers, section, parts, out):
-                self._through_astropy(path, headers, section, out)
+            if not self._decoded(place, headers, section, parts, out):
+                self._through_astropy(place, headers, section, out)
             if headers.field is not None:
                 for part in parts:
                     out[_within(section, part)] *= headers.field.at(part)
-            _stamp(path, ref)
+            _stamp(place, ref)
         return out
 
-    def _headers(self, path: Path, ref: CoaddRef) -> "_Headers":
-        return _parse(self, path, ref.hdu, _stamp(path, ref))
+    def _headers(self, place: _Place, ref: CoaddRef) -> "_Headers":
+        parsed = _of_blocks if isinstance(place, Blocks) else _of_path
+        return parsed(self, place, ref.hdu, _stamp(place, ref))
 
     def _decoded(
         self,
-        path: Path,
+        place: _Place,
         headers: "_Headers",
         section: Section,
         parts: Sequence[Section],
         out: Values,
     ) -> bool:
         """False for what is left to astropy; of damage, too, it has the last word."""
-        if headers.image is None:
+        if headers.image is None or isinstance(place, Blocks):
             return False
         try:
-            with path.open("rb") as file:
+            with place.open("rb") as file:
                 handle, scale = file.fileno(), headers.scale
                 for part in parts:
                     at = part[0].start - section[0].start, part[1].start - section[1].start
@@ -144,9 +164,9 @@ class FitsReader:
         return True
 
     def _through_astropy(
-        self, path: Path, headers: "_Headers", section: Section, out: Values
+        self, place: _Place, headers: "_Headers", section: Section, out: Values
     ) -> None:
-        with _open(path) as hdus:
+        with _open(place) as hdus:
             pixels = _section(hdus[headers.number], section)
             decode.finish(pixels, self._blank, headers.scale, out)
             if headers.bits:
@@ -180,10 +200,12 @@ class _Headers:
         return self.info.scale if self.field is None else 1.0
 
 
-def _stamp(path: Path, ref: CoaddRef) -> str:
+def _stamp(place: _Place, ref: CoaddRef) -> str:
     """That of the file now. Raises CoaddError where it is not the one that was listed."""
+    if isinstance(place, Blocks):
+        return ref.identity
     try:
-        stamp = stamp_of(path.stat())
+        stamp = stamp_of(place.stat())
     except OSError as error:
         raise CoaddError(f"cannot be read as FITS ({_reason(error)})") from error
     if is_stamp(ref.identity) and stamp != ref.identity:
@@ -191,20 +213,27 @@ def _stamp(path: Path, ref: CoaddRef) -> str:
     return stamp
 
 
-@lru_cache(maxsize=1000)
-def _parse(reader: FitsReader, path: Path, hdu: str, stamp: str) -> _Headers:
-    """Parsed once, for `info` and `read`, of a file with this stamp."""
-    with _open(path) as hdus, path.open("rb") as file:
+def _parsed(reader: FitsReader, place: _Place, hdu: str, stamp: str) -> _Headers:
+    """Of a file with this stamp."""
+    with _open(place) as hdus:
         number = int(hdu) if hdu else image_hdus(hdus)[0]
         info, field = reader._described(hdus, number)
-        image, mask, bits = decode.image_plane(file.fileno(), hdus[number]), None, 0
-        if info.excluded:
-            flags: Any = _mask_of(hdus, number)
-            bits = bit_mask(plane_bits(flags.header), info.excluded)
-            mask = decode.mask_plane(file.fileno(), flags, bits)
-            image = image if mask is not None else None
+        flags: Any = _mask_of(hdus, number) if info.excluded else None
+        bits = bit_mask(plane_bits(flags.header), info.excluded) if info.excluded else 0
+        if isinstance(place, Blocks):
+            return _Headers(info, number, None, None, bits, field)
+        with place.open("rb") as file:
+            image, mask = decode.image_plane(file.fileno(), hdus[number]), None
+            if info.excluded:
+                mask = decode.mask_plane(file.fileno(), flags, bits)
+                image = image if mask is not None else None
         in_parts = isinstance(image, decode.Plain) and not isinstance(mask, decode.Tiled)
         return _Headers(replace(info, in_parts=in_parts), number, image, mask, bits, field)
+
+
+# parsed once, for `info` and `read`; blocks would be kept in memory by it
+_of_path = lru_cache(maxsize=1000)(_parsed)
+_of_blocks = lru_cache(maxsize=FILES)(_parsed)
 
 
 @contextmanager
@@ -215,11 +244,12 @@ def open_fits(uri: str) -> Iterator[Any]:
 
 
 @contextmanager
-def _open(path: Path) -> Iterator[Any]:
+def _open(place: _Place) -> Iterator[Any]:
     from astropy.io import fits
 
     try:
-        with fits.open(_unpacked(path), memmap=False, lazy_load_hdus=True) as hdus:
+        file = BlockFile(place) if isinstance(place, Blocks) else _unpacked(place)
+        with fits.open(file, memmap=False, lazy_load_hdus=True) as hdus:
             yield hdus
     except CoaddError:
         raise

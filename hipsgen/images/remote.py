@@ -50,7 +50,10 @@ def place_of(uri: str) -> Any:
     dataset = dataset_of(uri)
     try:
         if dataset is not None:
-            return places_of(dataset)[dataset.component]
+            places = places_of(dataset)
+            if dataset.component not in places:
+                raise CoaddError(f"stored in components: {', '.join(sorted(places))}")
+            return places[dataset.component]
         from lsst.resources import ResourcePath
 
         return ResourcePath(uri)  # which needs another package for some schemes

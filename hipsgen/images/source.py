@@ -152,6 +152,12 @@ class CoaddReader(Protocol):
         array of the section's shape. Raises CoaddError when they cannot be read.
         """
 
+    def at_a_glance(self) -> "CoaddReader":
+        """A reader of the same values for who reads little of a coadd.
+
+        Of a file that is not on this machine it fetches what is read, instead of all of it.
+        """
+
 
 @runtime_checkable
 class ImageSource(Protocol):

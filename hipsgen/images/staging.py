@@ -46,6 +46,11 @@ def local_file(uri: str) -> Iterator[Path]:
     yield path
 
 
+def has_copy(uri: str) -> bool:
+    """Whether there is a copy of a URI's content already."""
+    return _copies.has(uri)
+
+
 def with_components(uri: str, components: Mapping[str, str]) -> str:
     """A URI of an image that means it together with other components of a disassembled coadd.
 
@@ -75,6 +80,11 @@ class _Copies:
     _known: OrderedDict[str, _Copy] = field(default_factory=OrderedDict)
     _gates: dict[str, threading.Lock] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def has(self, uri: str) -> bool:
+        """Whether there is a copy of a URI."""
+        with self._lock:
+            return uri in self._known
 
     def take(self, uri: str) -> _Copy:
         """The copy of a URI, made by one thread if several want it."""

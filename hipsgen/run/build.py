@@ -17,7 +17,7 @@ from hipsgen.run.place import claim, forget, note_departed, sweep_top, wipe
 from hipsgen.run.plan import Plan, make_plan
 from hipsgen.run.publish import Publication, created_before
 from hipsgen.run.report import Reporter
-from hipsgen.run.sample import Sample, take_sample
+from hipsgen.run.sample import COADDS, Sample, take_sample
 from hipsgen.sky.stretch import choose_stretch
 from hipsgen.sky.tiles import IntArray, Tile, order_for
 from hipsgen.survey.properties import FILE_NAME as PROPERTIES
@@ -219,7 +219,10 @@ def _prepare(
             )
         plan = make_plan(refs, earlier.order, earlier.frame, earlier.block_depth)
         return earlier, plan, []
-    sample, problems = take_sample(refs, source.reader())
+    reader = source.reader()
+    # of a few coadds, all will be read: whole copies of remote ones serve the blocks, too
+    few = len(refs) <= COADDS
+    sample, problems = take_sample(refs, reader if few else reader.at_a_glance())
     order = options.order if options.order is not None else natural_order(sample.pixel_scale)
     plan = make_plan(refs, order, options.frame)
     recipe = make_recipe(options, sample, band, order, plan.block_depth)

@@ -13,7 +13,7 @@ from hipsgen.sky.polygon import middles, to_vectors
 from hipsgen.sky.stretch import SkyLevel
 from hipsgen.sky.tiles import vectors_to_npix
 
-_COADDS = 24  # opened, spread over the survey
+COADDS = 24  # opened, spread over the survey
 _STRIPS = 3  # of rows, in each
 _ROWS = 32
 _PIXELS = 100_000  # kept of each coadd
@@ -41,7 +41,7 @@ def take_sample(refs: Sequence[CoaddRef], reader: CoaddReader) -> tuple[Sample, 
     """
     infos: list[tuple[CoaddRef, CoaddInfo]] = []
     problems: list[Problem] = []
-    for ref in spread(refs, _COADDS):
+    for ref in spread(refs, COADDS):
         try:
             infos.append((ref, reader.info(ref)))
         except CoaddError as error:

@@ -136,7 +136,7 @@ def _look(
     Where none can be read, what the references and the options say of the pixels is enough.
     """
     try:
-        sample, problems = take_sample(refs, job.source.reader())
+        sample, problems = take_sample(refs, job.source.reader().at_a_glance())
     except HipsgenError as error:
         asked = [] if options.order is None else [pixel_size(options.order, TILE_WIDTH)]
         scale = min(known_scales(refs) or asked, default=None)

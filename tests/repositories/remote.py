@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +24,7 @@ class Dav:
     """A server of a folder. asked: method and path of each request, in order.
 
     fail: requests for content that are still to be answered with 503; cut: to be cut off.
+    sent: bytes of content.
     """
 
     root: Path
@@ -31,6 +32,7 @@ class Dav:
     secret: str = ""
     fail: int = 0
     cut: int = 0
+    sent: int = 0
     asked: list[tuple[str, str]] = field(default_factory=list)
 
     @property
@@ -57,9 +59,14 @@ class Dav:
                 self.cut -= 1
                 start("200 OK", [("Content-Length", "100000"), ("Content-Type", "image/fits")])
                 return [b"half of it"]
-            return app(environ, start)
+            return self._counted(app(environ, start)) if content else app(environ, start)
 
         return serve
+
+    def _counted(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
+        for piece in pieces:
+            self.sent += len(piece)
+            yield piece
 
 
 @contextmanager
