@@ -20,7 +20,12 @@ from hipsgen.images.database import trouble_of
 from hipsgen.images.source import Polygon
 from hipsgen.sky.polygon import to_lonlat
 
-LAYOUTS = ("Exposure", "ExposureF", "CellCoadd")  # storage classes that can be read
+LAYOUTS = (
+    "Exposure",
+    "ExposureF",
+    "CellCoadd",
+    "MultipleCellCoadd",
+)  # storage classes that can be read
 COADD_DIMENSIONS = frozenset({"skymap", "tract", "patch"})
 _GLOB = re.compile(r"[*?\[]")
 _SHOWN = 12  # names that fit into a message

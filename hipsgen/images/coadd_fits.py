@@ -2,7 +2,6 @@
 
 import bz2
 import io
-import re
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,37 +11,28 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from isal import igzip
 
 from hipsgen.errors import CoaddError
 from hipsgen.images import decode
 from hipsgen.images.blocks import FILES, BlockFile, Blocks, blocks_of
-from hipsgen.images.calibration import ChebyshevField, calibration_of
+from hipsgen.images.calibration import ChebyshevField
+from hipsgen.images.cells import Cells
 from hipsgen.images.files import is_stamp, stamp_of
-from hipsgen.images.masks import bit_mask, plane_bits
+from hipsgen.images.layout import Layout, coadd_hdus, layout_of
+from hipsgen.images.masks import bit_mask
 from hipsgen.images.source import CoaddInfo, CoaddRef, Section, Values
 from hipsgen.images.staging import has_copy, local_file
 from hipsgen.images.times import time_range
 from hipsgen.images.wcs import ImageWcs
 
 DEFAULT_EXCLUDED = ("NO_DATA",)
-# extensions that go with an image and are none themselves
-_NOT_SCIENCE = re.compile(
-    r"^(ERR|ERROR|SIGMA|RMS|UNC|UNCERT|STD|STDDEV|DQ|MASK|FLAG|FLAGS|QUAL|VAR|VARIANCE|IVAR|INVVAR"
-    r"|WHT|WGT|WEIGHT|CTX|CON|EXP|EXPTIME|EXPMAP|COV|COVERAGE|NPOL|D2IM|BKG|BACKGROUND|SKY)",
-    re.IGNORECASE,
-)
-# FITS files end on a whole block, but readers need not insist (FITS 4.0, section 3.1)
-_BLOCK = 2880
-_EXTENSION = b"XTENSION"  # with which all headers but the first begin
 # what astropy raises for a damaged file, besides VerifyError and CfitsioException
 _DAMAGE = (
     *(OSError, EOFError, ValueError, TypeError, LookupError, AttributeError, RuntimeError),
     *(ArithmeticError, zlib.error, decode.DeflateError),
 )
 _Place = Path | Blocks
-_SCIENCE = re.compile(r"^(SCI|SCIENCE|IMAGE|PRIMARY|DATA|SIGNAL)\d*$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -82,22 +72,17 @@ class FitsReader:
         """What the headers of HDU `number` of an open file say."""
         return self._described(hdus, number)[0]
 
-    def _described(self, hdus: Any, number: int) -> tuple[CoaddInfo, ChebyshevField | None]:
-        """The same, and what pixels are multiplied with where that varies."""
-        image = hdus[number]
-        _check_whole(image, "image")
-        _check_end(hdus)
-        shape = image_shape(image)
-        wcs = ImageWcs(image.header, shape, hdus)
-        calibration = calibration_of(hdus, image)
-        mask = _mask_of(hdus, number)
-        planes = plane_bits(mask.header) if mask is not None else {}
-        excluded = tuple(name for name in self.excluded if name in planes)
+    def _described(self, hdus: Any, number: int) -> tuple[CoaddInfo, ChebyshevField | None, Layout]:
+        """The same, what pixels are multiplied with where that varies, and where they are."""
+        layout = layout_of(hdus, number)
+        calibration = layout.calibration()
+        wcs = ImageWcs(layout.header, layout.shape, hdus)
+        excluded = tuple(name for name in self.excluded if name in layout.planes)
         if excluded:
-            _check_whole(mask, "mask")
-        t_min, t_max = time_range(image.header, hdus[0].header)
+            layout.check_flags()
+        t_min, t_max = time_range(hdus[number].header, hdus[0].header)
         info = CoaddInfo(
-            shape=shape,
+            shape=layout.shape,
             wcs=wcs,
             pixel_scale=wcs.pixel_scale(),
             unit=calibration.unit,
@@ -105,11 +90,11 @@ class FitsReader:
             scale=calibration.scale,
             calibration=calibration.source,
             excluded=excluded,
-            planes=tuple(planes),
+            planes=tuple(layout.planes),
             t_min=t_min,
             t_max=t_max,
         )
-        return info, calibration.field
+        return info, calibration.field, layout
 
     def read(
         self,
@@ -167,11 +152,11 @@ class FitsReader:
         self, place: _Place, headers: "_Headers", section: Section, out: Values
     ) -> None:
         with _open(place) as hdus:
-            pixels = _section(hdus[headers.number], section)
-            decode.finish(pixels, self._blank, headers.scale, out)
+            layout = layout_of(hdus, headers.number)
+            decode.finish(layout.pixels(section), self._blank, headers.scale, out)
             if headers.bits:
-                mask = _section(_mask_of(hdus, headers.number), section)
-                out[mask.astype(np.int64) & headers.bits != 0] = np.nan
+                flags = layout.flags(section).astype(np.int64)
+                out[flags & headers.bits != 0] = np.nan
 
     @property
     def _blank(self) -> float:
@@ -216,18 +201,14 @@ def _stamp(place: _Place, ref: CoaddRef) -> str:
 def _parsed(reader: FitsReader, place: _Place, hdu: str, stamp: str) -> _Headers:
     """Of a file with this stamp."""
     with _open(place) as hdus:
-        number = int(hdu) if hdu else image_hdus(hdus)[0]
-        info, field = reader._described(hdus, number)
-        flags: Any = _mask_of(hdus, number) if info.excluded else None
-        bits = bit_mask(plane_bits(flags.header), info.excluded) if info.excluded else 0
+        number = int(hdu) if hdu else coadd_hdus(hdus)[0]
+        info, field, layout = reader._described(hdus, number)
+        bits = bit_mask(layout.planes, info.excluded)
         if isinstance(place, Blocks):
             return _Headers(info, number, None, None, bits, field)
         with place.open("rb") as file:
-            image, mask = decode.image_plane(file.fileno(), hdus[number]), None
-            if info.excluded:
-                mask = decode.mask_plane(file.fileno(), flags, bits)
-                image = image if mask is not None else None
-        in_parts = isinstance(image, decode.Plain) and not isinstance(mask, decode.Tiled)
+            image, mask = layout.decodable(file.fileno(), bits)
+        in_parts = isinstance(image, decode.Plain | Cells) and not isinstance(mask, decode.Tiled)
         return _Headers(replace(info, in_parts=in_parts), number, image, mask, bits, field)
 
 
@@ -261,57 +242,6 @@ def _open(place: _Place) -> Iterator[Any]:
         raise CoaddError(f"cannot be decompressed ({_reason(error)})") from error
 
 
-def image_hdus(hdus: Any) -> list[int]:
-    """Numbers of the HDUs of a file that hold sky images. Raises CoaddError if there are none.
-
-    lsst.afw and lsst.images files: the image, not its mask and variance. Other files: every image
-    of two axes (more if the rest have length 1), without weights, errors and flags where names
-    tell them.
-    """
-    numbered = [(k, hdu) for k, hdu in enumerate(hdus) if _is_image(hdu)]
-    if not numbered:
-        raise CoaddError("no two-dimensional image in the file")
-    if any(_name(hdu) == "MASK" for _, hdu in numbered) or hdus[0].header.get("EXPINFO_V"):
-        images = [k for k, hdu in numbered if _name(hdu) == "IMAGE"]
-        if images:
-            return images
-    science = [k for k, hdu in numbered if _SCIENCE.match(_name(hdu))]
-    named = [k for k, hdu in numbered if not _NOT_SCIENCE.match(_name(hdu))]
-    chosen = science if science and len(science) < len(numbered) else named
-    return chosen or [numbered[0][0]]
-
-
-def image_shape(hdu: Any) -> tuple[int, int]:
-    """(rows, columns) of an image HDU, axes of length 1 left out."""
-    shape = hdu.shape
-    return int(shape[-2]), int(shape[-1])
-
-
-def _is_image(hdu: Any) -> bool:
-    if not getattr(hdu, "is_image", False):
-        return False
-    shape = getattr(hdu, "shape", ())  # an extension that astropy does not know has none
-    return len(shape) >= 2 and min(shape) > 0 and all(n == 1 for n in shape[:-2])
-
-
-def _name(hdu: Any) -> str:
-    """EXTNAME, or EXTTYPE, which older lsst.afw wrote alone."""
-    name = str(hdu.header.get("EXTTYPE") or hdu.header.get("EXTNAME") or "").strip().upper()
-    return "" if name == "COMPRESSED_IMAGE" else name
-
-
-def _mask_of(hdus: Any, number: int) -> Any | None:
-    """The mask HDU that goes with an image: named MASK, of its EXTVER if any is, of its shape."""
-    image = hdus[number]
-    masks = [hdu for hdu in hdus if _is_image(hdu) and _name(hdu) == "MASK"]
-    same = [hdu for hdu in masks if _version(hdu) == _version(image)] or masks
-    return next((hdu for hdu in same if hdu.shape == image.shape), None)
-
-
-def _version(hdu: Any) -> int:
-    return int(hdu.header.get("EXTVER", 1))
-
-
 def _unpacked(path: Path) -> Path | io.BytesIO:
     """The file, or the content of one that is gzipped or bzipped as a whole.
 
@@ -328,24 +258,6 @@ def _unpacked(path: Path) -> Path | io.BytesIO:
     return path
 
 
-def _check_whole(hdu: Any, what: str) -> None:
-    place = hdu.fileinfo()
-    size = place["file"].size
-    missing = place["datLoc"] + place["datSpan"] - size if size else 0
-    if missing >= _BLOCK:
-        raise CoaddError(f"the file is truncated: {missing} bytes of its {what} are not there")
-
-
-def _check_end(hdus: Any) -> None:
-    """astropy takes a file that is cut off in a header for one that ends before it."""
-    place = hdus[len(hdus) - 1].fileinfo()
-    file = place["file"]
-    file.seek(place["datLoc"] + place["datSpan"])
-    rest = file.read(len(_EXTENSION))
-    if rest and _EXTENSION.startswith(rest):
-        raise CoaddError(f"the file is truncated: it ends in the header of HDU {len(hdus)}")
-
-
 def _within(section: Section, part: Section) -> Section:
     """Where a part of a section lies in an array of that."""
     rows, cols = (
@@ -356,10 +268,3 @@ def _within(section: Section, part: Section) -> Section:
 
 def _reason(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
-
-
-def _section(hdu: Any, section: Section) -> npt.NDArray[Any]:
-    index = (0,) * (len(hdu.shape) - 2) + section
-    rows, cols = section
-    wanted = (rows.stop - rows.start, cols.stop - cols.start)
-    return np.asarray(hdu.section[index]).reshape(wanted)

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from isal import igzip_lib
 
 from hipsgen.images import decode_kernels as kernels
+from hipsgen.images.cells import Cells
 from hipsgen.images.source import Section
 
 Bytes = npt.NDArray[np.uint8]
@@ -208,7 +209,7 @@ class Tiled:
         kernels.unpack(data, shuffled, words)
 
 
-Plane = Plain | Tiled
+Plane = Plain | Tiled | Cells
 
 
 def image_plane(handle: int, hdu: Any) -> Plane | None:

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hipsgen.errors import CoaddError, InputError
-from hipsgen.images.coadd_fits import FitsReader, image_hdus, open_fits
+from hipsgen.images.coadd_fits import FitsReader, open_fits
 from hipsgen.images.files import path_of, stamp_of, uri_of
+from hipsgen.images.layout import coadd_hdus
 from hipsgen.images.source import CoaddRef, Polygon, Problem
 
 _FITS_NAME = re.compile(r"\.(fits|fit|fts|fz)(\.(gz|bz2|fz|z))?$", re.IGNORECASE)
@@ -74,7 +75,7 @@ class FitsFolder:
         with open_fits(uri) as hdus:
             failed: list[tuple[int, CoaddError]] = []
             found = 0
-            for number in image_hdus(hdus):
+            for number in coadd_hdus(hdus):
                 try:
                     info = self.fits_reader.info_of(hdus, number)
                 except CoaddError as error:

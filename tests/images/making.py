@@ -7,6 +7,15 @@ import numpy as np
 import numpy.typing as npt
 from astropy.io import fits
 
+from hipsgen.images.coadd_fits import FitsReader
+from hipsgen.images.fits_folder import FitsFolder
+from hipsgen.run.build import build_survey
+from hipsgen.run.config import Options, Runtime
+from hipsgen.run.describe import Subject
+from hipsgen.run.report import Quiet
+from hipsgen.survey.store import open_store
+from tests.repositories.conftest import survey_bytes
+
 ROWS, COLS = 40, 50
 ARCSEC = 1 / 3600
 
@@ -49,6 +58,14 @@ def with_hole(image: npt.NDArray[Any]) -> npt.NDArray[Any]:
 def write(path: Path, *hdus: Any) -> Path:
     fits.HDUList(list(hdus)).writeto(path)
     return path
+
+
+def survey_of(folder: Path, out: Path) -> dict[str, str]:
+    """Build a folder's coadds; hashes of the files of the survey that hold pixels."""
+    source = FitsFolder([str(folder)], FitsReader(), False)
+    subject = Subject("r", "r", "test", "r")
+    build_survey(source, open_store(out), subject, Options(), Runtime(workers=2), Quiet())
+    return survey_bytes(out)
 
 
 def winds_round(polygon: npt.NDArray[Any], points: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
