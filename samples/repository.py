@@ -85,7 +85,7 @@ def _ingest(root: Path, tracts: Sequence[Tract], files: Sequence[CoaddFile]) -> 
             universe=butler.dimensions,
         )
         butler.registry.registerDatasetType(dataset_type)
-        with _named_formatter() as formatter:
+        with named_formatter() as formatter:
             datasets = [
                 FileDataset(
                     path=str(f.path),
@@ -166,7 +166,7 @@ def _closing(butler: Butler) -> Iterator[Butler]:
 
 
 @contextmanager
-def _named_formatter() -> Iterator[type[FormatterV2]]:
+def named_formatter() -> Iterator[type[FormatterV2]]:
     """A class under the name of the stack's formatter, which the registry then records.
 
     The stack need not be installed: nobody reads through this class.

@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -134,7 +135,7 @@ def s3(root: Path) -> Iterator[S3]:
             region_name="us-east-1",
         )
         client.create_bucket(Bucket=made.bucket)
-        for path in sorted(root.rglob("*.fits")):
+        for path in sorted([*root.rglob("*.fits"), *root.rglob("*.zip")]):
             client.upload_file(str(path), made.bucket, str(path.relative_to(root)))
         yield made
     finally:
@@ -178,3 +179,34 @@ def butler_server(repository: Path, log: Path, **environment: str) -> Iterator[s
     finally:
         server.terminate()
         server.wait()
+
+
+def moved(local: Path, place: Path, root: str) -> Path:
+    """The repository with its files elsewhere."""
+    place.mkdir()
+    shutil.copy(local / "gen3.sqlite3", place)
+    text = (local / "butler.yaml").read_text()
+    assert "  root: <butlerRoot>" in text
+    (place / "butler.yaml").write_text(text.replace("  root: <butlerRoot>", f"  root: {root}"))
+    return place
+
+
+def command(root: Path | str, out: Path, collection: str = "u/me/coadds") -> list[str]:
+    """To build the coadds of a band."""
+    what = ["-c", collection, "-d", "deepCoadd_calexp", "-b", "r", "-o", str(out)]
+    return [sys.executable, "-m", "hipsgen", "build", str(root), *what]
+
+
+def build(
+    root: Path | str, out: Path, collection: str = "u/me/coadds", **environment: str
+) -> tuple[int, str]:
+    """Code and words; in a process of its own, for lsst.resources looks at its variables once."""
+    done = subprocess.run(
+        command(root, out, collection),
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr

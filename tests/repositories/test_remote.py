@@ -4,7 +4,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 import zipfile
 from collections.abc import Iterator
@@ -17,8 +16,18 @@ from hipsgen.errors import CoaddError
 from hipsgen.images import remote, staging
 from hipsgen.images.files import uri_of
 from hipsgen.images.staging import local_file
-from tests.repositories.conftest import CHAIN, DATASET_TYPE, make_aged, survey_bytes
-from tests.repositories.remote import PASSWORD, TOKEN, USER, butler_server, dav, s3
+from tests.repositories.conftest import make_aged, survey_bytes
+from tests.repositories.remote import (
+    PASSWORD,
+    TOKEN,
+    USER,
+    build,
+    butler_server,
+    command,
+    dav,
+    moved,
+    s3,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of moto, wsgidav and their servers
 
@@ -26,34 +35,6 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # of moto, wsgidav and their 
 @pytest.fixture(scope="module")
 def local(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_aged("rv28", shared_data, tmp_path_factory.mktemp("local") / "repository")
-
-
-def moved(local: Path, place: Path, root: str) -> Path:
-    """The repository with its files elsewhere."""
-    place.mkdir()
-    shutil.copy(local / "gen3.sqlite3", place)
-    text = (local / "butler.yaml").read_text()
-    assert "  root: <butlerRoot>" in text
-    (place / "butler.yaml").write_text(text.replace("  root: <butlerRoot>", f"  root: {root}"))
-    return place
-
-
-def command(root: Path | str, out: Path) -> list[str]:
-    what = ["-c", CHAIN, "-d", DATASET_TYPE, "-b", "r", "-o", str(out)]
-    return [sys.executable, "-m", "hipsgen", "build", str(root), *what]
-
-
-def build(root: Path | str, out: Path, **environment: str) -> tuple[int, str]:
-    """Code and words; in a process of its own, for lsst.resources looks at its variables once."""
-    done = subprocess.run(
-        command(root, out),
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    return done.returncode, done.stdout + done.stderr
 
 
 def configured(tmp_path: Path, url: str, secret: str) -> dict[str, str]:
