@@ -13,6 +13,7 @@ from fnmatch import fnmatchcase
 from typing import NamedTuple, Self
 
 import numpy as np
+import numpy.typing as npt
 
 from hipsgen.errors import InputError
 from hipsgen.images.butler_server import advice_on
@@ -218,8 +219,10 @@ def polygons_of(regions: Sequence[bytes | None]) -> list[Polygon]:
 
     A convex polygon is the letter p and its vertices, unit vectors of three doubles each.
     """
-    encoded = [r if r is not None and r.startswith(b"p") else b"p" for r in regions]
+    encoded = [r if r is not None and _is_polygon(r) else b"p" for r in regions]
     vectors = np.frombuffer(b"".join(r[1:] for r in encoded), "<f8").reshape(-1, 3)
+    if not np.isfinite(vectors).all():
+        return polygons_of([r if np.isfinite(_numbers(r)).all() else None for r in encoded])
     corners = np.stack(to_lonlat(vectors), axis=-1).tobytes()
     found, start = [], 0
     for region in encoded:
@@ -227,6 +230,14 @@ def polygons_of(regions: Sequence[bytes | None]) -> list[Polygon]:
         found.append(Polygon.of_packed(corners[start:stop]))
         start = stop
     return found
+
+
+def _is_polygon(region: bytes) -> bool:
+    return region.startswith(b"p") and len(region) % 24 == 1
+
+
+def _numbers(region: bytes) -> npt.NDArray[np.float64]:
+    return np.frombuffer(region, "<f8", offset=1)
 
 
 def _by_wavelength(band: str) -> tuple[int, str]:

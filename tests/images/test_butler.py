@@ -11,6 +11,7 @@ import pytest
 
 from hipsgen.errors import CoaddError, InputError
 from hipsgen.images.butler_source import ButlerSource
+from hipsgen.images.catalogue import polygons_of
 from hipsgen.images.files import path_of, uri_of
 from hipsgen.images.registry_sql import SqlCatalogue
 from hipsgen.images.repository import is_repository
@@ -201,7 +202,7 @@ def test_several_skymaps_are_to_be_chosen_from(writable: Any, copy: Path):
         skymap="other", tract=3, patch=0, band="r", universe=writable.dimensions
     )
     ref = DatasetRef(kind, writable.registry.expandDataId(data_id), run=FIRST_RUN, id=uuid.uuid4())
-    with made._named_formatter() as formatter:
+    with made.named_formatter() as formatter:
         writable.ingest(FileDataset(str(extra), [ref], formatter=formatter), transfer="move")
     with pytest.raises(InputError, match=f"several skymaps: other, {NAME}; .*--skymap"):
         list(source(copy).refs())
@@ -248,6 +249,15 @@ def hashes(folder: Path) -> dict[str, str]:
         for p in sorted(folder.rglob("*"))
         if p.is_file()
     }
+
+
+def test_a_region_that_is_damaged_or_no_polygon_is_no_outline():
+    corners = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1]], "<f8")
+    good = b"p" + corners.tobytes()
+    broken = b"p" + np.where(corners > 0, np.nan, 0).tobytes()
+    outlines = polygons_of([good, good[:-5], broken, b"c" + bytes(32), b"", None, good])
+    assert [len(outline) for outline in outlines] == [3, 0, 0, 0, 0, 0, 3]
+    np.testing.assert_allclose(outlines[-1], [(0, 0), (90, 0), (0, 90)], atol=1e-12)
 
 
 def test_nothing_in_the_repository_changes(repository: Path):
