@@ -20,7 +20,7 @@ from samples.skymap import NAME
 from samples.tractfiles import FIRST_RUN, REPROCESSED, SECOND_RUN
 
 
-def source(repository: Path, **changes: Any) -> ButlerSource:
+def source(repository: Path | str, **changes: Any) -> ButlerSource:
     asked = {
         "repository": str(repository),
         "dataset_type": DATASET_TYPE,
@@ -52,20 +52,16 @@ def test_a_repository_is_named_by_url_by_another_yaml_and_by_label(
         assert not is_repository(url)
     copy = Path(shutil.copytree(repository, tmp_path / "copy"))
     other = (copy / "butler.yaml").rename(copy / "site.yaml")
-    truth = [ref.dataset_id for ref in source_of(repository).refs()]
-    assert [ref.dataset_id for ref in source_of(other).refs()] == truth
+    truth = [ref.dataset_id for ref in source(repository).refs()]
+    assert [ref.dataset_id for ref in source(other).refs()] == truth
     (tmp_path / "index.yaml").write_text(f"main: {other}\n")
     assert not is_repository("main")
     monkeypatch.setenv("DAF_BUTLER_REPOSITORY_INDEX", str(tmp_path / "index.yaml"))
     assert is_repository("main")
     assert not is_repository("other")
-    assert [ref.dataset_id for ref in source_of("main").refs()] == truth
+    assert [ref.dataset_id for ref in source("main").refs()] == truth
     with SqlCatalogue("main") as by_sql:
         assert CHAIN in by_sql.collections()
-
-
-def source_of(root: Path | str) -> ButlerSource:
-    return ButlerSource(str(root), DATASET_TYPE, (CHAIN,), "r")
 
 
 def test_the_newest_of_a_chain_is_found_first(repository: Path):
