@@ -80,15 +80,18 @@ class ButlerCatalogue(Catalogue):
             list(search.collections),
             where=where + " AND tract IN (:of_tracts)",
             bind={**bind, "of_tracts": list(tracts)},
-            order_by=("tract", "patch", "band"),
             limit=None,
             explain=False,
         )
         if self._server:  # which would be asked for every file, and whose answers grow old
-            datasets = [Dataset(self._server, str(ref.id)).uri for ref in refs]
-            return [_found(ref, {"": uri}) for ref, uri in zip(refs, datasets, strict=True)]
-        stored = self._butler.get_many_uris(refs, allow_missing=True)
-        return [_found(ref, _uris(stored.get(ref))) for ref in refs]
+            found = [_found(ref, {}) for ref in refs]
+            found = [f._replace(uris={"": Dataset(self._server, f.dataset_id).uri}) for f in found]
+        else:
+            stored = self._butler.get_many_uris(refs, allow_missing=True)
+            found = [_found(ref, _uris(uris)) for ref, uris in stored.items()]
+            if len(found) < len(refs):  # to look one up makes it a UUID, and another
+                found += [_found(ref, {}) for ref in refs if ref not in stored]
+        return sorted(found, key=_place)
 
     def patch_polygons(self, skymap: str, tracts: Sequence[int]) -> dict[tuple[int, int], Polygon]:
         """See `Catalogue.patch_polygons`."""
@@ -135,8 +138,9 @@ def _where(search: Search) -> tuple[str, dict[str, Any]]:
 
 
 def _found(ref: Any, uris: dict[str, str]) -> Found:
+    data_id = ref.dataId
     return Found(
-        data_id=dict(ref.dataId.required),
+        data_id=dict(zip(data_id.dimensions.required, data_id.required_values, strict=True)),
         dataset_id=str(ref.id),
         run=ref.run,
         storage_class=ref.datasetType.storageClass_name,
@@ -144,10 +148,13 @@ def _found(ref: Any, uris: dict[str, str]) -> Found:
     )
 
 
+def _place(found: Found) -> tuple[int, int, str]:
+    words = found.data_id
+    return int(words["tract"]), int(words["patch"]), str(words.get("band", ""))
+
+
 def _uris(stored: Any) -> dict[str, str]:
-    """By component, of what a datastore says; none for what it does not have."""
-    if stored is None:
-        return {}
+    """By component, of what a datastore says."""
     uris = {name: str(uri) for name, uri in stored.componentURIs.items()}
     return uris if stored.primaryURI is None else {**uris, "": str(stored.primaryURI)}
 

@@ -15,7 +15,7 @@ from hipsgen.images.selection import ALL, Selection
 from hipsgen.images.source import CoaddRef, Polygon, Problem
 from hipsgen.images.staging import with_components
 
-_TRACTS_PER_PAGE = 50
+_TRACTS_PER_PAGE = 100
 _LONG = 150  # letters of a reason
 _refused: dict[str, str] = {}  # repositories that daf_butler did not take, in this process
 
@@ -137,7 +137,6 @@ class ButlerSource:
         return f"no {self.dataset_type}{asked}; {some([str(t) for t in known], 'tracts')}"
 
     def _coadd_ref(self, found: Found, polygons: dict[tuple[int, int], Polygon]) -> CoaddRef | None:
-        name = ", ".join(f"{k}={v}" for k, v in found.data_id.items())
         reason = ""
         if found.storage_class not in LAYOUTS:
             reason = f"storage class {found.storage_class} is not a coadd that can be read"
@@ -146,6 +145,7 @@ class ButlerSource:
         elif "" not in found.uris and "image" not in found.uris:
             reason = f"stored in components without an image: {listed(sorted(found.uris))}"
         if reason:
+            name = ", ".join(f"{k}={v}" for k, v in found.data_id.items())
             if self.strict:
                 raise InputError(f"{name}: {reason}")
             self.problems.append(Problem(name, reason))

@@ -127,6 +127,8 @@ class Selection:
 
     def has(self, ref: CoaddRef) -> bool:
         """Whether a coadd is wanted; one that has no tract or patch is not when they are asked."""
+        if not self:
+            return True
         data_id = dict(ref.data_id)
         return (
             (not self.tracts or data_id.get("tract") in self.tracts)

@@ -81,7 +81,8 @@ class CoaddRef:
     storage_class: str = ""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "polygon", Polygon(self.polygon))
+        if type(self.polygon) is not Polygon:
+            object.__setattr__(self, "polygon", Polygon(self.polygon))
 
     @property
     def key(self) -> str:
