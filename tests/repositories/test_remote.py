@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 import zipfile
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from hipsgen.errors import CoaddError
 from hipsgen.images import remote, staging
 from hipsgen.images.files import uri_of
 from hipsgen.images.staging import local_file
-from tests.repositories.conftest import make_aged, survey_bytes
+from tests.repositories.conftest import CHAIN, DATASET_TYPE, make_aged, survey_bytes
 from tests.repositories.remote import (
     PASSWORD,
     TOKEN,
@@ -194,6 +195,13 @@ def test_from_a_butler_server_comes_the_same_survey(
     assert asked.count("/v1/get_file/") >= 12  # when they are read, and not when they are listed
     used = Table.read(tmp_path / "out" / "provenance.fits", hdu=1)
     assert all(f"{behind_a_server}/v1/dataset/" in uri for uri in used["access_url"])
+    manifest = tmp_path / "coadds.jsonl"
+    what = ["-c", CHAIN, "-d", DATASET_TYPE, "-b", "r", "--manifest", str(manifest)]
+    plan = [sys.executable, "-m", "hipsgen", "plan", behind_a_server, *what]
+    subprocess.run(plan, env={**os.environ, **token}, check=True, capture_output=True)
+    again = [sys.executable, "-m", "hipsgen", "build", str(manifest), "-o", str(tmp_path / "again")]
+    subprocess.run(again, env={**os.environ, **token}, check=True, capture_output=True)
+    assert survey_bytes(tmp_path / "again") == truth
     for wrong in ({"BUTLER_RUBIN_ACCESS_TOKEN": "other"}, {}):
         code, said = build(behind_a_server, tmp_path / "not", **wrong)
         assert code == 1
