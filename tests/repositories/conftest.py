@@ -125,6 +125,12 @@ def survey_bytes(out: Path) -> dict[str, str]:
     }
 
 
+def hashes(root: Path) -> dict[str, str]:
+    """Of all files of a folder."""
+    files = sorted(p for p in root.rglob("*") if p.is_file())
+    return {str(p.relative_to(root)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+
 class Findings:
     """What holds of which repository, for the table at the end of a run."""
 

@@ -17,7 +17,14 @@ from hipsgen.errors import CoaddError
 from hipsgen.images import remote, staging
 from hipsgen.images.files import uri_of
 from hipsgen.images.staging import local_file
-from tests.repositories.conftest import CHAIN, DATASET_TYPE, make_aged, survey_bytes
+from tests.repositories.conftest import (
+    CHAIN,
+    DATASET_TYPE,
+    Findings,
+    hashes,
+    make_aged,
+    survey_bytes,
+)
 from tests.repositories.remote import (
     PASSWORD,
     TOKEN,
@@ -185,15 +192,17 @@ def behind_a_server(local: Path, tmp_path: Path) -> Iterator[str]:
 
 @pytest.mark.slow
 def test_from_a_butler_server_comes_the_same_survey(
-    behind_a_server: str, truth: dict[str, str], tmp_path: Path
+    behind_a_server: str, truth: dict[str, str], tmp_path: Path, findings: Findings
 ):
     token = {"BUTLER_RUBIN_ACCESS_TOKEN": TOKEN}
+    before = hashes(tmp_path / "repository")
     code, said = build(behind_a_server, tmp_path / "out", **token)
     assert code == 0, said
     assert survey_bytes(tmp_path / "out") == truth
     asked = (tmp_path / "log").read_text()
     assert asked.count("/v1/get_file/") >= 12  # when they are read, and not when they are listed
     used = Table.read(tmp_path / "out" / "provenance.fits", hdu=1)
+    assert len(used) == 12
     assert all(f"{behind_a_server}/v1/dataset/" in uri for uri in used["access_url"])
     manifest = tmp_path / "coadds.jsonl"
     what = ["-c", CHAIN, "-d", DATASET_TYPE, "-b", "r", "--manifest", str(manifest)]
@@ -202,6 +211,10 @@ def test_from_a_butler_server_comes_the_same_survey(
     again = [sys.executable, "-m", "hipsgen", "build", str(manifest), "-o", str(tmp_path / "again")]
     subprocess.run(again, env={**os.environ, **token}, check=True, capture_output=True)
     assert survey_bytes(tmp_path / "again") == truth
+    assert hashes(tmp_path / "repository") == before
+    words = {"open": "by daf_butler", "count": "12", "build": "same bytes", "untouched": "yes"}
+    for column, text in words.items():
+        findings.note("rv28 behind a Butler server", column, text)
     for wrong in ({"BUTLER_RUBIN_ACCESS_TOKEN": "other"}, {}):
         code, said = build(behind_a_server, tmp_path / "not", **wrong)
         assert code == 1

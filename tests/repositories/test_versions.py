@@ -1,6 +1,5 @@
 """Every registry since 2021: read as it is, whoever reads it, and left as it was."""
 
-import hashlib
 from pathlib import Path
 
 from hipsgen.images.butler import ButlerCatalogue
@@ -13,12 +12,8 @@ from tests.repositories.conftest import (
     SPOILT,
     Findings,
     build_band,
+    hashes,
 )
-
-
-def hashes(root: Path) -> dict[str, str]:
-    files = sorted(p for p in root.rglob("*") if p.is_file())
-    return {str(p.relative_to(root)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
 
 
 def test_it_is_opened_counted_built_and_left_untouched(

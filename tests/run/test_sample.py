@@ -1,9 +1,15 @@
 """Which coadds are looked at before the first tile."""
 
-import numpy as np
+from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pytest
+
+from hipsgen.images.coadd_fits import FitsReader
 from hipsgen.images.source import CoaddRef
 from hipsgen.run.sample import spread
+from tests.conftest import Build, StarField
 
 
 def test_coadds_to_be_sampled_lie_all_over_the_survey() -> None:
@@ -27,3 +33,23 @@ def test_few_coadds_are_all_sampled_and_those_of_no_outline_too() -> None:
     refs = [CoaddRef(str(k), "1") for k in range(30)]
     assert spread(refs[:24], 24) == refs[:24]
     assert len(set(spread(refs, 24))) == 24
+
+
+@pytest.mark.parametrize("many", [True, False])
+def test_a_glance_is_enough_where_most_coadds_are_not_sampled(
+    many: bool, build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a few, which are all read soon, copies serve better; the survey is the same."""
+    glances: list[bool] = []
+    inner = FitsReader.read
+
+    def read(self: FitsReader, *args: Any, **kwargs: Any) -> Any:
+        glances.append(self.glancing)
+        return inner(self, *args, **kwargs)
+
+    monkeypatch.setattr(FitsReader, "read", read)
+    monkeypatch.setattr("hipsgen.run.build.COADDS", 1 if many else 24)
+    paths = [StarField(40.0 + 0.1 * k, 0.0).write(tmp_path / f"{k}.fits") for k in range(2)]
+    build(paths)
+    assert any(glances) == many
+    assert not all(glances)
