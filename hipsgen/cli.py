@@ -13,6 +13,7 @@ import click
 
 from hipsgen import __version__
 from hipsgen.errors import ConfigError, HipsgenError
+from hipsgen.run import stop
 
 
 class _Commands(click.Group):
@@ -367,10 +368,11 @@ def main() -> None:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if not debug:  # astropy's remarks on headers; what matters comes as an error
         warnings.simplefilter("ignore")
+    stop.listen()
     try:
         cli.main(standalone_mode=False)
-    except (click.exceptions.Abort, KeyboardInterrupt):  # Ctrl-C
-        _fail("stopped; the same command goes on where it was", 130)
+    except (click.exceptions.Abort, KeyboardInterrupt, stop.StoppedError):
+        stop.leave()
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from hipsgen.errors import CoaddError
 from hipsgen.images.source import CoaddInfo, CoaddReader, CoaddRef
+from hipsgen.run import stop
 from hipsgen.run.cache import CoaddCache
 from hipsgen.run.config import Recipe
 from hipsgen.run.journal import BlockRecord, BlockState, InputUse, Journal
@@ -107,6 +108,7 @@ class _Renderer:
 
     def subtree(self, tile: Tile) -> Layer | None:
         """Make and write a tile and all below it; None when there is no data."""
+        stop.check()
         if tile.order == self.recipe.order:
             layer = self._leaf(tile)
         else:

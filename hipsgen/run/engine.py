@@ -5,7 +5,10 @@ The driver keeps a bounded number of blocks in flight and takes results as they 
 
 import ctypes
 import multiprocessing
+import os
 import queue
+import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -34,14 +37,33 @@ def open_engine(name: str, workers: int) -> Iterator[Executor]:
     elif name == "processes":
         # spawn: a fork would copy locks that threads of this process hold
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(workers, context, keep_freed_memory) as processes:
+        processes = ProcessPoolExecutor(workers, context, _begin_worker)
+        try:
             yield processes
+        except BaseException:  # what they are at is of no use: they go with this process
+            processes.shutdown(wait=False, cancel_futures=True)
+            raise
+        processes.shutdown()
     elif name == "dask" or name.startswith("tcp://"):
         with _dask_client(name, workers) as client:
             yield client.get_executor(pure=False)
     else:
         known = ", ".join(ENGINES)
         raise ConfigError(f"--engine {name!r} is none of: {known}, or a Dask address tcp://...")
+
+
+def _begin_worker() -> None:
+    """Of a process: it ends when the one that started it does, and Ctrl-C is for that one."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    keep_freed_memory()
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: Any) -> None:
+    parent.join()
+    os._exit(1)
 
 
 def keep_freed_memory() -> None:

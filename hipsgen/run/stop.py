@@ -1,0 +1,57 @@
+"""Being asked to stop, by Ctrl-C or by a scheduler: within two seconds, and saying how to go on.
+
+Whatever is on its way may be dropped at any instant: a file appears whole or not at all, and what
+is not in the journal is done again.
+"""
+
+import os
+import signal
+import sys
+import threading
+from contextlib import suppress
+from types import FrameType
+from typing import NoReturn
+
+from hipsgen.errors import HipsgenError
+
+_PATIENCE = 1.5  # seconds for threads to come to a stop by themselves
+_asked = threading.Event()
+_by: list[int] = []  # the signal
+
+
+class StoppedError(HipsgenError):
+    """The work was asked to stop."""
+
+
+def listen() -> None:
+    """Take SIGTERM as Ctrl-C is taken: a KeyboardInterrupt, and `check` raises in other threads."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
+
+
+def check() -> None:
+    """Raise StoppedError when the work is to stop; asked for every tile."""
+    if _asked.is_set():
+        raise StoppedError("stopped")
+
+
+def leave() -> NoReturn:
+    """Say how to go on, and end this process without waiting for what it still does."""
+    number = _by[0] if _by else signal.SIGINT
+    shown = "\x1b[?25h" if sys.stderr.isatty() else ""  # a progress bar hides the cursor
+    text = f"{shown}hipsgen: stopped; the same command goes on where it was\n"
+    with suppress(OSError, ValueError):
+        sys.stdout.flush()
+        os.write(sys.stderr.fileno(), text.encode())
+    os._exit(128 + number)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    if _asked.is_set():  # a second time
+        leave()
+    _by.append(number)
+    _asked.set()
+    watchdog = threading.Timer(_PATIENCE, leave)
+    watchdog.daemon = True
+    watchdog.start()
+    raise KeyboardInterrupt(number)

@@ -1,0 +1,159 @@
+"""Builds that are killed at random instants, and what is left when they were let finish."""
+
+import hashlib
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+PATIENCE = 2.0  # seconds in which a build that was asked to stop has to
+_LEAST = 6  # kills before a tree is let finish, at most
+
+
+@dataclass
+class Outcome:
+    """How a campaign went. killed: by signal, or "worker"; wrong: what should not have been."""
+
+    killed: Counter[str] = field(default_factory=Counter)
+    trees: int = 0
+    finished: int = 0
+    slowest: float = 0.0
+    wrong: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        kinds = ", ".join(f"{count} {name}" for name, count in sorted(self.killed.items()))
+        return (
+            f"{sum(self.killed.values())} kills ({kinds}), {self.finished} came too late; "
+            f"{self.trees} trees compared; slowest stop {self.slowest:.2f} s; "
+            f"{len(self.wrong)} faults"
+        )
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """Builds `inputs` in a folder of its own, with an engine."""
+
+    inputs: Path
+    folder: Path
+    engine: str = "threads"
+    options: tuple[str, ...] = ()
+
+    def run(self, kills: int, seed: int, told: Callable[[str], None] = lambda _: None) -> Outcome:
+        """Kill so often; every few times let the build finish and compare."""
+        rng, outcome = random.Random(seed), Outcome()
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True)
+        started = time.monotonic()
+        self._finish(self.folder / "truth" / "out", outcome)
+        length = time.monotonic() - started
+        truth = tree(self.folder / "truth" / "out")
+        out = self.folder / "out"
+        while sum(outcome.killed.values()) < kills and len(outcome.wrong) < 5:
+            for _ in range(rng.randint(1, _LEAST)):
+                self._kill(out, rng.uniform(0.05, 1.05) * length, rng, outcome)
+            self._finish(out, outcome)
+            outcome.trees += 1
+            outcome.wrong += differences(truth, tree(out))
+            self._check(out, outcome)
+            shutil.rmtree(out)
+            told(str(outcome))
+        return outcome
+
+    def _start(self, out: Path) -> "subprocess.Popen[str]":
+        command = [sys.executable, "-m", "hipsgen", "build", str(self.inputs), "-o", str(out)]
+        return subprocess.Popen(
+            [*command, "--engine", self.engine, "--workers", "2", *self.options],
+            env={**os.environ, "SOURCE_DATE_EPOCH": "1700000000"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def _kill(self, out: Path, after: float, rng: random.Random, outcome: Outcome) -> None:
+        how = rng.choice(SIGNALS)
+        worker = self.engine == "processes" and rng.random() < 0.3
+        process = self._start(out)
+        try:
+            said, _ = process.communicate(timeout=after)
+            outcome.finished += 1
+            if process.returncode:
+                outcome.wrong.append(f"ended by itself with {process.returncode}: {said}")
+            return
+        except subprocess.TimeoutExpired:
+            pass
+        if worker:
+            for child in rng.sample(children := workers_of(process.pid), min(1, len(children))):
+                os.kill(child, signal.SIGKILL)
+            outcome.killed["worker"] += 1
+            process.communicate(timeout=60)
+            return
+        sent = time.monotonic()
+        process.send_signal(how)
+        outcome.killed[how.name] += 1
+        said, _ = process.communicate(timeout=60)
+        took = time.monotonic() - sent
+        if how is not signal.SIGKILL and process.returncode != 0:
+            outcome.slowest = max(outcome.slowest, took)
+            if took > PATIENCE:
+                outcome.wrong.append(f"{how.name} took {took:.1f} s: {said}")
+            if "goes on" not in said and process.returncode != -how:
+                outcome.wrong.append(f"{how.name} after {after:.2f} s: {said!r}")
+            if "Traceback" in said:
+                outcome.wrong.append(f"{how.name} after {after:.2f} s: {said}")
+        deadline = time.monotonic() + PATIENCE
+        while (left := workers_of(process.pid)) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        outcome.wrong += [f"{how.name} left worker {child}" for child in left]
+
+    def _finish(self, out: Path, outcome: Outcome) -> None:
+        process = self._start(out)
+        said, _ = process.communicate(timeout=120)
+        if process.returncode:
+            outcome.wrong.append(f"did not finish: {said}")
+
+    def _check(self, out: Path, outcome: Outcome) -> None:
+        command = [sys.executable, "-m", "hipsgen", "check", str(out)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            outcome.wrong.append(done.stdout)
+
+
+def tree(out: Path) -> dict[str, str]:
+    """Hashes of all files but the journal's; temporary files anywhere count."""
+    return {
+        str(path.relative_to(out)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(out.rglob("*"))
+        if path.is_file()
+        and (path.relative_to(out).parts[0] != ".hipsgen" or path.name.endswith(".part"))
+    }
+
+
+def differences(truth: dict[str, str], found: dict[str, str]) -> list[str]:
+    """Files that are missing, too many or others."""
+    return [
+        f"{name}: {'missing' if name not in found else 'another' if name in truth else 'too many'}"
+        for name in sorted(truth.keys() | found.keys())
+        if truth.get(name) != found.get(name)
+    ][:5]
+
+
+def workers_of(pid: int) -> list[int]:
+    """Processes whose group was begun by `pid`."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (place / "stat").read_text().rsplit(")", 1)[1].split()
+        except (OSError, IndexError):
+            continue
+        if int(words[2]) == pid and int(place.name) != pid and words[0] != "Z":
+            found.append(int(place.name))
+    return found
