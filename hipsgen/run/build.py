@@ -76,44 +76,47 @@ def build_survey(
     problems = dict.fromkeys(source.problems)
     if runtime.fresh:
         wipe(store)
-    recipe, plan, sampled = _prepare(refs, source, journal, options, subject.band)
-    if sampled and runtime.strict:
-        raise InputError(str(sampled[0]))
-    for problem in sampled:
-        tell_once(problem, problems, reporter)
-    roots, leaves = plan.roots(), plan.leaf_counts().tolist()
-    reporter.note(
-        f"{subject.name}: {len(refs)} coadds, order {recipe.order}, "
-        f"about {sum(leaves)} leaf tiles in {len(roots)} blocks"
-    )
-    created = created_before(store) or now()
-    earlier = list(journal.records())
-    done = _still_good(earlier, recipe, plan)
-    todo = [k for k, root in enumerate(roots) if root not in done]
-    old = [record for record in earlier if record.root not in done]
-    if todo or old:
-        store.delete(PROPERTIES)
-    note_departed(old, refs, reporter)
-    forget(old, store, journal, recipe)
-    last = plan.last_blocks()
-    tasks = (_task(k, plan, last, recipe, source.reader(), store, runtime) for k in todo)
-    work = {roots[k]: leaves[k] for k in todo}
-    records = {**done, **_render(tasks, work, subject.name, runtime, problems, reporter)}
-    filled = [records[root] for root in sorted(records) if records[root].tiles]
-    if not filled:
-        raise InputError(f"no valid pixel in any of the {len(refs)} coadds of {source.describe()}")
-    publication = _publish(store, journal, recipe, filled, subject, refs, options, created)
-    return Summary(
-        name=subject.name,
-        order=recipe.order,
-        coadds=len(refs),
-        tiles=sum(r.tile_count for r in filled) + sum(map(len, publication.tiles.values())),
-        size=_total([publication.size, *(record.size for record in filled)]),
-        seconds=time.monotonic() - started,
-        blocks=len(roots),
-        redone=len(todo),
-        skipped=list(problems),
-    )
+    with journal.running():
+        recipe, plan, sampled = _prepare(refs, source, journal, options, subject.band)
+        if sampled and runtime.strict:
+            raise InputError(str(sampled[0]))
+        for problem in sampled:
+            tell_once(problem, problems, reporter)
+        roots, leaves = plan.roots(), plan.leaf_counts().tolist()
+        reporter.note(
+            f"{subject.name}: {len(refs)} coadds, order {recipe.order}, "
+            f"about {sum(leaves)} leaf tiles in {len(roots)} blocks"
+        )
+        created = created_before(store) or now()
+        earlier = list(journal.records())
+        done = _still_good(earlier, recipe, plan)
+        todo = [k for k, root in enumerate(roots) if root not in done]
+        old = [record for record in earlier if record.root not in done]
+        if todo or old:
+            store.delete(PROPERTIES)
+        note_departed(old, refs, reporter)
+        forget(old, store, journal, recipe)
+        last = plan.last_blocks()
+        tasks = (_task(k, plan, last, recipe, source.reader(), store, runtime) for k in todo)
+        work = {roots[k]: leaves[k] for k in todo}
+        records = {**done, **_render(tasks, work, subject.name, runtime, problems, reporter)}
+        filled = [records[root] for root in sorted(records) if records[root].tiles]
+        if not filled:
+            raise InputError(
+                f"no valid pixel in any of the {len(refs)} coadds of {source.describe()}"
+            )
+        publication = _publish(store, journal, recipe, filled, subject, refs, options, created)
+        return Summary(
+            name=subject.name,
+            order=recipe.order,
+            coadds=len(refs),
+            tiles=sum(r.tile_count for r in filled) + sum(map(len, publication.tiles.values())),
+            size=_total([publication.size, *(record.size for record in filled)]),
+            seconds=time.monotonic() - started,
+            blocks=len(roots),
+            redone=len(todo),
+            skipped=list(problems),
+        )
 
 
 def _render(

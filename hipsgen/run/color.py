@@ -75,49 +75,50 @@ def build_color(
         raise ConfigError(f"{store} is one of the three surveys: name another -o")
     if runtime.fresh:
         wipe(store)
-    created = created_before(store) or now()
-    order = min(band.order for band in bands)
-    moc = bands[0].moc().union(bands[1].moc(), bands[2].moc())
-    stretch = choose_lupton(bands, order)
-    Journal(store).begin_color(stretch.describe())
-    store.delete(PROPERTIES)
-    tiles = [Tile(k, n) for k in range(order + 1) for n in _cells(moc, k)]
-    reporter.note(f"{subject.name}: order {order}, {len(tiles)} tiles of {subject.progenitor}")
-    reporter.start(subject.name, len(tiles))
-    names = tuple(encoder.name for encoder in encoders)
-    tasks = (ColorTask(bands, store, stretch, names, c) for c in _chunks(tiles, _CHUNK))
-    size: dict[str, int] = {}
-    made = 0
-    try:
-        with open_engine(runtime.engine, runtime.workers) as executor:
-            for done, sizes in run_bounded(executor, color_tiles, tasks, runtime.workers):
-                made += done
-                for name, count in sizes.items():
-                    size[name] = size.get(name, 0) + count
-                reporter.advance(done)
-    finally:
-        reporter.stop()
-    _write_allskys(bands, store, stretch, encoders)
-    store.write(MOC_NAME, moc_bytes(moc, bands[0].frame))
-    centre, icrs, fov = extent(moc, bands[0].frame)
-    _write_preview(bands, store, stretch, order, centre, fov)
-    write_page(store)
-    words = {
-        **identity(subject, created),
-        "dataproduct_subtype": "color",
-        **_light_of(bands),
-        **geometry(order, bands[0].tile_width, bands[0].frame, " ".join(names), icrs, fov, moc),
-        "hips_rgb_red": _rgb_word(bands[0]),
-        "hips_rgb_green": _rgb_word(bands[1]),
-        "hips_rgb_blue": _rgb_word(bands[2]),
-        "hips_hierarchy": "mean",
-        "hips_estsize": max(1, round(sum(size.values()) / 1024)),
-        "hipsgen_stretch": stretch.describe(),
-    }
-    store.write(PROPERTIES, encode_properties(with_own(words, own_properties)))
-    return Summary(
-        subject.name, order, 3, made, size, time.monotonic() - started, 0, 0, kind="surveys"
-    )
+    with Journal(store).running():
+        created = created_before(store) or now()
+        order = min(band.order for band in bands)
+        moc = bands[0].moc().union(bands[1].moc(), bands[2].moc())
+        stretch = choose_lupton(bands, order)
+        Journal(store).begin_color(stretch.describe())
+        store.delete(PROPERTIES)
+        tiles = [Tile(k, n) for k in range(order + 1) for n in _cells(moc, k)]
+        reporter.note(f"{subject.name}: order {order}, {len(tiles)} tiles of {subject.progenitor}")
+        reporter.start(subject.name, len(tiles))
+        names = tuple(encoder.name for encoder in encoders)
+        tasks = (ColorTask(bands, store, stretch, names, c) for c in _chunks(tiles, _CHUNK))
+        size: dict[str, int] = {}
+        made = 0
+        try:
+            with open_engine(runtime.engine, runtime.workers) as executor:
+                for done, sizes in run_bounded(executor, color_tiles, tasks, runtime.workers):
+                    made += done
+                    for name, count in sizes.items():
+                        size[name] = size.get(name, 0) + count
+                    reporter.advance(done)
+        finally:
+            reporter.stop()
+        _write_allskys(bands, store, stretch, encoders)
+        store.write(MOC_NAME, moc_bytes(moc, bands[0].frame))
+        centre, icrs, fov = extent(moc, bands[0].frame)
+        _write_preview(bands, store, stretch, order, centre, fov)
+        write_page(store)
+        words = {
+            **identity(subject, created),
+            "dataproduct_subtype": "color",
+            **_light_of(bands),
+            **geometry(order, bands[0].tile_width, bands[0].frame, " ".join(names), icrs, fov, moc),
+            "hips_rgb_red": _rgb_word(bands[0]),
+            "hips_rgb_green": _rgb_word(bands[1]),
+            "hips_rgb_blue": _rgb_word(bands[2]),
+            "hips_hierarchy": "mean",
+            "hips_estsize": max(1, round(sum(size.values()) / 1024)),
+            "hipsgen_stretch": stretch.describe(),
+        }
+        store.write(PROPERTIES, encode_properties(with_own(words, own_properties)))
+        return Summary(
+            subject.name, order, 3, made, size, time.monotonic() - started, 0, 0, kind="surveys"
+        )
 
 
 def color_tiles(task: ColorTask) -> tuple[int, dict[str, int]]:

@@ -6,7 +6,9 @@ fills, from which the top orders are made, so no tile is ever read back.
 
 import io
 import json
+import secrets
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from zipfile import BadZipFile
@@ -23,6 +25,7 @@ from hipsgen.survey.store import Store
 FOLDER = ".hipsgen"
 _BUILD = f"{FOLDER}/build.json"
 _BLOCKS = f"{FOLDER}/blocks"
+_RUNS = f"{FOLDER}/runs"
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,22 @@ class Journal:
     def exists(self) -> bool:
         """Whether a build was begun in this place."""
         return self._store.stat(_BUILD) is not None
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Mark this run while it lasts, and clean up after others that did not end well.
+
+        A run leaves its mark behind when it is killed or fails; the next that comes to an end then
+        looks for unfinished files, which costs a walk through the whole survey.
+        """
+        mark = f"{_RUNS}/{secrets.token_hex(8)}"
+        self._store.write(mark, b"")
+        yield
+        others = [path for path in self._store.list(_RUNS) if path != mark]
+        if others:
+            self._store.sweep()
+        for path in (*others, mark):
+            self._store.delete(path)
 
     def kind(self) -> str:
         """What was begun in this place: "bands", "colour", or "" for nothing."""

@@ -22,7 +22,8 @@ def claim(store: Store, colour: bool = False) -> None:
     kind = Journal(store).kind()
     if kind and kind != ("colour" if colour else "bands"):
         raise ConfigError(f"{store} holds a survey of another kind ({kind}): name another -o")
-    something = next(iter(store.list()), None)
+    others = (path for path in store.list() if not path.startswith(f"{FOLDER}/"))
+    something = next(others, None)
     if something is not None and not Journal(store).exists():
         raise ConfigError(
             f"{store} holds something that is not a survey of hipsgen ({something}); "
@@ -38,6 +39,7 @@ def wipe(store: Store) -> None:
     ours = [path for path in store.list() if is_survey_file(path)]
     for path in sorted(ours, key=lambda path: (path.startswith(FOLDER), path)):
         store.delete(path)
+    store.sweep()
 
 
 def note_departed(old: Sequence[BlockRecord], refs: Sequence[CoaddRef], reporter: Reporter) -> None:

@@ -13,7 +13,8 @@ _WAITING = 4  # tiles that may wait; who brings one more waits himself
 class Writer:
     """Takes files for a store and writes them in threads of its own.
 
-    All is in place when the `with` block is left without an exception; an error of the store is
+    All is in place, whatever happens to the machine, when the `with` block is left without an
+    exception; an error of the store is
     raised there, or by the next `write`.
     """
 
@@ -22,6 +23,7 @@ class Writer:
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="hipsgen-write")
         self._room = threading.BoundedSemaphore(_WAITING)
         self._failed: BaseException | None = None
+        self._folders: set[str] = set()
 
     def __enter__(self) -> "Writer":
         return self
@@ -33,13 +35,17 @@ class Writer:
         trace: TracebackType | None,
     ) -> None:
         self._pool.shutdown(wait=True, cancel_futures=kind is not None)
-        if kind is None and self._failed is not None:
+        if kind is not None:
+            return
+        if self._failed is not None:
             raise self._failed
+        self._store.settle(sorted(self._folders))
 
     def write(self, *files: tuple[str, bytes | memoryview]) -> None:
         """Have files, (path, content) of each, written; see `Store.write`."""
         if self._failed is not None:
             raise self._failed
+        self._folders.update(path.rpartition("/")[0] for path, _ in files)
         self._room.acquire()
         self._pool.submit(self._write, files).add_done_callback(self._done)
 

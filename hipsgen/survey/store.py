@@ -6,7 +6,7 @@ import itertools
 import mmap
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +50,12 @@ class Store(Protocol):
     def delete(self, path: str) -> None:
         """Remove a file; no error if there is none."""
 
+    def settle(self, folders: Iterable[str]) -> None:
+        """Make sure that what was put into folders is there after the machine stops, too."""
+
+    def sweep(self) -> None:
+        """Remove what writers that were killed left unfinished."""
+
 
 @dataclass(frozen=True)
 class LocalStore:
@@ -71,6 +77,12 @@ class LocalStore:
     def write(self, path: str, data: bytes | memoryview) -> None:
         """See `Store.write`: written beside its place, flushed to disk, then renamed."""
         target = self._at(path)
+        try:
+            self._put(target, data)
+        except FileNotFoundError:  # swept away by another build of this place, or its folder was
+            self._put(target, data)
+
+    def _put(self, target: str, data: bytes | memoryview) -> None:
         folder, name = os.path.split(target)
         aside = os.path.join(folder, f".{name}.{_nonce}-{os.getpid()}-{next(_numbers)}{_PART}")
         try:
@@ -109,6 +121,24 @@ class LocalStore:
         """See `Store.delete`."""
         with suppress(FileNotFoundError, NotADirectoryError):
             os.unlink(self._at(path))
+
+    def settle(self, folders: Iterable[str]) -> None:
+        """See `Store.settle`; some file systems do not need it, and refuse."""
+        for folder in folders:
+            with suppress(OSError):
+                handle = os.open(self._at(folder) if folder else self.root, os.O_RDONLY)
+                try:
+                    os.fsync(handle)
+                finally:
+                    os.close(handle)
+
+    def sweep(self) -> None:
+        """See `Store.sweep`; a writer that is alive begins the file anew."""
+        for folder, _, names in os.walk(self.root):
+            for name in names:
+                if name.startswith(".") and name.endswith(_PART) and _nonce not in name:
+                    with suppress(FileNotFoundError):
+                        os.unlink(os.path.join(folder, name))
 
     def _at(self, path: str) -> str:
         parts = path.split("/")

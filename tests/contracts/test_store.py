@@ -1,6 +1,8 @@
 """What every Store promises; an implementation subclasses `StoreContract`."""
 
 import os
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -26,6 +28,14 @@ class StoreContract:
 
     def all_files(self, store: Store) -> list[str]:
         """Everything that is there, unfinished files too."""
+        raise NotImplementedError
+
+    def leave_unfinished(self, store: Store, path: str) -> None:
+        """What a writer of a path leaves that is killed in the middle of it."""
+        raise NotImplementedError
+
+    def sweep_once_while_written(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+        """From here on the first file written is swept away before it has its name."""
         raise NotImplementedError
 
     def test_what_was_written_is_read(self, store: Store):
@@ -54,6 +64,29 @@ class StoreContract:
         assert list(store.list("Norder3/Dir0")) == ["Norder3/Dir0/Npix10.fits"]
         assert list(store.list("Norder4")) == []
         assert list(store.list("b")) == []
+
+    def test_what_killed_writers_left_is_swept_away(self, store: Store):
+        store.write("a/whole", b"x")
+        store.write("d.txt", b"y")
+        for path in ("a/whole", "b/c", "d"):
+            self.leave_unfinished(store, path)
+        assert len(self.all_files(store)) == 5
+        store.sweep()
+        assert self.all_files(store) == ["a/whole", "d.txt"]
+        assert store.read("a/whole") == b"x"
+
+    def test_a_writer_that_is_alive_survives_the_sweep_of_another(
+        self, store: Store, monkeypatch: pytest.MonkeyPatch
+    ):
+        with monkeypatch.context() as patched:
+            self.sweep_once_while_written(store, patched)
+            store.write("a/b", b"content" * 1000)
+        assert store.read("a/b") == b"content" * 1000
+        assert self.all_files(store) == ["a/b"]
+
+    def test_settling_is_allowed_for_folders_that_are_not_there(self, store: Store):
+        store.write("a/b/c", b"x")
+        store.settle(["", "a", "a/b", "none"])
 
     def test_an_empty_store_lists_nothing(self, store: Store):
         assert list(store.list()) == []
@@ -159,6 +192,23 @@ class TestLocalStore(StoreContract):
         assert isinstance(store, LocalStore)
         root = store.root
         return sorted(str(p.relative_to(root)) for p in root.rglob("*") if p.is_file())
+
+    def leave_unfinished(self, store: Store, path: str) -> None:
+        writer = "from hipsgen.survey.store import LocalStore; import os, sys, pathlib;"
+        writer += "os.replace = lambda *_: os._exit(9);"
+        writer += "LocalStore(pathlib.Path(sys.argv[1])).write(sys.argv[2], b'half')"
+        done = subprocess.run([sys.executable, "-c", writer, str(store), path], check=False)
+        assert done.returncode == 9
+
+    def sweep_once_while_written(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+        replace = os.replace
+
+        def swept(aside: str, target: str) -> None:
+            monkeypatch.setattr("os.replace", replace)
+            os.unlink(aside)  # which our own sweep would not
+            replace(aside, target)
+
+        monkeypatch.setattr("os.replace", swept)
 
     def test_files_of_a_killed_writer_are_not_listed(self, store: LocalStore):
         store.write("a/Npix1.fits", b"1")
