@@ -163,7 +163,12 @@ def build(**given: Any) -> None:
 @click.option("--manifest", type=click.Path(path_type=Path), help="Save the references here.")
 @_SAY
 def plan(**given: Any) -> None:
-    """Say what a build would do; write nothing."""
+    """Say what a build would do, without building it.
+
+    INPUT is a Butler repository, or FITS files, folders and lists of files (.txt), or a manifest.
+    Where no coadd can be read, --order is needed too. With --manifest the references are saved,
+    and `hipsgen build FILE` needs no registry.
+    """
     from hipsgen.run.report import reporter
     from hipsgen.run.surveys import plan_all
 

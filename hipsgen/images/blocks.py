@@ -3,6 +3,7 @@
 import io
 import threading
 from collections import OrderedDict
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
@@ -11,10 +12,11 @@ from hipsgen.errors import CoaddError
 from hipsgen.images.files import path_of
 from hipsgen.images.remote import member_of, patiently, place_of
 
-BLOCK = 1 << 18  # bytes
-FILES = 32  # with blocks in memory
-_KEPT = 32  # blocks of each, so 256 MB of all
-_PACKED = (b"\x1f\x8b", b"BZ", b"PK")  # how files begin that are compressed as a whole
+BLOCK = 63 << 14  # bytes: with a little more the WebDAV client of lsst.resources fetches two of its
+_KEPT = 256  # blocks of all files
+_FILES = 64  # that are known to be there
+# how files begin that are compressed as a whole
+_PACKED = (b"\x1f\x8b", b"\x1f\x9d", b"BZ", b"PK", b"\xfd7z")
 
 
 def blocks_of(uri: str) -> "Blocks | None":
@@ -31,9 +33,35 @@ def blocks_of(uri: str) -> "Blocks | None":
         return None  # who copies it finds out what is wrong
 
 
-@lru_cache(maxsize=FILES)
+@lru_cache(maxsize=_FILES)
 def _known(uri: str) -> "Blocks":
     return Blocks(uri)
+
+
+@dataclass
+class _Pool:
+    """Blocks of all files, by file and number; those that were read longest ago make room."""
+
+    known: OrderedDict[tuple[str, int], bytes] = field(default_factory=OrderedDict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def get(self, key: tuple[str, int]) -> bytes | None:
+        """A block, if it is here."""
+        with self.lock:
+            if key in self.known:
+                self.known.move_to_end(key)
+            return self.known.get(key)
+
+    def put(self, key: tuple[str, int], content: bytes) -> None:
+        """Keep a block."""
+        with self.lock:
+            self.known[key] = content
+            self.known.move_to_end(key)
+            while len(self.known) > _KEPT:
+                self.known.popitem(last=False)
+
+
+_pool = _Pool()
 
 
 class Blocks:
@@ -45,8 +73,8 @@ class Blocks:
     def __init__(self, uri: str) -> None:
         self._uri = uri
         self._lock = threading.Lock()
-        self._known: OrderedDict[int, bytes] = OrderedDict()
         self._place: Any = None
+        self.notes: dict[Any, Any] = {}  # what readers know of it, for as long as it is known
         self.size: int = patiently(uri, lambda: self._found().size())
 
     def read(self, start: int, stop: int) -> bytes:
@@ -55,23 +83,22 @@ class Blocks:
             return b""
         first, last = start // BLOCK, (stop - 1) // BLOCK
         with self._lock:
-            missing = [n for n in range(first, last + 1) if n not in self._known]
+            found = {n: _pool.get((self._uri, n)) for n in range(first, last + 1)}
+            missing = [n for n, block in found.items() if block is None]
             if missing:
-                self._fetch(missing[0], missing[-1])
-            blocks = [self._known[n] for n in range(first, last + 1)]
-            for number in range(first, last + 1):
-                self._known.move_to_end(number)
-            while len(self._known) > _KEPT:
-                self._known.popitem(last=False)
-        return b"".join(blocks)[start - first * BLOCK : stop - first * BLOCK]
+                found |= self._fetch(missing[0], missing[-1])
+        content = b"".join(found[n] or b"" for n in range(first, last + 1))
+        return content[start - first * BLOCK : stop - first * BLOCK]
 
-    def _fetch(self, first: int, last: int) -> None:
+    def _fetch(self, first: int, last: int) -> dict[int, bytes]:
         start, stop = first * BLOCK, min((last + 1) * BLOCK, self.size)
-
         content = patiently(self._uri, lambda: self._read(start, stop))
-        for number in range(first, last + 1):
-            at = number * BLOCK - start
-            self._known[number] = content[at : at + BLOCK]
+        found = {
+            n: content[n * BLOCK - start : (n + 1) * BLOCK - start] for n in range(first, last + 1)
+        }
+        for number, block in found.items():
+            _pool.put((self._uri, number), block)
+        return found
 
     def _read(self, start: int, stop: int) -> bytes:
         try:

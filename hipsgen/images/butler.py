@@ -17,6 +17,7 @@ from hipsgen.images.catalogue import (
     as_input_error,
     polygons_of,
 )
+from hipsgen.images.repository import place_of_repository
 from hipsgen.images.source import Polygon
 
 # what daf_butler logs when it refuses a repository is in its error too: no second line of it,
@@ -33,7 +34,7 @@ class ButlerCatalogue(Catalogue):
         except ImportError as error:
             raise MissingExtraError("reading a Butler repository", "butler") from error
         self.repository = repository
-        config = ButlerConfig(repository)
+        config = ButlerConfig(place_of_repository(repository))
         self._server = server_of(config)
         self._url = "" if self._server else str(config.get(("registry", "db"), ""))
         self._butler = Butler.from_config(config, writeable=False)

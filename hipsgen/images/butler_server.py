@@ -11,7 +11,7 @@ from uuid import UUID
 
 from hipsgen.errors import CoaddError, MissingExtraError
 
-_TOKEN = "the server asks for a token: set BUTLER_RUBIN_ACCESS_TOKEN, or CADC_TOKEN at CADC"
+_VARIABLES = "BUTLER_RUBIN_ACCESS_TOKEN, or CADC_TOKEN at CADC"
 _DATASET = re.compile(r"(https?://.+)/v1/dataset/([0-9a-f-]{36})/download(?:\?component=(\w+))?")
 
 
@@ -76,5 +76,11 @@ def server_of(config: Any) -> str:
 
 def advice_on(error: BaseException) -> str:
     """What to do about an error of a Butler server, "" where nothing is known to help."""
-    refused = getattr(error, "status_code", 0) in (401, 403)
-    return _TOKEN if refused or "no access credentials" in str(error) else ""
+    status = getattr(error, "status_code", 0)
+    if "no access credentials" in str(error):
+        return f"the server asks for a token: set {_VARIABLES}"
+    if status in (401, 403):
+        return f"the server refuses the token ({status}); it is in {_VARIABLES}"
+    if status == 404:
+        return "the server has no such repository or dataset (404)"
+    return ""

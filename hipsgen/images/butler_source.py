@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from textwrap import shorten
 
 from hipsgen.errors import InputError, MissingExtraError
 from hipsgen.images.butler import ButlerCatalogue
@@ -9,8 +10,8 @@ from hipsgen.images.catalogue import LAYOUTS, Catalogue, Found, Search, first_li
 from hipsgen.images.coadd_fits import FitsReader
 from hipsgen.images.database import DatabaseError
 from hipsgen.images.registry_sql import SqlCatalogue
-from hipsgen.images.remote import advice_on
-from hipsgen.images.repository import is_repository, why_not
+from hipsgen.images.remote import advice_on, wants_package
+from hipsgen.images.repository import is_repository, labelled, why_not
 from hipsgen.images.selection import ALL, Selection
 from hipsgen.images.source import CoaddRef, Polygon, Problem
 from hipsgen.images.staging import with_components
@@ -35,16 +36,24 @@ def open_catalogue(repository: str) -> tuple[Catalogue, str]:
     except MissingExtraError:
         raise
     except Exception as error:  # daf_butler raises what its managers, readers and drivers raise
+        if wants_package(error):
+            raise MissingExtraError(f"the repository {repository}", "remote") from error
         reason = f"{type(error).__name__}: {first_line(error)}"
+        place = labelled(repository) or repository
+        if "://" in place and (advice := advice_on(error, place)):
+            raise InputError(f"{repository} cannot be opened: {advice}") from error
         try:
             catalogue = SqlCatalogue(repository)
-            _refused[repository] = reason if len(reason) < _LONG else reason[:_LONG] + "..."
+            _refused[repository] = shorten(reason, _LONG, placeholder=" ...")
             return catalogue, _refused[repository]
         except DatabaseError:  # of which daf_butler speaks at greater length
             raise
         except InputError:
-            advice = advice_on(error, repository) if "://" in repository else ""
-            raise InputError(f"{repository} cannot be opened: {advice or reason}") from error
+            if status := getattr(error, "status_code", 0):
+                reason = f"the server answers with {status}: has it a repository of this name?"
+            if "://" in place and isinstance(error, FileNotFoundError):
+                reason = "there is no butler.yaml (a Butler server's is at /api/butler/repo/NAME)"
+            raise InputError(f"{repository} cannot be opened: {reason}") from error
 
 
 @dataclass

@@ -28,6 +28,7 @@ LAYOUTS = (
     "MultipleCellCoadd",
 )  # storage classes that can be read
 COADD_DIMENSIONS = frozenset({"skymap", "tract", "patch"})
+_PLACE = re.compile(r" \(line: \d+, pos: \d+\)")  # in what we made of it
 _GLOB = re.compile(r"[*?\[]")
 _SHOWN = 12  # names that fit into a message
 
@@ -207,7 +208,7 @@ def as_input_error(
             raise InputError(first_line(error)) from error
         raise InputError(
             f'--where {where!r} is not a query the Butler takes, like "tract = 9813 AND '
-            f'patch < 10": {first_line(error.__cause__ or error)}'
+            f'patch < 10": {_PLACE.sub("", first_line(error.__cause__ or error))}'
         ) from error
     except kinds as error:
         said = advice_on(error) or first_line(error)

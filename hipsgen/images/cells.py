@@ -5,8 +5,8 @@ border, in which its neighbours count. At the edge of the patch, where there is 
 border (lsst.cell_coadds, `StitchedCoadd`). Of a cell that is not in the table nothing is known.
 """
 
-import struct
 from collections.abc import Iterator, Mapping
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,9 @@ from hipsgen.images.calibration import Calibration
 from hipsgen.images.source import Section
 
 _NAN = int(np.float32(np.nan).view(np.int32))
-_COLUMNS = {"cell_id", "image", "mask"}
+# of the columns; the mask was of 16 bits before 2025-12, which its format does not tell
+_KINDS = {"cell_id": ("i2", "i4", "i8"), "image": ("f4",), "mask": ("i4", "i2", "u1")}
+_COLUMNS = _KINDS.keys()
 _NO_UNIT = ("", "legacy")  # of an arbitrary zero point
 # cell number and its rows (or columns) in the stitched image
 _Span = tuple[int, int, int]
@@ -60,7 +62,8 @@ class Cells:
     """A column of images of cells.
 
     start: where the first one begins in the file; stride: bytes from row to row of the table.
-    bitpix: -32 or 32. A cell that is missing holds `missing`, the bits of a pixel.
+    bitpix: -32, or 8, 16 or 32, as of `decode.Plain`. A cell that is missing holds `missing`, the
+    bits of a pixel.
     """
 
     grid: Grid
@@ -72,7 +75,7 @@ class Cells:
     @property
     def width(self) -> int:
         """Bytes of a pixel."""
-        return 4
+        return abs(self.bitpix) // 8
 
     def blocks(
         self, handle: int, section: Section
@@ -101,8 +104,8 @@ class Cells:
                 text = file.read(self.width * count)
                 if len(text) < self.width * count:
                     raise CoaddError("the file is truncated: it ends within its cells")
-                flat = np.zeros((bottom - top) * across, ">i4")
-                flat[:count] = np.frombuffer(text, ">i4")
+                flat = np.zeros((bottom - top) * across, np.int32)
+                flat[:count] = np.frombuffer(text, f">i{self.width}")
                 words = flat.reshape(-1, across)[:, : right - left]
             pixels[
                 top - rows.start : bottom - rows.start, left - cols.start : right - cols.start
@@ -142,16 +145,24 @@ class CellCoadd:
         try:
             grid, starts = _grid_of(table, place)
             least = int(table.header["GRMIN2"]), int(table.header["GRMIN1"])
-        except (KeyError, ValueError, TypeError, struct.error) as error:
+        except (KeyError, ValueError, TypeError) as error:
             raise CoaddError(f"its table of cells lacks something ({error})") from error
         stride = int(table.header["NAXIS1"])
         self._file = place["file"]
         self._image = Cells(grid, starts["image"], stride, -32, _NAN)
-        self._mask = Cells(grid, starts["mask"], stride, 32, 0)
-        self._unit = str(table.columns["image"].unit or "").strip()
+        bitpix = 8 * table.columns.dtype.fields["mask"][0].base.itemsize
+        self._mask = Cells(grid, starts["mask"], stride, bitpix, 0)
+        unit = table.columns["image"].unit or table.header.get("TUNIT1")  # formats before 0.4
+        self._unit = str(unit or "").strip()
         self.shape = grid.shape
         self.header = _stitched(hdus[0].header, grid, least)
         self.planes = _planes(hdus)
+
+    def reopened(self, hdus: Any, number: int) -> "CellCoadd":
+        """The same, known already, of a file that was opened again."""
+        again = copy(self)
+        again._file = hdus[number].fileinfo()["file"]
+        return again
 
     def calibration(self) -> Calibration:
         """See `Layout.calibration`."""
@@ -164,6 +175,8 @@ class CellCoadd:
 
     def decodable(self, handle: int, bits: int) -> tuple[Cells | None, Cells | None]:
         """See `Layout.decodable`."""
+        if bits >> 8 * self._mask.width:
+            raise CoaddError(f"a plane of its mask is beyond the {8 * self._mask.width} bits of it")
         return self._image, self._mask if bits else None
 
     def pixels(self, section: Section) -> npt.NDArray[Any]:
@@ -193,22 +206,53 @@ def _grid_of(table: Any, place: Any) -> tuple[Grid, dict[str, int]]:
     if odd or border < 0 or outer[1] - inner[1] != 2 * border or min(*inner, *count) < 1:
         raise CoaddError(f"its cells of {outer} pixels do not surround those of {inner} evenly")
     columns = table.columns.dtype.fields
-    for name, kind in (("image", "f4"), ("mask", "i4")):  # big-endian in the file, as all are
-        if columns[name][0] != np.dtype((kind, outer)):
+    for name, kinds in _KINDS.items():
+        base, shape = columns[name][0].base, columns[name][0].shape
+        if base.str[1:] not in kinds or shape != ((2,) if name == "cell_id" else outer):
             raise CoaddError(f"its column {name} is of {columns[name][0]}, not cells of {outer}")
+        number = table.columns.names.index(name) + 1
+        if header.get(f"TSCAL{number}", 1) != 1 or header.get(f"TZERO{number}", 0) != 0:
+            raise CoaddError(f"its column {name} is scaled, which cells are not")
     starts = {name: place["datLoc"] + columns[name][1] for name in _COLUMNS}
     stride, rows = int(header["NAXIS1"]), int(header["NAXIS2"])
-    return Grid(inner, count, border, _rows(place["file"], starts["cell_id"], stride, rows)), starts
+    ids = _Ids(place["file"], starts["cell_id"], stride, rows, columns["cell_id"][0].base)
+    return Grid(inner, count, border, ids.rows(count)), starts
 
 
-def _rows(file: Any, start: int, stride: int, count: int) -> dict[tuple[int, int], int]:
-    """The row of each cell (down, across): `cell_id` is x and y."""
-    found = {}
-    for row in range(count):
-        file.seek(start + row * stride)
-        x, y = struct.unpack(">hh", file.read(4))
-        found[y, x] = row
-    return found
+@dataclass(frozen=True)
+class _Ids:
+    """The column `cell_id`: x and y of each cell."""
+
+    file: Any
+    start: int
+    stride: int
+    count: int
+    kind: "np.dtype[Any]"
+
+    def rows(self, grid: tuple[int, int]) -> dict[tuple[int, int], int]:
+        """The row of each cell, by its place (down, across).
+
+        Of a file that is read in blocks, each would cost one: where the table has all cells, a few
+        rows tell in what order.
+        """
+        down, across = grid
+        if self.file.file_like and self.count == down * across:
+            orders = (
+                [(y, x) for y in range(down) for x in range(across)],
+                [(y, x) for x in range(across) for y in range(down)],
+            )
+            probes = {0, min(1, self.count - 1), self.count // 2, self.count - 1}
+            found = {row: self._at(row) for row in probes}
+            for order in orders:
+                if all(order[row] == place for row, place in found.items()):
+                    return {place: row for row, place in enumerate(order)}
+        return {self._at(row): row for row in range(self.count)}
+
+    def _at(self, row: int) -> tuple[int, int]:
+        self.file.seek(self.start + row * self.stride)
+        text = self.file.read(2 * self.kind.itemsize)
+        x, y = np.frombuffer(text, self.kind.newbyteorder(">"), 2).tolist()
+        return y, x
 
 
 def _stitched(tract: Any, grid: Grid, least: tuple[int, int]) -> Any:

@@ -15,9 +15,9 @@ from isal import igzip
 
 from hipsgen.errors import CoaddError
 from hipsgen.images import decode
-from hipsgen.images.blocks import FILES, BlockFile, Blocks, blocks_of
+from hipsgen.images.blocks import BlockFile, Blocks, blocks_of
 from hipsgen.images.calibration import ChebyshevField
-from hipsgen.images.cells import Cells
+from hipsgen.images.cells import CellCoadd, Cells
 from hipsgen.images.files import is_stamp, stamp_of
 from hipsgen.images.layout import Layout, coadd_hdus, layout_of
 from hipsgen.images.masks import bit_mask
@@ -122,8 +122,13 @@ class FitsReader:
         return out
 
     def _headers(self, place: _Place, ref: CoaddRef) -> "_Headers":
-        parsed = _of_blocks if isinstance(place, Blocks) else _of_path
-        return parsed(self, place, ref.hdu, _stamp(place, ref))
+        stamp = _stamp(place, ref)
+        if not isinstance(place, Blocks):
+            return _of_path(self, place, ref.hdu, stamp)
+        key = self, ref.hdu, stamp
+        if key not in place.notes:
+            place.notes[key] = _parsed(self, place, ref.hdu, stamp)
+        return place.notes[key]  # type: ignore[no-any-return]
 
     def _decoded(
         self,
@@ -152,7 +157,11 @@ class FitsReader:
         self, place: _Place, headers: "_Headers", section: Section, out: Values
     ) -> None:
         with _open(place) as hdus:
-            layout = layout_of(hdus, headers.number)
+            layout = headers.layout
+            if isinstance(layout, CellCoadd):  # of which each look costs requests
+                layout = layout.reopened(hdus, headers.number)
+            else:
+                layout = layout_of(hdus, headers.number)
             decode.finish(layout.pixels(section), self._blank, headers.scale, out)
             if headers.bits:
                 flags = layout.flags(section).astype(np.int64)
@@ -178,6 +187,7 @@ class _Headers:
     mask: decode.Plane | None
     bits: int
     field: ChebyshevField | None
+    layout: Layout | None = None
 
     @property
     def scale(self) -> float:
@@ -205,16 +215,15 @@ def _parsed(reader: FitsReader, place: _Place, hdu: str, stamp: str) -> _Headers
         info, field, layout = reader._described(hdus, number)
         bits = bit_mask(layout.planes, info.excluded)
         if isinstance(place, Blocks):
-            return _Headers(info, number, None, None, bits, field)
+            return _Headers(info, number, None, None, bits, field, layout)
         with place.open("rb") as file:
             image, mask = layout.decodable(file.fileno(), bits)
         in_parts = isinstance(image, decode.Plain | Cells) and not isinstance(mask, decode.Tiled)
         return _Headers(replace(info, in_parts=in_parts), number, image, mask, bits, field)
 
 
-# parsed once, for `info` and `read`; blocks would be kept in memory by it
+# parsed once, for `info` and `read`
 _of_path = lru_cache(maxsize=1000)(_parsed)
-_of_blocks = lru_cache(maxsize=FILES)(_parsed)
 
 
 @contextmanager

@@ -70,6 +70,8 @@ def trouble_of(error: BaseException, text: str) -> DatabaseError | None:
     if not text or not isinstance(error, sqlalchemy.exc.DBAPIError):
         return None
     url = sqlalchemy.make_url(text)
+    if "unable to open database file" in said and url.database:
+        return DatabaseError(f"the registry {url.database} is not there, or may not be read")
     for words, advice in _ADVICE.items():
         if words in said and url.host:
             user = url.username or os.environ.get("PGUSER", "the user")

@@ -15,7 +15,10 @@ def uri_of(path: str | os.PathLike[str]) -> str:
 
 def path_of(uri: str) -> Path | None:
     """The path that a URI names, None when it is not on this machine's file systems."""
-    parts = urlsplit(uri)
+    try:
+        parts = urlsplit(uri)
+    except ValueError:  # of brackets, which are for IPv6 only
+        return Path(uri)
     if parts.scheme == "file":
         return Path(os.fsdecode(unquote_to_bytes(parts.path)))
     return None if parts.scheme else Path(uri)

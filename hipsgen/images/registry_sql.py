@@ -253,8 +253,11 @@ def _uri(root: str, path: str) -> str:
     """The URI of a file in a datastore; its path may be a URI itself."""
     from lsst.resources import ResourcePath
 
-    place = ResourcePath(path, forceAbsolute=False)
-    return str(place if place.isabs() else ResourcePath(root, forceDirectory=True).join(place))
+    try:
+        place = ResourcePath(path, forceAbsolute=False)
+        return str(place if place.isabs() else ResourcePath(root, forceDirectory=True).join(place))
+    except ImportError as error:
+        raise MissingExtraError(f"reading files of {root}", "remote") from error
 
 
 def _encoded(region: Any) -> bytes | None:

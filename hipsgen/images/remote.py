@@ -1,36 +1,46 @@
 """Files that are not on this machine's file systems: where they are, and asking again for them."""
 
+import os
 import re
 import time
 import zipfile
 from collections.abc import Callable
 from typing import IO, Any, TypeVar
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from hipsgen.errors import CoaddError, MissingExtraError
 from hipsgen.images import butler_server
 from hipsgen.images.butler_server import dataset_of, places_of
 
 MEMBERS = ("zip-path", "unzip")  # what the Butler calls the member of a zip file in a fragment
-_WAITS = (0.5, 2.0)  # seconds before the next attempts; lsst.resources makes some of its own
+_WAITS = (1.0,)  # seconds before another attempt; lsst.resources makes some of its own
+_FAILURES = 2  # one after the other, and a server is left alone: each takes up to minutes
 _DEAD = 60.0  # seconds for which a server that did not answer is not asked again
 _PIECE = 1 << 24  # bytes of a request
 _UNREACHABLE = ("Connection refused", "Name or service not known", "Could not connect to the endp")
-_REFUSED = re.compile(r"\b(401|403|Unauthorized|Forbidden|AccessDenied|NoCredentialsError)\b")
+_REFUSED = re.compile(
+    r"(status|status code:?|HTTP|\() ?(401|403)\b|\b(401|403) (Client|Unauth|Forbid)"
+    r"|\b(Unauthorized|Forbidden|AccessDenied|InvalidAccessKeyId|SignatureDoesNotMatch)\b"
+)
 _STUMBLED = re.compile(r"status code: 5\d\d")  # which lsst.resources calls "file not found"
-_URL = re.compile(r"\S+://\S+")  # whose tract may well be 403
+_URL = re.compile(r"\S+://\S+|\burl: \S+")  # whose tract may well be 403
+_QUERY = re.compile(r"\?[^\s'\"<>)]*")  # of a signed URL, which is nobody's business
+_HOST = re.compile(r"host='([^']+)', port=(\d+)")
+_PACKAGES = {"requests", "httpx2", "boto3", "botocore", "backoff", "defusedxml", "fsspec"}
+_failures: dict[str, int] = {}  # of servers, since they last gave something
 _silent: dict[str, float] = {}  # servers that did not answer, and until when they are left alone
 _Result = TypeVar("_Result")
 
 
 def patiently(uri: str, attempt: Callable[[], _Result]) -> _Result:
     """What an attempt gives, made again if that might help. Raises CoaddError."""
-    place, server = uri.split("#", 1)[0], urlsplit(uri).netloc
+    place, server = uri.split("#", 1)[0], _server_of(uri)
     for wait in (*_WAITS, None):
-        if _silent.get(server, 0.0) > time.monotonic():
-            raise CoaddError(f"{place} cannot be fetched: {server} does not answer")
+        _check_answers(server, place)
         try:
-            return attempt()
+            result = attempt()
+            _failures.pop(server, None)
+            return result
         except (CoaddError, MissingExtraError):
             raise
         except Exception as error:  # of the library of each kind of place
@@ -39,10 +49,19 @@ def patiently(uri: str, attempt: Callable[[], _Result]) -> _Result:
             if gone and not advice:
                 raise CoaddError(f"the file does not exist: {place}") from error
             if advice or wait is None:
-                said = " ".join(str(error).split())[:200] or type(error).__name__
-                raise CoaddError(f"{place} cannot be fetched: {advice or said}") from error
+                said = " ".join(_QUERY.sub("", str(error)).split())[:200] or type(error).__name__
+                if not advice:
+                    _failures[server] = _failures.get(server, 0) + 1
+                    if _failures[server] >= _FAILURES:
+                        _silent[server] = time.monotonic() + _DEAD
+                raise CoaddError(f"{place} cannot be fetched: {advice or said}") from None
             time.sleep(wait)
     raise AssertionError
+
+
+def _check_answers(server: str, place: str) -> None:
+    if _silent.get(server, 0.0) > time.monotonic():
+        raise CoaddError(f"{place} cannot be fetched: {server} does not answer, as before")
 
 
 def place_of(uri: str) -> Any:
@@ -53,7 +72,9 @@ def place_of(uri: str) -> Any:
             places = places_of(dataset)
             if dataset.component not in places:
                 raise CoaddError(f"stored in components: {', '.join(sorted(places))}")
-            return places[dataset.component]
+            place = places[dataset.component]
+            _check_answers(_server_of(str(place)), uri)
+            return place
         from lsst.resources import ResourcePath
 
         return ResourcePath(uri)  # which needs another package for some schemes
@@ -63,8 +84,8 @@ def place_of(uri: str) -> Any:
 
 def member_of(uri: str) -> str:
     """The member of a zip file that a URI names, "" if it names a whole file."""
-    values = parse_qs(urlsplit(uri).fragment)
-    return next((values[name][0] for name in MEMBERS if name in values), "")
+    name, _, value = urlsplit(uri).fragment.partition("&component-")[0].partition("=")
+    return unquote(value) if name in MEMBERS else ""  # as the Butler does, who does not quote it
 
 
 def copy_to(place: Any, into: IO[bytes]) -> None:
@@ -77,7 +98,7 @@ def copy_to(place: Any, into: IO[bytes]) -> None:
         return
     with place.open("rb") as source, zipfile.ZipFile(source) as packed:
         if member not in packed.namelist():
-            raise CoaddError(f"{place} holds no {member}")
+            raise CoaddError(f"{_QUERY.sub('', str(place))} holds no {member}")
         with packed.open(member) as file:
             _pour(file, packed.getinfo(member).file_size, into)
 
@@ -92,20 +113,44 @@ def _pour(source: Any, size: int, into: IO[bytes]) -> None:
         size -= len(piece)
 
 
+def wants_package(error: BaseException | None) -> bool:
+    """Whether an error, or one behind it, is that a package of the extra is not installed."""
+    while error is not None:
+        missing = error.name or "" if isinstance(error, ModuleNotFoundError) else ""
+        if missing.partition(".")[0] in _PACKAGES:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _server_of(uri: str) -> str:
+    """Who is asked for a URI: of S3, its name is that of a bucket."""
+    parts = urlsplit(uri)
+    if parts.scheme == "s3":
+        return os.environ.get("S3_ENDPOINT_URL", "S3 (S3_ENDPOINT_URL is not set)")
+    return parts.netloc
+
+
 def advice_on(error: Exception, uri: str) -> str:
     """What to do about an error that another attempt does not mend, "" for one that it might.
 
     uri: of what was asked for.
     """
-    server = urlsplit(uri).netloc
+    server = _server_of(uri)
     said = _URL.sub(
         "", f"{type(error).__name__} {error} {error.__cause__ or ''} {error.__context__ or ''}"
     )
     if any(words in said for words in _UNREACHABLE):
+        asked = _HOST.search(said)  # the place of a file, and not the Butler server that named it
+        server = f"{asked[1]}:{asked[2]}" if asked and dataset_of(uri) else server
         _silent[server] = time.monotonic() + _DEAD
         return f"{server} does not answer: is it running, and can this machine reach it?"
     if token := butler_server.advice_on(error):
         return token
+    if "NoCredentials" in said:
+        return f"{server} asks for credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+    if "SSLError" in said:
+        return f"{server} does not answer in https: {' '.join(said.split())[-120:]}"
     if isinstance(error, PermissionError) or _REFUSED.search(said):
         return (
             "access is refused; credentials are those of lsst.resources: LSST_RESOURCES_WEBDAV_"

@@ -1,16 +1,18 @@
 """What names a Butler repository, and what its butler.yaml says to those who read it by SQL."""
 
 import os
+import re
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from hipsgen.errors import InputError
+from hipsgen.errors import InputError, MissingExtraError
 from hipsgen.images.files import path_of
 
 _CONFIG = "butler.yaml"
 _YAML = (".yaml", ".yml")
 _INDEX = ("DAF_BUTLER_REPOSITORY_INDEX", "DAF_BUTLER_REPOSITORIES")  # of labels of repositories
+_IMAGE = re.compile(r"\.(fits|fit|fts|fz|gz|bz2|xz|txt|lst|list|json|jsonl)$", re.IGNORECASE)
 _RECORDS = "file_datastore_records"
 
 
@@ -22,32 +24,58 @@ def is_repository(text: str) -> bool:
     """
     path = path_of(text)
     if path is not None and path.exists():
-        return (path / _CONFIG).is_file() or (path.is_file() and path.suffix in _YAML)
-    parts = urlsplit(text)
+        return (path / _CONFIG).is_file() or (path.suffix in _YAML and _is_config(path))
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return False
     if parts.scheme and parts.netloc:
-        return Path(parts.path).suffix in ("", *_YAML)
+        return not _IMAGE.search(parts.path)
     return bool(labelled(text))
+
+
+def _is_config(path: Path) -> bool:
+    """Whether a yaml file is one of the Butler's, and no list of images."""
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    return bool(re.search(r"^(registry|datastore|remote_butler|includeConfigs)\b", text, re.M))
+
+
+def place_of_repository(text: str) -> str:
+    """As the Butler takes it, who guesses from a dot that a URL is that of a file."""
+    if "://" in text and not text.endswith(("/", *_YAML)):
+        return f"{text}/"
+    return text
 
 
 def why_not(text: str) -> str:
     """Why an input names no repository."""
     path = path_of(text)
-    if path is not None and not path.exists():
-        return "there is no such folder, nor such a label in DAF_BUTLER_REPOSITORY_INDEX"
-    return "it has no butler.yaml"
+    if path is None or path.exists():
+        return "it has no butler.yaml"
+    if not any(os.environ.get(name) for name in _INDEX):
+        return "there is no such folder, and DAF_BUTLER_REPOSITORY_INDEX names no index of labels"
+    from lsst.daf.butler import Butler
+
+    known = ", ".join(sorted(Butler.get_known_repos()))
+    index = known or "none, if the index can be read at all"
+    return f"there is no such folder, nor such a label in the site's index, which has: {index}"
 
 
 def labelled(text: str) -> str:
     """The place that a label of the site's index of repositories stands for, "" for no label."""
-    if not any(name in os.environ for name in _INDEX):
+    if not any(os.environ.get(name) for name in _INDEX) or os.path.exists(text):
         return ""
     try:
         from lsst.daf.butler import Butler
-    except ImportError:
-        return ""
-    if text not in Butler.get_known_repos():
-        return ""
-    return str(Butler.get_repo_uri(text))
+    except ImportError as error:
+        raise MissingExtraError(f"looking for a repository {text!r}", "butler") from error
+    try:
+        return str(Butler.get_repo_uri(text)) if text in Butler.get_known_repos() else ""
+    except ImportError as error:  # of a place that needs another package
+        raise MissingExtraError(f"the repository {text!r}", "remote") from error
 
 
 class Datastore(NamedTuple):
@@ -71,7 +99,10 @@ def config_of(repository: str) -> Config:
     from lsst.resources import ResourcePath
 
     text = labelled(repository) or repository
-    place = ResourcePath(text)
+    try:
+        place = ResourcePath(text)
+    except ImportError as error:
+        raise MissingExtraError(f"the repository {text}", "remote") from error
     if place.getExtension() not in _YAML:
         place = ResourcePath(text, forceDirectory=True).join(_CONFIG)
     try:

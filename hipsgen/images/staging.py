@@ -6,6 +6,7 @@ room.
 """
 
 import os
+import re
 import tempfile
 import threading
 from collections import OrderedDict
@@ -14,7 +15,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import quote, unquote_plus, urlencode, urlsplit
 
 from hipsgen.errors import CoaddError
 from hipsgen.images.butler_server import dataset_of, places_of
@@ -24,6 +25,7 @@ from hipsgen.images.remote import MEMBERS, copy_to, member_of, patiently, place_
 ROOM = 4 << 30  # bytes of copies that nobody is reading; two workers need 20 coadds at once
 # what is read of a disassembled coadd besides its image, and how a URI says so
 _COMPONENTS = {"mask": "component-mask", "photoCalib": "component-photocalib"}
+_OTHER = re.compile("(component-(?:mask|photocalib))=([^&]*)")
 
 
 @contextmanager
@@ -150,8 +152,8 @@ def _drop(copy: _Copy) -> None:
 
 def _others(uri: str) -> dict[str, str]:
     """URIs of the other components of a disassembled coadd, by what the fragment calls them."""
-    values = parse_qs(urlsplit(uri).fragment)
-    return {key: values[key][0] for key in _COMPONENTS.values() if key in values}
+    found = dict(_OTHER.findall(urlsplit(uri).fragment))
+    return {key: unquote_plus(value) for key, value in found.items()}
 
 
 def _copy_once(uri: str, into: IO[bytes]) -> None:
@@ -174,7 +176,7 @@ def _assemble(uri: str, into: IO[bytes]) -> None:
     from astropy.io import fits
 
     member = member_of(uri)
-    image = uri.split("#", 1)[0] + (f"#{urlencode({MEMBERS[0]: member})}" if member else "")
+    image = uri.split("#", 1)[0] + (f"#{MEMBERS[0]}={quote(member)}" if member else "")
     made = fits.HDUList()
     with ExitStack() as open_files:
         for key, place in {"": image, **_others(uri)}.items():

@@ -214,7 +214,7 @@ def _prepare(
     """The recipe (an earlier one, if the place has it) and the plan."""
     earlier = journal.recipe()
     if earlier is not None:
-        contradictions = _contradictions(options, earlier)
+        contradictions = _contradictions(options, band, earlier)
         if contradictions:
             raise ConfigError(
                 "the survey that is there was begun otherwise "
@@ -233,8 +233,9 @@ def _prepare(
     return recipe, plan, problems
 
 
-def _contradictions(options: Options, earlier: Recipe) -> list[str]:
+def _contradictions(options: Options, band: str, earlier: Recipe) -> list[str]:
     pairs: list[tuple[str, object, object]] = [
+        ("band", band, earlier.band),
         ("frame", options.frame, earlier.frame),
         ("format", ",".join(options.formats), ",".join(earlier.formats)),
         ("interp", options.interpolation, earlier.interpolation),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from hipsgen.errors import ConfigError, InputError
 from hipsgen.images.butler_source import ButlerSource, open_catalogue
+from hipsgen.images.catalogue import Catalogue, Search
 from hipsgen.images.coadd_fits import FitsReader
 from hipsgen.images.fits_folder import FitsFolder
 from hipsgen.images.manifest import is_manifest, read_manifest
@@ -81,7 +82,7 @@ def _butler_jobs(
     catalogue, refusal = open_catalogue(repository)
     if refusal:
         reporter.note(f"{repository} is read by SQL, since lsst.daf.butler refuses it: {refusal}")
-    with catalogue, catalogue.naming_errors():
+    with catalogue, catalogue.naming_errors(query.where):
         if not query.collections:
             known = ", ".join(catalogue.collections()[:12])
             raise ConfigError(f"name a collection with --collection; there are: {known}")
@@ -91,12 +92,30 @@ def _butler_jobs(
                 f"name a dataset type with --dataset-type; coadds are: {', '.join(found) or 'none'}"
             )
         catalogue.check(query.dataset_type, query.collections, "")
+        searched = catalogue.expand(query.collections)
+        if searched != query.collections:
+            reporter.note(f"searched in this order: {', '.join(searched)}")
         bands = query.bands
         if not bands or bands == (ALL_BANDS,):
-            bands = tuple(catalogue.bands(query.dataset_type, query.collections))
+            bands = _bands_found(catalogue, query)
         for band in bands:
             catalogue.check(query.dataset_type, query.collections, band)
     return [_butler_job(repository, query, band, reader) for band in bands]
+
+
+def _bands_found(catalogue: Catalogue, query: Query) -> tuple[str, ...]:
+    """The bands of which a query finds a coadd; all there are when it finds none."""
+    bands = tuple(catalogue.bands(query.dataset_type, query.collections))
+    if not query.where:
+        return bands
+    kind, searched = query.dataset_type, catalogue.expand(query.collections)
+    skymaps = [query.skymap] if query.skymap else catalogue.skymaps(kind, searched)
+
+    def is_found(band: str) -> bool:
+        searches = (Search(kind, searched, skymap, band, query.where) for skymap in skymaps)
+        return any(catalogue.tracts(search) for search in searches)
+
+    return tuple(filter(is_found, bands)) or bands
 
 
 def _butler_job(repository: str, query: Query, band: str, reader: FitsReader) -> Job:

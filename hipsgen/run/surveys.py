@@ -105,7 +105,11 @@ def plan_all(
     reporter: Reporter,
 ) -> Iterator[str]:
     """Lines that say what `build_all` would do."""
+    if manifest is not None and not manifest.absolute().parent.is_dir():
+        raise ConfigError(f"--manifest {manifest}: there is no folder {manifest.parent}")
     jobs = _jobs(inputs, query, options, color, reporter)
+    if color:
+        color_bands(color, [job.band for job in jobs])
     saved = []
     for job in jobs:
         refs = collect(job.source, reporter)

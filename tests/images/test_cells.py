@@ -53,6 +53,8 @@ def write_cells(
     count: tuple[int, int] = COUNT,
     unit: str = "nJy",
     missing: tuple[int, int] | None = None,
+    kinds: tuple[str, str] = ("I", "J"),
+    by_column: bool = False,
     **cards: Any,
 ) -> Path:
     """A file with the tables and cards that lsst.cell_coadds 0.8 writes."""
@@ -60,10 +62,11 @@ def write_cells(
     image, mask = sky(shape)
     outer = tuple(n + 2 * BORDER for n in inner)
     ids, images, masks = [], [], []
-    for down in range(count[0]):
-        for across in range(count[1]):
-            if (down, across) == missing:
-                continue
+    places = [(down, across) for down in range(count[0]) for across in range(count[1])]
+    if by_column:
+        places.sort(key=lambda place: place[::-1])
+    for down, across in places:
+        if (down, across) != missing:
             rows, cols = owned(down, inner[0], count[0]), owned(across, inner[1], count[1])
             whole = np.full(shape, WRONG, np.float32), np.full(shape, 1 << 8, np.int32)
             for to, values in zip(whole, (image, mask), strict=True):
@@ -76,9 +79,9 @@ def write_cells(
     pixels, dim = outer[0] * outer[1], f"({outer[1]}, {outer[0]})"
     table = fits.BinTableHDU.from_columns(
         [
-            fits.Column("cell_id", "2I", array=np.array(ids)),
+            fits.Column("cell_id", f"2{kinds[0]}", array=np.array(ids)),
             fits.Column("image", f"{pixels}E", unit=unit, dim=dim, array=np.array(images)),
-            fits.Column("mask", f"{pixels}J", dim=dim, array=np.array(masks)),
+            fits.Column("mask", f"{pixels}{kinds[1]}", dim=dim, array=np.array(masks)),
             fits.Column("variance", f"{pixels}E", dim=dim, array=np.array(images) ** 2),
             fits.Column("psf", "9D", dim="(3, 3)", array=np.zeros((len(ids), 3, 3))),
         ]
@@ -179,9 +182,38 @@ def test_it_is_found_in_a_folder_with_its_band(cells: Path):
     assert (ref.band, ref.hdu, len(ref.polygon)) == ("r", "1", 4)
 
 
+@pytest.mark.parametrize("kinds", [("I", "I"), ("J", "J"), ("K", "I")])
+@pytest.mark.parametrize("by_column", [True, False])
+def test_numbers_of_other_widths_are_read(kinds: tuple[str, str], by_column: bool, tmp_path: Path):
+    """Masks had 16 bits before 2025-12; a rewritten table may count its cells in more."""
+    path = write_cells(tmp_path / "other.fits", kinds=kinds, by_column=by_column)
+    image, mask = sky()
+    truth = np.where(mask & 1 << 8, np.nan, image)
+    everything = slice(0, SHAPE[0]), slice(0, SHAPE[1])
+    np.testing.assert_array_equal(FitsReader().read(ref_of(path), everything), truth)
+
+
+def test_an_old_file_has_its_unit_in_another_card(tmp_path: Path):
+    path = write_cells(tmp_path / "old.fits", unit="", TUNIT1="nJy", VERSION="0.3")
+    assert FitsReader().info(ref_of(path)).unit == "nJy"
+
+
+def test_a_plane_beyond_the_mask_is_refused(cells: Path, tmp_path: Path):
+    path = Path(shutil.copy(cells, tmp_path / "odd.fits"))
+    with fits.open(path, mode="update") as hdus:
+        hdus["MASKDEF"].data["BIT_VALUE"][1] = 40
+    with pytest.raises(CoaddError, match="beyond the 32 bits"):
+        FitsReader().info(ref_of(path))
+
+
 @pytest.mark.parametrize(
     ("cards", "reason"),
-    [({"OCELL1": 61}, "do not surround"), ({"GRSHAPE2": 0}, "do not surround")],
+    [
+        ({"OCELL1": 61}, "do not surround"),
+        ({"GRSHAPE2": 0}, "do not surround"),
+        ({"TSCAL2": 2.0}, "image is scaled"),
+        ({"TZERO3": 256}, "mask is scaled"),
+    ],
 )
 def test_a_table_that_contradicts_itself_is_refused(
     cards: dict[str, int], reason: str, tmp_path: Path

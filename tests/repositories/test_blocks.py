@@ -18,6 +18,7 @@ from hipsgen.images.coadd_fits import FitsReader
 from hipsgen.images.files import uri_of
 from hipsgen.images.source import CoaddRef, Section
 from tests.images.making import tan_header
+from tests.images.test_cells import write_cells
 from tests.repositories.remote import Dav, dav, s3
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of moto, wsgidav and their servers
@@ -58,9 +59,14 @@ def forgetful(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(staging, "_copies", staging._Copies())
     monkeypatch.setattr(remote, "_silent", {})
     monkeypatch.setattr(remote, "_WAITS", (0.01, 0.01))
-    blocks._known.cache_clear()
+    forget()
     yield
+    forget()
+
+
+def forget() -> None:
     blocks._known.cache_clear()
+    blocks._pool.known.clear()
 
 
 @pytest.fixture
@@ -93,7 +99,7 @@ def test_a_glance_fetches_little(name: str, server: Dav, folder: Path):
     FitsReader().read(ref_to(f"{server.url}{path.name}"), SECTIONS[0])
     assert server.sent >= sent + path.stat().st_size  # who reads all of it copies it
     sent = server.sent
-    blocks._known.cache_clear()
+    forget()
     check_same(f"{server.url}{path.name}", path)  # and then a glance needs nothing
     assert server.sent == sent
 
@@ -107,6 +113,26 @@ def test_a_glance_at_s3(folder: Path, monkeypatch: pytest.MonkeyPatch):
 
 def test_what_is_packed_is_copied(server: Dav, folder: Path):
     check_same(f"{server.url}packed.fits.bz2", folder / "gzip.fits")
+
+
+@pytest.mark.parametrize("by_column", [True, False])
+@pytest.mark.parametrize("missing", [None, (5, 5)])
+def test_a_glance_at_cells_asks_little(
+    by_column: bool, missing: tuple[int, int] | None, tmp_path: Path
+):
+    """Where all cells are there, their numbers are not asked for, one by one."""
+    path = write_cells(
+        tmp_path / "c.fits", (120, 120), (12, 12), by_column=by_column, missing=missing
+    )
+    truth, here = CoaddRef(uri_of(path), ""), FitsReader()
+    sections = [(slice(k, k + 32), slice(0, 1460)) for k in (0, 700, 1400)]
+    with dav(tmp_path) as server:
+        there = FitsReader().at_a_glance()
+        glanced = ref_to(f"{server.url}c.fits")
+        for section in sections:
+            np.testing.assert_array_equal(there.read(glanced, section), here.read(truth, section))
+    share = server.sent / path.stat().st_size
+    assert share < (1.1 if missing or by_column else 0.5)
 
 
 def test_a_file_that_is_not_there_is_named(server: Dav):
@@ -125,6 +151,7 @@ def test_blocks_are_the_file(reads: list[tuple[int, int]], monkeypatch: pytest.M
     content = np.random.default_rng(2).bytes(12 * BLOCK + 77)
     monkeypatch.setattr(blocks, "_KEPT", 4)
     monkeypatch.setattr(blocks, "place_of", lambda _: InMemory(content))
+    forget()
     file = BlockFile(Blocks("x://y/z"))
     for start, size in reads:
         file.seek(start)
@@ -136,6 +163,7 @@ def test_a_connection_that_breaks_is_made_again(monkeypatch: pytest.MonkeyPatch)
     place = InMemory(bytes(range(256)) * 4000, faults=2)
     monkeypatch.setattr(blocks, "place_of", lambda _: place)
     assert BlockFile(Blocks("x://y/z")).read(300_000) == place.content[:300_000]
+    forget()
     place.faults = 3
     with pytest.raises(CoaddError, match=r"x://y/z cannot be fetched: the line is cut"):
         Blocks("x://y/z").read(0, 10)

@@ -181,6 +181,45 @@ def test_a_number_in_a_url_is_no_answer_of_a_server():
     )
 
 
+def test_a_signed_url_is_not_told():
+    def attempt() -> None:
+        raise OSError("Max retries exceeded with url: /coadds/7/r.fits?Key=k&Signature=abc%3D&E=1")
+
+    with pytest.raises(CoaddError) as caught:
+        remote.patiently("https://host/v1/x", attempt)
+    assert "Signature" not in str(caught.value)
+    assert caught.value.__cause__ is None
+    assert "/coadds/7/r.fits" in str(caught.value)
+
+
+def test_a_server_that_fails_and_fails_is_left_alone(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(remote, "_WAITS", (0.01,))
+    asked: list[str] = []
+
+    def attempt() -> None:
+        asked.append("")
+        raise OSError("status code: 500")
+
+    for name in ("a", "b"):
+        with pytest.raises(CoaddError, match="status code: 500"):
+            remote.patiently(f"https://fails/{name}", attempt)
+    with pytest.raises(CoaddError, match="fails does not answer, as before"):
+        remote.patiently("https://fails/c", attempt)
+    assert len(asked) == 4
+    assert remote.patiently("https://works/c", lambda: 7) == 7
+
+
+def test_numbers_that_are_no_answers():
+    for said in (
+        "HTTPConnectionPool(host='h', port=1): Max retries exceeded with url: /coadds/403/r.fits",
+        "the connection ended 403 bytes too early",
+        "An error with key coadd/401/x.fits",
+    ):
+        assert remote.advice_on(OSError(said), "https://host/x") == ""
+    for said in ("403 Client Error: Forbidden", "An error occurred (403) when calling HeadObject"):
+        assert "access is refused" in remote.advice_on(OSError(said), "https://host/x")
+
+
 @pytest.fixture
 def behind_a_server(local: Path, tmp_path: Path) -> Iterator[str]:
     """The URL of a Butler server of a repository whose files are on S3."""
@@ -215,8 +254,9 @@ def test_from_a_butler_server_comes_the_same_survey(
     words = {"open": "by daf_butler", "count": "12", "build": "same bytes", "untouched": "yes"}
     for column, text in words.items():
         findings.note("rv28 behind a Butler server", column, text)
-    for wrong in ({"BUTLER_RUBIN_ACCESS_TOKEN": "other"}, {}):
+    words = ("the server refuses the token (401)", "the server asks for a token: set BUTLER_RUBIN_")
+    for wrong, word in zip(({"BUTLER_RUBIN_ACCESS_TOKEN": "other"}, {}), words, strict=True):
         code, said = build(behind_a_server, tmp_path / "not", **wrong)
         assert code == 1
-        assert "asks for a token: set BUTLER_RUBIN_ACCESS_TOKEN" in said
+        assert word in said
         assert len(said.splitlines()) == 1
