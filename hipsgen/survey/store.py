@@ -21,6 +21,8 @@ _PART = ".part"
 _DIRECT = getattr(os, "O_DIRECT", 0)
 # names that no other writer takes, in this process or any other
 _nonce, _numbers = secrets.token_hex(6), itertools.count()
+_writing: set[str] = set()  # by this process, now
+_NO_SETTLING = (errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.EACCES, errno.ENOENT)
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 
 
@@ -84,11 +86,18 @@ class LocalStore:
 
     def _put(self, target: str, data: bytes | memoryview) -> None:
         folder, name = os.path.split(target)
-        aside = os.path.join(folder, f".{name}.{_nonce}-{os.getpid()}-{next(_numbers)}{_PART}")
+        part = f".{name}.{_nonce}-{os.getpid()}-{next(_numbers)}{_PART}"
+        _writing.add(part)
+        try:
+            self._write_aside(os.path.join(folder, part), target, data)
+        finally:
+            _writing.discard(part)
+
+    def _write_aside(self, aside: str, target: str, data: bytes | memoryview) -> None:
         try:
             handle = os.open(aside, _NEW, 0o666)
         except FileNotFoundError:
-            os.makedirs(folder, exist_ok=True)
+            os.makedirs(os.path.dirname(aside), exist_ok=True)
             handle = os.open(aside, _NEW, 0o666)
         try:
             try:
@@ -125,18 +134,21 @@ class LocalStore:
     def settle(self, folders: Iterable[str]) -> None:
         """See `Store.settle`; some file systems do not need it, and refuse."""
         for folder in folders:
-            with suppress(OSError):
+            try:
                 handle = os.open(self._at(folder) if folder else self.root, os.O_RDONLY)
                 try:
                     os.fsync(handle)
                 finally:
                     os.close(handle)
+            except OSError as error:
+                if error.errno not in _NO_SETTLING:
+                    raise
 
     def sweep(self) -> None:
         """See `Store.sweep`; a writer that is alive begins the file anew."""
         for folder, _, names in os.walk(self.root):
             for name in names:
-                if name.startswith(".") and name.endswith(_PART) and _nonce not in name:
+                if name.startswith(".") and name.endswith(_PART) and name not in _writing:
                     with suppress(FileNotFoundError):
                         os.unlink(os.path.join(folder, name))
 

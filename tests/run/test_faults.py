@@ -1,0 +1,74 @@
+"""A disk that fails at any one of its calls: the same command ends as if it had not."""
+
+import errno
+import os
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import Build, StarField
+from tests.torture.campaign import differences, tree
+
+CALLS = ("write", "fsync", "replace", "open", "unlink")
+
+
+class Disk:
+    """Counts the calls that change something; from the k-th on, one or all of them fail."""
+
+    def __init__(self, fails_at: int = -1, for_good: bool = False) -> None:
+        self.fails_at, self.for_good, self.calls = fails_at, for_good, 0
+        self._lock = threading.Lock()
+
+    def asked(self) -> None:
+        with self._lock:
+            number, self.calls = self.calls, self.calls + 1
+        if number == self.fails_at or (self.for_good and number > self.fails_at >= 0):
+            raise OSError(errno.EROFS if self.for_good else errno.EIO, "the disk fails")
+
+    @contextmanager
+    def under(self, monkeypatch: pytest.MonkeyPatch) -> Iterator["Disk"]:
+        with monkeypatch.context() as patched:
+            for name in CALLS:
+                patched.setattr(os, name, self._watched(getattr(os, name)))
+            yield self
+
+    def _watched(self, call: Any) -> Any:
+        def watched(*args: Any, **options: Any) -> Any:
+            reading = call.__name__ == "open" and not args[1] & os.O_CREAT
+            if not reading:
+                self.asked()
+            return call(*args, **options)
+
+        return watched
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("for_good", [False, True])
+def test_a_disk_that_fails_at_any_call_loses_nothing(
+    for_good: bool, build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """EIO once, or a file system that is read-only from then on."""
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
+    inputs = [StarField(40.0, 0.0, size=100).write(tmp_path / "a.fits")]
+    truth = tree(build(inputs, "out", order=3, formats=("fits",)).place)
+    shutil.rmtree(tmp_path / "out")
+    with Disk().under(monkeypatch) as counting:
+        build(inputs, "out", order=3, formats=("fits",))
+    assert counting.calls > 60
+    said = []
+    for k in range(0, counting.calls, 1 + 6 * for_good):
+        shutil.rmtree(tmp_path / "out", ignore_errors=True)
+        with Disk(k, for_good).under(monkeypatch):
+            try:
+                build(inputs, "out", order=3, formats=("fits",))
+            except OSError as error:
+                said.append(str(error))
+        made = build(inputs, "out", order=3, formats=("fits",))
+        assert differences(truth, tree(made.place)) == [], k
+    assert all("the disk fails" in text for text in said)
+    assert len(said) > 0.6 * counting.calls / (1 + 6 * for_good)
