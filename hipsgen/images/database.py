@@ -71,7 +71,8 @@ def trouble_of(error: BaseException, text: str) -> DatabaseError | None:
         return None
     url = sqlalchemy.make_url(text)
     if "unable to open database file" in said and url.database:
-        return DatabaseError(f"the registry {url.database} is not there, or may not be read")
+        advice = "it is registry.db in butler.yaml"
+        return DatabaseError(f"the registry {url.database} is not there, or not readable: {advice}")
     for words, advice in _ADVICE.items():
         if words in said and url.host:
             user = url.username or os.environ.get("PGUSER", "the user")

@@ -51,7 +51,8 @@ def configured(tmp_path: Path, url: str, secret: str) -> dict[str, str]:
         "basic": f"  user_name: {USER}\n  user_password: {PASSWORD}\n",
         "token": f"  token: {TOKEN}\n",
     }
-    (tmp_path / "dav.yaml").write_text(f"- base_url: {url}\n{words[secret]}")
+    quick = "  retry_backoff_min: 0.05\n  retry_backoff_max: 0.1\n"
+    (tmp_path / "dav.yaml").write_text(f"- base_url: {url}\n{words[secret]}{quick}")
     return {"LSST_RESOURCES_WEBDAV_CONFIG": str(tmp_path / "dav.yaml")}
 
 
@@ -81,7 +82,8 @@ def test_a_server_that_stumbles_is_asked_again(local: Path, truth: dict[str, str
     with dav(local) as server:
         server.fail, server.cut = 2, 1
         root = moved(local, tmp_path / "repository", server.url)
-        code, said = build(root, tmp_path / "out")
+        environment = configured(tmp_path, server.url, "")
+        code, said = build(root, tmp_path / "out", **environment)
     assert code == 0, said
     assert "skipped" not in said
     assert survey_bytes(tmp_path / "out") == truth
@@ -112,7 +114,8 @@ def test_a_file_that_is_gone_is_named_and_the_rest_goes_on(local: Path, tmp_path
 def test_a_dead_server_is_named_at_once(local: Path, tmp_path: Path):
     root = moved(local, tmp_path / "repository", "dav://127.0.0.1:1/")
     started = time.monotonic()
-    code, said = build(root, tmp_path / "out")
+    environment = configured(tmp_path, "dav://127.0.0.1:1/", "")
+    code, said = build(root, tmp_path / "out", **environment)
     assert code == 1
     assert "127.0.0.1:1 does not answer: is it running" in said
     assert time.monotonic() - started < 60
