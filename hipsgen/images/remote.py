@@ -14,7 +14,7 @@ from hipsgen.images.butler_server import dataset_of, places_of
 
 MEMBERS = ("zip-path", "unzip")  # what the Butler calls the member of a zip file in a fragment
 _WAITS = (1.0,)  # seconds before another attempt; lsst.resources makes some of its own
-_FAILURES = 2  # one after the other, and a server is left alone: each takes up to minutes
+_FAILURES = 4  # one after the other, and a server is left alone: each takes up to minutes
 _DEAD = 60.0  # seconds for which a server that did not answer is not asked again
 _PIECE = 1 << 24  # bytes of a request
 _UNREACHABLE = ("Connection refused", "Name or service not known", "Could not connect to the endp")
