@@ -7,12 +7,15 @@ SERVE ?= 1
 PORT ?= 8000
 HIPSGEN := $(BIN)/hipsgen
 
-.PHONY: help demo test bench clean
+KILLS ?= 200
+
+.PHONY: help demo test bench torture clean
 
 help:
 	@echo "make demo   sample Butler repository -> four surveys, served at http://127.0.0.1:$(PORT) (SERVE=0: only made)"
 	@echo "make test   lint, types, floors and all tests"
 	@echo "make bench  us, Hipsgen, reproject and the floor, side by side: a quarter of an hour, 20 GB in bench/"
+	@echo "make torture  builds that are killed KILLS ($(KILLS)) times, and compared: ten minutes"
 	@echo "make clean  remove what these made"
 
 # the demo needs the Butler extra; the tests everything
@@ -56,6 +59,9 @@ $(VENV)/bench: pyproject.toml | $(VENV)/test
 
 bench: $(VENV)/bench
 	HIPSGEN=$(CURDIR)/$(VENV)/plain/bin/hipsgen $(BIN)/python -m tests.benchmarks
+
+torture: $(VENV)/test
+	$(BIN)/python -m tests.torture $(KILLS)
 
 clean:
 	rm -rf $(VENV) demo bench viewer/static

@@ -1,4 +1,4 @@
-"""Coadds that the Butler has ingested in zip files: read as members of them, wherever they are."""
+"""Coadds in zip files that the Butler has ingested, and in parts, wherever they are."""
 
 import shutil
 from pathlib import Path
@@ -10,10 +10,12 @@ from hipsgen.images.butler import ButlerCatalogue
 from hipsgen.images.butler_source import ButlerSource
 from hipsgen.images.catalogue import Catalogue
 from hipsgen.images.coadd_fits import FitsReader
+from hipsgen.images.files import path_of
 from hipsgen.images.registry_sql import SqlCatalogue
 from hipsgen.images.source import CoaddRef
 from samples.repository import CHAIN, DATASET_TYPE, named_formatter
 from tests.images.conftest import repository
+from tests.images.test_disassembled import disassemble, split
 from tests.repositories.conftest import survey_bytes
 from tests.repositories.remote import TOKEN, build, butler_server, moved, s3
 
@@ -62,6 +64,24 @@ def test_the_pixels_are_those_of_the_files(
         np.testing.assert_array_equal(pixels, reader.read(original, everything))
         glanced = reader.at_a_glance().read(ref, everything)
         np.testing.assert_array_equal(glanced, pixels)
+
+
+def test_disassembled_coadds_behind_a_butler_server(repository: Path, tmp_path: Path):
+    root = Path(shutil.copytree(repository, tmp_path / "repository"))
+    refs = list(ButlerSource(str(root), DATASET_TYPE, (CHAIN,), "r").refs())
+    for ref in refs[:3]:
+        path = path_of(ref.uri)
+        assert path is not None
+        disassemble(root, ref.dataset_id, split(path, True))
+    with s3(root) as store:
+        there = moved(root, tmp_path / "moved", store.url)
+        with butler_server(there, tmp_path / "log", **store.environment) as url:
+            token = {"BUTLER_RUBIN_ACCESS_TOKEN": TOKEN}
+            code, said = build(url, tmp_path / "server", CHAIN, **token)
+    assert code == 0, said
+    assert "skipped" not in said
+    assert build(repository, tmp_path / "plain", CHAIN)[0] == 0
+    assert survey_bytes(tmp_path / "server") == survey_bytes(tmp_path / "plain")
 
 
 def test_from_s3_and_a_butler_server_comes_the_same_survey(
