@@ -20,7 +20,7 @@ def main() -> int:
     asked = parser.parse_args()
     wrong = 0
     with tempfile.TemporaryDirectory() as scratch:
-        images(Path(scratch, "in"))
+        images(Path(scratch, "in"), 8)
         for engine in _ENGINES:
             options = ("--order", asked.order)
             campaign = Campaign(Path(scratch, "in"), Path(scratch, engine), engine, options)

@@ -15,7 +15,8 @@ from pathlib import Path
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 PATIENCE = 2.0  # seconds in which a build that was asked to stop has to
-_LEAST = 6  # kills before a tree is let finish, at most
+_BEGINNING = 0.2  # seconds in which Python is on its way to us, and answers as it likes
+_ROUNDS = 6  # kills before a tree is let finish, at most
 
 
 @dataclass
@@ -25,6 +26,7 @@ class Outcome:
     killed: Counter[str] = field(default_factory=Counter)
     trees: int = 0
     finished: int = 0
+    races: int = 0
     slowest: float = 0.0
     wrong: list[str] = field(default_factory=list)
 
@@ -32,7 +34,8 @@ class Outcome:
         kinds = ", ".join(f"{count} {name}" for name, count in sorted(self.killed.items()))
         return (
             f"{sum(self.killed.values())} kills ({kinds}), {self.finished} came too late; "
-            f"{self.trees} trees compared; slowest stop {self.slowest:.2f} s; "
+            f"{self.races} times two at once; {self.trees} trees compared; "
+            f"slowest stop {self.slowest:.2f} s; "
             f"{len(self.wrong)} faults"
         )
 
@@ -57,14 +60,18 @@ class Campaign:
         truth = tree(self.folder / "truth" / "out")
         out = self.folder / "out"
         while sum(outcome.killed.values()) < kills and len(outcome.wrong) < 5:
-            for _ in range(rng.randint(1, _LEAST)):
-                self._kill(out, rng.uniform(0.05, 1.05) * length, rng, outcome)
+            for _ in range(rng.randint(1, _ROUNDS)):
+                # half of a build is the start of Python
+                after = rng.uniform(0.0 if rng.random() < 0.2 else 0.4, 1.0) * length
+                self._kill(out, after, rng, outcome)
+            if rng.random() < 0.2:
+                self._race(out, outcome)
             self._finish(out, outcome)
             outcome.trees += 1
             outcome.wrong += differences(truth, tree(out))
             self._check(out, outcome)
             shutil.rmtree(out)
-            told(str(outcome))
+            told("\n".join([str(outcome), *outcome.wrong]))
         return outcome
 
     def _start(self, out: Path) -> "subprocess.Popen[str]":
@@ -90,9 +97,9 @@ class Campaign:
             return
         except subprocess.TimeoutExpired:
             pass
-        if worker:
-            for child in rng.sample(children := workers_of(process.pid), min(1, len(children))):
-                os.kill(child, signal.SIGKILL)
+        children = workers_of(process.pid) if worker else []
+        if children:
+            os.kill(rng.choice(children), signal.SIGKILL)
             outcome.killed["worker"] += 1
             process.communicate(timeout=60)
             return
@@ -105,6 +112,8 @@ class Campaign:
             outcome.slowest = max(outcome.slowest, took)
             if took > PATIENCE:
                 outcome.wrong.append(f"{how.name} took {took:.1f} s: {said}")
+            if after < _BEGINNING:
+                return
             if "goes on" not in said and process.returncode != -how:
                 outcome.wrong.append(f"{how.name} after {after:.2f} s: {said!r}")
             if "Traceback" in said:
@@ -113,6 +122,15 @@ class Campaign:
         while (left := workers_of(process.pid)) and time.monotonic() < deadline:
             time.sleep(0.02)
         outcome.wrong += [f"{how.name} left worker {child}" for child in left]
+
+    def _race(self, out: Path, outcome: Outcome) -> None:
+        """Two builds of one place at once: neither harms the other, whatever they say."""
+        outcome.races += 1
+        both = [self._start(out), self._start(out)]
+        for process in both:
+            said, _ = process.communicate(timeout=120)
+            if "Traceback" in said:
+                outcome.wrong.append(f"of two at once one said: {said}")
 
     def _finish(self, out: Path, outcome: Outcome) -> None:
         process = self._start(out)
