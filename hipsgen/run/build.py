@@ -13,7 +13,7 @@ from hipsgen.run.config import TILE_WIDTH, Options, Recipe, Runtime
 from hipsgen.run.describe import Subject, now
 from hipsgen.run.engine import open_engine, run_bounded
 from hipsgen.run.journal import BlockRecord, Journal
-from hipsgen.run.place import claim, forget, note_departed, sweep_top, wipe
+from hipsgen.run.place import check_room, claim, forget, note_departed, sweep_top, wipe
 from hipsgen.run.plan import Plan, make_plan
 from hipsgen.run.publish import Publication, created_before
 from hipsgen.run.report import Reporter
@@ -92,6 +92,7 @@ def build_survey(
         done = _still_good(earlier, recipe, plan)
         todo = [k for k, root in enumerate(roots) if root not in done]
         old = [record for record in earlier if record.root not in done]
+        check_room(store, sum(leaves[k] for k in todo), recipe.formats)
         if todo or old:
             store.delete(PROPERTIES)
         note_departed(old, refs, reporter)

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 
 from hipsgen.errors import ConfigError
 from hipsgen.images.source import CoaddRef
-from hipsgen.run.config import Recipe
+from hipsgen.run.config import Recipe, tile_bytes
 from hipsgen.run.journal import FOLDER, BlockRecord, Journal
-from hipsgen.run.report import Reporter
+from hipsgen.run.report import Reporter, human_size
 from hipsgen.sky.tiles import Tile
 from hipsgen.survey.files import is_survey_file
 from hipsgen.survey.store import LocalStore, Store
@@ -28,6 +28,19 @@ def claim(store: Store, colour: bool = False) -> None:
         raise ConfigError(
             f"{store} holds something that is not a survey of hipsgen ({something}); "
             "name an empty or a new folder with -o"
+        )
+
+
+def check_room(store: Store, leaves: int, formats: Sequence[str]) -> None:
+    """Raise ConfigError when so many more leaf tiles, and theirs above, certainly do not fit.
+
+    The count is an upper bound, of outlines; half of it is not.
+    """
+    room, need = store.room(), leaves * tile_bytes(formats) * 4 // 3
+    if room is not None and need // 2 > room:
+        raise ConfigError(
+            f"the survey takes about {human_size(need)} more, and {store} has room for "
+            f"{human_size(room)}: name another -o, a lower --order or fewer --format"
         )
 
 

@@ -6,6 +6,7 @@ import itertools
 import mmap
 import os
 import secrets
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -57,6 +58,9 @@ class Store(Protocol):
 
     def sweep(self) -> None:
         """Remove what writers that were killed left unfinished."""
+
+    def room(self) -> int | None:
+        """Bytes that can be written yet; None when nobody knows."""
 
 
 @dataclass(frozen=True)
@@ -151,6 +155,13 @@ class LocalStore:
                 if name.startswith(".") and name.endswith(_PART) and name not in _writing:
                     with suppress(FileNotFoundError):
                         os.unlink(os.path.join(folder, name))
+
+    def room(self) -> int | None:
+        """See `Store.room`; quotas are not known."""
+        place = self.root.absolute()
+        while not place.exists():
+            place = place.parent
+        return shutil.disk_usage(place).free
 
     def _at(self, path: str) -> str:
         parts = path.split("/")

@@ -84,6 +84,10 @@ class StoreContract:
         assert store.read("a/b") == b"content" * 1000
         assert self.all_files(store) == ["a/b"]
 
+    def test_the_room_is_known_before_anything_is_there(self, store: Store):
+        room = store.room()
+        assert room is None or room > 0
+
     def test_settling_is_allowed_for_folders_that_are_not_there(self, store: Store):
         store.write("a/b/c", b"x")
         store.settle(["", "a", "a/b", "none"])

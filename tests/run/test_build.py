@@ -9,6 +9,7 @@ from astropy.io import fits
 
 from hipsgen.errors import CoaddError, ConfigError, InputError
 from hipsgen.run.check import check_survey
+from hipsgen.survey.store import LocalStore
 from tests.conftest import Build, StarField
 
 STARS = [(x, y, 500.0) for x, y in np.random.default_rng(1).uniform(10, 590, (60, 2))]
@@ -102,6 +103,18 @@ def test_other_options_are_refused_with_the_difference_named(build: Build, tmp_p
     with pytest.raises(ConfigError, match=r"interp optimal, not bilinear.*--fresh"):
         build(inputs, interpolation="bilinear")
     assert build(inputs, interpolation="bilinear", fresh=True).summary.redone > 0
+
+
+def test_what_cannot_fit_is_not_begun(build: Build, tmp_path, monkeypatch: pytest.MonkeyPatch):
+    inputs = images(tmp_path / "in", 1)
+    monkeypatch.setattr(LocalStore, "room", lambda _: 1_000_000)
+    with pytest.raises(ConfigError, match=r"takes about .* MB more, and .* has room for 1.0 MB"):
+        build(inputs)
+    assert not list((tmp_path / "out").rglob("Npix*.fits"))
+    monkeypatch.setattr(LocalStore, "room", lambda _: None)
+    build(inputs)
+    monkeypatch.setattr(LocalStore, "room", lambda _: 0)
+    build(inputs)  # of which nothing is left to do
 
 
 def test_a_folder_that_holds_something_else_is_left_alone(build: Build, tmp_path):

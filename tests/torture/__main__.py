@@ -16,11 +16,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("kills", type=int, nargs="?", default=200)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--order", default="11")
+    parser.add_argument("--order", default="10")
     asked = parser.parse_args()
     wrong = 0
     with tempfile.TemporaryDirectory() as scratch:
-        images(Path(scratch, "in"), 8)
+        images(Path(scratch, "in"))
         for engine in _ENGINES:
             options = ("--order", asked.order)
             campaign = Campaign(Path(scratch, "in"), Path(scratch, engine), engine, options)
