@@ -170,13 +170,13 @@ class CellCoadd:
             return Calibration("")
         return Calibration(self._unit, 1.0, self._unit, "TUNIT")
 
-    def check_flags(self) -> None:
-        """They are in the table, as are the pixels."""
+    def check_flags(self, bits: int) -> None:
+        """See `Layout.check_flags`; old masks have fewer bits than there were planes."""
+        if bits >> 8 * self._mask.width:
+            raise CoaddError(f"a plane of its mask is beyond the {8 * self._mask.width} bits of it")
 
     def decodable(self, handle: int, bits: int) -> tuple[Cells | None, Cells | None]:
         """See `Layout.decodable`."""
-        if bits >> 8 * self._mask.width:
-            raise CoaddError(f"a plane of its mask is beyond the {8 * self._mask.width} bits of it")
         return self._image, self._mask if bits else None
 
     def pixels(self, section: Section) -> npt.NDArray[Any]:

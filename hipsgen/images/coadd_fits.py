@@ -79,7 +79,7 @@ class FitsReader:
         wcs = ImageWcs(layout.header, layout.shape, hdus)
         excluded = tuple(name for name in self.excluded if name in layout.planes)
         if excluded:
-            layout.check_flags()
+            layout.check_flags(bit_mask(layout.planes, excluded))
         t_min, t_max = time_range(hdus[number].header, hdus[0].header)
         info = CoaddInfo(
             shape=layout.shape,
@@ -157,9 +157,9 @@ class FitsReader:
         self, place: _Place, headers: "_Headers", section: Section, out: Values
     ) -> None:
         with _open(place) as hdus:
-            layout = headers.layout
-            if isinstance(layout, CellCoadd):  # of which each look costs requests
-                layout = layout.reopened(hdus, headers.number)
+            layout: Layout
+            if headers.cells is not None:
+                layout = headers.cells.reopened(hdus, headers.number)
             else:
                 layout = layout_of(hdus, headers.number)
             decode.finish(layout.pixels(section), self._blank, headers.scale, out)
@@ -178,7 +178,7 @@ class _Headers:
 
     image, mask: for `decode`; image is None when astropy has to read the pixels, mask when no bit
     of it counts. bits: of the mask, whose pixels are missing. field: what pixels are multiplied
-    with where that varies.
+    with where that varies. cells: at a glance, where each look for them costs requests.
     """
 
     info: CoaddInfo
@@ -187,7 +187,7 @@ class _Headers:
     mask: decode.Plane | None
     bits: int
     field: ChebyshevField | None
-    layout: Layout | None = None
+    cells: CellCoadd | None = None
 
     @property
     def scale(self) -> float:
@@ -215,7 +215,8 @@ def _parsed(reader: FitsReader, place: _Place, hdu: str, stamp: str) -> _Headers
         info, field, layout = reader._described(hdus, number)
         bits = bit_mask(layout.planes, info.excluded)
         if isinstance(place, Blocks):
-            return _Headers(info, number, None, None, bits, field, layout)
+            cells = layout if isinstance(layout, CellCoadd) else None
+            return _Headers(info, number, None, None, bits, field, cells)
         with place.open("rb") as file:
             image, mask = layout.decodable(file.fileno(), bits)
         in_parts = isinstance(image, decode.Plain | Cells) and not isinstance(mask, decode.Tiled)

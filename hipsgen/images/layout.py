@@ -39,8 +39,8 @@ class Layout(Protocol):
     def calibration(self) -> Calibration:
         """Of the values. Raises CoaddError."""
 
-    def check_flags(self) -> None:
-        """Raise CoaddError when the mask is not whole."""
+    def check_flags(self, bits: int) -> None:
+        """Raise CoaddError when the mask, of which these bits count, is not whole."""
 
     def decodable(self, handle: int, bits: int) -> tuple[decode.Plane | None, decode.Plane | None]:
         """For `decode`: the pixels, and the flags if `bits` of them count.
@@ -79,7 +79,7 @@ class ImageHdus:
         """See `Layout.calibration`."""
         return calibration_of(self._hdus, self._image)
 
-    def check_flags(self) -> None:
+    def check_flags(self, bits: int) -> None:
         """See `Layout.check_flags`."""
         _check_whole(self._mask, "mask")
 

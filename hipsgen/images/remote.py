@@ -47,7 +47,7 @@ def patiently(uri: str, attempt: Callable[[], _Result]) -> _Result:
             advice = advice_on(error, uri)
             gone = isinstance(error, FileNotFoundError) and not _STUMBLED.search(str(error))
             if gone and not advice:
-                raise CoaddError(f"the file does not exist: {place}") from error
+                raise CoaddError(f"the file does not exist: {place}") from None
             if advice or wait is None:
                 said = " ".join(_QUERY.sub("", str(error)).split())[:200] or type(error).__name__
                 if not advice:

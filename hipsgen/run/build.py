@@ -92,7 +92,7 @@ def build_survey(
         done = _still_good(earlier, recipe, plan)
         todo = [k for k, root in enumerate(roots) if root not in done]
         old = [record for record in earlier if record.root not in done]
-        check_room(store, sum(leaves[k] for k in todo), recipe.formats)
+        check_room(store, sum(leaves[k] for k in todo), recipe.formats, old)
         if todo or old:
             store.delete(PROPERTIES)
         note_departed(old, refs, reporter)

@@ -22,21 +22,26 @@ def claim(store: Store, colour: bool = False) -> None:
     kind = Journal(store).kind()
     if kind and kind != ("colour" if colour else "bands"):
         raise ConfigError(f"{store} holds a survey of another kind ({kind}): name another -o")
+    if Journal(store).exists():
+        return
     others = (path for path in store.list() if not path.startswith(f"{FOLDER}/"))
     something = next(others, None)
-    if something is not None and not Journal(store).exists():
+    if something is not None:
         raise ConfigError(
             f"{store} holds something that is not a survey of hipsgen ({something}); "
             "name an empty or a new folder with -o"
         )
 
 
-def check_room(store: Store, leaves: int, formats: Sequence[str]) -> None:
-    """Raise ConfigError when so many more leaf tiles, and theirs above, certainly do not fit.
+def check_room(
+    store: Store, leaves: int, formats: Sequence[str], old: Sequence[BlockRecord]
+) -> None:
+    """Raise ConfigError when so many leaf tiles, and theirs above, certainly do not fit.
 
-    The count is an upper bound, of outlines; half of it is not.
+    The count is an upper bound, of outlines; half of it is not. old: blocks that they replace.
     """
-    room, need = store.room(), leaves * tile_bytes(formats) * 4 // 3
+    room = store.room()
+    need = leaves * tile_bytes(formats) * 4 // 3 - sum(sum(r.size.values()) for r in old)
     if room is not None and need // 2 > room:
         raise ConfigError(
             f"the survey takes about {human_size(need)} more, and {store} has room for "

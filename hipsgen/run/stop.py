@@ -15,8 +15,7 @@ from typing import NoReturn
 from hipsgen.errors import HipsgenError
 
 _PATIENCE = 1.5  # seconds for threads to come to a stop by themselves
-_asked = threading.Event()
-_by: list[int] = []  # the signal
+_asked: list[int] = []  # the signals that came
 
 
 class StoppedError(HipsgenError):
@@ -31,13 +30,13 @@ def listen() -> None:
 
 def check() -> None:
     """Raise StoppedError when the work is to stop; asked for every tile."""
-    if _asked.is_set():
+    if _asked:
         raise StoppedError("stopped")
 
 
 def leave() -> NoReturn:
     """Say how to go on, and end this process without waiting for what it still does."""
-    number = _by[0] if _by else signal.SIGINT
+    number = _asked[0] if _asked else signal.SIGINT
     shown = "\x1b[?25h" if sys.stderr.isatty() else ""  # a progress bar hides the cursor
     text = f"{shown}hipsgen: stopped; the same command goes on where it was\n"
     with suppress(OSError, ValueError):
@@ -47,10 +46,9 @@ def leave() -> NoReturn:
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
-    if _asked.is_set():  # a second time
+    _asked.append(number)
+    if len(_asked) > 1:
         leave()
-    _by.append(number)
-    _asked.set()
     watchdog = threading.Timer(_PATIENCE, leave)
     watchdog.daemon = True
     watchdog.start()

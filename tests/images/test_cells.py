@@ -204,6 +204,7 @@ def test_a_plane_beyond_the_mask_is_refused(cells: Path, tmp_path: Path):
         hdus["MASKDEF"].data["BIT_VALUE"][1] = 40
     with pytest.raises(CoaddError, match="beyond the 32 bits"):
         FitsReader().info(ref_of(path))
+    assert FitsReader(excluded=("DETECTED",)).info(ref_of(path)).excluded == ("DETECTED",)
 
 
 @pytest.mark.parametrize(

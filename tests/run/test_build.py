@@ -1,6 +1,7 @@
 """Building: the same bytes however it is done, going on where it stopped, keeping off others."""
 
 import hashlib
+import os
 from pathlib import Path
 
 import numpy as np
@@ -115,6 +116,10 @@ def test_what_cannot_fit_is_not_begun(build: Build, tmp_path, monkeypatch: pytes
     build(inputs)
     monkeypatch.setattr(LocalStore, "room", lambda _: 0)
     build(inputs)  # of which nothing is left to do
+    touched = inputs[0].stat().st_mtime + 10
+    os.utime(inputs[0], (touched, touched))
+    monkeypatch.setattr(LocalStore, "room", lambda _: 1_000_000)
+    assert build(inputs).summary.redone > 0  # in the place of what was there
 
 
 def test_a_folder_that_holds_something_else_is_left_alone(build: Build, tmp_path):
