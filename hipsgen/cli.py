@@ -104,6 +104,10 @@ _WHAT = _stacked(
         "--stretch", default="asinh", show_default=True, metavar="S", help="asinh or linear."
     ),
     click.option("--strict", is_flag=True, help="Stop at the first input that cannot be used."),
+    click.option(
+        "--skip-bad", is_flag=True,
+        help="Finish without inputs that cannot be used. Default: do all that does not need them.",
+    ),
 )  # fmt: skip
 
 _RUN = _stacked(
@@ -120,6 +124,10 @@ _RUN = _stacked(
         help="threads, processes, dask, or a Dask address tcp://HOST:PORT.",
     ),
     click.option("--fresh", is_flag=True, help="Throw away what an earlier build left in OUT."),
+    click.option(
+        "--recut", is_flag=True,
+        help="Choose the display range of the previews anew; the values stay as they are.",
+    ),
 )  # fmt: skip
 
 _SAY = _stacked(
@@ -160,6 +168,12 @@ def build(**given: Any) -> None:
 
 @cli.command()
 @_WHAT
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    help="An earlier build's folder: say what would change in it.",
+)
 @click.option("--manifest", type=click.Path(path_type=Path), help="Save the references here.")
 @_SAY
 def plan(**given: Any) -> None:
@@ -167,14 +181,21 @@ def plan(**given: Any) -> None:
 
     INPUT is a Butler repository, or FITS files, folders and lists of files (.txt), or a manifest.
     Where no coadd can be read, --order is needed too. With --manifest the references are saved,
-    and `hipsgen build FILE` needs no registry.
+    and `hipsgen build FILE` needs no registry. With --out it is said how many tiles of the survey
+    that is there would be made anew.
     """
     from hipsgen.run.report import reporter
     from hipsgen.run.surveys import plan_all
 
     say = reporter(given["quiet"], given["verbose"])
     for line in plan_all(
-        given["inputs"], _query(given), _options(given), given["manifest"], given["color"], say
+        given["inputs"],
+        _query(given),
+        _options(given),
+        given["manifest"],
+        given["color"],
+        say,
+        given["out"],
     ):
         click.echo(line)
 
@@ -318,7 +339,9 @@ def _runtime(given: dict[str, Any]) -> Any:
         memory=parse_size(given["memory"]),
         engine=given["engine"],
         strict=given.get("strict", False),
+        skip_bad=given.get("skip_bad", False),
         fresh=given["fresh"],
+        recut=given["recut"],
     )
 
 
@@ -353,14 +376,19 @@ def _print_summaries(summaries: list[Any], out: Path) -> None:
         size = ", ".join(f"{name} {human_size(count)}" for name, count in sorted(s.size.items()))
         click.echo(
             f"{s.name}: order {s.order}, {s.coadds} {s.kind}, {s.tiles} tiles in all ({size}), "
-            f"{s.seconds:.1f} s"
-            + (f", {s.blocks - s.redone} of {s.blocks} blocks kept" if s.redone < s.blocks else "")
+            f"{s.seconds:.1f} s" + (_changed(s) if s.updated else "")
         )
         if s.skipped:
             click.echo(f"{s.name}: {len(s.skipped)} skipped:")
             for problem in s.skipped:
                 click.echo(f"  {problem}")
     click.echo(f"look at it: hipsgen serve {out}")
+
+
+def _changed(s: Any) -> str:
+    share = 100 * s.made / s.tiles if s.tiles else 100.0
+    gone = f", {s.removed} removed" if s.removed else ""
+    return f", {s.made} of them made in this run ({share:.1f} %){gone}"
 
 
 def main() -> None:

@@ -17,6 +17,10 @@ class CoaddError(InputError):
     """One coadd cannot be read; the others can go on."""
 
 
+class NoCoaddError(CoaddError):
+    """A file holds no image of the sky; it is another kind of file, and not at fault."""
+
+
 class SurveyError(HipsgenError):
     """A survey on disk is missing, broken or not a HiPS."""
 

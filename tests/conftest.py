@@ -117,7 +117,11 @@ def build(tmp_path: Path) -> Build:
     def run(
         inputs: Sequence[Path], name: str = "out", workers: int = 1, **options: object
     ) -> Built:
-        runtime = {k: options.pop(k) for k in ("engine", "fresh", "strict") if k in options}
+        runtime = {
+            k: options.pop(k)
+            for k in ("engine", "fresh", "strict", "recut", "skip_bad")
+            if k in options
+        }
         made = Options(**options)  # type: ignore[arg-type]
         place = tmp_path / name
         reader = FitsReader(made.excluded, made.blank)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hipsgen.errors import CoaddError, InputError
+from hipsgen.errors import CoaddError, InputError, NoCoaddError
 from hipsgen.images.coadd_fits import FitsReader, open_fits
 from hipsgen.images.files import path_of, stamp_of, uri_of
 from hipsgen.images.layout import coadd_hdus
@@ -33,13 +33,14 @@ class FitsFolder:
     def refs(self) -> Iterator[CoaddRef]:
         """Every image of every file, by name. Raises InputError for an input that is not there."""
         self.problems.clear()
-        for path in self._files():
+        for path, is_named in self._files():
             try:
                 yield from self._listed(path)
             except CoaddError as error:
                 if self.strict:
                     raise CoaddError(f"{path}: {error}") from error
-                self.problems.append(Problem(str(path), str(error)))
+                is_fault = is_named or not isinstance(error, NoCoaddError)
+                self.problems.append(Problem(str(path), str(error), is_fault))
 
     def describe(self) -> str:
         """One line for `properties` and reports."""
@@ -50,11 +51,12 @@ class FitsFolder:
         """What workers read with."""
         return self.fits_reader
 
-    def _files(self) -> list[Path]:
-        found: dict[str, Path] = {}
+    def _files(self) -> list[tuple[Path, bool]]:
+        """Files, and whether they were named: what is merely found may be no image at all."""
+        found: dict[str, tuple[Path, bool]] = {}
         for text in self.inputs:
-            for path in _expand(text):
-                found.setdefault(os.path.abspath(path), path)
+            for path, is_named in _expand(text):
+                found.setdefault(os.path.abspath(path), (path, is_named))
         return list(found.values())
 
     def _listed(self, path: Path) -> list[CoaddRef]:
@@ -92,14 +94,17 @@ class FitsFolder:
                 )
             if failed and not found:
                 raise failed[0][1]
-            self.problems += [Problem(f"{path}[{number}]", str(error)) for number, error in failed]
+            self.problems += [
+                Problem(f"{path}[{number}]", str(error), not isinstance(error, NoCoaddError))
+                for number, error in failed
+            ]
 
 
-def _expand(text: str, lists: tuple[Path, ...] = ()) -> list[Path]:
-    """The files that an input means; lists: those in which it stands."""
+def _expand(text: str, lists: tuple[Path, ...] = ()) -> list[tuple[Path, bool]]:
+    """The files that an input means, and whether it names them; lists: those in which it stands."""
     path = path_of(text.removeprefix("@")) or Path(text)
     if lists and not path.exists():
-        return [path]  # one line of a list: named when it is opened, the others go on
+        return [(path, True)]  # one line of a list: named when it is opened, the others go on
     if not path.exists():
         raise InputError(f"{text} does not exist: name a FITS file, a folder, a list or a Butler")
     if path.is_dir():
@@ -108,12 +113,12 @@ def _expand(text: str, lists: tuple[Path, ...] = ()) -> list[Path]:
         files = sorted(_search(path))
         if not files:
             raise InputError(f"{text} holds no FITS file (.fits, .fit, .fts, .fz, .gz, .bz2)")
-        return files
+        return [(file, False) for file in files]
     if text.startswith("@") or _LIST_NAME.search(path.name):
         if path in lists:
             raise InputError(f"the list {path} names itself")
-        return [p for name in _lines(path) for p in _expand(name, (*lists, path))]
-    return [path]
+        return [found for name in _lines(path) for found in _expand(name, (*lists, path))]
+    return [(path, True)]
 
 
 def _search(folder: Path) -> Iterator[Path]:

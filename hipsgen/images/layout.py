@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from hipsgen.errors import CoaddError
+from hipsgen.errors import CoaddError, NoCoaddError
 from hipsgen.images import decode
 from hipsgen.images.calibration import Calibration, calibration_of
 from hipsgen.images.cells import CellCoadd, is_cell_table
@@ -111,7 +111,7 @@ def coadd_hdus(hdus: Any) -> list[int]:
     if not numbered:
         tables = [k for k, hdu in enumerate(hdus) if is_cell_table(hdu)]
         if not tables:
-            raise CoaddError("no two-dimensional image in the file")
+            raise NoCoaddError("no two-dimensional image in the file")
         return tables
     if any(_name(hdu) == "MASK" for _, hdu in numbered) or hdus[0].header.get("EXPINFO_V"):
         images = [k for k, hdu in numbered if _name(hdu) == "IMAGE"]

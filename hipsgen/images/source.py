@@ -123,10 +123,14 @@ class CoaddInfo:
 
 @dataclass(frozen=True)
 class Problem:
-    """An input that cannot be used, and why."""
+    """An input that cannot be used, and why.
+
+    is_fault: it is damaged or missing, not merely something else than a coadd.
+    """
 
     what: str
     reason: str
+    is_fault: bool = True
 
     def __str__(self) -> str:
         return f"{self.what}: {self.reason}"

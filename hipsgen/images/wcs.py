@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from hipsgen.errors import CoaddError
+from hipsgen.errors import CoaddError, NoCoaddError
 from hipsgen.sky.polygon import bounding_circle, to_lonlat, to_vectors
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class ImageWcs:
                     raise
                 raise CoaddError(f"its WCS cannot be used ({_first_line(error)})") from error
             if not celestial:
-                raise CoaddError(f"no celestial WCS on its first two axes ({_axes(header)})")
+                raise NoCoaddError(f"no celestial WCS on its first two axes ({_axes(header)})")
             self._wcs.wcs.bounds_check(True, True)
             self._frame = _Frame(self._wcs)
         self._idle: list[Any] = []

@@ -3,18 +3,20 @@
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from hipsgen import __version__
 from hipsgen.errors import ConfigError, HipsgenError, InputError
 from hipsgen.images.source import CoaddReader, CoaddRef, ImageSource, Problem
-from hipsgen.run.block import BlockTask, fingerprint, render_block
+from hipsgen.run.block import BlockTask, render_block
+from hipsgen.run.change import Change
 from hipsgen.run.config import TILE_WIDTH, Options, Recipe, Runtime
 from hipsgen.run.describe import Subject, now
 from hipsgen.run.engine import open_engine, run_bounded
 from hipsgen.run.journal import BlockRecord, Journal
 from hipsgen.run.place import check_room, claim, forget, note_departed, sweep_top, wipe
 from hipsgen.run.plan import Plan, make_plan
+from hipsgen.run.problems import Problems
 from hipsgen.run.publish import Publication, created_before
 from hipsgen.run.report import Reporter
 from hipsgen.run.sample import COADDS, Sample, take_sample
@@ -31,7 +33,8 @@ class Summary:
     """What was made.
 
     tiles: of all orders, each counted once. size: bytes by format. redone: blocks worked on in
-    this run, of `blocks`. skipped: inputs that were left out.
+    this run, of `blocks`. made: tiles written in this run; removed: those that are there no more.
+    updated: there was a survey before. skipped: inputs that were left out.
     """
 
     name: str
@@ -42,8 +45,15 @@ class Summary:
     seconds: float
     blocks: int
     redone: int
+    made: int = 0
+    removed: int = 0
+    updated: bool = False
     skipped: list[Problem] = field(default_factory=list)
     kind: str = "coadds"
+
+
+class UnfinishedError(HipsgenError):
+    """Some inputs cannot be used; what does not need them is done."""
 
 
 def collect(source: ImageSource, reporter: Reporter) -> list[CoaddRef]:
@@ -67,56 +77,68 @@ def build_survey(
 ) -> Summary:
     """Make a survey, or finish or update one that was begun with the same options.
 
-    Raises HipsgenError: for what cannot be read, contradicts what is in place, or fails.
+    Raises HipsgenError: for what cannot be read, contradicts what is in place, or fails;
+    UnfinishedError when all is done but what needs coadds that cannot be used.
     """
     started = time.monotonic()
     journal = Journal(store)
     claim(store)
     refs = collect(source, reporter)
-    problems = dict.fromkeys(source.problems)
+    problems = Problems(source.problems, refs, reporter)
     if runtime.fresh:
         wipe(store)
     with journal.running():
-        recipe, plan, sampled = _prepare(refs, source, journal, options, subject.band)
-        if sampled and runtime.strict:
-            raise InputError(str(sampled[0]))
+        recipe, plan, sampled = prepare(
+            refs, source.reader(), journal, options, subject.band, runtime.recut
+        )
         for problem in sampled:
-            tell_once(problem, problems, reporter)
+            if runtime.strict:
+                raise InputError(str(problem))
+            problems.tell(problem)
+        inputs = journal.begin_inputs(ref.key for ref in refs)
         roots, leaves = plan.roots(), plan.leaf_counts().tolist()
         reporter.note(
             f"{subject.name}: {len(refs)} coadds, order {recipe.order}, "
             f"about {sum(leaves)} leaf tiles in {len(roots)} blocks"
         )
         created = created_before(store) or now()
-        earlier = list(journal.records())
-        done = _still_good(earlier, recipe, plan)
-        todo = [k for k, root in enumerate(roots) if root not in done]
-        old = [record for record in earlier if record.root not in done]
-        check_room(store, sum(leaves[k] for k in todo), recipe.formats, old)
-        if todo or old:
+        change = Change.between(journal, recipe, plan)
+        check_room(store, sum(leaves[k] for k in change.todo), recipe.formats, change.old)
+        if change.is_one:
             store.delete(PROPERTIES)
-        note_departed(old, refs, reporter)
-        forget(old, store, journal, recipe)
+        note_departed(change.old, refs, reporter)
+        removed = forget(change.departed, store, journal)
         last = plan.last_blocks()
-        tasks = (_task(k, plan, last, recipe, source.reader(), store, runtime) for k in todo)
-        work = {roots[k]: leaves[k] for k in todo}
-        records = {**done, **_render(tasks, work, subject.name, runtime, problems, reporter)}
+        tasks = (_task(k, plan, last, recipe, source.reader(), store, runtime) for k in change.todo)
+        work = {roots[k]: leaves[k] for k in change.todo}
+        made = _render(tasks, work, subject.name, runtime, problems, reporter)
+        records = {**change.done, **made}
+        if problems.faults and not runtime.skip_bad:
+            raise UnfinishedError(problems.advice(store, made.values()))
         filled = [records[root] for root in sorted(records) if records[root].tiles]
         if not filled:
             raise InputError(
                 f"no valid pixel in any of the {len(refs)} coadds of {source.describe()}"
             )
-        publication = _publish(store, journal, recipe, filled, subject, refs, options, created)
+        if journal.recipe() != recipe or journal.inputs() != inputs:
+            raise ConfigError(f"another build of {store} began meanwhile: run this one again")
+        publication = Publication(store, recipe, filled)
+        publication.make(subject, refs, options, created, problems.left_out())
+        removed += sweep_top(store, recipe.block_order, publication.tiles)
+        top = sum(map(len, publication.tiles.values()))
         return Summary(
             name=subject.name,
             order=recipe.order,
-            coadds=len(refs),
-            tiles=sum(r.tile_count for r in filled) + sum(map(len, publication.tiles.values())),
+            coadds=len(refs) - len(problems.coadds),
+            tiles=sum(record.tiles for record in filled) + top,
             size=_total([publication.size, *(record.size for record in filled)]),
             seconds=time.monotonic() - started,
             blocks=len(roots),
-            redone=len(todo),
-            skipped=list(problems),
+            redone=len(change.todo),
+            made=sum(record.made for record in made.values()) + publication.made,
+            removed=removed + sum(record.removed for record in made.values()),
+            updated=bool(change.done or change.old),
+            skipped=list(problems.all),
         )
 
 
@@ -125,7 +147,7 @@ def _render(
     leaves: Mapping[Tile, int],
     name: str,
     runtime: Runtime,
-    problems: dict[Problem, None],
+    problems: Problems,
     reporter: Reporter,
 ) -> dict[Tile, BlockRecord]:
     """Do the blocks, with progress; coadds that fail go into `problems`.
@@ -139,31 +161,13 @@ def _render(
     try:
         for record in _work(tasks, runtime):
             records[record.root] = record
-            for what, reason in record.problems:
-                tell_once(Problem(what, reason), problems, reporter)
+            for key, reason in record.problems:
+                problems.tell_coadd(key, reason)
             reporter.advance(leaves[record.root])
             reporter.detail(f"block {record.root.order}/{record.npix}: {record.seconds:.1f} s")
     finally:
         reporter.stop()
     return records
-
-
-def _publish(
-    store: Store,
-    journal: Journal,
-    recipe: Recipe,
-    records: Sequence[BlockRecord],
-    subject: Subject,
-    refs: Sequence[CoaddRef],
-    options: Options,
-    created: str,
-) -> Publication:
-    if journal.recipe() != recipe:
-        raise ConfigError(f"another build with other options began in {store}: use --fresh")
-    publication = Publication(store, recipe, records)
-    publication.make(subject, refs, options, created)
-    sweep_top(store, recipe, publication.tiles)
-    return publication
 
 
 def _total(sizes: Iterable[Mapping[str, int]]) -> dict[str, int]:
@@ -172,13 +176,6 @@ def _total(sizes: Iterable[Mapping[str, int]]) -> dict[str, int]:
         for name, count in size.items():
             total[name] = total.get(name, 0) + count
     return total
-
-
-def tell_once(problem: Problem, known: dict[Problem, None], reporter: Reporter) -> None:
-    """Report a problem unless it is known; a coadd may fail in several blocks."""
-    if problem not in known:
-        known[problem] = None
-        reporter.problem(problem)
 
 
 def natural_order(pixel_scale: float) -> int:
@@ -205,71 +202,77 @@ def make_recipe(options: Options, sample: Sample, band: str, order: int, depth: 
     )
 
 
-def _prepare(
+def prepare(
     refs: Sequence[CoaddRef],
-    source: ImageSource,
+    reader: CoaddReader,
     journal: Journal,
     options: Options,
     band: str,
+    recut: bool,
 ) -> tuple[Recipe, Plan, list[Problem]]:
-    """The recipe (an earlier one, if the place has it) and the plan."""
-    earlier = journal.recipe()
-    if earlier is not None:
-        contradictions = _contradictions(options, band, earlier)
-        if contradictions:
-            raise ConfigError(
-                "the survey that is there was begun otherwise "
-                f"({'; '.join(contradictions)}): ask for the same, or use --fresh"
-            )
-        plan = make_plan(refs, earlier.order, earlier.frame, earlier.block_depth)
-        return earlier, plan, []
-    reader = source.reader()
+    """The recipe (an earlier one, if the place has it) and the plan; what could not be sampled.
+
+    Raises ConfigError when the earlier one is of other options.
+    """
     # of a few coadds, all will be read: whole copies of remote ones serve the blocks, too
-    few = len(refs) <= COADDS
-    sample, problems = take_sample(refs, reader if few else reader.at_a_glance())
-    order = options.order if options.order is not None else natural_order(sample.pixel_scale)
-    plan = make_plan(refs, order, options.frame)
-    recipe = make_recipe(options, sample, band, order, plan.block_depth)
+    looking = reader if len(refs) <= COADDS else reader.at_a_glance()
+    earlier = earlier_recipe(journal, options, band, recut)
+    if earlier is None:
+        sample, problems = take_sample(refs, looking)
+        order = options.order if options.order is not None else natural_order(sample.pixel_scale)
+        plan = make_plan(refs, order, options.frame)
+        recipe = make_recipe(options, sample, band, order, plan.block_depth)
+        journal.begin(recipe)
+        return recipe, plan, problems
+    plan = make_plan(refs, earlier.order, earlier.frame, earlier.block_depth)
+    if not recut:
+        return earlier, plan, []
+    sample, problems = take_sample(refs, looking, (earlier.unit, earlier.pixel_scale))
+    stretch = choose_stretch(options.stretch, sample.level, options.cuts)
+    recipe = replace(earlier, stretch=stretch)
     journal.begin(recipe)
     return recipe, plan, problems
 
 
-def _contradictions(options: Options, band: str, earlier: Recipe) -> list[str]:
+def earlier_recipe(
+    journal: Journal, options: Options, band: str, recut: bool = False
+) -> Recipe | None:
+    """What a build in this place was begun with, None for none. Raises ConfigError if otherwise."""
+    earlier = journal.recipe()
+    if earlier is None:
+        return None
+    contradictions = _contradictions(options, band, earlier, recut)
+    if contradictions:
+        raise ConfigError(
+            "the survey that is there was begun otherwise "
+            f"({'; '.join(contradictions)}): ask for the same, or use --fresh"
+        )
+    return earlier
+
+
+def _contradictions(options: Options, band: str, earlier: Recipe, recut: bool) -> list[str]:
     pairs: list[tuple[str, object, object]] = [
         ("band", band, earlier.band),
         ("frame", options.frame, earlier.frame),
         ("format", ",".join(options.formats), ",".join(earlier.formats)),
         ("interp", options.interpolation, earlier.interpolation),
         ("overlap", options.overlap, earlier.overlap),
-        ("stretch", options.stretch, type(earlier.stretch).__name__.lower()),
         ("exclude-mask", ",".join(options.excluded), ",".join(earlier.excluded)),
         ("blank", options.blank, earlier.blank),
         ("version of hipsgen", __version__, earlier.version),
     ]
     if options.order is not None:
         pairs.append(("order", options.order, earlier.order))
-    if options.cuts is not None:
-        pairs.append(("cuts", options.cuts, (earlier.stretch.low, earlier.stretch.high)))
+    if not recut:
+        pairs.append(("stretch", options.stretch, type(earlier.stretch).__name__.lower()))
+    if options.cuts is not None and not recut:
+        there = earlier.stretch.low, earlier.stretch.high
+        pairs.append(("cuts (--recut changes them)", options.cuts, there))
     return [
         f"{name} {there or 'none'}, not {asked or 'none'}"
         for name, asked, there in pairs
         if asked != there
     ]
-
-
-def _still_good(
-    earlier: Sequence[BlockRecord], recipe: Recipe, plan: Plan
-) -> dict[Tile, BlockRecord]:
-    """Finished blocks whose coadds are still the same and were all read."""
-    number = {root: k for k, root in enumerate(plan.roots())}
-    good = {}
-    for record in earlier:
-        k = number.get(record.root)
-        if k is not None and not record.problems:
-            refs = [plan.refs[i] for i in plan.ref_indices(k)]
-            if record.fingerprint == fingerprint(recipe, refs):
-                good[record.root] = record
-    return good
 
 
 def _task(

@@ -136,22 +136,33 @@ class Recipe:
 
     def digest(self) -> str:
         """Short hash of all of it."""
-        text = json.dumps(self.to_json(), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return _digest(self.to_json())
+
+    def values_digest(self) -> str:
+        """Short hash of what decides the values of tiles; how they are shown does not."""
+        return _digest({**self.to_json(), "stretch": None})
+
+    def pictures_digest(self) -> str:
+        """Short hash of how values are shown."""
+        return _digest(self.to_json()["stretch"])
 
 
 @dataclass(frozen=True)
 class Runtime:
-    """How the work is done; changes no byte of the result.
+    """How the work is done.
 
-    memory: bytes for decoded coadds, over all workers of this machine.
+    memory: bytes for decoded coadds, over all workers of this machine. strict: stop at the first
+    input that cannot be used; skip_bad: finish without those. fresh: throw an earlier attempt away;
+    recut: keep its values, and choose the display range of its previews anew.
     """
 
     workers: int = 1
     memory: int = 1 << 30
     engine: str = "threads"
     strict: bool = False
+    skip_bad: bool = False
     fresh: bool = False
+    recut: bool = False
 
     def __post_init__(self) -> None:
         if self.workers < 1:
@@ -159,8 +170,14 @@ class Runtime:
         if self.engine not in ENGINES and not self.engine.startswith("tcp://"):
             known = ", ".join(ENGINES)
             raise ConfigError(f"--engine {self.engine!r} is none of: {known}, or tcp://HOST:PORT")
+        if self.strict and self.skip_bad:
+            raise ConfigError("--strict and --skip-bad contradict each other: choose one")
         if self.memory < 64 << 20:
             raise ConfigError(f"--memory {self.memory >> 20} MB is not at least 64 MB")
+
+
+def _digest(values: Any) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def tile_bytes(formats: Iterable[str]) -> int:

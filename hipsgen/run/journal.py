@@ -1,22 +1,26 @@
-"""What is done: one small file per finished block, in the survey's folder `.hipsgen`.
+"""What is done: two small files per block, in the survey's folder `.hipsgen`.
 
-A block's file is written last, after its tiles; it holds the quarter of its parent that the root
-fills, from which the top orders are made, so no tile is ever read back.
+A block's record is written before its first tile, as what may be there, and after its last, as
+what is. Beside it lies the quarter of its parent that the root fills, for the top orders.
 """
 
+import hashlib
 import io
 import json
+import math
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
+import numpy.typing as npt
 
 from hipsgen.errors import ConfigError
 from hipsgen.run.config import Recipe
+from hipsgen.run.tally import FileSum, Tally
 from hipsgen.sky.pyramid import Layer
 from hipsgen.sky.tiles import Tile
 from hipsgen.survey.coverage import Ranges
@@ -24,8 +28,12 @@ from hipsgen.survey.store import Store
 
 FOLDER = ".hipsgen"
 _BUILD = f"{FOLDER}/build.json"
+_INPUTS = f"{FOLDER}/inputs.json"
 _BLOCKS = f"{FOLDER}/blocks"
+_ROOTS = f"{FOLDER}/roots"
+_TOP = f"{FOLDER}/top.npz"
 _RUNS = f"{FOLDER}/runs"
+_DAMAGE = (ValueError, KeyError, TypeError, OSError, EOFError, BadZipFile)
 
 
 @dataclass(frozen=True)
@@ -46,33 +54,51 @@ class InputUse:
 
 @dataclass(frozen=True)
 class BlockRecord:
-    """What a finished block left behind.
+    """What a block left behind, or, without a fingerprint, what one that was begun may have left.
 
-    fingerprint: of the recipe and the identities of its coadds. tiles: numbers written, by order.
-    size: bytes written, by format. low, high: range of the leaf values.
+    fingerprint: of the recipe and the identities of its coadds. pictures: of the stretch of its
+    previews, empty when they are of several. content: of its leaf tiles, by which the `BlockState`
+    of the same ones is known. tiles: how many, of all orders, each counted once whatever its
+    formats. size: bytes, by format. low, high: range of the leaf values. problems: `CoaddRef.key`
+    of coadds that could not be read, and why. made: tiles that were written when it was last
+    worked on; removed: those that were there before and are no more.
     """
 
     order: int
     npix: int
-    fingerprint: str
-    tiles: dict[int, list[int]]
-    size: dict[str, int]
-    low: float
-    high: float
-    uses: list[InputUse]
-    problems: list[tuple[str, str]]
-    seconds: float
-    peak_memory: int
+    fingerprint: str = ""
+    pictures: str = ""
+    content: str = ""
+    tiles: int = 0
+    size: dict[str, int] = field(default_factory=dict)
+    low: float = math.inf
+    high: float = -math.inf
+    uses: list[InputUse] = field(default_factory=list)
+    problems: list[tuple[str, str]] = field(default_factory=list)
+    made: int = 0
+    removed: int = 0
+    seconds: float = 0.0
+    peak_memory: int = 0
 
     @property
     def root(self) -> Tile:
         """The tile at the top of the block."""
         return Tile(self.order, self.npix)
 
-    @property
-    def tile_count(self) -> int:
-        """Tiles of all orders, each counted once whatever its formats."""
-        return sum(map(len, self.tiles.values()))
+
+LEAF = np.dtype([("npix", "i8"), ("digest", "u8")])
+
+
+@dataclass(frozen=True)
+class BlockFiles:
+    """The part of a block's record that is only read when the block is worked on again.
+
+    leaves: structured (n,), the leaf tiles that need not be made again while their digest is the
+    same: npix int64, digest uint64.
+    """
+
+    tally: Tally
+    leaves: npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -80,12 +106,21 @@ class BlockState:
     """What the rest of the survey needs of a block.
 
     layer: of its root at half the width, as its parent takes it; None when it is empty. cells: of
-    the MOC. small: for the Allskys.
+    the MOC. small: for the Allskys. content: as in its record.
     """
 
     layer: Layer | None
     cells: Ranges
     small: dict[Tile, Layer] = field(default_factory=dict)
+    content: str = ""
+
+
+@dataclass(frozen=True)
+class TopRecord:
+    """What was written last: tiles above the blocks, and the files that are no tiles, by path."""
+
+    tally: Tally
+    files: dict[str, FileSum]
 
 
 class Journal:
@@ -129,9 +164,37 @@ class Journal:
         text = json.dumps(recipe.to_json(), indent=1)
         self._store.write(_BUILD, text.encode())
 
-    def begin_color(self, stretch: str) -> None:
-        """Mark a place as that of a colour survey."""
-        self._store.write(_BUILD, json.dumps({"color": stretch}).encode())
+    def begin_inputs(self, keys: Iterable[str]) -> str:
+        """Note which coadds a build that begins now is of; their digest."""
+        digest = hashlib.sha256()
+        count = 0
+        for key in keys:
+            digest.update(f"{key}\n".encode())
+            count += 1
+        text = json.dumps({"coadds": count, "digest": digest.hexdigest()[:16]})
+        self._store.write(_INPUTS, text.encode())
+        return text
+
+    def inputs(self) -> str:
+        """What the latest build that began in this place noted."""
+        try:
+            return self._store.read(_INPUTS).decode("utf-8", "replace")
+        except FileNotFoundError:
+            return ""
+
+    def begin_color(self, words: dict[str, Any]) -> None:
+        """Write down of what a colour survey is being made, and how."""
+        self._store.write(_BUILD, json.dumps(words, indent=1).encode())
+
+    def color(self) -> dict[str, Any]:
+        """What an earlier `begin_color` wrote; empty for nothing. Raises ConfigError."""
+        try:
+            found = json.loads(self._store.read(_BUILD))
+            return {} if "stretch" not in found else dict(found)
+        except FileNotFoundError:
+            return {}
+        except ValueError as error:
+            raise ConfigError(f"{_BUILD} is damaged ({error}); use --fresh") from error
 
     def recipe(self) -> Recipe | None:
         """What an earlier build in this place was begun with. Raises ConfigError."""
@@ -142,32 +205,59 @@ class Journal:
         except (ValueError, KeyError, TypeError) as error:
             raise ConfigError(f"{_BUILD} is damaged ({error}); use --fresh") from error
 
-    def write(self, record: BlockRecord, state: BlockState) -> None:
-        """Note that a block is finished."""
-        arrays: dict[str, Any] = {"cells": state.cells}
+    def begin_block(self, record: BlockRecord, files: BlockFiles) -> None:
+        """Note what may be found of a block while it is worked on, and if that comes to no end."""
+        self._write_record(record, files)
+
+    def write(self, record: BlockRecord, files: BlockFiles, state: BlockState | None) -> None:
+        """Note that a block is finished; state None: it is the one that is there."""
+        if state is not None:
+            self._write_state(record.root, state)
+        self._write_record(record, files)
+
+    def _write_record(self, record: BlockRecord, files: BlockFiles) -> None:
+        values = {
+            **vars(record),  # asdict would copy every number
+            "uses": [vars(use) for use in record.uses],
+            "formats": files.tally.formats,
+        }
+        buffer = io.BytesIO()
+        np.savez(buffer, record=_text(values), tiles=files.tally.rows, leaves=files.leaves)
+        self._store.write(_path(record.root), buffer.getvalue())
+
+    def _write_state(self, root: Tile, state: BlockState) -> None:
+        arrays: dict[str, Any] = {"cells": state.cells, "content": np.array(state.content)}
         if state.layer is not None:
             arrays |= {"value": state.layer.value, "coverage": state.layer.coverage}
         for tile, layer in state.small.items():
             name = f"{tile.order}_{tile.npix}"
             arrays |= {f"value_{name}": layer.value, f"coverage_{name}": layer.coverage}
-        uses = [vars(use) for use in record.uses]
-        text = json.dumps({**vars(record), "uses": uses}).encode()  # asdict would copy every number
         buffer = io.BytesIO()
-        np.savez(buffer, record=np.frombuffer(text, np.uint8), **arrays)
-        self._store.write(_path(record.root), buffer.getvalue())
+        np.savez(buffer, **arrays)
+        self._store.write(_path(root, _ROOTS), buffer.getvalue())
 
     def records(self) -> Iterator[BlockRecord]:
-        """All finished blocks; one that cannot be read counts as not finished."""
+        """All blocks that were begun; one whose record cannot be read is left out."""
         for path in self._store.list(_BLOCKS):
-            try:
-                with np.load(io.BytesIO(self._store.read(path))) as arrays:
-                    yield _record(json.loads(arrays["record"].tobytes()))
-            except (ValueError, KeyError, OSError, EOFError, BadZipFile):
-                continue
+            with suppress(*_DAMAGE), np.load(io.BytesIO(self._store.read(path))) as arrays:
+                yield _record(arrays)
+
+    def block(self, root: Tile) -> tuple[BlockRecord, BlockFiles] | None:
+        """What is noted of a block, None for nothing. Raises ValueError when it cannot be read."""
+        try:
+            with np.load(io.BytesIO(self._store.read(_path(root)))) as arrays:
+                formats = json.loads(arrays["record"].tobytes())["formats"]
+                return _record(arrays), BlockFiles(
+                    Tally(formats, arrays["tiles"]), arrays["leaves"]
+                )
+        except FileNotFoundError:
+            return None
+        except _DAMAGE as error:
+            raise ValueError(f"{_path(root)} is damaged ({error})") from error
 
     def state(self, root: Tile) -> BlockState:
         """What a finished block left for the top orders."""
-        with np.load(io.BytesIO(self._store.read(_path(root)))) as arrays:
+        with np.load(io.BytesIO(self._store.read(_path(root, _ROOTS)))) as arrays:
             layer = Layer(arrays["value"], arrays["coverage"]) if "value" in arrays else None
             small = {}
             for name in arrays.files:
@@ -175,19 +265,54 @@ class Journal:
                     key = name.removeprefix("value_")
                     order, npix = map(int, key.split("_"))
                     small[Tile(order, npix)] = Layer(arrays[name], arrays[f"coverage_{key}"])
-            return BlockState(layer, arrays["cells"], small)
+            return BlockState(layer, arrays["cells"], small, str(arrays["content"]))
 
     def forget(self, root: Tile) -> None:
-        """A block is to be done anew."""
+        """A block is of no use any more."""
+        self._store.delete(_path(root, _ROOTS))
         self._store.delete(_path(root))
 
+    def begin_top(self) -> Tally:
+        """The tiles above the blocks that are there; from now on nobody knows until `finish`."""
+        top = self.top()
+        self._store.delete(_TOP)
+        return Tally(()) if top is None else top.tally
 
-def _path(root: Tile) -> str:
-    return f"{_BLOCKS}/Norder{root.order}/Npix{root.npix}.npz"
+    def finish(self, top: TopRecord) -> None:
+        """Note what was written last of all but the properties."""
+        files = {path: (known.size, known.total) for path, known in top.files.items()}
+        text = _text({"formats": top.tally.formats, "files": files})
+        buffer = io.BytesIO()
+        np.savez(buffer, record=text, tiles=top.tally.rows)
+        self._store.write(_TOP, buffer.getvalue())
+
+    def top(self) -> TopRecord | None:
+        """What `finish` noted; None when there is nothing, or nothing that can be read."""
+        try:
+            with np.load(io.BytesIO(self._store.read(_TOP))) as arrays:
+                values = json.loads(arrays["record"].tobytes())
+                tally = Tally(values["formats"], arrays["tiles"])
+            return TopRecord(tally, {k: FileSum(*v) for k, v in values["files"].items()})
+        except _DAMAGE:
+            return None
 
 
-def _record(values: dict[str, Any]) -> BlockRecord:
+def record_path(root: Tile) -> str:
+    """Where the record of a block lies; without it the block is made again."""
+    return _path(root)
+
+
+def _path(root: Tile, folder: str = _BLOCKS) -> str:
+    return f"{folder}/Norder{root.order}/Npix{root.npix}.npz"
+
+
+def _text(values: dict[str, Any]) -> npt.NDArray[np.uint8]:
+    return np.frombuffer(json.dumps(values).encode(), np.uint8)
+
+
+def _record(arrays: Any) -> BlockRecord:
+    values = json.loads(arrays["record"].tobytes())
+    del values["formats"]
     uses = [InputUse(**{**u, "excluded": tuple(u["excluded"])}) for u in values["uses"]]
-    tiles = {int(order): numbers for order, numbers in values["tiles"].items()}
     problems = [(what, reason) for what, reason in values["problems"]]
-    return BlockRecord(**{**values, "uses": uses, "tiles": tiles, "problems": problems})
+    return BlockRecord(**{**values, "uses": uses, "problems": problems})

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from hipsgen.errors import ConfigError
 from hipsgen.images.source import CoaddRef
-from hipsgen.run.config import Recipe, tile_bytes
+from hipsgen.run.config import tile_bytes
 from hipsgen.run.journal import FOLDER, BlockRecord, Journal
 from hipsgen.run.report import Reporter, human_size
 from hipsgen.sky.tiles import Tile
@@ -72,24 +72,29 @@ def note_departed(old: Sequence[BlockRecord], refs: Sequence[CoaddRef], reporter
         )
 
 
-def forget(old: Sequence[BlockRecord], store: Store, journal: Journal, recipe: Recipe) -> None:
-    """Remove blocks that are to be done anew or are of no use any more: tiles, then record."""
-    for record in old:
-        for order, numbers in record.tiles.items():
-            for npix in numbers:
-                for encoder in recipe.encoders():
-                    store.delete(Tile(order, npix).path(encoder.extension))
+def forget(departed: Sequence[BlockRecord], store: Store, journal: Journal) -> int:
+    """Remove blocks that are of no use any more: tiles, then record. How many tiles that were."""
+    removed = 0
+    for record in departed:
+        try:
+            found = journal.block(record.root)
+        except ValueError:
+            found = None
+        for path, _ in found[1].tally.files() if found else ():
+            store.delete(path)
+        removed += record.tiles
         journal.forget(record.root)
+    return removed
 
 
-def sweep_top(store: Store, recipe: Recipe, tiles: Mapping[int, Sequence[int]]) -> None:
-    """Remove tiles above the blocks that this build did not write."""
-    for order in range(recipe.block_order):
-        known = {
-            Tile(order, npix).path(encoder.extension)
-            for npix in tiles.get(order, ())
-            for encoder in recipe.encoders()
-        }
+def sweep_top(store: Store, below: int, tiles: Mapping[int, Sequence[int]]) -> int:
+    """Remove tiles of lower orders than `below` but these; how many there were."""
+    gone = set()
+    for order in range(below):
+        known = {Tile(order, npix).path("") for npix in tiles.get(order, ())}
         for path in list(store.list(f"Norder{order}")):
-            if "/Npix" in path and path not in known:
+            name = path.rpartition(".")[0]
+            if "/Npix" in path and f"{name}." not in known:
                 store.delete(path)
+                gone.add(name)
+    return len(gone)

@@ -3,16 +3,18 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from zipfile import BadZipFile
 
-from hipsgen.errors import SurveyError
+from hipsgen.errors import HipsgenError, SurveyError
 from hipsgen.images.source import CoaddRef, data_id_dict
-from hipsgen.run.block import write_tile
+from hipsgen.run.block import encode_tile
 from hipsgen.run.config import Options, Recipe
 from hipsgen.run.describe import Subject, geometry, identity, light, times, with_own
-from hipsgen.run.journal import BlockRecord, InputUse, Journal
+from hipsgen.run.earlier import Sums
+from hipsgen.run.journal import BlockRecord, InputUse, Journal, TopRecord
+from hipsgen.run.tally import FileSum, Tally
 from hipsgen.run.writer import Writer
 from hipsgen.sky.pyramid import Layer, parent_of, shrink
-from hipsgen.sky.stretch import Stretch
 from hipsgen.sky.tiles import Tile
 from hipsgen.survey.coverage import (
     ALLSKY_ORDERS,
@@ -33,7 +35,7 @@ from hipsgen.survey.preview import view
 from hipsgen.survey.properties import FILE_NAME as PROPERTIES
 from hipsgen.survey.properties import encode_properties, parse_properties
 from hipsgen.survey.provenance import FILE_NAME as PROVENANCE
-from hipsgen.survey.provenance import Provenance, UsedCoadd
+from hipsgen.survey.provenance import LeftOut, Provenance, UsedCoadd
 from hipsgen.survey.store import Store
 
 
@@ -41,7 +43,8 @@ from hipsgen.survey.store import Store
 class Publication:
     """What is made once all blocks are in.
 
-    tiles: numbers of those above the blocks, by order. size: bytes written, by format.
+    tiles: numbers of those above the blocks, by order. size: their bytes, by format. made: how
+    many of them were not there as they are to be.
     """
 
     store: Store
@@ -49,14 +52,17 @@ class Publication:
     records: Sequence[BlockRecord]
     tiles: dict[int, list[int]] = field(default_factory=dict)
     size: dict[str, int] = field(default_factory=dict)
+    made: int = 0
 
     def __post_init__(self) -> None:
         self._journal = Journal(self.store)
-        self._roots = {record.root for record in self.records}
+        self._roots = {record.root: record for record in self.records}
         self._above = {root.ancestor(order) for root in self._roots for order in range(root.order)}
         self._encoders = self.recipe.encoders()
         self._cells: list[Ranges] = []
         self._small: dict[Tile, Layer] = {}
+        self._earlier: dict[Tile, Sums] = {}
+        self._sums: dict[Tile, Sums] = {}
 
     def make(
         self,
@@ -64,21 +70,30 @@ class Publication:
         refs: Sequence[CoaddRef],
         options: Options,
         created: str,
+        left_out: Sequence[LeftOut] = (),
     ) -> dict[str, Any]:
         """Write everything and give back the properties."""
+        files: dict[str, bytes | memoryview] = {}
+        self._earlier = dict(self._journal.begin_top().items())
         with Writer(self.store) as self._writer:
             for face in range(12):
                 self._top(Tile(0, face))
-            write_allskys(self._writer, self._small, self.recipe, self._encoders)
+            files |= allsky_files(self._small, self.recipe, self._encoders)
+            self._writer.write(*files.items())
         moc = moc_of(self._cells, moc_order(self.recipe.order))
-        self.store.write(MOC_NAME, moc_bytes(moc, self.recipe.frame))
         coadds = used_coadds(refs, self.records)
-        self.store.write(PROVENANCE, Provenance(coadds).to_bytes())
         centre, icrs, fov = extent(moc, self.recipe.frame)
-        write_preview(
-            self.store, self.recipe.order, self.recipe.tile_width, centre, fov, self.recipe.stretch
-        )
-        write_page(self.store)
+        others = {
+            MOC_NAME: moc_bytes(moc, self.recipe.frame),
+            PROVENANCE: Provenance(coadds, left_out).to_bytes(),
+            PREVIEW: self._preview(centre, fov),
+            **dict(page_files()),
+        }
+        for path, data in others.items():
+            self.store.write(path, data)
+        known = {path: FileSum.of(data) for path, data in (files | others).items()}
+        tally = Tally.of(self.recipe.formats, self._sums.items())
+        self._journal.finish(TopRecord(tally, known))
         properties = {
             **identity(subject, created),
             "obs_band": self.recipe.band,
@@ -94,6 +109,7 @@ class Publication:
                 moc,
             ),
             **self._pixel_words(),
+            "hipsgen_left_out": len(left_out) or None,
         }
         properties = with_own(properties, options.properties)
         self.store.write(PROPERTIES, encode_properties(properties))
@@ -109,17 +125,49 @@ class Publication:
         layer = parent_of(children, self.recipe.tile_width)
         if layer is None:
             return None
-        write_tile(self._writer, self.recipe, tile, layer, self.size, self._encoders)
+        written, sums = encode_tile(self.recipe, tile, layer, self._encoders)
+        if self._earlier.get(tile) != sums:
+            self._writer.write(*written)
+            self.made += 1
+        self._sums[tile] = sums
+        for encoder, known in zip(self._encoders, sums, strict=True):
+            self.size[encoder.name] = self.size.get(encoder.name, 0) + known.size
         self.tiles.setdefault(tile.order, []).append(tile.npix)
         if tile.order in ALLSKY_ORDERS:
             self._small[tile] = shrink(layer, allsky_width(self.recipe.tile_width))
         return layer
 
     def _root(self, tile: Tile) -> Layer | None:
-        state = self._journal.state(tile)
+        record = self._roots[tile]
+        try:
+            state = self._journal.state(tile)
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+            self._journal.forget(tile)
+            raise HipsgenError(
+                f"{self.store}: what was noted of block {tile.order}/{tile.npix} is "
+                f"damaged ({error}): run the same command again, which makes it anew"
+            ) from error
+        if state.content != record.content:
+            raise HipsgenError(
+                f"{self.store}: another build changed block {tile.order}/{tile.npix}"
+                " meanwhile: run the same command again"
+            )
         self._cells.append(state.cells)
         self._small.update(state.small)
         return state.layer
+
+    def _preview(self, centre: tuple[float, float], fov: float) -> bytes | memoryview:
+        """preview.jpg, 256 x 256, from the FITS tiles."""
+        fits, stretch = FitsTile(), self.recipe.stretch
+
+        def read(tile: Tile) -> Any:
+            try:
+                return stretch(fits.decode(self.store.read(tile.path("fits"))))
+            except FileNotFoundError:
+                return None
+
+        picture = view(read, centre, fov, self.recipe.order, self.recipe.tile_width)
+        return JpegTile(quality=90).encode(picture)
 
     def _pixel_words(self) -> dict[str, Any]:
         recipe = self.recipe
@@ -183,10 +231,11 @@ def format_names(encoders: Sequence[Format]) -> str:
     return " ".join(e.name for e in sorted(encoders, key=lambda e: e.holds_values))
 
 
-def write_allskys(
-    writer: Writer, small: Mapping[Tile, Layer], recipe: Recipe, encoders: Sequence[Format]
-) -> None:
+def allsky_files(
+    small: Mapping[Tile, Layer], recipe: Recipe, encoders: Sequence[Format]
+) -> dict[str, bytes | memoryview]:
     """NorderK/Allsky.ext of each low order the survey has, in every format."""
+    files: dict[str, bytes | memoryview] = {}
     for order in ALLSKY_ORDERS:
         layers = {tile.npix: layer for tile, layer in small.items() if tile.order == order}
         if not layers:
@@ -194,33 +243,8 @@ def write_allskys(
         values = allsky(layers, order, recipe.tile_width)
         for encoder in encoders:
             pixels = values if encoder.holds_values else recipe.stretch(values)
-            writer.write((f"Norder{order}/Allsky.{encoder.extension}", encoder.encode(pixels)))
-
-
-def write_preview(
-    store: Store,
-    order: int,
-    width: int,
-    centre: tuple[float, float],
-    fov: float,
-    stretch: Stretch,
-) -> None:
-    """preview.jpg, 256 x 256, from the FITS tiles."""
-    fits = FitsTile()
-
-    def read(tile: Tile) -> Any:
-        try:
-            return stretch(fits.decode(store.read(tile.path("fits"))))
-        except FileNotFoundError:
-            return None
-
-    store.write(PREVIEW, JpegTile(quality=90).encode(view(read, centre, fov, order, width)))
-
-
-def write_page(store: Store) -> None:
-    """index.html and what it needs."""
-    for path, data in page_files():
-        store.write(path, data)
+            files[f"Norder{order}/Allsky.{encoder.extension}"] = encoder.encode(pixels)
+    return files
 
 
 def created_before(store: Store) -> str | None:

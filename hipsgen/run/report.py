@@ -20,7 +20,7 @@ class Reporter(Protocol):
         """Something for those who asked for more."""
 
     def problem(self, problem: Problem) -> None:
-        """An input that is left out."""
+        """An input that cannot be used."""
 
     def start(self, what: str, total: int) -> None:
         """Work of `total` units begins."""
@@ -34,7 +34,7 @@ class Reporter(Protocol):
 
 @dataclass
 class Quiet:
-    """Says only what was left out."""
+    """Says only what cannot be used."""
 
     stream: TextIO = field(default_factory=lambda: sys.stderr)
 
@@ -46,7 +46,7 @@ class Quiet:
 
     def problem(self, problem: Problem) -> None:
         """One line."""
-        print(f"skipped: {problem}", file=self.stream, flush=True)
+        print(f"cannot be used: {problem}", file=self.stream, flush=True)
 
     def start(self, what: str, total: int) -> None:
         """Nothing."""
@@ -114,7 +114,7 @@ class Bar(Lines):
 
     def problem(self, problem: Problem) -> None:
         """One line above the bar."""
-        self._console.print(f"skipped: {problem}", markup=False, style="yellow")
+        self._console.print(f"cannot be used: {problem}", markup=False, style="yellow")
 
     def start(self, what: str, total: int) -> None:
         """Show the bar."""

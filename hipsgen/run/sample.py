@@ -34,10 +34,13 @@ class Sample:
     level: SkyLevel
 
 
-def take_sample(refs: Sequence[CoaddRef], reader: CoaddReader) -> tuple[Sample, list[Problem]]:
+def take_sample(
+    refs: Sequence[CoaddRef], reader: CoaddReader, like: tuple[str, float] | None = None
+) -> tuple[Sample, list[Problem]]:
     """Open some coadds all over the survey; those that cannot be read are named.
 
-    Raises InputError when none can, or none has a pixel.
+    like: unit and pixel size (degrees) of a survey that has them already. Raises InputError when
+    none can, or none has a pixel.
     """
     infos: list[tuple[CoaddRef, CoaddInfo]] = []
     problems: list[Problem] = []
@@ -50,6 +53,7 @@ def take_sample(refs: Sequence[CoaddRef], reader: CoaddReader) -> tuple[Sample, 
         raise InputError(f"none of the coadds can be read; the first: {problems[0]}")
     finest = min([info.pixel_scale for _, info in infos] + known_scales(refs))
     unit = next((info.unit for _, info in infos if info.unit), "")
+    unit, finest = like or (unit, finest)
     values: list[npt.NDArray[np.float32]] = []
     for ref, info in infos:
         try:

@@ -8,11 +8,20 @@ from hipsgen.errors import ConfigError, HipsgenError, InputError, SurveyError
 from hipsgen.images.coadd_fits import FitsReader
 from hipsgen.images.manifest import write_manifest
 from hipsgen.images.source import CoaddRef
-from hipsgen.run.build import Summary, build_survey, collect, natural_order
+from hipsgen.run.build import (
+    Summary,
+    UnfinishedError,
+    build_survey,
+    collect,
+    earlier_recipe,
+    natural_order,
+)
+from hipsgen.run.change import Change
 from hipsgen.run.color import build_color
 from hipsgen.run.config import TILE_WIDTH, Options, Runtime, tile_bytes
 from hipsgen.run.describe import Subject
 from hipsgen.run.inputs import Job, Query, color_bands, find_jobs
+from hipsgen.run.journal import Journal
 from hipsgen.run.plan import make_plan
 from hipsgen.run.report import Reporter, human_size
 from hipsgen.run.sample import known_scales, take_sample
@@ -42,15 +51,20 @@ def build_all(
     rgb = color_bands(color, [job.band for job in jobs]) if color else None
     _refuse_mixture(out, several)
     summaries = []
+    unfinished = []
     for job in jobs:
-        name = band_folder(job.band) if several else out.name
-        place = out / name if several else out
+        place = _place(out, job, several)
         title = job.title or f"{out.name} {job.band}".strip()
-        path = f"{out.name}/{name}" if several else name
-        subject = Subject(name, title, job.source.describe(), job.band, path)
-        summaries.append(
-            build_survey(job.source, open_store(place), subject, options, runtime, reporter)
-        )
+        path = f"{out.name}/{place.name}" if several else place.name
+        subject = Subject(place.name, title, job.source.describe(), job.band, path)
+        try:
+            summaries.append(
+                build_survey(job.source, open_store(place), subject, options, runtime, reporter)
+            )
+        except UnfinishedError as error:  # the other bands go on
+            unfinished.append(error)
+    if unfinished:
+        raise UnfinishedError("; ".join(map(str, unfinished)))
     if rgb:
         places = tuple(out / band_folder(band) for band in rgb)
         name = "color_" + _word(color.replace(",", ""))
@@ -101,8 +115,9 @@ def plan_all(
     manifest: Path | None,
     color: str,
     reporter: Reporter,
+    out: Path | None = None,
 ) -> Iterator[str]:
-    """Lines that say what `build_all` would do."""
+    """Lines that say what `build_all` would do; out: where it would do so."""
     if manifest is not None and not manifest.absolute().parent.is_dir():
         raise ConfigError(f"--manifest {manifest}: there is no folder {manifest.parent}")
     jobs = _jobs(inputs, query, options, color, reporter)
@@ -112,6 +127,10 @@ def plan_all(
     for job in jobs:
         refs = collect(job.source, reporter)
         saved += refs
+        place = _place(out, job, len(jobs) > 1 or bool(color)) if out else None
+        if place is not None and Journal(open_store(place)).exists():
+            yield _update(job, refs, options, place)
+            continue
         scale, cuts = _look(job, refs, options, reporter)
         order = options.order if options.order is not None else natural_order(scale)
         made = make_plan(refs, order, options.frame)
@@ -128,6 +147,32 @@ def plan_all(
         count = write_manifest(manifest, saved, jobs[0].source.describe())
         again = f" --color {color}" if color else ""
         yield f"{count} references saved: hipsgen build {manifest}{again} -o OUT"
+
+
+def _update(job: Job, refs: Sequence[CoaddRef], options: Options, place: Path) -> str:
+    """A line on what a build would change in the survey that is there."""
+    store = open_store(place)
+    journal = Journal(store)
+    recipe = earlier_recipe(journal, options, job.band)
+    if recipe is None:
+        raise ConfigError(f"{place} holds a survey of another kind: name another -o")
+    made = make_plan(refs, recipe.order, recipe.frame, recipe.block_depth)
+    change = Change.between(journal, recipe, made)
+    counts = list(change.tiles(store, recipe, made))
+    new, gone = (sum(count) for count in zip(*counts, strict=True)) if counts else (0, 0)
+    total = made.tile_count(made.leaf_counts())
+    above = f" and those above order {recipe.block_order}" if counts else ""
+    return (
+        f"{place}: {len(refs)} coadds, order {recipe.order}; {len(change.todo)} of "
+        f"{len(made.npix)} blocks change: at most {new} of {total} tiles are made anew{above}, "
+        f"{gone} removed; cuts stay at {recipe.stretch.low:.4g} to {recipe.stretch.high:.4g} "
+        f"{recipe.unit} (--recut chooses them anew)"
+    )
+
+
+def _place(out: Path, job: Job, several: bool) -> Path:
+    """Folder of a job's survey."""
+    return out / band_folder(job.band) if several else out
 
 
 def _look(

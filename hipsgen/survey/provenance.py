@@ -48,12 +48,6 @@ class UsedCoadd:
             return True
         return bool(contains(self._vertices(), to_vectors([lon], [lat]))[0])
 
-    def region(self) -> str:
-        """The polygon as STC-S, as in ObsCore's s_region."""
-        if not self.polygon:
-            return ""
-        return "POLYGON ICRS " + " ".join(f"{lon:.8f} {lat:.8f}" for lon, lat in self.polygon)
-
     def circle(self) -> tuple[float, float, float]:
         """Centre and radius, in degrees, of a circle round the polygon."""
         if not self.polygon:
@@ -67,11 +61,29 @@ class UsedCoadd:
         return to_vectors(lon, lat)
 
 
-class Provenance:
-    """The coadds of a survey, to be asked by position."""
+@dataclass(frozen=True)
+class LeftOut:
+    """An input that could not be used, and why; fields as in `UsedCoadd`.
 
-    def __init__(self, coadds: Sequence[UsedCoadd]) -> None:
-        self.coadds = tuple(coadds)
+    uri: what it was called, if no more than that is known.
+    """
+
+    uri: str
+    reason: str
+    hdu: str = ""
+    data_id: dict[str, Any] = field(default_factory=dict)
+    dataset_type: str = ""
+    run: str = ""
+    dataset_id: str = ""
+    band: str = ""
+    polygon: tuple[tuple[float, float], ...] = ()
+
+
+class Provenance:
+    """The coadds of a survey, to be asked by position; and those that were left out."""
+
+    def __init__(self, coadds: Sequence[UsedCoadd], left_out: Sequence[LeftOut] = ()) -> None:
+        self.coadds, self.left_out = tuple(coadds), tuple(left_out)
         circles = np.array([c.circle() for c in self.coadds]).reshape(-1, 3)
         self._centres = to_vectors(circles[:, 0], circles[:, 1])
         self._cos_radius = np.cos(np.radians(circles[:, 2])) - 1e-12
@@ -82,37 +94,43 @@ class Provenance:
         return [self.coadds[i] for i in near if self.coadds[i].contains(lon, lat)]
 
     def to_bytes(self) -> bytes:
-        """A FITS file with one binary table, PROVENANCE."""
+        """A FITS file: the table PROVENANCE, and LEFT_OUT if something was."""
         from astropy.io import fits
 
         circles = [c.circle() for c in self.coadds]
-        columns: list[tuple[str, str, list[Any], str]] = [
-            ("band", "", [c.band for c in self.coadds], ""),
-            ("dataset_type", "", [c.dataset_type for c in self.coadds], ""),
-            ("run", "", [c.run for c in self.coadds], ""),
-            ("dataset_id", "", [c.dataset_id for c in self.coadds], ""),
-            ("data_id", "", [json.dumps(c.data_id, sort_keys=True) for c in self.coadds], ""),
-            ("access_url", "", [c.uri for c in self.coadds], ""),
-            ("hdu", "", [c.hdu for c in self.coadds], ""),
-            ("s_ra", "D", [c[0] for c in circles], "deg"),
-            ("s_dec", "D", [c[1] for c in circles], "deg"),
-            ("s_fov", "D", [2 * c[2] for c in circles], "deg"),
-            ("s_region", "", [c.region() for c in self.coadds], ""),
-            ("unit_in", "", [c.unit_in for c in self.coadds], ""),
-            ("scale", "D", [c.scale for c in self.coadds], ""),
-            ("calibration", "", [c.calibration for c in self.coadds], ""),
-            ("excluded_planes", "", [c.excluded_planes for c in self.coadds], ""),
-            ("t_min", "D", [c.t_min for c in self.coadds], "d"),
-            ("t_max", "D", [c.t_max for c in self.coadds], "d"),
+        tables = [
+            _table(
+                "PROVENANCE",
+                [
+                    *_names(self.coadds),
+                    ("s_ra", "D", [c[0] for c in circles], "deg"),
+                    ("s_dec", "D", [c[1] for c in circles], "deg"),
+                    ("s_fov", "D", [2 * c[2] for c in circles], "deg"),
+                    ("s_region", "", [_region(c.polygon) for c in self.coadds], ""),
+                    ("unit_in", "", [c.unit_in for c in self.coadds], ""),
+                    ("scale", "D", [c.scale for c in self.coadds], ""),
+                    ("calibration", "", [c.calibration for c in self.coadds], ""),
+                    ("excluded_planes", "", [c.excluded_planes for c in self.coadds], ""),
+                    ("t_min", "D", [c.t_min for c in self.coadds], "d"),
+                    ("t_max", "D", [c.t_max for c in self.coadds], "d"),
+                ],
+            )
         ]
-        made = []
-        for name, form, values, unit in columns:
-            encoded = values if form else [_ascii(v) for v in values]
-            width = form or f"{max([1, *map(len, encoded)])}A"
-            made.append(fits.Column(name, width, unit=unit or None, array=np.array(encoded)))
-        table = fits.BinTableHDU.from_columns(made, nrows=len(self.coadds), name="PROVENANCE")
+        if self.left_out:
+            regions = [_region(one.polygon) for one in self.left_out]
+            reasons = [one.reason for one in self.left_out]
+            tables.append(
+                _table(
+                    "LEFT_OUT",
+                    [
+                        *_names(self.left_out),
+                        ("s_region", "", regions, ""),
+                        ("reason", "", reasons, ""),
+                    ],
+                )
+            )
         buffer = io.BytesIO()
-        fits.HDUList([fits.PrimaryHDU(), table]).writeto(buffer)
+        fits.HDUList([fits.PrimaryHDU(), *tables]).writeto(buffer)
         return buffer.getvalue()
 
     @classmethod
@@ -123,9 +141,72 @@ class Provenance:
         try:
             with fits.open(io.BytesIO(data)) as hdus:
                 rows = np.array(hdus["PROVENANCE"].data)
-            return cls([_from_row(row) for row in rows])
+                has_more = "LEFT_OUT" in hdus
+                left_out = np.array(hdus["LEFT_OUT"].data) if has_more else ()
+            used = [
+                UsedCoadd(
+                    **_named(row),
+                    unit_in=_text(row, "unit_in"),
+                    scale=float(row["scale"]),
+                    calibration=_text(row, "calibration"),
+                    excluded_planes=_text(row, "excluded_planes"),
+                    t_min=float(row["t_min"]),
+                    t_max=float(row["t_max"]),
+                )
+                for row in rows
+            ]
+            return cls(used, [LeftOut(**_named(r), reason=_text(r, "reason")) for r in left_out])
         except (OSError, KeyError, ValueError, TypeError, IndexError) as error:
             raise SurveyError(f"{FILE_NAME} is not a provenance table: {error}") from error
+
+
+_Column = tuple[str, str, list[Any], str]  # name, form ("" for text), values, unit
+
+
+def _names(coadds: Sequence[UsedCoadd] | Sequence[LeftOut]) -> list[_Column]:
+    """The columns that say which coadds these are."""
+    return [
+        ("band", "", [c.band for c in coadds], ""),
+        ("dataset_type", "", [c.dataset_type for c in coadds], ""),
+        ("run", "", [c.run for c in coadds], ""),
+        ("dataset_id", "", [c.dataset_id for c in coadds], ""),
+        ("data_id", "", [json.dumps(c.data_id, sort_keys=True) for c in coadds], ""),
+        ("access_url", "", [c.uri for c in coadds], ""),
+        ("hdu", "", [c.hdu for c in coadds], ""),
+    ]
+
+
+def _named(row: Any) -> dict[str, Any]:
+    """What `_names` and the region say of a coadd."""
+    numbers = [float(x) for x in _text(row, "s_region").split()[2:]]
+    return {
+        "uri": _text(row, "access_url"),
+        "hdu": _text(row, "hdu"),
+        "data_id": json.loads(_text(row, "data_id") or "{}"),
+        "dataset_type": _text(row, "dataset_type"),
+        "run": _text(row, "run"),
+        "dataset_id": _text(row, "dataset_id"),
+        "band": _text(row, "band"),
+        "polygon": tuple(zip(numbers[::2], numbers[1::2], strict=True)),
+    }
+
+
+def _region(polygon: tuple[tuple[float, float], ...]) -> str:
+    """A polygon as STC-S, as in ObsCore's s_region."""
+    if not polygon:
+        return ""
+    return "POLYGON ICRS " + " ".join(f"{lon:.8f} {lat:.8f}" for lon, lat in polygon)
+
+
+def _table(name: str, columns: Sequence[_Column]) -> Any:
+    from astropy.io import fits
+
+    made = []
+    for title, form, values, unit in columns:
+        encoded = values if form else [_ascii(v) for v in values]
+        width = form or f"{max([1, *map(len, encoded)])}A"
+        made.append(fits.Column(title, width, unit=unit or None, array=np.array(encoded)))
+    return fits.BinTableHDU.from_columns(made, nrows=len(columns[0][2]), name=name)
 
 
 def _ascii(text: str) -> str:
@@ -133,26 +214,7 @@ def _ascii(text: str) -> str:
     return text.encode("unicode_escape").decode("ascii")
 
 
-def _from_row(row: Any) -> UsedCoadd:
-    def text(name: str) -> str:
-        value = row[name]
-        ascii_bytes = value if isinstance(value, bytes) else str(value).encode("ascii")
-        return ascii_bytes.decode("unicode_escape").strip()
-
-    numbers = [float(x) for x in text("s_region").split()[2:]]
-    return UsedCoadd(
-        uri=text("access_url"),
-        hdu=text("hdu"),
-        data_id=json.loads(text("data_id") or "{}"),
-        dataset_type=text("dataset_type"),
-        run=text("run"),
-        dataset_id=text("dataset_id"),
-        band=text("band"),
-        polygon=tuple(zip(numbers[::2], numbers[1::2], strict=True)),
-        unit_in=text("unit_in"),
-        scale=float(row["scale"]),
-        calibration=text("calibration"),
-        excluded_planes=text("excluded_planes"),
-        t_min=float(row["t_min"]),
-        t_max=float(row["t_max"]),
-    )
+def _text(row: Any, name: str) -> str:
+    value = row[name]
+    ascii_bytes = value if isinstance(value, bytes) else str(value).encode("ascii")
+    return ascii_bytes.decode("unicode_escape").strip()

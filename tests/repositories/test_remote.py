@@ -85,7 +85,7 @@ def test_a_server_that_stumbles_is_asked_again(local: Path, truth: dict[str, str
         environment = configured(tmp_path, server.url, "")
         code, said = build(root, tmp_path / "out", **environment)
     assert code == 0, said
-    assert "skipped" not in said
+    assert "cannot be used" not in said
     assert survey_bytes(tmp_path / "out") == truth
 
 
@@ -105,10 +105,14 @@ def test_a_file_that_is_gone_is_named_and_the_rest_goes_on(local: Path, tmp_path
     gone.unlink()
     with dav(files) as server:
         root = moved(local, tmp_path / "repository", server.url)
-        _, said = build(root, tmp_path / "out")
+        code, said = build(root, tmp_path / "out")
+    assert code == 1
+    assert "tract=3828, patch=3" in said
     assert "the file does not exist" in said
     assert gone.name in said
-    assert (tmp_path / "out" / "properties").is_file()
+    assert "1 input, named above, cannot be used" in said
+    assert any((tmp_path / "out").rglob("Npix*.fits"))
+    assert not (tmp_path / "out" / "properties").exists()
 
 
 def test_a_dead_server_is_named_at_once(local: Path, tmp_path: Path):

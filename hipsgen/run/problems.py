@@ -1,0 +1,73 @@
+"""Inputs that cannot be used: told once, and left out of the survey or in its way."""
+
+from collections.abc import Iterable, Sequence
+
+from hipsgen.images.source import CoaddRef, Problem, data_id_dict
+from hipsgen.run.journal import BlockRecord
+from hipsgen.run.report import Reporter
+from hipsgen.survey.provenance import LeftOut
+from hipsgen.survey.store import Store
+
+
+class Problems:
+    """What went wrong in a build. all: every problem. coadds: reasons by `CoaddRef.key`."""
+
+    def __init__(
+        self, listed: Sequence[Problem], refs: Sequence[CoaddRef], reporter: Reporter
+    ) -> None:
+        self.all = dict.fromkeys(listed)
+        self.coadds: dict[str, str] = {}
+        self._listed, self._refs, self._reporter = tuple(listed), refs, reporter
+        self._by_key: dict[str, CoaddRef] = {}
+
+    @property
+    def faults(self) -> int:
+        """How many inputs are damaged or missing, not merely of another kind."""
+        return sum(problem.is_fault for problem in self._listed) + len(self.coadds)
+
+    def tell(self, problem: Problem) -> None:
+        """Report a problem, unless it is known."""
+        if problem not in self.all:
+            self.all[problem] = None
+            self._reporter.problem(problem)
+
+    def tell_coadd(self, key: str, reason: str) -> None:
+        """Report a coadd that could not be read; it may fail in several blocks."""
+        self.coadds.setdefault(key, reason)
+        self.tell(Problem(str(self._ref(key)), reason))
+
+    def advice(self, store: Store, records: Iterable[BlockRecord]) -> str:
+        """One line on what is missing and how to get on."""
+        count = sum(bool(record.problems) for record in records)
+        waiting = (
+            f", for which {count} block{'s wait' if count != 1 else ' waits'}" if count else ""
+        )
+        return (
+            f"{store} is not finished: {self.faults} input{'s' if self.faults != 1 else ''}, named "
+            f"above, cannot be used{waiting}. Repair and run the same command again, or finish "
+            "without: --skip-bad"
+        )
+
+    def left_out(self) -> list[LeftOut]:
+        """What provenance says of the inputs that were left out."""
+        listed = [LeftOut(p.what, p.reason) for p in self._listed if p.is_fault]
+        return listed + [_left_out(self._ref(key), why) for key, why in self.coadds.items()]
+
+    def _ref(self, key: str) -> CoaddRef:
+        if not self._by_key:
+            self._by_key = {ref.key: ref for ref in self._refs}
+        return self._by_key[key]
+
+
+def _left_out(ref: CoaddRef, reason: str) -> LeftOut:
+    return LeftOut(
+        uri=ref.uri,
+        reason=reason,
+        hdu=ref.hdu,
+        data_id=data_id_dict(ref),
+        dataset_type=ref.dataset_type,
+        run=ref.run,
+        dataset_id=ref.dataset_id,
+        band=ref.band,
+        polygon=tuple(ref.polygon),
+    )

@@ -1,0 +1,270 @@
+"""A survey whose coadds came, went or changed equals one built anew, and little is made for it."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from hipsgen.run.check import check_survey
+from tests.conftest import Build, Built, StarField
+from tests.run.test_build import images, lone_images, tile_bytes
+
+# a build anew would choose others; the order makes many tiles of small images
+CUTS = {"cuts": (-5.0, 100.0), "stretch": "linear", "order": 13}
+
+
+def everything(place: Path) -> dict[str, str]:
+    """Hashes of all files but the journal's, `properties` among them."""
+    import hashlib
+
+    known = hashlib.sha256((place / "properties").read_bytes()).hexdigest()
+    return {**tile_bytes(place), "properties": known}
+
+
+def written(place: Path) -> dict[str, int]:
+    """When each tile of the blocks was written."""
+    return {
+        str(path.relative_to(place)): path.stat().st_mtime_ns
+        for path in place.rglob("Npix*.*")
+        if ".hipsgen" not in path.parts
+    }
+
+
+def add(folder: Path) -> None:
+    images(folder.parent / "more", 5)[-1].rename(folder / "4.fits")
+
+
+def remove(folder: Path) -> None:
+    (folder / "3.fits").unlink()
+
+
+def replace(folder: Path) -> None:
+    with fits.open(folder / "3.fits", mode="update") as hdus:
+        hdus[0].data += np.float32(1.0)
+
+
+def move(folder: Path) -> None:
+    StarField(40.2, -10.0, size=300, background=3.0).write(folder / "3.fits")
+
+
+@pytest.mark.parametrize("change", [add, remove, replace, move])
+def test_an_updated_survey_is_that_of_a_build_from_scratch(
+    change: Callable[[Path], None],
+    build: Build,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
+    folder = tmp_path / "in"
+    images(folder)
+    place = build([folder], "sky", **CUTS).place
+    before = written(place)
+    change(folder)
+    updated = build([folder], "sky", workers=2, **CUTS)
+    found = everything(place)
+    shutil.move(place, tmp_path / "updated")
+    anew = build([folder], "sky", **CUTS)
+    assert found == everything(anew.place)
+    summary = updated.summary
+    print(
+        f"{change.__name__}: {summary.made} of {summary.tiles} tiles made "
+        f"({100 * summary.made / summary.tiles:.0f} %), {summary.removed} removed"
+    )
+    assert summary.made < 0.7 * summary.tiles
+    after = written(tmp_path / "updated")
+    touched = {name for name in after if after[name] != before.get(name)}
+    assert len({name.rpartition(".")[0] for name in touched}) == summary.made
+
+
+def test_only_the_leaf_tiles_that_a_coadd_touches_and_those_above_are_made(
+    build: Build, tmp_path: Path
+):
+    folder = tmp_path / "in"
+    lone_images(folder)
+    place = build([folder], **CUTS).place
+    before = written(place)
+    stars = StarField(41.0, -10.0, size=120, background=7.0)
+    stars.write(folder / "n.fits")
+    summary = build([folder], **CUTS).summary
+    after = written(place)
+    made = {name for name in after if after[name] != before[name]}
+    own = build([folder / "n.fits"], "own", **CUTS).place
+    assert {n for n in made if n.startswith(("Norder13", "Norder12"))} == {
+        n for n in written(own) if n.startswith(("Norder13", "Norder12"))
+    }  # fmt: skip
+    assert summary.made == len({name.rpartition(".")[0] for name in made})
+
+
+def test_an_update_that_is_killed_and_taken_back_leaves_no_trace(
+    build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Half of a block is of the new coadds when it dies; then the old ones are asked for again."""
+    from hipsgen.survey.store import LocalStore
+
+    folder = tmp_path / "in"
+    images(folder)
+    place = build([folder], **CUTS).place
+    truth = tile_bytes(place)
+    kept = (folder / "3.fits").read_bytes()
+    stamp = (folder / "3.fits").stat().st_mtime
+    write = LocalStore.write
+    for deaths in (1, 4, 20, 45):
+        move(folder)
+        left = [deaths]
+
+        def dies(self, path, data, left=left):
+            if "/Npix" in path and not path.startswith(".hipsgen"):
+                left[0] -= 1
+                if left[0] < 0:
+                    raise OSError("the machine stops")
+            write(self, path, data)
+
+        with monkeypatch.context() as dying:
+            dying.setattr(LocalStore, "write", dies)
+            with pytest.raises(OSError, match="stops"):
+                build([folder], **CUTS)
+        (folder / "3.fits").write_bytes(kept)
+        os.utime(folder / "3.fits", (stamp, stamp))
+        build([folder], **CUTS)
+        assert tile_bytes(place) == truth, deaths
+
+
+def test_a_tile_that_was_damaged_is_not_taken_for_good(build: Build, tmp_path: Path):
+    folder = tmp_path / "in"
+    images(folder)
+    place = build([folder], **CUTS).place
+    for path in (place / "Norder13").rglob("*.fits"):
+        data = bytearray(path.read_bytes())
+        data[100_000] ^= 1
+        path.write_bytes(data)
+    for path in folder.glob("*.fits"):
+        replace_header(path)
+    (folder / "3.fits").unlink()
+    build([folder], **CUTS)
+    assert tile_bytes(place) == tile_bytes(build([folder], "anew", **CUTS).place)
+
+
+def replace_header(path: Path) -> None:
+    """Another file of the same pixels."""
+    with fits.open(path, mode="update") as hdus:
+        hdus[0].header["COMMENT"] = "looked at again"
+
+
+def test_recut_changes_the_previews_and_no_value(build: Build, tmp_path: Path):
+    inputs = images(tmp_path / "in", 2)
+    place = build(inputs, cuts=(-5.0, 100.0), order=13).place
+    before = tile_bytes(place)
+    recut = build(inputs, recut=True, order=13)
+    after = tile_bytes(place)
+    assert after == tile_bytes(build(inputs, "anew", order=13).place)
+    assert {n for n in after if n.endswith(".fits") and before[n] != after[n]} == set()
+    assert before["Norder0/Allsky.png"] != after["Norder0/Allsky.png"]
+    assert recut.summary.made == recut.summary.tiles
+    assert build(inputs, order=13).summary.redone == 0
+    build(inputs, recut=True, cuts=(-5.0, 100.0), order=13)
+    assert tile_bytes(place) == before
+
+
+def test_a_recut_that_is_killed_goes_on(
+    build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from hipsgen.survey.store import LocalStore
+
+    inputs = images(tmp_path / "in", 2)
+    place = build(inputs, cuts=(-5.0, 100.0), order=13).place
+    write, left = LocalStore.write, [30]
+
+    def dies(self, path, data):
+        left[0] -= path.endswith(".png")
+        if left[0] < 0:
+            raise OSError("the machine stops")
+        write(self, path, data)
+
+    with monkeypatch.context() as dying:
+        dying.setattr(LocalStore, "write", dies)
+        with pytest.raises(OSError, match="stops"):
+            build(inputs, recut=True, order=13)
+    build(inputs, order=13)
+    assert tile_bytes(place) == tile_bytes(build(inputs, "anew", order=13).place)
+
+
+def test_a_plan_says_what_would_change(build: Build, tmp_path: Path):
+    from tests.run.test_cli import hipsgen
+
+    folder = tmp_path / "in"
+    lone_images(folder)
+    place = build([folder], "out").place
+    before = written(place)
+
+    def planned() -> str:
+        ran = hipsgen("plan", folder, "-o", place, cwd=tmp_path)
+        assert ran.returncode == 0, ran.stderr
+        return str(ran.stdout)
+
+    assert "0 of " in planned()
+    (folder / "n.fits").unlink()
+    said = planned()
+    assert "0 removed" not in said
+    assert "at most 0 of" in said
+    lone_images(folder)
+    (folder / "a.fits").write_bytes((folder / "a.fits").read_bytes() + b"\0" * 2880)
+    said = planned()
+    assert "at most 0 of" not in said
+    assert ", 0 removed" in said
+    assert written(place) == before
+    wrong = hipsgen("plan", folder, "-o", place, "--interp", "bilinear", cwd=tmp_path)
+    assert wrong.returncode == 2
+    assert "interp optimal, not bilinear" in wrong.stderr
+
+
+def test_a_colour_survey_follows_its_bands_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from hipsgen.run.config import Options, Runtime
+    from hipsgen.run.inputs import Query
+    from hipsgen.run.report import Quiet
+    from hipsgen.run.surveys import build_all
+
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
+    folder = tmp_path / "in"
+    folder.mkdir()
+    rng = np.random.default_rng(3)
+
+    def image(band: str, k: int, background: float) -> None:
+        path = StarField(40.0 + k, -10.0, size=120, background=background).write(
+            folder / f"{band}{k}.fits", FILTER=band
+        )
+        with fits.open(path, mode="update") as hdus:
+            hdus[0].data += rng.normal(size=(120, 120)).astype(np.float32)
+
+    for band in "gri":
+        for k in range(2):
+            image(band, k, 5.0)
+
+    def run(name: str, **options: bool) -> list[Built]:
+        return build_all(
+            [str(folder)], Query(), Options(cuts=(-5.0, 50.0)), Runtime(**options),
+            tmp_path / name, "gri", Quiet(),
+        )  # fmt: skip
+
+    made = run("out")[-1]
+    assert made.blocks == made.redone
+    place = tmp_path / "out" / "color_gri"
+    before = written(place)
+    again = run("out")[-1]
+    assert again.redone == 0
+    image("r", 1, 6.0)
+    changed = run("out")[-1]
+    assert 0 < changed.redone < changed.blocks
+    touched = {n for n, when in written(place).items() if when != before[n]}
+    assert 0 < len(touched) < 0.7 * len(before)
+    assert [f for f in check_survey(place) if f.level == "error"] == []
+    run("out", recut=True)
+    found = everything(place)
+    shutil.rmtree(tmp_path / "out")
+    run("out")
+    assert everything(place) == found
