@@ -201,21 +201,47 @@ def plan(**given: Any) -> None:
 
 
 @cli.command()
-@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("out")
+@click.option(
+    "--deep",
+    is_flag=True,
+    help="Look at every tile: does it decode, is it what was written, are parents made of their "
+    "children, do pictures, coverage and Allskys show the values.",
+)
+@click.option(
+    "--against-inputs",
+    "against",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Make N leaf tiles, chosen at random, again from the coadds and compare.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Findings as JSON.")
-def check(out: Path, as_json: bool) -> None:
-    """Check surveys against the HiPS standard.
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    default=lambda: os.cpu_count() or 1,
+    metavar="N",
+    help="How many tiles at a time. Default: one per core.",
+)
+@click.option("-q", "--quiet", is_flag=True, help="Only the findings.")
+def check(
+    out: str, deep: bool, against: int | None, as_json: bool, workers: int, quiet: bool
+) -> None:
+    """Check surveys against the HiPS standard, and against themselves.
 
-    OUT is a survey or a folder of surveys. Exit code 1 if there is a finding of level error or
-    warning.
+    OUT is a survey, a folder of surveys or the http(s) URL of a survey. Exit code 1 if there is a
+    finding of level error or warning.
     """
     import json
     from dataclasses import asdict
 
-    from hipsgen.run.check import check_survey
+    from hipsgen.check.survey import Depth, check_survey
+    from hipsgen.run.report import reporter
     from hipsgen.run.surveys import surveys_under
 
-    found = {str(place): check_survey(place) for place in surveys_under(out)}
+    say = reporter(quiet, verbose=False)
+    depth = Depth(deep, against or 0, workers)
+    found = {str(place): check_survey(place, depth, say) for place in surveys_under(out)}
     if as_json:
         plain = {name: [asdict(f) for f in findings] for name, findings in found.items()}
         click.echo(json.dumps(plain, indent=1))
@@ -224,9 +250,16 @@ def check(out: Path, as_json: bool) -> None:
             for finding in findings:
                 click.echo(f"{name}: {finding}")
             if all(f.level == "note" for f in findings):
-                click.echo(f"{name}: conforms to HiPS 1.0")
+                click.echo(f"{name}: conforms to HiPS 1.0{_agrees(depth)}")
     if any(f.level != "note" for findings in found.values() for f in findings):
         sys.exit(1)
+
+
+def _agrees(depth: Any) -> str:
+    """What else was found to be right."""
+    deep = "; every tile agrees with the rest" if depth.every_tile else ""
+    tiles = "tile agrees with its" if depth.against == 1 else "tiles agree with their"
+    return deep + (f"; {depth.against} leaf {tiles} coadds" if depth.against else "")
 
 
 @cli.command()

@@ -38,7 +38,7 @@ from hipsgen.survey.preview import FILE_NAME as PREVIEW
 from hipsgen.survey.preview import view
 from hipsgen.survey.properties import FILE_NAME as PROPERTIES
 from hipsgen.survey.properties import encode_properties
-from hipsgen.survey.store import Store
+from hipsgen.survey.store import LocalStore, Store
 from hipsgen.survey.survey import Survey
 
 _SAMPLE_TILES = 24
@@ -247,7 +247,8 @@ def _contents(band: Survey, top: int) -> dict[Tile | None, list[str]]:
     """
     whole = hashlib.sha256(band.store.read(PROPERTIES) + band.store.read(MOC_NAME)).hexdigest()
     found: dict[Tile | None, list[str]] = {None: [whole]}
-    for record in Journal(band.store).records():
+    records = Journal(band.store).records() if isinstance(band.store, LocalStore) else ()
+    for record in records:
         if record.order >= top and record.content:
             text = f"{record.npix} {record.content}"
             found.setdefault(record.root.ancestor(top), []).append(text)

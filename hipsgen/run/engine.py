@@ -9,6 +9,7 @@ import os
 import queue
 import signal
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -126,6 +127,26 @@ def run_bounded(
             result = future.result()
             launch()
             yield result
+    finally:
+        for future in flying:
+            future.cancel()
+
+
+def run_in_order(
+    executor: Executor,
+    work: Callable[[Payload], Result],
+    payloads: Iterable[Payload],
+    workers: int,
+) -> Iterator[Result]:
+    """Results of work(payload) in the order of the payloads, with a bounded number in flight."""
+    flying: deque[Future[Result]] = deque()
+    try:
+        for payload in payloads:
+            flying.append(executor.submit(work, payload))
+            if len(flying) >= _IN_FLIGHT * workers:
+                yield flying.popleft().result()
+        while flying:
+            yield flying.popleft().result()
     finally:
         for future in flying:
             future.cancel()

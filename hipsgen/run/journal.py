@@ -31,7 +31,7 @@ _BUILD = f"{FOLDER}/build.json"
 _INPUTS = f"{FOLDER}/inputs.json"
 _BLOCKS = f"{FOLDER}/blocks"
 _ROOTS = f"{FOLDER}/roots"
-_TOP = f"{FOLDER}/top.npz"
+TOP_PATH = f"{FOLDER}/top.npz"
 _RUNS = f"{FOLDER}/runs"
 _DAMAGE = (ValueError, KeyError, TypeError, OSError, EOFError, BadZipFile)
 
@@ -275,7 +275,7 @@ class Journal:
     def begin_top(self) -> Tally:
         """The tiles above the blocks that are there; from now on nobody knows until `finish`."""
         top = self.top()
-        self._store.delete(_TOP)
+        self._store.delete(TOP_PATH)
         return Tally(()) if top is None else top.tally
 
     def finish(self, top: TopRecord) -> None:
@@ -284,12 +284,12 @@ class Journal:
         text = _text({"formats": top.tally.formats, "files": files})
         buffer = io.BytesIO()
         np.savez(buffer, record=text, tiles=top.tally.rows)
-        self._store.write(_TOP, buffer.getvalue())
+        self._store.write(TOP_PATH, buffer.getvalue())
 
     def top(self) -> TopRecord | None:
         """What `finish` noted; None when there is nothing, or nothing that can be read."""
         try:
-            with np.load(io.BytesIO(self._store.read(_TOP))) as arrays:
+            with np.load(io.BytesIO(self._store.read(TOP_PATH))) as arrays:
                 values = json.loads(arrays["record"].tobytes())
                 tally = Tally(values["formats"], arrays["tiles"])
             return TopRecord(tally, {k: FileSum(*v) for k, v in values["files"].items()})

@@ -179,8 +179,8 @@ class Publication:
             "hips_pixel_bitpix": -32,
             "data_pixel_bitpix": -32,
             "s_pixel_scale": f"{recipe.pixel_scale:.8g}",
-            "hips_pixel_cut": _range(recipe.stretch.low, recipe.stretch.high),
-            "hips_data_range": _range(low, high),
+            "hips_pixel_cut": range_words(recipe.stretch.low, recipe.stretch.high),
+            "hips_data_range": range_words(low, high),
             "hips_sampling": recipe.interpolation,
             "hips_overlay": recipe.overlap,
             "hips_hierarchy": "mean",
@@ -189,7 +189,7 @@ class Publication:
         }
 
 
-def _range(low: float, high: float) -> str | None:
+def range_words(low: float, high: float) -> str | None:
     """Two increasing numbers in as few digits as tell them apart; None for equal ones."""
     for digits in (6, 9, 17):
         text = f"{low:.{digits}g} {high:.{digits}g}"

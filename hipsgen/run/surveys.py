@@ -29,7 +29,7 @@ from hipsgen.run.warm import warm_up
 from hipsgen.sky.stretch import choose_stretch
 from hipsgen.sky.tiles import pixel_size
 from hipsgen.survey.properties import FILE_NAME as PROPERTIES
-from hipsgen.survey.store import open_store
+from hipsgen.survey.store import is_url, open_store
 from hipsgen.survey.survey import Survey
 
 _LEAF_SECONDS = 0.02  # measured: CPU of a leaf tile with its share of parents
@@ -197,19 +197,22 @@ def _look(
     return sample.pixel_scale, cuts
 
 
-def surveys_under(out: Path) -> list[Path]:
-    """OUT itself, or the surveys that are folders in it. Raises SurveyError for none."""
+def surveys_under(place: str | Path) -> list[str]:
+    """The place itself, or the surveys that are folders in it. Raises SurveyError for none."""
+    if is_url(place):
+        return [str(place)]
+    out = Path(place)
     if not out.is_dir():
         raise SurveyError(f"no folder {out}")
     if (out / PROPERTIES).is_file():
-        return [out]
-    found = sorted(path.parent for path in out.glob(f"*/{PROPERTIES}"))
+        return [str(out)]
+    found = sorted(str(path.parent) for path in out.glob(f"*/{PROPERTIES}"))
     if not found:
         raise SurveyError(f"{out} is not a finished HiPS and holds none: no properties file")
     return found
 
 
-def describe_survey(place: Path) -> str:
+def describe_survey(place: str | Path) -> str:
     """A few lines on a survey."""
     survey = Survey.open(open_store(place))
     p = survey.properties

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from hipsgen.errors import SurveyError
 from hipsgen.sky import tile_kernels as kernels
 from hipsgen.sky.tiles import Tile
+from hipsgen.survey.fits_header import read_header, read_image
 
 Pixels = npt.NDArray[Any]
 
@@ -65,16 +66,22 @@ class FitsTile:
 
     def decode(self, data: bytes | memoryview) -> Pixels:
         """(n, m) native float32, NaN missing; scaled integers are unscaled."""
-        from astropy.io import fits
+        plain = read_image(data, read_header(data))
+        return _through_astropy(data) if plain is None else plain
 
-        try:
-            with fits.open(io.BytesIO(data)) as hdus:
-                values = next((hdu.data for hdu in hdus if hdu.data is not None), None)
-        except (OSError, ValueError, TypeError, KeyError, IndexError, fits.VerifyError) as error:
-            raise SurveyError(f"not a FITS tile ({error})") from error
-        if values is None or np.ndim(values) != 2:
-            raise SurveyError("a FITS tile without a two-dimensional image")
-        return np.asarray(values, np.float32)
+
+def _through_astropy(data: bytes | memoryview) -> Pixels:
+    """An image that is not the plain one of a primary HDU."""
+    from astropy.io import fits
+
+    try:
+        with fits.open(io.BytesIO(data)) as hdus:
+            values = next((hdu.data for hdu in hdus if hdu.data is not None), None)
+    except (OSError, ValueError, TypeError, KeyError, IndexError, fits.VerifyError) as error:
+        raise SurveyError(f"not a FITS tile ({error})") from error
+    if values is None or np.ndim(values) != 2:
+        raise SurveyError("a FITS tile without a two-dimensional image")
+    return np.asarray(values, np.float32)
 
 
 @lru_cache

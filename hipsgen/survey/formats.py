@@ -73,7 +73,9 @@ class Picture:
                 transparent = "transparency" in image.info or "A" in image.mode
                 mode = ("L", "LA")[transparent] if grey else ("RGB", "RGBA")[transparent]
                 picture = image.convert(mode)
-        except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        except UnidentifiedImageError as error:
+            raise SurveyError(f"not a {self.name} tile") from error
+        except (OSError, SyntaxError) as error:
             raise SurveyError(f"not a {self.name} tile ({error})") from error
         return _as_tile(np.asarray(picture))[::-1]
 

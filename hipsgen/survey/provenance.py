@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from hipsgen.errors import SurveyError
 from hipsgen.sky.polygon import bounding_circle, contains, to_lonlat, to_vectors
@@ -44,9 +45,13 @@ class UsedCoadd:
 
     def contains(self, lon: float, lat: float) -> bool:
         """Whether an ICRS position (degrees) lies inside the coadd's polygon."""
+        return bool(self.holds(to_vectors([lon], [lat]))[0])
+
+    def holds(self, vectors: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+        """Which ICRS directions (n, 3) lie inside the coadd's polygon."""
         if not self.polygon:
-            return True
-        return bool(contains(self._vertices(), to_vectors([lon], [lat]))[0])
+            return np.ones(len(vectors), bool)
+        return contains(self._vertices(), vectors)
 
     def circle(self) -> tuple[float, float, float]:
         """Centre and radius, in degrees, of a circle round the polygon."""
@@ -86,12 +91,16 @@ class Provenance:
         self.coadds, self.left_out = tuple(coadds), tuple(left_out)
         circles = np.array([c.circle() for c in self.coadds]).reshape(-1, 3)
         self._centres = to_vectors(circles[:, 0], circles[:, 1])
-        self._cos_radius = np.cos(np.radians(circles[:, 2])) - 1e-12
+        self._radius = np.radians(circles[:, 2])
 
     def at(self, lon: float, lat: float) -> list[UsedCoadd]:
         """The coadds whose polygon holds an ICRS position (degrees), in the survey's order."""
-        near = np.flatnonzero(self._centres @ to_vectors(lon, lat) >= self._cos_radius)
-        return [self.coadds[i] for i in near if self.coadds[i].contains(lon, lat)]
+        return [c for c in self.near(to_vectors(lon, lat), 0.0) if c.contains(lon, lat)]
+
+    def near(self, centre: npt.NDArray[np.float64], radius: float) -> list[UsedCoadd]:
+        """The coadds that may meet a circle: centre, an ICRS unit vector; radius in degrees."""
+        cosine = np.cos(np.minimum(self._radius + np.radians(radius), np.pi)) - 1e-12
+        return [self.coadds[i] for i in np.flatnonzero(self._centres @ centre >= cosine)]
 
     def to_bytes(self) -> bytes:
         """A FITS file: the table PROVENANCE, and LEFT_OUT if something was."""

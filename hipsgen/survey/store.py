@@ -35,20 +35,24 @@ class Stat:
     mtime: float
 
 
-class Store(Protocol):
-    """A tree of files that appear whole or not at all."""
+class Readable(Protocol):
+    """A tree of files to be read."""
 
     def read(self, path: str) -> bytes:
         """Content of a file. Raises FileNotFoundError."""
-
-    def write(self, path: str, data: bytes | memoryview) -> None:
-        """Put a file in place, with its folders; a reader sees the old content or the new."""
 
     def list(self, folder: str = "") -> Iterator[str]:
         """Paths of all files under a folder, sorted; none if there is no such folder."""
 
     def stat(self, path: str) -> Stat | None:
         """Size and time of a file; None if there is none."""
+
+
+class Store(Readable, Protocol):
+    """A tree of files that appear whole or not at all."""
+
+    def write(self, path: str, data: bytes | memoryview) -> None:
+        """Put a file in place, with its folders; a reader sees the old content or the new."""
 
     def delete(self, path: str) -> None:
         """Remove a file; no error if there is none."""
@@ -231,3 +235,8 @@ def _walk(folder: Path, prefix: str) -> Iterator[str]:
 def open_store(place: str | os.PathLike[str]) -> Store:
     """The store for a place."""
     return LocalStore(Path(place))
+
+
+def is_url(place: str | os.PathLike[str]) -> bool:
+    """Whether a place is on a web server."""
+    return str(place).startswith(("http://", "https://"))

@@ -12,18 +12,18 @@ from hipsgen.sky.tiles import Tile
 from hipsgen.survey.coverage import MOC_NAME, read_moc
 from hipsgen.survey.fits_tile import FitsTile
 from hipsgen.survey.properties import FILE_NAME, parse_properties
-from hipsgen.survey.store import Store
+from hipsgen.survey.store import Readable
 
 
 @dataclass(frozen=True)
 class Survey:
     """A finished survey, ours or another's. Make it with `Survey.open`."""
 
-    store: Store
+    store: Readable
     properties: dict[str, str]
 
     @classmethod
-    def open(cls, store: Store) -> "Survey":
+    def open(cls, store: Readable) -> "Survey":
         """Raises SurveyError when there is no properties file, or one that cannot be read."""
         try:
             text = store.read(FILE_NAME).decode("utf-8")
@@ -37,6 +37,11 @@ class Survey:
     def order(self) -> int:
         """Deepest order."""
         return self._whole("hips_order")
+
+    @property
+    def order_min(self) -> int:
+        """Lowest order that there are tiles of."""
+        return self._whole("hips_order_min", "0")
 
     @property
     def tile_width(self) -> int:

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from astropy.io import fits
 
+from hipsgen.check.survey import check_survey
 from hipsgen.errors import CoaddError, ConfigError
 from hipsgen.run.build import UnfinishedError
-from hipsgen.run.check import check_survey
 from hipsgen.run.config import Runtime
 from hipsgen.survey.provenance import FILE_NAME, Provenance
 from tests.conftest import Build, StarField

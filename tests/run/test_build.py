@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
+from hipsgen.check.survey import check_survey
 from hipsgen.errors import ConfigError, InputError
-from hipsgen.run.check import check_survey
 from hipsgen.survey.store import LocalStore
 from tests.conftest import Build, StarField
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hipsgen.run.check import check_survey
+from hipsgen.check.survey import check_survey
 from hipsgen.run.config import Options, Runtime
 from hipsgen.run.inputs import Query
 from hipsgen.run.report import Quiet

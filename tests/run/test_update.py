@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from hipsgen.run.check import check_survey
+from hipsgen.check.survey import check_survey
 from tests.conftest import Build, Built, StarField
 from tests.run.test_build import images, lone_images, tile_bytes
 

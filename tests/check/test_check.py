@@ -9,37 +9,8 @@ import pytest
 from astropy.io import fits
 from PIL import Image
 
-from hipsgen.run.check import Finding, check_survey
+from hipsgen.check.survey import Finding, check_survey
 from tests.conftest import Build, StarField
-
-
-@pytest.fixture(scope="module")
-def sound(tmp_path_factory) -> Path:
-    """A survey without a fault."""
-    from hipsgen.images.fits_folder import FitsFolder
-    from hipsgen.run.build import build_survey
-    from hipsgen.run.config import Options, Runtime
-    from hipsgen.run.describe import Subject
-    from hipsgen.run.report import Quiet
-    from hipsgen.survey.store import open_store
-
-    folder = tmp_path_factory.mktemp("check")
-    stars = [(x, y, 300.0) for x, y in np.random.default_rng(2).uniform(10, 590, (80, 2))]
-    path = StarField(40.0, -10.0, stars=stars, background=5.0).write(
-        folder / "a.fits", FILTER="r", **{"MJD-OBS": 61000.0}
-    )
-    with fits.open(path, mode="update") as hdus:
-        hdus[0].data += np.random.default_rng(3).normal(size=(600, 600)).astype(np.float32)
-    build_survey(
-        FitsFolder([str(path)]), open_store(folder / "sound"), Subject("s", "s", "t", "r"),
-        Options(formats=("fits", "png", "webp")), Runtime(), Quiet(),
-    )  # fmt: skip
-    return folder / "sound"
-
-
-@pytest.fixture
-def copy(sound: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(sound, tmp_path / "copy"))
 
 
 def leaf(place: Path, extension: str) -> Path:
@@ -124,7 +95,7 @@ FAULTS: dict[str, tuple[Callable[[Path], None], str]] = {
     "a whole FITS order is missing": (
         lambda p: [x.unlink() for x in (p / "Norder5").rglob("Npix*.fits")], "Norder5"),
     "wrong bitpix": (_bitpix, "BITPIX"),
-    "all-zero leaf tiles": (_zero, "is not its mean"),
+    "all-zero leaf tiles": (_zero, "not the mean of the tiles below"),
     "a leaf is deleted": (lambda p: leaf(p, "fits").unlink(), "Moc.fits"),
     "a tile of the wrong size": (_shrink, "hips_tile_width"),
     "a truncated tile": (
@@ -133,7 +104,7 @@ FAULTS: dict[str, tuple[Callable[[Path], None], str]] = {
     "a tile in the wrong folder": (_misplaced, "Dir0"),
     "two tiles swapped": (_swapped, "NPIX"),
     "flipped bytes": (_flipped_byte, "DATASUM"),
-    "wrong parents": (_wrong_parent, "is not its mean"),
+    "wrong parents": (_wrong_parent, "not the mean of the tiles below"),
     "a frame that the tiles contradict": (
         lambda p: _set(p, "hips_frame", "galactic"), "CTYPE1"),
     "no MOC": (lambda p: (p / "Moc.fits").unlink(), "Moc.fits"),

@@ -1,63 +1,37 @@
-"""Does a survey conform to the HiPS standard, and agree with itself?
+"""Which tiles are there: every order, the same in every format, those of the MOC."""
 
-Rules are those of IVOA HiPS 1.0 (2017). An error breaks a MUST or contradicts the survey itself; a
-warning breaks a SHOULD that readers rely on; a note names optional words that are missing.
-"""
-
+import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
+from hipsgen.check.finding import Finding
+from hipsgen.check.words import is_number
 from hipsgen.errors import SurveyError
-from hipsgen.run.check_tiles import TILE_PATH, TileFiles, check_tiles
-from hipsgen.run.check_words import check_words, is_number, is_power_of_two
-from hipsgen.run.finding import Finding
 from hipsgen.sky.tiles import Tile
-from hipsgen.survey.coverage import ALLSKY_ORDERS, MOC_NAME, allsky_shape
-from hipsgen.survey.formats import format_of
-from hipsgen.survey.preview import FILE_NAME as PREVIEW
-from hipsgen.survey.store import Store, open_store
+from hipsgen.survey.coverage import MOC_NAME
+from hipsgen.survey.http_store import HttpStore
 from hipsgen.survey.survey import Survey
 
-
-def check_survey(place: Path) -> list[Finding]:
-    """All findings on the survey in a folder; an unreadable one is a finding, not an exception."""
-    store = open_store(place)
-    try:
-        survey = Survey.open(store)
-    except SurveyError as error:
-        return [Finding("error", "properties", str(error))]
-    findings = list(check_words(survey.properties))
-    try:
-        findings += _files(survey)
-    except SurveyError as error:
-        findings.append(Finding("error", "survey", str(error)))
-    return findings
+# (order, extension) -> npix
+TileFiles = dict[tuple[int, str], set[int]]
+_TILE_PATH = re.compile(r"^Norder(\d+)/Dir(\d+)/Npix(\d+)\.(\w+)$")
 
 
-def _files(survey: Survey) -> Iterator[Finding]:
-    """The files against the properties, and against each other."""
-    tiles, strange = _tile_files(survey.store)
-    for path in strange:
-        yield Finding("error", path, "is not where the tile of that number belongs")
-    extensions = {name: format_of(name).extension for name in survey.formats}
-    for extension in sorted({e for _, e in tiles} - set(extensions.values())):
-        yield Finding(
-            "error", "hips_tile_format", f"does not name the .{extension} tiles there are"
-        )
-    yield from _orders(survey, tiles, extensions)
-    yield from _coverage(survey, tiles, extensions)
-    yield from check_tiles(survey, tiles, extensions)
-    yield from _allskys(survey, extensions)
-    yield from _preview(survey.store)
-
-
-def _tile_files(store: Store) -> tuple[TileFiles, list[str]]:
+def tile_files(survey: Survey, extensions: Mapping[str, str]) -> tuple[TileFiles, list[str]]:
+    """The tiles there are, and files that are none; on a web server, those that should be there."""
     found: TileFiles = {}
     strange: list[str] = []
-    for path in store.list():
+    if isinstance(survey.store, HttpStore):
+        for order in range(survey.order_min, survey.order + 1):
+            here = {tile.npix for tile in survey.tiles_of(order)}
+            found |= {(order, extension): here for extension in extensions.values()}
+        return found, strange
+    for path in survey.store.list():
         if not path.startswith("Norder") or "/Npix" not in path:
             continue
-        match = TILE_PATH.match(path)
+        match = _TILE_PATH.match(path)
         if match is None:
             strange.append(path)
             continue
@@ -69,13 +43,26 @@ def _tile_files(store: Store) -> tuple[TileFiles, list[str]]:
     return found, strange
 
 
+def file_faults(
+    survey: Survey, tiles: TileFiles, extensions: Mapping[str, str]
+) -> Iterator[Finding]:
+    """What is missing or too much. extensions: of the survey's formats, by name."""
+    for extension in sorted({e for _, e in tiles} - set(extensions.values())):
+        yield Finding(
+            "error", "hips_tile_format", f"does not name the .{extension} tiles there are"
+        )
+    yield from _orders(survey, tiles, extensions)
+    yield from _coverage(survey, tiles, extensions)
+
+
 def _orders(survey: Survey, tiles: TileFiles, extensions: Mapping[str, str]) -> Iterator[Finding]:
     """Every order from 0 to hips_order, and every parent of a tile, in every format."""
     for name, extension in extensions.items():
         for order in range(survey.order + 1):
             here = tiles.get((order, extension), set())
-            if not here:
+            if not here and order >= survey.order_min:
                 yield Finding("error", f"Norder{order}", f"has no {name} tile")
+            if not here:
                 continue
             below = tiles.get((order + 1, extension), set())
             yield from _some(
@@ -141,36 +128,46 @@ def _coverage(survey: Survey, tiles: TileFiles, extensions: Mapping[str, str]) -
             )
 
 
-def _allskys(survey: Survey, extensions: Mapping[str, str]) -> Iterator[Finding]:
-    """Allsky files are optional; their form is not."""
-    for order in ALLSKY_ORDERS:
-        for name, extension in extensions.items():
-            path = f"Norder{order}/Allsky.{extension}"
-            try:
-                pixels = format_of(name).decode(survey.store.read(path))
-            except FileNotFoundError:
-                continue
-            except SurveyError as error:
-                yield Finding("error", path, str(error))
-                continue
-            columns, rows = allsky_shape(order)
-            width, rest = divmod(pixels.shape[1], columns)
-            if rest or pixels.shape[0] != rows * width or not is_power_of_two(str(width)):
-                size = f"{pixels.shape[1]} x {pixels.shape[0]}"
-                yield Finding(
-                    "error", path, f"is {size}, not {columns} x {rows} tiles of 2^k pixels"
-                )
+class Index:
+    """Which tiles are there, in which formats (extension by name)."""
 
+    def __init__(self, tiles: TileFiles, extensions: Mapping[str, str]) -> None:
+        self.extensions = dict(extensions)
+        self._npix = {
+            (order, name): np.sort(np.fromiter(tiles[order, extension], np.int64))
+            for name, extension in extensions.items()
+            for order in range(max((k for k, _ in tiles), default=-1) + 1)
+            if tiles.get((order, extension))
+        }
 
-def _preview(store: Store) -> Iterator[Finding]:
-    try:
-        pixels = format_of("jpeg").decode(store.read(PREVIEW))
-    except FileNotFoundError:
-        return
-    except SurveyError as error:
-        yield Finding("error", PREVIEW, str(error))
-        return
-    if pixels.shape[:2] != (256, 256):
-        yield Finding(
-            "warning", PREVIEW, f"is {pixels.shape[1]} x {pixels.shape[0]}, not 256 x 256"
-        )
+    def formats_of(self, tile: Tile) -> list[str]:
+        """Names of the formats in which a tile is there."""
+        return [name for name in self.extensions if len(self._between(tile, tile.order, name))]
+
+    def leads_on(self, tile: Tile) -> bool:
+        """Whether a tile, or one below it, is there."""
+        return any(len(self._between(tile, k, name)) for k, name in self._npix if k >= tile.order)
+
+    def under(self, tile: Tile) -> Iterator[str]:
+        """Paths of a tile and those below it that are there."""
+        for order, name in self._npix:
+            if order >= tile.order:
+                for npix in self._between(tile, order, name).tolist():
+                    yield Tile(order, npix).path(self.extensions[name])
+
+    def roots(self, order: int) -> list[Tile]:
+        """Tiles of an order that are there or lead on, in NESTED order."""
+        found = [npix >> 2 * (k - order) for (k, _), npix in self._npix.items() if k >= order]
+        numbers = np.unique(np.concatenate([np.empty(0, np.int64), *found]))
+        return [Tile(order, npix) for npix in numbers.tolist()]
+
+    def count(self) -> int:
+        """How many files there are."""
+        return sum(map(len, self._npix.values()))
+
+    def _between(self, tile: Tile, order: int, name: str) -> npt.NDArray[np.int64]:
+        npix = self._npix.get((order, name), np.empty(0, np.int64))
+        depth = 2 * (order - tile.order)
+        ends = [tile.npix << depth, (tile.npix + 1) << depth]
+        first, last = np.searchsorted(npix, ends)
+        return npix[first:last]

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 
-from hipsgen.run.finding import Finding
+from hipsgen.check.finding import Finding
 from hipsgen.sky.tiles import pixel_size
 
 _MUST = (
