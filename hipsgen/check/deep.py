@@ -26,8 +26,8 @@ from hipsgen.survey.store import LocalStore
 from hipsgen.survey.survey import Survey
 
 _NO_RECORD = (
-    "is missing: there are tiles with no record in the journal; build again to have them made anew, "
-    "or remove them if no build made them"
+    "is missing: there are tiles with no record in the journal; build again to have them made "
+    "anew, or remove them if no build made them"
 )
 _SAMPLED = 16  # tiles of an order that are looked at when not all are
 _DEPTH = 4  # orders that are looked at in one go, where no journal has blocks

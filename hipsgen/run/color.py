@@ -223,8 +223,7 @@ def _prepare(
 
     Raises ConfigError when the earlier one is of other surveys or formats.
     """
-    begun = {"color": [band.properties.get("creator_did", "") for band in bands]}
-    begun["formats"] = list(formats)
+    begun = {"color": [_name(band) for band in bands], "formats": list(formats)}
     earlier = journal.color()
     if earlier and any(earlier.get(key) != value for key, value in begun.items()):
         raise ConfigError(
@@ -238,6 +237,11 @@ def _prepare(
     stretch = choose_lupton(bands, order)
     journal.begin_color({**begun, "stretch": asdict(stretch)})
     return stretch
+
+
+def _name(band: Survey) -> str:
+    """What a survey shows, wherever it lies: its band, or its name for good."""
+    return band.properties.get("obs_band") or band.properties.get("creator_did", "")
 
 
 def _contents(band: Survey, top: int) -> dict[Tile | None, list[str]]:

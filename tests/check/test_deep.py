@@ -1,4 +1,4 @@
-"""`hipsgen check --deep`: every planted fault is named; what is sound, ours or not, is let alone."""
+"""`check --deep`: every planted fault is named; what is sound, ours or not, is let alone."""
 
 import io
 import json

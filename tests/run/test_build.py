@@ -18,7 +18,7 @@ STARS = [(x, y, 500.0) for x, y in np.random.default_rng(1).uniform(10, 590, (60
 
 def images(folder: Path, count: int = 4) -> list[Path]:
     """Overlapping images of one sky in a row, with noise and a hole each."""
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(exist_ok=True, parents=True)
     made = []
     for k in range(count):
         field = StarField(

@@ -1,14 +1,12 @@
-"""`python -m tests.torture KILLS`: as many kills as asked for, with threads and with processes."""
+"""`python -m tests.torture KILLS`: as many kills as asked for, of builds of several kinds."""
 
 import argparse
 import sys
 import tempfile
 from pathlib import Path
 
-from tests.run.test_build import images
 from tests.torture.campaign import Campaign
-
-_ENGINES = ("threads", "processes")
+from tests.torture.scenes import colour_scene, scene
 
 
 def main() -> int:
@@ -16,16 +14,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("kills", type=int, nargs="?", default=200)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--order", default="10")
     asked = parser.parse_args()
     wrong = 0
     with tempfile.TemporaryDirectory() as scratch:
-        images(Path(scratch, "in"))
-        for engine in _ENGINES:
-            options = ("--order", asked.order)
-            campaign = Campaign(Path(scratch, "in"), Path(scratch, engine), engine, options)
-            outcome = campaign.run(asked.kills // len(_ENGINES), asked.seed, lambda t: print(t))
-            print(f"{engine}: {outcome}", *outcome.wrong, sep="\n")
+        campaigns: dict[str, Campaign] = {
+            "threads": scene(Path(scratch, "threads"), "threads"),
+            "processes": scene(Path(scratch, "processes"), "processes"),
+            "three bands and a colour": colour_scene(Path(scratch, "colour")),
+        }
+        for name, campaign in campaigns.items():
+            outcome = campaign.run(-(-asked.kills // len(campaigns)), asked.seed, print)
+            print(f"{name}: {outcome}", *outcome.wrong, sep="\n")
             wrong += len(outcome.wrong)
     return 1 if wrong else 0
 

@@ -1,0 +1,41 @@
+"""What is built while it is killed: surveys from nothing, updates, other cuts, colours."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.conftest import StarField
+from tests.run.test_build import images
+from tests.torture.campaign import Campaign, quiet
+
+_CUTS = ("--cuts=-5,100",)
+
+
+def scene(folder: Path, engine: str, order: int = 12) -> Campaign:
+    """Four images; begun upon nothing, upon a survey of three of them, and upon other cuts."""
+    inputs = images(folder / "in")
+    options = ("--order", str(order))
+    _built(inputs[:3], folder / "fewer", *options, *_CUTS)
+    _built([folder / "in"], folder / "recut", *options, "--cuts=0,50")
+    starts = (None, folder / "fewer", folder / "recut")
+    return Campaign(folder / "in", folder / "work", engine, (*options, *_CUTS, "--recut"), starts)
+
+
+def colour_scene(folder: Path) -> Campaign:
+    """Two images in each of three bands, and their colour."""
+    (folder / "in").mkdir(parents=True)
+    for k in range(2):
+        for number, band in enumerate("gri"):
+            field = StarField(
+                40.0 + k, -10.0, size=150, background=3.0 + number, angle=9.0 * number
+            )
+            field.write(folder / "in" / f"{band}{k}.fits", FILTER=band)
+    options = ("--color", "gri", "--order", "12", *_CUTS)
+    _built([folder / "in" / f"{band}0.fits" for band in "gri"], folder / "fewer", *options)
+    starts = (None, folder / "fewer")
+    return Campaign(folder / "in", folder / "work", "threads", options, starts)
+
+
+def _built(inputs: list[Path], out: Path, *options: str) -> None:
+    command = [sys.executable, "-m", "hipsgen", "build", *map(str, inputs), "-o", str(out)]
+    subprocess.run([*command, *options, "-q"], check=True, env=quiet())
