@@ -5,13 +5,23 @@ import gc
 import os
 import sys
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
 from hipsgen import __version__
+from hipsgen.arguments import (
+    PROPERTY,
+    RUN,
+    SAY,
+    WHAT,
+    options_of,
+    pairs,
+    query_of,
+    runtime_of,
+    words,
+)
 from hipsgen.errors import ConfigError, HipsgenError
 from hipsgen.run import stop
 
@@ -39,114 +49,12 @@ def cli(ctx: click.Context, debug: bool) -> None:
     ctx.obj = {"debug": debug}
 
 
-def _stacked(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    def decorate(function: Any) -> Any:
-        for option in reversed(options):
-            function = option(function)
-        return function
-
-    return decorate
-
-
-_WHAT = _stacked(
-    click.argument("inputs", nargs=-1, required=True, metavar="INPUT..."),
-    click.option(
-        "-c", "--collection", "collections", multiple=True, metavar="C",
-        help="Butler collection, searched in the order given; repeat or separate by commas.",
-    ),
-    click.option("-d", "--dataset-type", default="", metavar="T", help="Butler dataset type."),
-    click.option(
-        "-b", "--band", "bands", multiple=True, metavar="B",
-        help="Band; repeat for several surveys. Default: all bands of a collection; of plain FITS "
-        "the only one there is. '*': plain FITS of all bands in one map.",
-    ),
-    click.option("--skymap", default="", metavar="S", help="Butler skymap, if there are several."),
-    click.option("--where", default="", metavar="EXPR", help="Butler query, e.g. 'tract = 9813'."),
-    click.option(
-        "--tract", "tracts", multiple=True, metavar="N",
-        help="Coadds of this tract; repeat or separate by commas.",
-    ),
-    click.option("--patch", "patches", multiple=True, metavar="N", help="The same of patches."),
-    click.option(
-        "--region", metavar="R",
-        help="Coadds that touch circle:RA,DEC,RADIUS, box:RA,DEC,WIDTH,HEIGHT, "
-        "polygon:RA,DEC,RA,DEC,RA,DEC... (degrees, ICRS) or a MOC file.",
-    ),
-    click.option(
-        "--color", default="", metavar="gri",
-        help="Also make a colour survey of three bands (gri, or J,H,Ks); the longest wavelength is "
-        "red, in whatever order they are named.",
-    ),
-    click.option("--order", type=int, help="Deepest order. Default: that of the input's pixels."),
-    click.option(
-        "--frame", default="equatorial", metavar="F", show_default=True,
-        help="equatorial or galactic.",
-    ),
-    click.option(
-        "--format", "formats", default="fits,png", show_default=True, metavar="F,F",
-        help="Tile formats: fits and any of png, jpeg, webp.",
-    ),
-    click.option(
-        "--interp", "interpolation", default="optimal", show_default=True, metavar="I",
-        help="optimal, bilinear, nearest, lanczos3 or lanczos5.",
-    ),
-    click.option(
-        "--overlap", default="feather", show_default=True, metavar="O",
-        help="Where coadds overlap: feather, primary or mean.",
-    ),
-    click.option(
-        "--exclude-mask", "excluded", default="NO_DATA", show_default=True, metavar="P,P",
-        help="Mask planes whose pixels count as missing ('' for none).",
-    ),
-    click.option("--blank", type=float, help="Pixel value that means no data, e.g. 0."),
-    click.option("--cuts", metavar="LO,HI", help="Display range. Default: from a sample."),
-    click.option(
-        "--stretch", default="asinh", show_default=True, metavar="S", help="asinh or linear."
-    ),
-    click.option("--strict", is_flag=True, help="Stop at the first input that cannot be used."),
-    click.option(
-        "--skip-bad", is_flag=True,
-        help="Finish without inputs that cannot be used. Default: do all that does not need them.",
-    ),
-)  # fmt: skip
-
-_RUN = _stacked(
-    click.option(
-        "--workers", type=int, default=lambda: os.cpu_count() or 1, metavar="N",
-        help="How many at a time. Default: one per core.",
-    ),
-    click.option(
-        "--memory", default="1600M", show_default=True, metavar="SIZE",
-        help="For decoded coadds, over all workers.",
-    ),
-    click.option(
-        "--engine", default="threads", show_default=True, metavar="E",
-        help="threads, processes, dask, or a Dask address tcp://HOST:PORT.",
-    ),
-    click.option("--fresh", is_flag=True, help="Throw away what an earlier build left in OUT."),
-    click.option(
-        "--recut", is_flag=True,
-        help="Choose the display range of the previews anew; the values stay as they are.",
-    ),
-)  # fmt: skip
-
-_SAY = _stacked(
-    click.option("-q", "--quiet", is_flag=True, help="Say only what went wrong."),
-    click.option("-v", "--verbose", is_flag=True, help="Say more."),
-)
-
-_PROPERTY = click.option(
-    "--property", "own", multiple=True, metavar="KEY=VALUE",
-    help="Put a line into the properties file, e.g. creator_did=ivo://my.org/P/x.",
-)  # fmt: skip
-
-
 @cli.command()
-@_WHAT
+@WHAT
 @click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="Folder to make.")
-@_PROPERTY
-@_RUN
-@_SAY
+@PROPERTY
+@RUN
+@SAY
 def build(**given: Any) -> None:
     """Make a HiPS survey of coadds.
 
@@ -157,7 +65,7 @@ def build(**given: Any) -> None:
     from hipsgen.run.report import reporter
     from hipsgen.run.surveys import build_all
 
-    options, query, runtime = _options(given), _query(given), _runtime(given)
+    options, query, runtime = options_of(given), query_of(given), runtime_of(given)
     say = reporter(given["quiet"], given["verbose"])
     summaries = build_all(
         given["inputs"], query, options, runtime, given["out"], given["color"], say
@@ -167,7 +75,7 @@ def build(**given: Any) -> None:
 
 
 @cli.command()
-@_WHAT
+@WHAT
 @click.option(
     "-o",
     "--out",
@@ -175,7 +83,7 @@ def build(**given: Any) -> None:
     help="An earlier build's folder: say what would change in it.",
 )
 @click.option("--manifest", type=click.Path(path_type=Path), help="Save the references here.")
-@_SAY
+@SAY
 def plan(**given: Any) -> None:
     """Say what a build would do, without building it.
 
@@ -190,8 +98,8 @@ def plan(**given: Any) -> None:
     say = reporter(given["quiet"], given["verbose"])
     for line in plan_all(
         given["inputs"],
-        _query(given),
-        _options(given),
+        query_of(given),
+        options_of(given),
         given["manifest"],
         given["color"],
         say,
@@ -270,9 +178,9 @@ def _agrees(depth: Any) -> str:
 @click.option(
     "--format", "formats", default="png", show_default=True, metavar="F", help="png or webp."
 )
-@_PROPERTY
-@_RUN
-@_SAY
+@PROPERTY
+@RUN
+@SAY
 def color(red: Path, green: Path, blue: Path, out: Path, **given: Any) -> None:
     """Make a colour survey of three FITS surveys: RED GREEN BLUE."""
     from hipsgen.run.report import reporter
@@ -282,10 +190,10 @@ def color(red: Path, green: Path, blue: Path, out: Path, **given: Any) -> None:
     summary = color_of(
         (red, green, blue),
         out,
-        _words(given["formats"]),
-        _runtime(given),
+        words(given["formats"]),
+        runtime_of(given),
         say,
-        _pairs(given["own"]),
+        pairs(given["own"]),
     )
     if not given["quiet"]:
         _print_summaries([summary], out)
@@ -313,93 +221,6 @@ def serve(out: tuple[Path, ...], host: str, port: int, open_browser: bool) -> No
     from viewer.server import serve as serve_surveys
 
     serve_surveys(list(out), host=host, port=port, open_browser=open_browser)
-
-
-def _options(given: dict[str, Any]) -> Any:
-    from hipsgen.run.config import Options
-
-    return Options(
-        order=given["order"],
-        frame=given["frame"],
-        formats=tuple("jpeg" if f == "jpg" else f for f in _words(given["formats"])),
-        interpolation=given["interpolation"],
-        overlap=given["overlap"],
-        stretch=given["stretch"],
-        cuts=_cuts(given["cuts"]),
-        excluded=_words(given["excluded"]),
-        blank=given["blank"],
-        properties=_pairs(given.get("own", ())),
-    )
-
-
-def _query(given: dict[str, Any]) -> Any:
-    from hipsgen.run.inputs import Query
-
-    return Query(
-        collections=tuple(c for text in given["collections"] for c in _words(text)),
-        dataset_type=given["dataset_type"],
-        bands=tuple(b for text in given["bands"] for b in _words(text)),
-        skymap=given["skymap"],
-        where=given["where"],
-        selection=_selection(given),
-        strict=given["strict"],
-    )
-
-
-def _selection(given: dict[str, Any]) -> Any:
-    from hipsgen.images.selection import Region, Selection
-
-    return Selection(
-        tracts=_numbers("tract", given["tracts"]),
-        patches=_numbers("patch", given["patches"]),
-        region=Region(given["region"]) if given["region"] else None,
-    )
-
-
-def _numbers(name: str, texts: tuple[str, ...]) -> frozenset[int]:
-    words = [word for text in texts for word in _words(text)]
-    wrong = [word for word in words if not word.isdecimal()]
-    if wrong:
-        raise ConfigError(f"--{name} {wrong[0]!r} is not a number like 9813")
-    return frozenset(map(int, words))
-
-
-def _runtime(given: dict[str, Any]) -> Any:
-    from hipsgen.run.config import Runtime, parse_size
-
-    return Runtime(
-        workers=given["workers"],
-        memory=parse_size(given["memory"]),
-        engine=given["engine"],
-        strict=given.get("strict", False),
-        skip_bad=given.get("skip_bad", False),
-        fresh=given["fresh"],
-        recut=given["recut"],
-    )
-
-
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(word.strip() for word in text.split(",") if word.strip())
-
-
-def _cuts(text: str | None) -> tuple[float, float] | None:
-    if text is None:
-        return None
-    try:
-        low, high = (float(part) for part in text.split(","))
-    except ValueError:
-        raise ConfigError(f"--cuts {text!r} is not two numbers like -1,50") from None
-    return low, high
-
-
-def _pairs(texts: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
-    pairs = []
-    for text in texts:
-        key, equals, value = text.partition("=")
-        if not equals or not key.strip():
-            raise ConfigError(f"--property {text!r} is not KEY=VALUE")
-        pairs.append((key.strip(), value.strip()))
-    return tuple(pairs)
 
 
 def _print_summaries(summaries: list[Any], out: Path) -> None:

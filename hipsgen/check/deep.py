@@ -43,7 +43,7 @@ class _Part:
     high: float = -math.inf
     cells: list[npt.NDArray[np.uint64]] = field(default_factory=list)
     small: dict[Tile, Layer] = field(default_factory=dict)
-    files: int = 0
+    tiles: int = 0
 
 
 class Deep:
@@ -118,7 +118,7 @@ class Deep:
                 for part in above(Tile(0, face)):
                     cells = to_ranges(np.concatenate([np.empty(0, np.uint64), *part.cells]))
                     whole.take(part.low, part.high, cells, part.small)
-                    reporter.advance(part.files)
+                    reporter.advance(part.tiles)
                     yield from part.findings
 
     def _subtree(self, root: Tile) -> _Part:
@@ -156,7 +156,7 @@ class Deep:
         present = self._index.formats_of(tile)
         look = self._looker.look(tile, present, children, written)
         part.findings += look.findings
-        part.files += len(present)
+        part.tiles += bool(present)
         if look.layer is not None and tile.order == self._survey.order:
             cells, low, high = look_over(tile, look.layer.value)
             part.low, part.high = min(part.low, low), max(part.high, high)

@@ -162,8 +162,10 @@ class Index:
         return [Tile(order, npix) for npix in numbers.tolist()]
 
     def count(self) -> int:
-        """How many files there are."""
-        return sum(map(len, self._npix.values()))
+        """How many tiles there are, whatever their formats."""
+        orders = {order for order, _ in self._npix}
+        of = {k: [npix for (order, _), npix in self._npix.items() if order == k] for k in orders}
+        return sum(np.unique(np.concatenate(npix)).size for npix in of.values())
 
     def _between(self, tile: Tile, order: int, name: str) -> npt.NDArray[np.int64]:
         npix = self._npix.get((order, name), np.empty(0, np.int64))

@@ -1,0 +1,203 @@
+"""What commands share: their options, and what the words given with them mean."""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from hipsgen.errors import ConfigError
+
+
+def _stacked(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def decorate(function: Any) -> Any:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+WHAT = _stacked(
+    click.argument("inputs", nargs=-1, required=True, metavar="INPUT..."),
+    click.option(
+        "-c", "--collection", "collections", multiple=True, metavar="C",
+        help="Butler collection, searched in the order given; repeat or separate by commas.",
+    ),
+    click.option("-d", "--dataset-type", default="", metavar="T", help="Butler dataset type."),
+    click.option(
+        "-b", "--band", "bands", multiple=True, metavar="B",
+        help="Band; repeat for several surveys. Default: all bands of a collection; of plain FITS "
+        "the only one there is. '*': plain FITS of all bands in one map.",
+    ),
+    click.option("--skymap", default="", metavar="S", help="Butler skymap, if there are several."),
+    click.option("--where", default="", metavar="EXPR", help="Butler query, e.g. 'tract = 9813'."),
+    click.option(
+        "--tract", "tracts", multiple=True, metavar="N",
+        help="Coadds of this tract; repeat or separate by commas.",
+    ),
+    click.option("--patch", "patches", multiple=True, metavar="N", help="The same of patches."),
+    click.option(
+        "--region", metavar="R",
+        help="Coadds that touch circle:RA,DEC,RADIUS, box:RA,DEC,WIDTH,HEIGHT, "
+        "polygon:RA,DEC,RA,DEC,RA,DEC... (degrees, ICRS) or a MOC file.",
+    ),
+    click.option(
+        "--color", default="", metavar="gri",
+        help="Also make a colour survey of three bands (gri, or J,H,Ks); the longest wavelength is "
+        "red, in whatever order they are named.",
+    ),
+    click.option("--order", type=int, help="Deepest order. Default: that of the input's pixels."),
+    click.option(
+        "--frame", default="equatorial", metavar="F", show_default=True,
+        help="equatorial or galactic.",
+    ),
+    click.option(
+        "--format", "formats", default="fits,png", show_default=True, metavar="F,F",
+        help="Tile formats: fits and any of png, jpeg, webp.",
+    ),
+    click.option(
+        "--interp", "interpolation", default="optimal", show_default=True, metavar="I",
+        help="optimal, bilinear, nearest, lanczos3 or lanczos5.",
+    ),
+    click.option(
+        "--overlap", default="feather", show_default=True, metavar="O",
+        help="Where coadds overlap: feather, primary or mean.",
+    ),
+    click.option(
+        "--exclude-mask", "excluded", default="NO_DATA", show_default=True, metavar="P,P",
+        help="Mask planes whose pixels count as missing ('' for none).",
+    ),
+    click.option("--blank", type=float, help="Pixel value that means no data, e.g. 0."),
+    click.option("--cuts", metavar="LO,HI", help="Display range. Default: from a sample."),
+    click.option(
+        "--stretch", default="asinh", show_default=True, metavar="S", help="asinh or linear."
+    ),
+    click.option("--strict", is_flag=True, help="Stop at the first input that cannot be used."),
+    click.option(
+        "--skip-bad", is_flag=True,
+        help="Finish without inputs that cannot be used. Default: do all that does not need them.",
+    ),
+)  # fmt: skip
+
+RUN = _stacked(
+    click.option(
+        "--workers", type=int, default=lambda: os.cpu_count() or 1, metavar="N",
+        help="How many at a time. Default: one per core.",
+    ),
+    click.option(
+        "--memory", default="1600M", show_default=True, metavar="SIZE",
+        help="For decoded coadds, over all workers.",
+    ),
+    click.option(
+        "--engine", default="threads", show_default=True, metavar="E",
+        help="threads, processes, dask, or a Dask address tcp://HOST:PORT.",
+    ),
+    click.option("--fresh", is_flag=True, help="Throw away what an earlier build left in OUT."),
+    click.option(
+        "--recut", is_flag=True,
+        help="Choose the display range of the previews anew; the values stay as they are.",
+    ),
+)  # fmt: skip
+
+SAY = _stacked(
+    click.option("-q", "--quiet", is_flag=True, help="Say only what went wrong."),
+    click.option("-v", "--verbose", is_flag=True, help="Say more."),
+)
+
+PROPERTY = click.option(
+    "--property", "own", multiple=True, metavar="KEY=VALUE",
+    help="Put a line into the properties file, e.g. creator_did=ivo://my.org/P/x.",
+)  # fmt: skip
+
+
+def options_of(given: dict[str, Any]) -> Any:
+    """The `Options` of a command. Raises ConfigError."""
+    from hipsgen.run.config import Options
+
+    return Options(
+        order=given["order"],
+        frame=given["frame"],
+        formats=tuple("jpeg" if f == "jpg" else f for f in words(given["formats"])),
+        interpolation=given["interpolation"],
+        overlap=given["overlap"],
+        stretch=given["stretch"],
+        cuts=_cuts(given["cuts"]),
+        excluded=words(given["excluded"]),
+        blank=given["blank"],
+        properties=pairs(given.get("own", ())),
+    )
+
+
+def query_of(given: dict[str, Any]) -> Any:
+    """The `Query` of a command. Raises ConfigError."""
+    from hipsgen.run.inputs import Query
+
+    return Query(
+        collections=tuple(c for text in given["collections"] for c in words(text)),
+        dataset_type=given["dataset_type"],
+        bands=tuple(b for text in given["bands"] for b in words(text)),
+        skymap=given["skymap"],
+        where=given["where"],
+        selection=_selection(given),
+        strict=given["strict"],
+    )
+
+
+def _selection(given: dict[str, Any]) -> Any:
+    from hipsgen.images.selection import Region, Selection
+
+    return Selection(
+        tracts=_numbers("tract", given["tracts"]),
+        patches=_numbers("patch", given["patches"]),
+        region=Region(given["region"]) if given["region"] else None,
+    )
+
+
+def _numbers(name: str, texts: tuple[str, ...]) -> frozenset[int]:
+    words = [word for text in texts for word in words(text)]
+    wrong = [word for word in words if not word.isdecimal()]
+    if wrong:
+        raise ConfigError(f"--{name} {wrong[0]!r} is not a number like 9813")
+    return frozenset(map(int, words))
+
+
+def runtime_of(given: dict[str, Any]) -> Any:
+    """The `Runtime` of a command. Raises ConfigError."""
+    from hipsgen.run.config import Runtime, parse_size
+
+    return Runtime(
+        workers=given["workers"],
+        memory=parse_size(given["memory"]),
+        engine=given["engine"],
+        strict=given.get("strict", False),
+        skip_bad=given.get("skip_bad", False),
+        fresh=given["fresh"],
+        recut=given["recut"],
+    )
+
+
+def words(text: str) -> tuple[str, ...]:
+    """Words between commas."""
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def _cuts(text: str | None) -> tuple[float, float] | None:
+    if text is None:
+        return None
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError:
+        raise ConfigError(f"--cuts {text!r} is not two numbers like -1,50") from None
+    return low, high
+
+
+def pairs(texts: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    """KEY=VALUE, each; raises ConfigError for something else."""
+    found = []
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not key.strip():
+            raise ConfigError(f"--property {text!r} is not KEY=VALUE")
+        found.append((key.strip(), value.strip()))
+    return tuple(found)
