@@ -20,7 +20,7 @@ from hipsgen.run.earlier import Earlier, Sums
 from hipsgen.run.journal import LEAF, BlockFiles, BlockRecord, BlockState, InputUse, Journal
 from hipsgen.run.leaf import Sampler
 from hipsgen.run.plan import Block
-from hipsgen.run.tally import FileSum, Tally
+from hipsgen.run.tally import UNKNOWN, FileSum, Tally
 from hipsgen.run.writer import Writer
 from hipsgen.sky.pyramid import Layer, parent_of, shrink
 from hipsgen.sky.tiles import Tile
@@ -39,7 +39,7 @@ class BlockTask:
 
     number: of the block, in the order in which they are begun. refs: (index in the plan, reference)
     of the block's coadds. until: the last block that needs each of them. strict: a coadd that
-    cannot be read stops the build. cache_bytes: for decoded coadds, in this process; window_bytes:
+    cannot be read stops the build; skip_bad: what needs it is made without. cache_bytes: for decoded coadds, in this process; window_bytes:
     for the pixels of windows, in this thread.
     """
 
@@ -53,6 +53,7 @@ class BlockTask:
     cache_bytes: int
     window_bytes: int
     strict: bool = False
+    skip_bad: bool = False
 
 
 def fingerprint(recipe: Recipe, refs: Sequence[CoaddRef]) -> str:
@@ -65,8 +66,9 @@ def render_block(task: BlockTask) -> BlockRecord:
     """Write the tiles of a block that are not there yet, then its record. Idempotent.
 
     Leaf tiles of the same coadds as before are read back instead of made, and what is above none
-    but those is left as it is. Coadds that cannot be read are left out and named in the record; a
-    later run makes their leaf tiles again. Raises CoaddError instead when the task is strict.
+    but those is left as it is. Coadds that cannot be read are named in the record; a later run makes
+    their leaf tiles again. Until then these, and what is above them, stay as they are, unless the
+    task says to do without. Raises CoaddError instead when the task is strict.
     """
     started = time.monotonic()
     journal = Journal(task.store)
@@ -77,23 +79,29 @@ def render_block(task: BlockTask) -> BlockRecord:
     with Writer(task.store) as writer, cache.serving(task.number, needed):
         renderer = _Renderer(task, earlier, writer, cache)
         layer = renderer.subtree(task.block.root)
-    removed = earlier.remove_all_but(renderer.written)
+    removed = earlier.remove_all_but(renderer.written.keys() | renderer.left)
     record, files = renderer.record(removed, time.monotonic() - started)
-    journal.write(record, files, renderer.state(layer, record.content))
+    state = None if renderer.left else renderer.state(layer, record.content)
+    journal.write(record, files, state)
     return record
 
 
 class _Renderer:
-    """The state of one block while it is worked on. written: its tiles, with their sums."""
+    """The state of one block while it is worked on.
+
+    written: its tiles, with their sums. left: tiles that wait for a coadd that can be read.
+    """
 
     def __init__(
         self, task: BlockTask, earlier: Earlier, writer: Writer, cache: CoaddCache
     ) -> None:
         self.written: dict[Tile, Sums] = {}
+        self.left: set[Tile] = set()
         self._task, self._earlier, self._writer = task, earlier, writer
         self._recipe, self._leaves = task.recipe, dict(task.block.leaves)
         self._refs = dict(task.refs)
         self._encoders = task.recipe.encoders()
+        self._unknown = (UNKNOWN,) * len(self._encoders)
         self._sampler = Sampler(task.recipe, self._refs, task.reader, cache, task.window_bytes)
         self._cells: list[npt.NDArray[np.uint64]] = []
         self._small: dict[Tile, Layer] = {}
@@ -107,7 +115,7 @@ class _Renderer:
         else:
             children = ((c.npix & 3, self.subtree(c)) for c in self._children(tile))
             layer = parent_of(children, self._recipe.tile_width)
-        if layer is not None:
+        if layer is not None and tile not in self.left:
             self._put(tile, layer)
         return layer
 
@@ -120,10 +128,7 @@ class _Renderer:
     def _leaf(self, tile: Tile) -> Layer | None:
         value = self._read_back(tile) if tile.npix in self._earlier.kept else None
         if self._earlier.is_changed(tile):
-            value = self._sampler.leaf(tile, self._leaves[tile.npix])
-            if self._task.strict and self._sampler.problems:
-                index, reason = next(iter(self._sampler.problems.items()))
-                raise CoaddError(f"{self._refs[index]}: {reason}")
+            value = self._sampled(tile)
         if value is None:
             return None
         cells, low, high = look_over(tile, value)
@@ -132,6 +137,20 @@ class _Renderer:
         self._cells.append(cells)
         self._low, self._high = min(self._low, low), max(self._high, high)
         return Layer(value)
+
+    def _sampled(self, tile: Tile) -> npt.NDArray[np.float32] | None:
+        """The values of a tile from its coadds; None, and it is left, if one cannot be read."""
+        refs, bad = self._leaves[tile.npix], self._sampler.problems
+        wanted = self._task.skip_bad or not bad.keys() & set(refs)
+        value = self._sampler.leaf(tile, refs) if wanted else None
+        if bad and self._task.strict:
+            index, reason = next(iter(bad.items()))
+            raise CoaddError(f"{self._refs[index]}: {reason}")
+        if self._task.skip_bad or not bad.keys() & set(refs):
+            return value
+        root = self._task.block.root
+        self.left |= {tile.ancestor(order) for order in range(root.order, tile.order + 1)}
+        return None
 
     def _read_back(self, tile: Tile) -> npt.NDArray[np.float32] | None:
         """The values of a tile that is kept; if it is not what was written it is made again."""
@@ -172,16 +191,18 @@ class _Renderer:
     def record(self, removed: int, seconds: float) -> tuple[BlockRecord, BlockFiles]:
         """What is journalled."""
         root, recipe, bad = self._task.block.root, self._recipe, self._sampler.problems
-        tally = Tally.of(recipe.formats, self.written.items())
+        left = {tile: self._earlier.sums.get(tile) or self._unknown for tile in self.left}
+        tally = Tally.of(recipe.formats, {**self.written, **left}.items())
         digests = [
             (npix, _FORGOTTEN if bad.keys() & set(refs) else self._earlier.digests[npix])
             for npix, refs in self._leaves.items()
         ]
+        pictures = recipe.pictures_digest()
         record = BlockRecord(
             order=root.order,
             npix=root.npix,
-            fingerprint=fingerprint(recipe, list(self._refs.values())),
-            pictures=recipe.pictures_digest(),
+            fingerprint="" if left else fingerprint(recipe, list(self._refs.values())),
+            pictures="" if left and not self._earlier.pictures_are_good else pictures,
             content=self._content(),
             tiles=len(tally),
             size=tally.size(),

@@ -14,14 +14,14 @@ from hipsgen.run.config import TILE_WIDTH, Options, Recipe, Runtime
 from hipsgen.run.describe import Subject, now
 from hipsgen.run.engine import open_engine, run_bounded
 from hipsgen.run.journal import BlockRecord, Journal
-from hipsgen.run.place import check_room, claim, forget, note_departed, sweep_top, wipe
+from hipsgen.run.place import check_room, claim, departed, forget, sweep_top, wipe
 from hipsgen.run.plan import Plan, make_plan
 from hipsgen.run.problems import Problems
 from hipsgen.run.publish import Publication, created_before
 from hipsgen.run.report import Reporter
 from hipsgen.run.sample import COADDS, Sample, take_sample
 from hipsgen.sky.stretch import choose_stretch
-from hipsgen.sky.tiles import IntArray, Tile, order_for
+from hipsgen.sky.tiles import Tile, order_for
 from hipsgen.survey.properties import FILE_NAME as PROPERTIES
 from hipsgen.survey.store import Store
 
@@ -91,30 +91,20 @@ def build_survey(
         recipe, plan, sampled = prepare(
             refs, source.reader(), journal, options, subject.band, runtime.recut
         )
-        for problem in sampled:
-            if runtime.strict:
-                raise InputError(str(problem))
-            problems.tell(problem)
+        problems.tell_sampled(sampled, runtime.strict)
         inputs = journal.begin_inputs(ref.key for ref in refs)
-        roots, leaves = plan.roots(), plan.leaf_counts().tolist()
-        reporter.note(
-            f"{subject.name}: {len(refs)} coadds, order {recipe.order}, "
-            f"about {sum(leaves)} leaf tiles in {len(roots)} blocks"
-        )
         created = created_before(store) or now()
         change = Change.between(journal, recipe, plan)
-        check_room(store, sum(leaves[k] for k in change.todo), recipe.formats, change.old)
-        if change.is_one:
-            store.delete(PROPERTIES)
-        note_departed(change.old, refs, reporter)
-        removed = forget(change.departed, store, journal)
-        last = plan.last_blocks()
-        tasks = (_task(k, plan, last, recipe, source.reader(), store, runtime) for k in change.todo)
+        leaves = plan.leaf_counts().tolist()
+        _announce(subject, recipe, plan, change, leaves, reporter)
+        removed = _make_way(change, problems, store, recipe, plan, leaves, runtime, reporter)
+        tasks = _tasks(change.todo, plan, recipe, source.reader(), store, runtime)
+        roots = plan.roots()
         work = {roots[k]: leaves[k] for k in change.todo}
         made = _render(tasks, work, subject.name, runtime, problems, reporter)
-        records = {**change.done, **made}
         if problems.faults and not runtime.skip_bad:
             raise UnfinishedError(problems.advice(store, made.values()))
+        records = {**change.done, **made}
         filled = [records[root] for root in sorted(records) if records[root].tiles]
         if not filled:
             raise InputError(
@@ -133,13 +123,61 @@ def build_survey(
             tiles=sum(record.tiles for record in filled) + top,
             size=_total([publication.size, *(record.size for record in filled)]),
             seconds=time.monotonic() - started,
-            blocks=len(roots),
+            blocks=len(plan.npix),
             redone=len(change.todo),
             made=sum(record.made for record in made.values()) + publication.made,
             removed=removed + sum(record.removed for record in made.values()),
             updated=bool(change.done or change.old),
             skipped=list(problems.all),
         )
+
+
+def _announce(
+    subject: Subject,
+    recipe: Recipe,
+    plan: Plan,
+    change: Change,
+    leaves: Sequence[int],
+    reporter: Reporter,
+) -> None:
+    """Say what is going to be done."""
+    reporter.note(
+        f"{subject.name}: {len(plan.refs)} coadds, order {recipe.order}, "
+        f"about {sum(leaves)} leaf tiles in {len(leaves)} blocks"
+    )
+    if change.is_one and change.done:
+        cuts = f"{recipe.stretch.low:.4g} to {recipe.stretch.high:.4g} {recipe.unit}".rstrip()
+        kept = f"{len(change.done)} of {len(leaves)} blocks are there"
+        reporter.note(f"{kept}; cuts stay at {cuts}, unless --recut chooses others")
+
+
+def _make_way(
+    change: Change,
+    problems: Problems,
+    store: Store,
+    recipe: Recipe,
+    plan: Plan,
+    leaves: Sequence[int],
+    runtime: Runtime,
+    reporter: Reporter,
+) -> int:
+    """Prepare the place for what is to be done; how many tiles that removes.
+
+    Raises ConfigError when there is no room for it, UnfinishedError when coadds of the survey that
+    is there are gone and perhaps only damaged.
+    """
+    gone = departed(change.old, plan.refs)
+    if gone and problems.faults and not runtime.skip_bad:
+        raise UnfinishedError(problems.warning(store, len(gone)))
+    check_room(store, sum(leaves[k] for k in change.todo), recipe.formats, change.old)
+    if change.is_one:
+        store.delete(PROPERTIES)
+    if gone:
+        reporter.note(
+            f"{len(gone)} of the coadds of the earlier build are changed or no longer given: "
+            "what they gave is made anew or removed"
+        )
+    return forget(change.departed, store, Journal(store))
 
 
 def _render(
@@ -275,30 +313,33 @@ def _contradictions(options: Options, band: str, earlier: Recipe, recut: bool) -
     ]
 
 
-def _task(
-    k: int,
+def _tasks(
+    todo: Sequence[int],
     plan: Plan,
-    last: IntArray,
     recipe: Recipe,
     reader: CoaddReader,
     store: Store,
     runtime: Runtime,
-) -> BlockTask:
+) -> Iterator[BlockTask]:
+    """The blocks that are to be done, by their numbers."""
+    last = plan.last_blocks()
     shared, own = runtime.engine == "threads", runtime.memory // runtime.workers
     windows = min(own // 2, _WINDOW_BYTES)
-    indices = plan.ref_indices(k)
-    return BlockTask(
-        number=k,
-        block=plan.block(k),
-        refs=tuple((i, plan.refs[i]) for i in indices),
-        until=tuple(last[indices].tolist()),
-        recipe=recipe,
-        reader=reader,
-        store=store,
-        cache_bytes=(own - windows) * (runtime.workers if shared else 1),
-        window_bytes=windows,
-        strict=runtime.strict,
-    )
+    for k in todo:
+        indices = plan.ref_indices(k)
+        yield BlockTask(
+            number=k,
+            block=plan.block(k),
+            refs=tuple((i, plan.refs[i]) for i in indices),
+            until=tuple(last[indices].tolist()),
+            recipe=recipe,
+            reader=reader,
+            store=store,
+            cache_bytes=(own - windows) * (runtime.workers if shared else 1),
+            window_bytes=windows,
+            strict=runtime.strict,
+            skip_bad=runtime.skip_bad,
+        )
 
 
 def _work(tasks: Iterator[BlockTask], runtime: Runtime) -> Iterator[BlockRecord]:

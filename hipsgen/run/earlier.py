@@ -1,7 +1,7 @@
 """What an earlier run left of a block, and what of it is still good."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 
 import numpy as np
 
@@ -80,15 +80,20 @@ class Earlier:
     def while_working(self) -> tuple[BlockRecord, BlockFiles]:
         """What is true of the block from now until its record is written."""
         unknown = (UNKNOWN,) * len(self._recipe.formats)
-        may_be = {**dict.fromkeys(self._may_be, unknown), **self.sums}
+        may_be = {**dict.fromkeys(self._may_be & self._changed, unknown), **self.sums}
         leaves = [(npix, self.digests[npix]) for npix in sorted(self.kept)]
-        record = BlockRecord(self._root.order, self._root.npix, uses=list(self.uses.values()))
+        record = BlockRecord(
+            self._root.order,
+            self._root.npix,
+            pictures=self._recipe.pictures_digest() if self.pictures_are_good else "",
+            uses=list(self.uses.values()),
+        )
         tally = Tally.of(self._recipe.formats, may_be.items())
         return record, BlockFiles(tally, np.array(leaves, LEAF))
 
-    def remove_all_but(self, tiles: Mapping[Tile, Sums]) -> int:
+    def remove_all_but(self, tiles: Set[Tile]) -> int:
         """Delete the tiles that were there and belong to the block no more; how many there were."""
-        gone = self.sums.keys() - tiles.keys()
+        gone = self.sums.keys() - tiles
         for tile in gone:
             for encoder in self._recipe.encoders():
                 self._store.delete(tile.path(encoder.extension))

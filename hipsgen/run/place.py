@@ -6,7 +6,7 @@ from hipsgen.errors import ConfigError
 from hipsgen.images.source import CoaddRef
 from hipsgen.run.config import tile_bytes
 from hipsgen.run.journal import FOLDER, BlockRecord, Journal
-from hipsgen.run.report import Reporter, human_size
+from hipsgen.run.report import human_size
 from hipsgen.sky.tiles import Tile
 from hipsgen.survey.files import is_survey_file
 from hipsgen.survey.store import LocalStore, Store
@@ -60,16 +60,12 @@ def wipe(store: Store) -> None:
     store.sweep()
 
 
-def note_departed(old: Sequence[BlockRecord], refs: Sequence[CoaddRef], reporter: Reporter) -> None:
-    """Say that coadds of an earlier build are not given any more; their tiles go."""
-    departed = {use.coadd for record in old for use in record.uses}
-    if departed:
-        departed.difference_update(ref.key for ref in refs)
-    if departed:
-        reporter.note(
-            f"{len(departed)} of the coadds of the earlier build are changed or no longer given: "
-            "what they gave is made anew or removed"
-        )
+def departed(old: Sequence[BlockRecord], refs: Sequence[CoaddRef]) -> set[str]:
+    """Coadds, by key, that gave pixels to blocks and are not given any more."""
+    gone = {use.coadd for record in old for use in record.uses}
+    if gone:
+        gone.difference_update(ref.key for ref in refs)
+    return gone
 
 
 def forget(departed: Sequence[BlockRecord], store: Store, journal: Journal) -> int:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
+from hipsgen.errors import InputError
 from hipsgen.images.source import CoaddRef, Problem, data_id_dict
 from hipsgen.run.journal import BlockRecord
 from hipsgen.run.report import Reporter
@@ -31,6 +32,18 @@ class Problems:
             self.all[problem] = None
             self._reporter.problem(problem)
 
+    def tell_sampled(self, problems: Sequence[Problem], strict: bool) -> None:
+        """Report coadds that could not be sampled. Raises InputError for the first when strict."""
+        for problem in problems:
+            if strict:
+                raise InputError(str(problem))
+            self.tell(problem)
+        if problems:
+            self._reporter.note(
+                f"cuts are chosen without {len(problems)} of the coadds; when they can be read, "
+                "--recut chooses them anew"
+            )
+
     def tell_coadd(self, key: str, reason: str) -> None:
         """Report a coadd that could not be read; it may fail in several blocks."""
         self.coadds.setdefault(key, reason)
@@ -46,6 +59,15 @@ class Problems:
             f"{store} is not finished: {self.faults} input{'s' if self.faults != 1 else ''}, named "
             f"above, cannot be used{waiting}. Repair and run the same command again, or finish "
             "without: --skip-bad"
+        )
+
+    def warning(self, store: Store, gone: int) -> str:
+        """One line on why nothing is done to a survey that would lose something by it."""
+        some = f"{gone} coadd{'s' if gone != 1 else ''} of the survey in {store}"
+        return (
+            f"{some} {'are' if gone != 1 else 'is'} gone, perhaps among the inputs, named above, "
+            "that cannot be used: nothing is changed. Repair these and run the same command again, "
+            "or go on without what they gave: --skip-bad"
         )
 
     def left_out(self) -> list[LeftOut]:

@@ -115,3 +115,55 @@ def test_an_image_that_comes_back_as_another_is_made_anew(build: Build, tmp_path
     StarField(41.0, -10.0, size=140, background=9.0).write(inputs[1])
     again = build(inputs, **CUTS)
     assert tile_bytes(again.place) == tile_bytes(build(inputs, "anew", **CUTS).place)
+
+
+def test_what_is_good_stays_until_a_damaged_coadd_is_repaired(build: Build, tmp_path: Path):
+    """A survey does not lose what a coadd gave because that is damaged now."""
+    inputs = images(tmp_path / "in", 3)
+    place = build(inputs, **CUTS).place
+    before = tile_bytes(place)
+    whole = damage(inputs[1])
+    with pytest.raises(UnfinishedError, match=r"1 coadd of the survey .* nothing is changed"):
+        build(inputs, **CUTS)
+    assert tile_bytes(place) == before
+    assert (place / "properties").exists()
+    build(inputs, skip_bad=True, **CUTS)
+    assert tile_bytes(place) == tile_bytes(build([inputs[0], inputs[2]], "two", **CUTS).place) | {
+        FILE_NAME: tile_bytes(place)[FILE_NAME]
+    }
+    inputs[1].write_bytes(whole)
+    assert tile_bytes(build(inputs, **CUTS).place).keys() == before.keys()
+
+
+def test_tiles_wait_for_a_replacement_that_cannot_be_read(
+    build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A coadd is replaced by one that breaks under way: its old tiles stay, the rest is done."""
+    from hipsgen.images.coadd_fits import FitsReader
+
+    inputs = images(tmp_path / "in")
+    place = build(inputs, **CUTS).place
+    before = {n: h for n, h in tile_bytes(place).items() if "Npix" in n}
+    for path in (inputs[0], inputs[3]):
+        with fits.open(path, mode="update") as hdus:
+            hdus[0].data += 1.0
+    with monkeypatch.context() as broken:
+        read = FitsReader.read
+
+        def refuse(self, ref, section, parts=(), out=None):
+            if "3.fits" in ref.uri:
+                raise CoaddError("an input/output error")
+            return read(self, ref, section, parts, out)
+
+        broken.setattr(FitsReader, "read", refuse)
+        with pytest.raises(UnfinishedError, match="1 input, named above"):
+            build(inputs, **CUTS)
+    now = {n: h for n, h in tile_bytes(place).items() if "Npix" in n}
+    assert now.keys() == before.keys()
+    changed = {n for n in now if now[n] != before[n] and n.startswith("Norder11")}
+    alone = build([inputs[3]], "alone", **CUTS).place
+    wanting = {n for n in tile_bytes(alone) if n.startswith("Norder11") and "Npix" in n}
+    assert changed
+    assert not changed & wanting
+    repaired = build(inputs, **CUTS)
+    assert tile_bytes(repaired.place) == tile_bytes(build(inputs, "anew", **CUTS).place)
