@@ -39,8 +39,8 @@ class BlockTask:
 
     number: of the block, in the order in which they are begun. refs: (index in the plan, reference)
     of the block's coadds. until: the last block that needs each of them. strict: a coadd that
-    cannot be read stops the build; skip_bad: what needs it is made without. cache_bytes: for decoded coadds, in this process; window_bytes:
-    for the pixels of windows, in this thread.
+    cannot be read stops the build; skip_bad: what needs it is made without. cache_bytes: for
+    decoded coadds, in this process; window_bytes: for the pixels of windows, in this thread.
     """
 
     number: int
@@ -66,9 +66,9 @@ def render_block(task: BlockTask) -> BlockRecord:
     """Write the tiles of a block that are not there yet, then its record. Idempotent.
 
     Leaf tiles of the same coadds as before are read back instead of made, and what is above none
-    but those is left as it is. Coadds that cannot be read are named in the record; a later run makes
-    their leaf tiles again. Until then these, and what is above them, stay as they are, unless the
-    task says to do without. Raises CoaddError instead when the task is strict.
+    but those is left as it is. Coadds that cannot be read are named in the record; their leaf tiles
+    and what is above them wait, as they are, for a later run, unless the task says to do without.
+    Raises CoaddError instead when the task is strict.
     """
     started = time.monotonic()
     journal = Journal(task.store)
