@@ -149,6 +149,8 @@ class Looker:
             data = self._survey.store.read(path)
         except FileNotFoundError:
             return None, ["is missing"]
+        except OSError as error:
+            return None, [f"cannot be read ({error.strerror or error})"]
         trouble = [] if written is None else list(written.faults(path, data))
         try:
             if name != "fits":
@@ -207,11 +209,11 @@ class Looker:
         """Data lie where coadds are."""
         if self._provenance is None or self._survey.frame not in FRAMES or not known.any():
             return
-        places = np.argwhere(known)
-        ends = [places[:, axis].argmin() for axis in (0, 1)]
-        ends += [places[:, axis].argmax() for axis in (0, 1)]
-        spread = np.linspace(0, len(places) - 1, _INSIDE).astype(int)
-        rows, cols = places[np.unique([*ends, *spread])].T
+        places = np.flatnonzero(known)
+        chosen = places[np.linspace(0, places.size - 1, _INSIDE).astype(int)]
+        rows, cols = np.divmod(chosen, self._width)
+        for col in np.flatnonzero(known.any(axis=0))[[0, -1]]:
+            rows, cols = np.append(rows, known[:, col].argmax()), np.append(cols, col)
         vectors = to_icrs(tile.vectors(rows, cols, self._width), self._survey.frame)
         edge = tile.vectors([0, 0], [0, 1], self._width)
         slack = _RESOLVED * float(np.linalg.norm(edge[1] - edge[0]))

@@ -72,6 +72,28 @@ def test_a_second_build_does_no_block_again(build: Build, tmp_path):
     assert tile_bytes(again.place) == before
 
 
+def test_going_on_asks_for_no_tile_but_those_of_the_picture(
+    build: Build, tmp_path, monkeypatch: pytest.MonkeyPatch
+):
+    """A file system that is hurt by small accesses is asked for two files a block."""
+    inputs = images(tmp_path / "in", 2)
+    first = build(inputs, order=13).summary
+    asked: list[str] = []
+    for name in ("read", "stat", "write", "delete"):
+        call = getattr(LocalStore, name)
+
+        def counted(self, path, *data, call=call):
+            asked.append(path)
+            return call(self, path, *data)
+
+        monkeypatch.setattr(LocalStore, name, counted)
+    assert build(inputs, order=13).summary.redone == 0
+    leaves = [path for path in asked if path.startswith("Norder13")]
+    assert len(set(leaves)) < 16  # preview.jpg is 256 pixels wide
+    assert len(asked) - len(leaves) < 3 * first.blocks + 40
+    assert first.tiles > 80
+
+
 def test_an_interrupted_build_goes_on_and_ends_as_if_it_had_not_been(build: Build, tmp_path):
     inputs = images(tmp_path / "in", 2)
     truth = tile_bytes(build(inputs, "whole").place)
