@@ -1,0 +1,79 @@
+"""One block of a colour survey: its tiles of every order, from the float tiles of those orders."""
+
+from contextlib import suppress
+from dataclasses import dataclass
+
+import numpy as np
+
+from hipsgen.run import stop
+from hipsgen.run.color_stretch import Triple, values_of
+from hipsgen.run.earlier import Sums
+from hipsgen.run.journal import LEAF, BlockFiles, BlockRecord, Journal
+from hipsgen.run.tally import UNKNOWN, FileSum, Tally
+from hipsgen.run.writer import Writer
+from hipsgen.sky.stretch import Lupton
+from hipsgen.sky.tiles import Tile
+from hipsgen.survey.formats import format_of
+from hipsgen.survey.store import Store
+
+
+@dataclass(frozen=True)
+class ColorTask:
+    """The tiles under one of them, to be made; small and picklable.
+
+    root: None for tiles that are not journalled. fingerprint: of all that decides their bytes.
+    """
+
+    bands: Triple
+    out: Store
+    stretch: Lupton
+    formats: tuple[str, ...]
+    root: Tile | None
+    tiles: tuple[Tile, ...]
+    fingerprint: str
+
+
+def render_color_block(task: ColorTask) -> tuple[BlockRecord | None, list[tuple[Tile, Sums]]]:
+    """Make and write some tiles, then their record.
+
+    Returns that, and, without one, the sums of the files.
+    """
+    journal = Journal(task.out)
+    before: dict[Tile, Sums] = {}
+    nothing = np.empty(0, LEAF)
+    if task.root is not None:
+        with suppress(ValueError):
+            found = journal.block(task.root)
+            before = dict(found[1].tally.items()) if found else {}
+        may_be = {**dict.fromkeys(task.tiles, (UNKNOWN,) * len(task.formats)), **before}
+        begun = BlockRecord(task.root.order, task.root.npix)
+        journal.begin_block(begun, BlockFiles(Tally.of(task.formats, may_be.items()), nothing))
+    encoders = [format_of(name) for name in task.formats]
+    written: dict[Tile, Sums] = {}
+    with Writer(task.out) as writer:
+        for tile in task.tiles:
+            stop.check()
+            values = values_of(task.bands, tile)
+            if values is not None:
+                levels = task.stretch(values)
+                files = [(tile.path(e.extension), e.encode(levels, tile)) for e in encoders]
+                writer.write(*files)
+                written[tile] = tuple(FileSum.of(data) for _, data in files)
+    gone = before.keys() - written.keys()
+    for tile in gone:
+        for encoder in encoders:
+            task.out.delete(tile.path(encoder.extension))
+    if task.root is None:
+        return None, list(written.items())
+    tally = Tally.of(task.formats, written.items())
+    record = BlockRecord(
+        order=task.root.order,
+        npix=task.root.npix,
+        fingerprint=task.fingerprint,
+        tiles=len(tally),
+        size=tally.size(),
+        made=len(tally),
+        removed=sum(UNKNOWN not in before[tile] for tile in gone),
+    )
+    journal.write(record, BlockFiles(tally, nothing), None)
+    return record, []
