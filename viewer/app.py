@@ -1,7 +1,9 @@
 """The web application: the surveys under /hips, what the page asks under /api, the page itself."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -9,7 +11,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -58,19 +60,19 @@ class ViewerConfig:
 def create_app(config: ViewerConfig) -> Starlette:
     """Make the application that serves the surveys under the configured roots."""
     surveys = Surveys(config.roots, config.fresh_seconds)
-    inspector = Inspector()
+    inspector = Inspector(surveys.roots)
 
     def page(request: Request) -> Response:
         if not (config.static / "index.html").is_file():
             return PlainTextResponse(NOT_BUILT, status_code=503)
-        return serve_page_file(config.static, "index.html", request.headers)
+        return serve_page_file(config.static, "index.html", request)
 
     def page_file(request: Request) -> Response:
-        return serve_page_file(config.static, request.path_params["inner"], request.headers)
+        return serve_page_file(config.static, request.path_params["inner"], request)
 
     def list_of_surveys(request: Request) -> Response:
         text = hips_list(surveys.all(), str(request.base_url))
-        return Response(text, media_type=PLAIN_TEXT, headers={"cache-control": ALWAYS_ASK})
+        return Response(text, media_type=PLAIN_TEXT)
 
     def survey_file(request: Request) -> Response:
         survey = surveys.get(request.path_params["name"])
@@ -78,10 +80,10 @@ def create_app(config: ViewerConfig) -> Starlette:
         if survey is None or b"%" in request.scope.get("raw_path", b""):
             raise HTTPException(404)
         inner = request.path_params["inner"] or "index.html"
-        return serve_survey_file(surveys.roots, survey.folder, inner, request.headers)
+        return serve_survey_file(surveys.roots, survey.folder, inner, request)
 
     def api_surveys(request: Request) -> Response:
-        return JSONResponse(
+        return _json(
             [describe(survey, bool(surveys.with_provenance(survey))) for survey in surveys.all()]
         )
 
@@ -115,17 +117,24 @@ async def _coadds(surveys: Surveys, inspector: Inspector, request: Request) -> R
         return _problem(404, f"survey {name!r} has no provenance.fits")
     try:
         coadds = [c for t in tables for c in await inspector.coadds(t.folder, ra, dec)]
-    except (OSError, SurveyError) as error:
-        return _problem(500, f"survey {name!r}: {error}")
-    return JSONResponse({"survey": name, "ra": ra, "dec": dec, "coadds": coadds})
+    except SurveyError as error:
+        # the survey itself is in order: the page shows the reason where the coadds would be
+        return _problem(404, f"survey {name!r}: {error}")
+    return _json({"survey": name, "ra": ra, "dec": dec, "coadds": coadds})
 
 
 def _problem(status: int, reason: str) -> Response:
-    return JSONResponse({"error": reason}, status_code=status)
+    return _json({"error": reason}, status)
+
+
+def _json(answer: Any, status: int = 200) -> Response:
+    # all in ASCII: names of files need not be text, which UTF-8 would refuse
+    text = json.dumps(answer, allow_nan=False, separators=(",", ":"))
+    return Response(text, status, media_type="application/json")
 
 
 class SafeHeaders:
-    """Puts on every answer what keeps a browser from asking others or guessing types.
+    """Puts on every answer what keeps a browser from asking others, guessing, or remembering long.
 
     Under /hips other sites' viewers may read (CORS); the page and its API are for itself.
     """
@@ -146,6 +155,7 @@ class SafeHeaders:
                 headers["content-security-policy"] = CONTENT_SECURITY_POLICY
                 headers["x-content-type-options"] = "nosniff"
                 headers["referrer-policy"] = "no-referrer"
+                headers.setdefault("cache-control", ALWAYS_ASK)
                 if is_shared:
                     headers["access-control-allow-origin"] = "*"
                     headers["access-control-expose-headers"] = "ETag, Content-Length"

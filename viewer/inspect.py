@@ -2,40 +2,50 @@
 
 import asyncio
 import math
+import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import aiofiles
-import aiofiles.os
 
+from hipsgen.errors import SurveyError
 from hipsgen.survey.provenance import FILE_NAME, Provenance, UsedCoadd
+from viewer.files import open_beneath, stamp
 
 
 class Inspector:
-    """Asks the provenance tables of surveys; each is read once, and again when it changes."""
+    """Asks the provenance tables of surveys; each is read once, and again when it changes.
 
-    def __init__(self) -> None:
-        self._tables: dict[Path, tuple[tuple[int, int], Provenance]] = {}
+    roots: real folders; a table that lies elsewhere is not read.
+    """
+
+    def __init__(self, roots: Iterable[Path]) -> None:
+        self._roots = tuple(roots)
+        self._tables: dict[Path, tuple[tuple[int, int, int], Provenance]] = {}
         self._lock = asyncio.Lock()
 
     async def coadds(self, folder: Path, ra: float, dec: float) -> list[dict[str, Any]]:
         """The coadds at an ICRS position (degrees).
 
-        Raises FileNotFoundError without a provenance table, SurveyError with a broken one.
+        Raises SurveyError without a table, or with one that cannot be read.
         """
-        table = await self._table(folder / FILE_NAME)
+        try:
+            table = await self._table(folder / FILE_NAME)
+        except OSError as error:
+            raise SurveyError(f"{FILE_NAME}: {error.strerror or error}") from error
         return [_describe(coadd) for coadd in await asyncio.to_thread(table.at, ra, dec)]
 
     async def _table(self, path: Path) -> Provenance:
-        found = await aiofiles.os.stat(path)
-        stamp = (found.st_mtime_ns, found.st_size)
-        async with self._lock:
-            known = self._tables.get(path)
-            if known is None or known[0] != stamp:
-                async with aiofiles.open(path, "rb") as file:
-                    data = await file.read()
-                known = (stamp, await asyncio.to_thread(Provenance.from_bytes, data))
-                self._tables[path] = known
+        with await asyncio.to_thread(open_beneath, self._roots, path) as file:
+            now = stamp(os.fstat(file.fileno()))
+            async with self._lock:
+                known = self._tables.get(path)
+                if known is None or known[0] != now:
+                    async with aiofiles.open(file.fileno(), "rb", closefd=False) as table:
+                        data = await table.read()
+                    known = (now, await asyncio.to_thread(Provenance.from_bytes, data))
+                    self._tables[path] = known
         return known[1]
 
 

@@ -1,14 +1,18 @@
 """Runs the viewer: checks the folders, takes the port, says where to look."""
 
 import errno
+import resource
 import socket
 import webbrowser
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from hipsgen.errors import ConfigError, InputError, SurveyError
+from viewer import connections
 from viewer.app import NOT_BUILT, ViewerConfig, create_app
 from viewer.surveys import MAX_DEPTH, Surveys
 
@@ -32,8 +36,30 @@ def serve(
         if open_browser:
             # the socket listens already: the browser waits until the server answers
             webbrowser.open(url)
-        quiet = uvicorn.Config(create_app(config), log_level="warning", access_log=False)
-        uvicorn.Server(quiet).run(sockets=[listening])
+        allow_many_files()
+        make_server(create_app(config)).run(sockets=[listening])
+
+
+def make_server(app: ASGIApp) -> uvicorn.Server:
+    """What runs the application: HTTP/1.1 and nothing else, silent unless something is wrong."""
+    return uvicorn.Server(
+        uvicorn.Config(
+            app,
+            http=connections.Connection,
+            ws="none",
+            lifespan="off",
+            log_level="warning",
+            access_log=False,
+        )
+    )
+
+
+def allow_many_files() -> None:
+    """Raise the number of open files as far as one may: a connection is one, a tile another."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # some systems say 'any number' and then refuse it
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def check_root(root: Path) -> Path:
@@ -68,6 +94,10 @@ def take_port(host: str, port: int) -> socket.socket:
         raise ConfigError(f"--host {host}: {error.strerror or error}") from error
     taken = socket.socket(family, kind, protocol)
     taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    # Linux passes this on to the connections: who takes nothing of an answer for so long is cut off
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        patience = round(connections.PATIENCE * 1000)
+        taken.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, patience)
     try:
         taken.bind(address)
         taken.listen(128)

@@ -7,13 +7,14 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from hipsgen.errors import SurveyError
 from hipsgen.survey import provenance
 from hipsgen.survey.properties import FILE_NAME, format_properties, parse_properties
+from viewer.files import modified, open_beneath, stamp
 
 MAX_DEPTH = 4
 FRESH_SECONDS = 2.0
@@ -36,12 +37,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Survey:
-    """One survey on disk: its name in URLs, its real folder, what its properties say."""
+    """One survey on disk: its name in URLs, its real folder, what its properties say and when."""
 
     name: str
     folder: Path
     properties: Mapping[str, str]
-    modified: float
+    written: datetime
+    stamp: tuple[int, int, int]
 
     @property
     def is_color(self) -> bool:
@@ -83,12 +85,17 @@ class Survey:
 
 
 class Surveys:
-    """The surveys under some folders; looks again, at most every two seconds, for new ones."""
+    """The finished surveys under some folders, as they were at most two seconds ago.
+
+    A survey begins and ends with its properties: a build removes them first and writes them last.
+    All who ask get the same answer: what was found gone or changed for one is so for everybody.
+    """
 
     def __init__(self, roots: Sequence[Path], fresh_seconds: float = FRESH_SECONDS) -> None:
         self.roots = tuple(Path(root).resolve() for root in roots)
         self._fresh_seconds = fresh_seconds
         self._scanned = float("-inf")
+        self._checked: dict[str, float] = {}
         self._names: dict[Path, str] = {}
         self._found: dict[str, Survey] = {}
         self._broken: dict[Path, str] = {}
@@ -96,21 +103,44 @@ class Surveys:
 
     def all(self) -> list[Survey]:
         """Every survey: root by root, colour first, then by wavelength and name."""
-        with self._lock:
-            if time.monotonic() - self._scanned >= self._fresh_seconds:
-                self._scan()
-                self._scanned = time.monotonic()
-            return list(self._found.values())
+        # while one looks the others go by what is known; at first nothing is
+        never = self._scanned == float("-inf")
+        if self._is_due(self._scanned) and self._lock.acquire(blocking=never):
+            try:
+                if self._is_due(self._scanned):
+                    self._scan()
+            finally:
+                self._lock.release()
+        return list(self._found.values())
 
     def get(self, name: str) -> Survey | None:
-        """The survey of this name; a known one costs no look at the disk."""
+        """The survey of this name; a known one costs a look at its properties now and then."""
         known = self._found.get(name)
-        return known or next((s for s in self.all() if s.name == name), None)
+        if known is None:
+            self.all()
+        elif self._is_changed(known):
+            with self._lock:
+                # those who had to wait find it done
+                if self._found.get(name) is known:
+                    self._scan()
+        return self._found.get(name)
 
     def with_provenance(self, survey: Survey) -> list[Survey]:
         """Those whose tables tell of its coadds: itself, or the bands that a colour is made of."""
         bands = [s for s in self.all() if s.is_band_of(survey)] if survey.is_color else []
-        return [s for s in (survey, *bands) if (s.folder / provenance.FILE_NAME).is_file()]
+        return [s for s in (survey, *bands) if os.path.isfile(s.folder / provenance.FILE_NAME)]
+
+    def _is_due(self, last: float) -> bool:
+        return time.monotonic() - last >= self._fresh_seconds
+
+    def _is_changed(self, known: Survey) -> bool:
+        if not self._is_due(max(self._scanned, self._checked.get(known.name, self._scanned))):
+            return False
+        self._checked[known.name] = time.monotonic()
+        try:
+            return stamp((known.folder / FILE_NAME).stat()) != known.stamp
+        except OSError:
+            return True
 
     def _scan(self) -> None:
         found: list[Survey] = []
@@ -121,21 +151,23 @@ class Surveys:
             here = [survey for folder in folders if (survey := self._read(folder))]
             found += sorted(here, key=_order)
         self._found = {survey.name: survey for survey in found}
+        self._scanned = time.monotonic()
 
     def _read(self, folder: Path) -> Survey | None:
         name = self._names.get(folder) or self._new_name(folder)
         path = folder / FILE_NAME
         try:
-            modified = path.stat().st_mtime
-            known = self._found.get(name)
-            if known and known.modified == modified:
-                return known
-            properties = parse_properties(path.read_text(encoding="utf-8"))
+            with open_beneath(self.roots, path) as file:
+                status = os.fstat(file.fileno())
+                known = self._found.get(name)
+                if known and known.stamp == stamp(status):
+                    return known
+                properties = parse_properties(file.read().decode("utf-8"))
         except (OSError, UnicodeDecodeError, SurveyError) as error:
             self._complain(path, str(error))
             return None
         self._names[folder] = name
-        return Survey(name, folder, properties, modified)
+        return Survey(name, folder, properties, modified(status), stamp(status))
 
     def _complain(self, path: Path, reason: str) -> None:
         # once, not at every scan
@@ -160,7 +192,7 @@ def survey_folders(root: Path, depth: int = MAX_DEPTH) -> Iterator[Path]:
     except OSError as error:
         logger.debug("%s cannot be listed: %s", root, error)
         return
-    if any(entry.name == FILE_NAME and entry.is_file() for entry in entries):
+    if any(entry.name == FILE_NAME and _is_file(entry) for entry in entries):
         yield root
         return
     if depth <= 0:
@@ -169,6 +201,14 @@ def survey_folders(root: Path, depth: int = MAX_DEPTH) -> Iterator[Path]:
         # a link could lead out of the folder that is to be served
         if entry.is_dir(follow_symlinks=False) and not _NOT_DESCENDED.fullmatch(entry.name):
             yield from survey_folders(Path(entry.path), depth - 1)
+
+
+def _is_file(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_file()
+    except OSError:
+        # a link that leads round in a circle
+        return False
 
 
 def hips_list(surveys: Sequence[Survey], base_url: str) -> str:
@@ -198,7 +238,7 @@ def describe(survey: Survey, has_provenance: bool = False) -> dict[str, Any]:
         "data_range": data_range if len(data_range) == 2 else None,
         "initial": {key: survey.number(f"hips_initial_{key}") for key in ("ra", "dec", "fov")},
         "release_date": properties.get("hips_release_date", ""),
-        "preview": (survey.folder / "preview.jpg").is_file(),
+        "preview": os.path.isfile(survey.folder / "preview.jpg"),
         "provenance": has_provenance,
     }
 
@@ -211,7 +251,7 @@ def _order(survey: Survey) -> tuple[str, bool, float, str]:
 
 def _record(survey: Survey, base_url: str) -> dict[str, str]:
     properties = survey.properties
-    written = datetime.fromtimestamp(survey.modified, UTC).strftime("%Y-%m-%dT%H:%MZ")
+    written = survey.written.strftime("%Y-%m-%dT%H:%MZ")
     return {
         "creator_did": properties.get("creator_did") or f"ivo://local/P/{survey.name}",
         "hips_release_date": properties.get("hips_release_date") or written,

@@ -1,15 +1,23 @@
 """Serves the files of a survey: which may be seen, as what, and for how long they stay fresh."""
 
+import asyncio
+import errno
+import logging
 import os
 import re
-import stat
-from collections.abc import Iterable
-from email.utils import parsedate_to_datetime
+from collections.abc import Iterable, Mapping
+from email.utils import format_datetime, parsedate_to_datetime
+from io import FileIO
 from pathlib import Path
 
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
-from starlette.responses import FileResponse, Response
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from viewer.files import modified, open_beneath
 
 MEDIA_TYPES = {
     ".fits": "application/fits",
@@ -25,7 +33,10 @@ MEDIA_TYPES = {
 }
 PLAIN_TEXT = "text/plain; charset=utf-8"
 
-TILE_FRESH = "public, max-age=3600"
+# HiPS has no place for a version in the URL of a tile, so this is how long one from before an
+# update may be seen beside those from after it. Panning to and fro asks nothing; later a 304 says
+# that the tile is still good, at a few hundred bytes instead of a megabyte.
+TILE_FRESH = "public, max-age=60"
 ALWAYS_ASK = "no-cache"
 
 _IMAGE = r"\.(?:fits|png|jpg|webp)"
@@ -40,45 +51,110 @@ _OTHER = re.compile(
 _PAGE = re.compile(rf"(?:{_WORD}/){{0,3}}{_WORD}")
 
 
-class SurveyFile(FileResponse):
-    """A file in few large reads: a FITS tile is 1 MB."""
+# one range; several are answered with all of the file, as RFC 9110 allows (14.2)
+_RANGE = re.compile(r"bytes=([0-9]{0,99})-([0-9]{0,99})", re.IGNORECASE)
 
-    chunk_size = 1 << 20
+# a FITS tile is a little over 1 MB, and goes in one piece
+_PIECE = 1 << 21
+
+# what the machine cannot do just now: a tile that is not told of would be a hole in the sky
+_FOR_NOW = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ESTALE}
+
+logger = logging.getLogger(__name__)
+
+
+class SurveyFile(Response):
+    """A part of an open file; whatever takes its place meanwhile, what was begun is sent."""
+
+    def __init__(self, file: FileIO, part: range, headers: Mapping[str, str], status: int) -> None:
+        super().__init__(status_code=status, headers=headers)
+        self._file = file
+        self._part = part
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it, as long as there is somebody to take it, and close the file."""
+        gone = asyncio.ensure_future(_disconnected(receive))
+        left = 0 if scope["method"] == "HEAD" else len(self._part)
+        more = True
+        try:
+            start = {"status": self.status_code, "headers": self.raw_headers}
+            await send({"type": "http.response.start", **start})
+            while more and not gone.done():
+                piece = await run_in_threadpool(self._read, min(_PIECE, left))
+                left -= len(piece)
+                more = left > 0
+                if more and not piece:
+                    # too few for the length that was told: the server breaks the connection off
+                    return
+                await send({"type": "http.response.body", "body": piece, "more_body": more})
+        finally:
+            gone.cancel()
+            self._file.close()
+
+    def _read(self, size: int) -> bytes:
+        try:
+            piece = self._file.read(size) or b""
+        except OSError as error:
+            logger.warning("%s cannot be read to its end: %s", self._file.name, error)
+            return b""
+        if size and not piece:
+            logger.warning("%s became shorter while it was sent", self._file.name)
+        return piece
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 def serve_survey_file(
-    roots: Iterable[Path], folder: Path, inner: str, request_headers: Headers
+    roots: Iterable[Path], folder: Path, inner: str, request: Request
 ) -> Response:
     """Answer for one file of a survey; 404 for what is missing, hidden or not of a survey."""
     if _TILE.fullmatch(inner):
-        return serve_file(roots, folder / inner, request_headers, TILE_FRESH)
+        return serve_file(roots, folder / inner, request, TILE_FRESH)
     if _OTHER.fullmatch(inner):
-        return serve_file(roots, folder / inner, request_headers)
+        return serve_file(roots, folder / inner, request)
     raise HTTPException(404)
 
 
-def serve_page_file(static: Path, inner: str, request_headers: Headers) -> Response:
+def serve_page_file(static: Path, inner: str, request: Request) -> Response:
     """Answer for one file of the page, under the same rules."""
     if not _PAGE.fullmatch(inner):
         raise HTTPException(404)
-    return serve_file([static.resolve()], static / inner, request_headers)
+    return serve_file([static.resolve()], static / inner, request)
 
 
 def serve_file(
-    roots: Iterable[Path], path: Path, request_headers: Headers, freshness: str = ALWAYS_ASK
+    roots: Iterable[Path], path: Path, request: Request, freshness: str = ALWAYS_ASK
 ) -> Response:
-    """The file, or 304 when the client's copy is good; 404 unless it really lies beneath a root."""
-    real, found = _real_file(roots, path)
+    """The file or the asked part of it, or 304 when the client's copy is good.
+
+    404 unless it really lies beneath a root, 503 while the machine cannot read it.
+    """
+    file = _open(roots, path)
+    found = os.fstat(file.fileno())
     headers = {
         "etag": f'"{found.st_mtime_ns:x}-{found.st_size:x}"',
+        "last-modified": format_datetime(modified(found), usegmt=True),
         "cache-control": freshness,
     }
-    kind = media_type(path.name)
-    response = SurveyFile(real, headers=headers, media_type=kind, stat_result=found)
-    if is_unchanged(request_headers, response.headers):
-        kept = ("etag", "last-modified", "cache-control")
-        return Response(status_code=304, headers={key: response.headers[key] for key in kept})
-    return response
+    if is_unchanged(request.headers, headers):
+        file.close()
+        return Response(status_code=304, headers=headers)
+    headers |= {"content-type": media_type(path.name), "accept-ranges": "bytes"}
+    # HEAD has no parts (RFC 9110, 14.2)
+    part = asked_part(request.headers, headers["etag"], found.st_size)
+    if part is None or request.method == "HEAD":
+        headers["content-length"] = str(found.st_size)
+        return SurveyFile(file, range(found.st_size), headers, 200)
+    if not part:
+        file.close()
+        raise HTTPException(416, headers={"content-range": f"bytes */{found.st_size}"})
+    file.seek(part.start)
+    headers["content-range"] = f"bytes {part[0]}-{part[-1]}/{found.st_size}"
+    headers["content-length"] = str(len(part))
+    return SurveyFile(file, part, headers, 206)
 
 
 def media_type(name: str) -> str:
@@ -86,7 +162,7 @@ def media_type(name: str) -> str:
     return MEDIA_TYPES.get(Path(name).suffix, PLAIN_TEXT)
 
 
-def is_unchanged(asked: Headers, answer: Headers) -> bool:
+def is_unchanged(asked: Headers, answer: Mapping[str, str]) -> bool:
     """Whether the client's copy is good (RFC 9110, 13.1: an ETag wins over a date)."""
     if (tags := asked.get("if-none-match")) is not None:
         known = {tag.strip().removeprefix("W/") for tag in tags.split(",")}
@@ -95,18 +171,28 @@ def is_unchanged(asked: Headers, answer: Headers) -> bool:
         return False
     try:
         return parsedate_to_datetime(since) >= parsedate_to_datetime(answer["last-modified"])
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         # not a date, or one without a zone: as if it had not been sent
         return False
 
 
-def _real_file(roots: Iterable[Path], path: Path) -> tuple[Path, os.stat_result]:
-    """The file behind a path, links followed, if it is a regular one beneath a root."""
+def asked_part(asked: Headers, etag: str, size: int) -> range | None:
+    """The range of bytes that is asked for, empty when there are none; None for all of them."""
+    found = _RANGE.fullmatch(asked.get("range", "").strip())
+    if not found or asked.get("if-range", etag) != etag:
+        return None
+    first, last = (int(digits) if digits else None for digits in found.groups())
+    if first is None:
+        return None if last is None else range(max(size - last, 0), size)
+    if last is None:
+        return range(first, size)
+    return range(first, min(last + 1, size)) if first <= last else None
+
+
+def _open(roots: Iterable[Path], path: Path) -> FileIO:
     try:
-        real = path.resolve(strict=True)
-        found = real.stat()
-    except (OSError, RuntimeError):
+        return open_beneath(roots, path)
+    except OSError as error:
+        if error.errno in _FOR_NOW:
+            raise HTTPException(503, error.strerror, {"retry-after": "1"}) from error
         raise HTTPException(404) from None
-    if not stat.S_ISREG(found.st_mode) or not any(real.is_relative_to(r) for r in roots):
-        raise HTTPException(404)
-    return real, found

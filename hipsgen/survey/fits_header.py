@@ -34,7 +34,7 @@ class Header:
 def read_header(data: bytes | memoryview) -> Header:
     """The header at the beginning of a file (FITS 4.0, section 4). Raises SurveyError for none."""
     if bytes(data[:9]) != b"SIMPLE  =":
-        raise SurveyError("not a FITS file: it does not begin with SIMPLE")
+        raise SurveyError("not a FITS tile: it does not begin with SIMPLE")
     cards: dict[str, Any] = {}
     for place in range(0, len(data), _CARD):
         card = bytes(data[place : place + _CARD]).decode("latin-1")
@@ -43,7 +43,7 @@ def read_header(data: bytes | memoryview) -> Header:
             return Header(cards, -(-(place + _CARD) // _BLOCK) * _BLOCK)
         if card[8:10] == "= ":
             cards.setdefault(key, _value(card[10:]))
-    raise SurveyError("its FITS header does not end")
+    raise SurveyError("not a FITS tile: its header does not end")
 
 
 def read_image(data: bytes | memoryview, header: Header) -> npt.NDArray[np.float32] | None:

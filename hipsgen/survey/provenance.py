@@ -165,7 +165,7 @@ class Provenance:
                 for row in rows
             ]
             return cls(used, [LeftOut(**_named(r), reason=_text(r, "reason")) for r in left_out])
-        except (OSError, KeyError, ValueError, TypeError, IndexError) as error:
+        except Exception as error:  # astropy fails on broken files in many ways
             raise SurveyError(f"{FILE_NAME} is not a provenance table: {error}") from error
 
 
@@ -191,13 +191,21 @@ def _named(row: Any) -> dict[str, Any]:
     return {
         "uri": _text(row, "access_url"),
         "hdu": _text(row, "hdu"),
-        "data_id": json.loads(_text(row, "data_id") or "{}"),
+        "data_id": _object(_text(row, "data_id") or "{}"),
         "dataset_type": _text(row, "dataset_type"),
         "run": _text(row, "run"),
         "dataset_id": _text(row, "dataset_id"),
         "band": _text(row, "band"),
         "polygon": tuple(zip(numbers[::2], numbers[1::2], strict=True)),
     }
+
+
+def _object(text: str) -> dict[str, Any]:
+    # NaN and Infinity, which Python reads and JSON does not know, are no integers
+    found = json.loads(text, parse_constant=int)
+    if not isinstance(found, dict):
+        raise ValueError(f"data_id is {text:.40}")
+    return found
 
 
 def _region(polygon: tuple[tuple[float, float], ...]) -> str:

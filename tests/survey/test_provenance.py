@@ -1,10 +1,14 @@
 """Provenance: the table gives back what went in, and answers by position as brute force does."""
 
 import io
+from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from astropy.io import fits
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hipsgen.errors import SurveyError
 from hipsgen.sky.polygon import from_tangent_plane, to_lonlat, to_vectors
@@ -165,3 +169,22 @@ def image_only() -> bytes:
 def test_something_else_is_a_survey_error(data: bytes):
     with pytest.raises(SurveyError, match="not a provenance table"):
         Provenance.from_bytes(data)
+
+
+TABLE = Provenance([FULL, patch(30.0, 40.0, 1.0)]).to_bytes()
+
+
+@pytest.mark.filterwarnings("ignore")
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(st.integers(0, len(TABLE)), st.integers(0, 30), st.binary(max_size=99))
+def test_a_table_with_other_bytes_in_it_is_read_or_refused(place: int, many: int, other: bytes):
+    spoilt = TABLE[:place] + other + TABLE[place + many :]
+    with suppress(SurveyError):
+        Provenance.from_bytes(spoilt).at(30.0, 40.0)
+
+
+@pytest.mark.parametrize("data_id", [{"tract": float("nan")}, [], 1, None])
+def test_a_data_id_is_an_object_of_json(data_id: object):
+    table = Provenance([replace(FULL, data_id=data_id)]).to_bytes()
+    with pytest.raises(SurveyError, match="not a provenance table"):
+        Provenance.from_bytes(table)

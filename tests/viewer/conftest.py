@@ -63,9 +63,11 @@ class Client:
 
     async def _ask(self, scope: dict[str, Any]) -> httpx.Response:
         sent: list[Any] = []
+        said = [{"type": "http.request", "body": b"", "more_body": False}]
 
         async def receive() -> dict[str, Any]:
-            return {"type": "http.request", "body": b"", "more_body": False}
+            # after its request the client stays, and says nothing more
+            return said.pop() if said else await asyncio.Future()
 
         async def send(message: Any) -> None:
             sent.append(message)

@@ -1,3 +1,7 @@
+import json
+import os
+from dataclasses import replace
+
 import pytest
 
 from hipsgen.survey.properties import parse_properties
@@ -103,8 +107,17 @@ def test_broken_provenance_is_told(tmp_path):
     make_survey(tmp_path / "a")
     (tmp_path / "a" / "provenance.fits").write_bytes(b"junk")
     answer = client_for(tmp_path).get("/api/coadds?survey=a&ra=1&dec=2")
-    assert answer.status_code == 500
-    assert "provenance.fits" in answer.json()["error"]
+    assert answer.status_code == 404
+    assert "provenance.fits is not a provenance table" in answer.json()["error"]
+
+
+def test_names_that_are_no_text_are_told(tmp_path):
+    survey = make_survey(tmp_path / "a")
+    name = os.fsdecode(b"/data/\xff.fits")
+    table = Provenance([replace(COADD, uri=name)]).to_bytes()
+    (survey / "provenance.fits").write_bytes(table)
+    found = client_for(tmp_path).get("/api/coadds", params={"survey": "a", "ra": RA, "dec": DEC})
+    assert json.loads(found.text)["coadds"][0]["uri"] == name
 
 
 def test_cors_under_hips_only(client, built_static):

@@ -13,7 +13,7 @@ def test_a_table_is_read_once_and_again_when_it_changes(tmp_path, monkeypatch):
     reads = []
     original = Provenance.from_bytes
     monkeypatch.setattr(Provenance, "from_bytes", lambda data: (reads.append(1), original(data))[1])
-    inspector = Inspector()
+    inspector = Inspector([tmp_path])
 
     async def ask(times):
         answers = (inspector.coadds(tmp_path, RA, DEC) for _ in range(times))

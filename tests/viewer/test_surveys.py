@@ -70,6 +70,7 @@ def test_the_disk_is_left_alone_while_a_look_is_fresh(tmp_path, monkeypatch):
     surveys = Surveys([tmp_path], 3600.0)
     assert surveys.get("one")
     monkeypatch.setattr(module, "survey_folders", lambda root: pytest.fail("looked again"))
+    (tmp_path / "one" / "properties").unlink()
     assert surveys.get("one")
     assert surveys.get("two") is None
 

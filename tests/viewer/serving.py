@@ -1,0 +1,135 @@
+"""The viewer as it really runs, and clients that say bytes as they are."""
+
+import http.client
+import logging
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from viewer.app import ViewerConfig, create_app
+from viewer.server import make_server, take_port
+
+PATIENCE = 20
+
+
+@contextmanager
+def served(*roots: Path, **options: Any) -> Iterator[int]:
+    """The server in a thread of this process; its port."""
+    with take_port("127.0.0.1", 0) as listening:
+        server = make_server(create_app(ViewerConfig(roots, **options)))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        try:
+            yield listening.getsockname()[1]
+        finally:
+            server.should_exit = True
+            thread.join(PATIENCE)
+    assert not thread.is_alive()
+
+
+@contextmanager
+def complaints() -> Iterator[list[str]]:
+    """What is logged as an error meanwhile; to be entered when uvicorn has set up its logging."""
+    told: list[str] = []
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            told.append(self.format(record))
+
+    listener = Listener(logging.ERROR)
+    # uvicorn's own logger tells nobody else
+    loggers = [logging.getLogger(), logging.getLogger("uvicorn")]
+    for logger in loggers:
+        logger.addHandler(listener)
+    try:
+        yield told
+    finally:
+        for logger in loggers:
+            logger.removeHandler(listener)
+
+
+class Process:
+    """The server in a process of its own, so that what it holds can be read in /proc."""
+
+    def __init__(self, root: Path, log: Path, **options: Any) -> None:
+        serve = "import sys; from viewer.server import serve; serve([sys.argv[1]], port=0)"
+        self._log = log
+        with log.open("wb") as errors:
+            self._running = subprocess.Popen(
+                [sys.executable, "-c", serve, str(root)],
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                **options,
+            )
+        assert self._running.stdout
+        url = self._running.stdout.readline().split()[0]
+        self.port = int(url.rstrip("/").rpartition(":")[2])
+        self._proc = Path("/proc") / str(self._running.pid)
+
+    def __enter__(self) -> "Process":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Ask it to end, and wait until it has."""
+        self._running.terminate()
+        self._running.communicate(timeout=PATIENCE)
+
+    def complaints(self) -> str:
+        """What it has written on stderr."""
+        return self._log.read_text()
+
+    def open_files(self) -> int:
+        return len(os.listdir(self._proc / "fd"))
+
+    def threads(self) -> int:
+        return len(os.listdir(self._proc / "task"))
+
+    def memory(self) -> int:
+        """Bytes of RAM."""
+        return self._count("status", "VmRSS") * 1024
+
+    def bytes_read(self) -> int:
+        """Of files and sockets."""
+        return self._count("io", "rchar")
+
+    def _count(self, name: str, key: str) -> int:
+        lines = (self._proc / name).read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith(f"{key}:"))
+
+
+class Wire:
+    """A connection that is kept as long as the server lets it be; requests go out as they are."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._socket: socket.socket | None = None
+
+    def ask(self, request: bytes) -> tuple[http.client.HTTPResponse, bytes]:
+        """The answer and its body."""
+        if self._socket is None:
+            self._socket = socket.create_connection(("127.0.0.1", self._port), PATIENCE)
+        self._socket.sendall(request)
+        answer = http.client.HTTPResponse(self._socket, method=request.split(b" ")[0].decode())
+        answer.begin()
+        body = answer.read()
+        if answer.will_close:
+            self.close()
+        return answer, body
+
+    def get(self, path: str) -> tuple[http.client.HTTPResponse, bytes]:
+        return self.ask(f"GET {path} HTTP/1.1\r\nHost: here\r\n\r\n".encode())
+
+    def close(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None

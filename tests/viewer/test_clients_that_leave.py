@@ -1,0 +1,201 @@
+"""Clients that drop connections, stop in the middle, or talk nonsense: nothing of them stays."""
+
+import contextlib
+import os
+import resource
+import socket
+import struct
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.viewer.serving import Process, Wire, complaints, served
+from tests.viewer.small_hips import make_survey
+from viewer import connections
+
+TILE, BIG = "/hips/band_g/Norder3/Dir0/Npix1.fits", "/hips/band_g/Moc.fits"
+SIZE = 1 << 20
+REQUEST = f"GET {TILE} HTTP/1.1\r\nHost: here\r\n\r\n".encode()
+AT_ONCE = 50
+
+
+@pytest.fixture(scope="module")
+def surveys(tmp_path_factory) -> Path:
+    """A survey with a tile of 1 MB, and a MOC of 1 GB that takes no room."""
+    root = tmp_path_factory.mktemp("root")
+    survey = make_survey(root / "band_g")
+    (survey / TILE.removeprefix("/hips/band_g/")).write_bytes(os.urandom(SIZE))
+    os.truncate(survey / "Moc.fits", 1 << 30)
+    return root
+
+
+@pytest.fixture
+def server(surveys, tmp_path) -> Iterator[Process]:
+    # tiles in memory go back to the system at once, not into pools that each thread keeps
+    at_once = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "131072"}
+    with Process(surveys, tmp_path / "log", env=at_once) as running:
+        yield running
+
+
+def connect(port: int, said: bytes) -> socket.socket:
+    """A client with room for little, so that the server cannot hand over all of a tile at once."""
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 14)
+    client.settimeout(20)
+    client.connect(("127.0.0.1", port))
+    client.sendall(said)
+    return client
+
+
+def drop(client: socket.socket, rudely: bool) -> None:
+    """Close a connection; rudely is without the farewell that TCP has for it."""
+    if rudely:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()
+
+
+def come_and_leave(port: int, times: int) -> None:
+    """So many clients, some at once; two of three leave within an answer, one within a request."""
+    for _ in range(times // AT_ONCE):
+        clients = [connect(port, REQUEST[: 20 if i % 3 == 0 else None]) for i in range(AT_ONCE)]
+        for i, client in enumerate(clients):
+            assert i % 3 == 0 or client.recv(1 << 12).startswith(b"HTTP/1.1 200")
+            drop(client, rudely=bool(i % 2))
+
+
+def within(seconds: float, is_so: Callable[[], bool]) -> bool:
+    """Whether something comes true soon."""
+    end = time.monotonic() + seconds
+    while not is_so() and time.monotonic() < end:
+        time.sleep(0.05)
+    return is_so()
+
+
+def is_well(port: int) -> bool:
+    wire = Wire(port)
+    answer, body = wire.get(TILE)
+    wire.close()
+    return answer.status == 200 and len(body) == SIZE
+
+
+@pytest.mark.slow
+def test_thousands_that_drop_their_connections_leave_nothing_behind(server):
+    come_and_leave(server.port, 2000)
+    assert is_well(server.port)
+    files, threads, memory = server.open_files(), server.threads(), server.memory()
+    come_and_leave(server.port, 6000)
+    assert is_well(server.port)
+    assert within(5, lambda: server.open_files() <= files + 2)
+    assert server.threads() <= threads + 10
+    assert server.memory() <= memory + (20 << 20)
+    server.stop()
+    assert server.complaints() == ""
+
+
+def test_what_nobody_takes_any_more_is_not_read(server):
+    before = server.bytes_read()
+    for _ in range(10):
+        client = connect(server.port, REQUEST.replace(TILE.encode(), BIG.encode()))
+        assert client.recv(100)
+        drop(client, rudely=True)
+    assert is_well(server.port)
+    assert server.bytes_read() - before < 200 << 20
+
+
+def test_more_clients_than_a_process_may_have_files(surveys, tmp_path):
+    """More than the usual soft limit are served; at the hard one it is said that it is for now."""
+
+    def limited() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (32, 96))
+
+    with Process(surveys, tmp_path / "log", preexec_fn=limited) as server:
+        idle = [connect(server.port, b"") for _ in range(60)]
+        assert is_well(server.port)
+        wire = Wire(server.port)
+        assert wire.get(TILE)[0].status == 200
+        idle += [connect(server.port, b"") for _ in range(60)]
+        assert within(5, lambda: server.open_files() == 96)
+        assert wire.get(TILE)[0].status == 503
+        for client in idle:
+            client.close()
+        assert within(5, lambda: wire.get(TILE)[0].status == 200)
+        wire.close()
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"",
+        b"GET / HT",
+        b"GET / HTTP/1.1\r\nHost: here\r\n",
+        b"POST / HTTP/1.1\r\nHost: here\r\nContent-Length: 9\r\n\r\n12",
+    ],
+)
+def test_who_does_not_come_to_the_end_of_a_request_is_sent_off(said, surveys, monkeypatch):
+    monkeypatch.setattr(connections, "PATIENCE", 1.0)
+    with served(surveys) as port:
+        client = connect(port, said)
+        start = time.monotonic()
+        # a byte now and then does not help
+        with contextlib.suppress(ConnectionError):
+            while time.monotonic() < start + 5:
+                client.settimeout(0.3)
+                with contextlib.suppress(TimeoutError):
+                    if not client.recv(1 << 16):
+                        break
+                client.sendall(b"x")
+        assert time.monotonic() < start + 3
+        client.close()
+
+
+def test_who_takes_nothing_of_an_answer_is_cut_off_and_who_is_slow_is_not(surveys, monkeypatch):
+    monkeypatch.setattr(connections, "PATIENCE", 1.0)
+    with served(surveys) as port:
+        assert is_well(port)
+        before = len(os.listdir("/proc/self/fd"))
+        big = REQUEST.replace(TILE.encode(), BIG.encode())
+        idle = [connect(port, big) for _ in range(20)]
+        slow = connect(port, REQUEST.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+        got = b""
+        while piece := slow.recv(1 << 15):
+            got += piece
+            time.sleep(0.05)
+        assert len(got) > SIZE
+        slow.close()
+        # what is left is the clients' own ends
+        assert within(10, lambda: len(os.listdir("/proc/self/fd")) <= before + len(idle))
+        for client in idle:
+            client.close()
+
+
+@pytest.mark.parametrize("path", ["/nowhere", "/api/coadds", "/hips/list", TILE, BIG])
+@pytest.mark.parametrize("at_once", [b"", b"this is no length\r\n"])
+def test_nonsense_in_the_midst_of_an_answer_ends_it_without_a_complaint(path, at_once, surveys):
+    with served(surveys) as port, complaints() as told:
+        asked = REQUEST.replace(TILE.encode(), path.encode())[:-2]
+        client = connect(port, asked + b"Transfer-Encoding: chunked\r\n\r\n" + at_once)
+        if not at_once:
+            # when the answer has begun
+            time.sleep(0.2)
+            client.sendall(b"this is no length\r\n")
+        got = b""
+        with contextlib.suppress(ConnectionError):
+            while piece := client.recv(1 << 16):
+                got += piece
+        client.close()
+        assert got.startswith(b"HTTP/1.1 ")
+        assert got.count(b"HTTP/1.1 ") == 1
+        assert is_well(port)
+    assert told == []
+
+
+def test_it_stops_though_somebody_does_not_take_his_answer(server):
+    client = connect(server.port, REQUEST.replace(TILE.encode(), BIG.encode()))
+    assert client.recv(100)
+    start = time.monotonic()
+    server.stop()
+    assert time.monotonic() < start + 5
+    assert "Traceback" not in server.complaints()
+    client.close()
