@@ -15,6 +15,7 @@ from typing import NoReturn
 from hipsgen.errors import HipsgenError
 
 _PATIENCE = 1.5  # seconds for threads to come to a stop by themselves
+_COMPILER = ("llvmlite", "numba")
 _asked: list[int] = []  # the signals that came
 
 
@@ -52,4 +53,14 @@ def _stop(number: int, frame: FrameType | None) -> None:
     watchdog = threading.Timer(_PATIENCE, leave)
     watchdog.daemon = True
     watchdog.start()
-    raise KeyboardInterrupt(number)
+    if not _is_within_compiler(frame):
+        raise KeyboardInterrupt(number)
+
+
+def _is_within_compiler(frame: FrameType | None) -> bool:
+    """Whether LLVM may be calling us: it takes an exception for an answer, and crashes."""
+    while frame is not None:
+        if str(frame.f_globals.get("__name__", "")).startswith(_COMPILER):
+            return True
+        frame = frame.f_back
+    return False

@@ -47,28 +47,46 @@ class Disk:
         return watched
 
 
+OPTIONS = {"order": 3, "formats": ("fits",), "cuts": (0.0, 10.0), "stretch": "linear"}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("for_good", [False, True])
+@pytest.mark.parametrize("for_good", [False, True], ids=["once", "for good"])
+@pytest.mark.parametrize("update", [False, True], ids=["a new survey", "an update"])
 def test_a_disk_that_fails_at_any_call_loses_nothing(
-    for_good: bool, build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    update: bool,
+    for_good: bool,
+    build: Build,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ):
     """EIO once, or a file system that is read-only from then on."""
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
-    inputs = [StarField(40.0, 0.0, size=100).write(tmp_path / "a.fits")]
-    truth = tree(build(inputs, "out", order=3, formats=("fits",)).place)
-    shutil.rmtree(tmp_path / "out")
+    before = [StarField(40.0, 0.0, size=100, background=1.0).write(tmp_path / "a.fits")]
+    inputs = [*before, StarField(70.0, 3.0, size=100, background=2.0).write(tmp_path / "b.fits")]
+    out, start = tmp_path / "out", tmp_path / "start" / "out"
+    truth = tree(build(inputs, "out", **OPTIONS).place)
+
+    def begin() -> None:
+        shutil.rmtree(out, ignore_errors=True)
+        if update:
+            shutil.copytree(start, out)
+
+    build(before, "start/out", **OPTIONS)
+    begin()
     with Disk().under(monkeypatch) as counting:
-        build(inputs, "out", order=3, formats=("fits",))
+        build(inputs, "out", **OPTIONS)
     assert counting.calls > 60
     said = []
     for k in range(0, counting.calls, 1 + 6 * for_good):
-        shutil.rmtree(tmp_path / "out", ignore_errors=True)
+        begin()
         with Disk(k, for_good).under(monkeypatch):
             try:
-                build(inputs, "out", order=3, formats=("fits",))
+                build(inputs, "out", **OPTIONS)
             except OSError as error:
                 said.append(str(error))
-        made = build(inputs, "out", order=3, formats=("fits",))
+        made = build(inputs, "out", **OPTIONS)
         assert differences(truth, tree(made.place)) == [], k
     assert all("the disk fails" in text for text in said)
     assert len(said) > 0.6 * counting.calls / (1 + 6 * for_good)
+    print(f"{counting.calls} calls, {len(said)} builds failed")
