@@ -1,33 +1,33 @@
 """Which tiles are there: every order, the same in every format, those of the MOC."""
 
 import re
+from array import array
 from collections.abc import Iterator, Mapping
 
 import numpy as np
-import numpy.typing as npt
 
 from hipsgen.check.finding import Finding
 from hipsgen.check.words import is_number
 from hipsgen.errors import SurveyError
-from hipsgen.sky.tiles import Tile
+from hipsgen.sky.tiles import MAX_ORDER, IntArray, Tile
 from hipsgen.survey.coverage import MOC_NAME
 from hipsgen.survey.http_store import HttpStore
 from hipsgen.survey.survey import Survey
 
-# (order, extension) -> npix
-TileFiles = dict[tuple[int, str], set[int]]
+# (order, extension) -> npix, sorted
+TileFiles = dict[tuple[int, str], IntArray]
+_NONE = np.empty(0, np.int64)
 _TILE_PATH = re.compile(r"^Norder(\d+)/Dir(\d+)/Npix(\d+)\.(\w+)$")
 
 
 def tile_files(survey: Survey, extensions: Mapping[str, str]) -> tuple[TileFiles, list[str]]:
     """The tiles there are, and files that are none; on a web server, those that should be there."""
-    found: TileFiles = {}
-    strange: list[str] = []
     if isinstance(survey.store, HttpStore):
-        for order in range(survey.order_min, survey.order + 1):
-            here = {tile.npix for tile in survey.tiles_of(order)}
-            found |= {(order, extension): here for extension in extensions.values()}
-        return found, strange
+        orders = range(survey.order_min, survey.order + 1)
+        npix = {order: survey.npix_of(order) for order in orders}
+        return {(k, extension): npix[k] for k in orders for extension in extensions.values()}, []
+    found: dict[tuple[int, str], array[int]] = {}
+    strange: list[str] = []
     for path in survey.store.list():
         if not path.startswith("Norder") or "/Npix" not in path:
             continue
@@ -35,12 +35,16 @@ def tile_files(survey: Survey, extensions: Mapping[str, str]) -> tuple[TileFiles
         if match is None:
             strange.append(path)
             continue
-        order, npix, extension = int(match[1]), int(match[3]), match[4]
-        if npix >= 12 << 2 * order or Tile(order, npix).path(extension) != path:
+        order, number, extension = int(match[1]), int(match[3]), match[4]
+        if (
+            order > MAX_ORDER
+            or number >= 12 << 2 * order
+            or Tile(order, number).path(extension) != path
+        ):
             strange.append(path)
-            continue
-        found.setdefault((order, extension), set()).add(npix)
-    return found, strange
+        else:
+            found.setdefault((order, extension), array("q")).append(number)
+    return {key: np.sort(np.frombuffer(npix, np.int64)) for key, npix in found.items()}, strange
 
 
 def file_faults(
@@ -56,24 +60,19 @@ def file_faults(
 
 
 def _orders(survey: Survey, tiles: TileFiles, extensions: Mapping[str, str]) -> Iterator[Finding]:
-    """Every order from 0 to hips_order, and every parent of a tile, in every format."""
+    """Every order from the lowest to hips_order, and every parent of a tile, in every format."""
     for name, extension in extensions.items():
         for order in range(survey.order + 1):
-            here = tiles.get((order, extension), set())
-            if not here and order >= survey.order_min:
+            here = tiles.get((order, extension), _NONE)
+            if not here.size and order >= survey.order_min:
                 yield Finding("error", f"Norder{order}", f"has no {name} tile")
-            if not here:
+            if not here.size:
                 continue
-            below = tiles.get((order + 1, extension), set())
-            yield from _some(
-                f"Norder{order}", f"{name} tiles are missing above", {n >> 2 for n in below} - here
-            )
-            if below:
-                yield from _some(
-                    f"Norder{order}",
-                    f"{name} tiles have none below",
-                    here - {n >> 2 for n in below},
-                )
+            above = np.unique(tiles.get((order + 1, extension), _NONE) >> 2)
+            where = f"Norder{order}"
+            yield from _some(where, f"{name} tiles are missing above", _minus(above, here))
+            if above.size:
+                yield from _some(where, f"{name} tiles have none below", _minus(here, above))
         deeper = sorted(k for k, e in tiles if e == extension and k > survey.order)
         if deeper:
             yield Finding(
@@ -87,21 +86,24 @@ def _orders(survey: Survey, tiles: TileFiles, extensions: Mapping[str, str]) -> 
 def _same_tiles(tiles: TileFiles, extensions: Mapping[str, str]) -> Iterator[Finding]:
     """All formats have the same tiles."""
     first = next(iter(extensions.values()), "")
-    for (order, extension), here in sorted(tiles.items()):
-        other = tiles.get((order, first), set())
-        if extension != first and other and here != other:
-            yield from _some(
-                f"Norder{order}", f"tiles are only .{extension}, not .{first}", here - other
-            )
-            yield from _some(
-                f"Norder{order}", f"tiles are only .{first}, not .{extension}", other - here
-            )
+    for (order, extension), here in sorted(tiles.items(), key=lambda item: item[0]):
+        other = tiles.get((order, first), _NONE)
+        if extension != first and other.size:
+            where = f"Norder{order}"
+            only = f"tiles are only .{extension}, not .{first}"
+            yield from _some(where, only, _minus(here, other))
+            only = f"tiles are only .{first}, not .{extension}"
+            yield from _some(where, only, _minus(other, here))
 
 
-def _some(where: str, what: str, npix: set[int]) -> Iterator[Finding]:
-    if npix:
-        names = ", ".join(map(str, sorted(npix)[:5])) + (" ..." if len(npix) > 5 else "")
-        yield Finding("error", where, f"{len(npix)} {what}: Npix {names}")
+def _minus(npix: IntArray, others: IntArray) -> IntArray:
+    return np.setdiff1d(npix, others, assume_unique=True)
+
+
+def _some(where: str, what: str, npix: IntArray) -> Iterator[Finding]:
+    if npix.size:
+        names = ", ".join(map(str, npix[:5].tolist())) + (" ..." if npix.size > 5 else "")
+        yield Finding("error", where, f"{npix.size} {what}: Npix {names}")
 
 
 def _coverage(survey: Survey, tiles: TileFiles, extensions: Mapping[str, str]) -> Iterator[Finding]:
@@ -110,15 +112,16 @@ def _coverage(survey: Survey, tiles: TileFiles, extensions: Mapping[str, str]) -
         yield Finding("warning", MOC_NAME, "is missing; readers ask for every tile without it")
         return
     try:
-        expected = {tile.npix for tile in survey.tiles_of(survey.order)}
+        expected = survey.npix_of(survey.order)
     except SurveyError as error:
         yield Finding("error", MOC_NAME, str(error))
         return
     for extension in extensions.values():
-        here = tiles.get((survey.order, extension), set())
-        if here:
-            yield from _some(MOC_NAME, f"cells have no .{extension} tile", expected - here)
-            yield from _some(MOC_NAME, f".{extension} tiles lie outside", here - expected)
+        here = tiles.get((survey.order, extension), _NONE)
+        if here.size:
+            outside = f".{extension} tiles lie outside"
+            yield from _some(MOC_NAME, f"cells have no .{extension} tile", _minus(expected, here))
+            yield from _some(MOC_NAME, outside, _minus(here, expected))
     fraction = survey.properties.get("moc_sky_fraction")
     if fraction and is_number(fraction):
         truth = float(survey.moc().sky_fraction)
@@ -134,10 +137,10 @@ class Index:
     def __init__(self, tiles: TileFiles, extensions: Mapping[str, str]) -> None:
         self.extensions = dict(extensions)
         self._npix = {
-            (order, name): np.sort(np.fromiter(tiles[order, extension], np.int64))
-            for name, extension in extensions.items()
-            for order in range(max((k for k, _ in tiles), default=-1) + 1)
-            if tiles.get((order, extension))
+            (order, name): npix
+            for name, wanted in extensions.items()
+            for (order, extension), npix in sorted(tiles.items(), key=lambda item: item[0])
+            if extension == wanted
         }
 
     def formats_of(self, tile: Tile) -> list[str]:
@@ -158,7 +161,7 @@ class Index:
     def roots(self, order: int) -> list[Tile]:
         """Tiles of an order that are there or lead on, in NESTED order."""
         found = [npix >> 2 * (k - order) for (k, _), npix in self._npix.items() if k >= order]
-        numbers = np.unique(np.concatenate([np.empty(0, np.int64), *found]))
+        numbers = np.unique(np.concatenate([_NONE, *found]))
         return [Tile(order, npix) for npix in numbers.tolist()]
 
     def count(self) -> int:
@@ -167,8 +170,8 @@ class Index:
         of = {k: [npix for (order, _), npix in self._npix.items() if order == k] for k in orders}
         return sum(np.unique(np.concatenate(npix)).size for npix in of.values())
 
-    def _between(self, tile: Tile, order: int, name: str) -> npt.NDArray[np.int64]:
-        npix = self._npix.get((order, name), np.empty(0, np.int64))
+    def _between(self, tile: Tile, order: int, name: str) -> IntArray:
+        npix = self._npix.get((order, name), _NONE)
         depth = 2 * (order - tile.order)
         ends = [tile.npix << depth, (tile.npix + 1) << depth]
         first, last = np.searchsorted(npix, ends)

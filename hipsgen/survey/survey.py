@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hipsgen.errors import SurveyError
-from hipsgen.sky.tiles import Tile
+from hipsgen.sky.tiles import IntArray, Tile
 from hipsgen.survey.coverage import MOC_NAME, read_moc
 from hipsgen.survey.fits_tile import FitsTile
 from hipsgen.survey.properties import FILE_NAME, parse_properties
@@ -77,13 +77,17 @@ class Survey:
         except FileNotFoundError as error:
             raise SurveyError(f"{self.store} has no {MOC_NAME}") from error
 
+    def npix_of(self, order: int) -> IntArray:
+        """Numbers of the tiles of an order, sorted, as the MOC has them."""
+        moc = self.moc()
+        depth = 2 * max(0, order - int(moc.max_order))
+        cells = (moc.degrade_to_order(order) if order < moc.max_order else moc).flatten()
+        first = np.sort(cells.astype(np.int64)) << depth
+        return np.asarray((first[:, None] + np.arange(1 << depth)).ravel())
+
     def tiles_of(self, order: int) -> Iterator[Tile]:
         """The tiles of an order, in NESTED order, as the MOC has them."""
-        moc = self.moc()
-        shift = 2 * max(0, order - int(moc.max_order))
-        for npix in (moc.degrade_to_order(order) if order < moc.max_order else moc).flatten():
-            for npix_below in range(int(npix) << shift, (int(npix) + 1) << shift):
-                yield Tile(order, npix_below)
+        return (Tile(order, npix) for npix in self.npix_of(order).tolist())
 
     def _whole(self, key: str, default: str = "") -> int:
         text = self.properties.get(key, default)
