@@ -42,10 +42,11 @@ def against_inputs(
     if recipe is None:
         raise ConfigError(_NEEDS)
     again = _Again(survey, recipe, _coadds(survey, journal))
-    tiles = list(survey.tiles_of(survey.order))
-    chosen = random.Random(seed).sample(tiles, min(count, len(tiles)))
+    npix = survey.npix_of(survey.order)
+    some = random.Random(seed).sample(range(npix.size), min(count, npix.size))
+    tiles = [Tile(survey.order, int(npix[k])) for k in sorted(some)]
     with ThreadPoolExecutor(workers) as pool:
-        for found in pool.map(again.compare, sorted(chosen)):
+        for found in pool.map(again.compare, tiles):
             yield from found
 
 

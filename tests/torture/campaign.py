@@ -16,6 +16,7 @@ from pathlib import Path
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 PATIENCE = 2.0  # seconds in which a build that was asked to stop has to
 _BEGINNING = 0.2  # seconds in which Python is on its way to us, and answers as it likes
+_SHORTER = 0.7
 _ROUNDS = 6  # kills before a tree is let finish, at most
 
 
@@ -70,10 +71,12 @@ class Campaign:
             if start is not None:
                 shutil.copytree(start, out)
                 outcome.updates += 1
+            span = length
             for _ in range(rng.randint(1, _ROUNDS)):
                 # half of a build is the start of Python
-                after = rng.uniform(0.0 if rng.random() < 0.2 else 0.4, 1.0) * length
-                self._kill(out, after, rng, outcome)
+                after = rng.uniform(0.0 if rng.random() < 0.2 else 0.4, 1.0) * span
+                if not self._kill(out, after, rng, outcome):
+                    span *= _SHORTER  # an update, or the rest of a build
             if rng.random() < 0.2:
                 self._race(out, outcome)
             self._finish(out, outcome)
@@ -95,7 +98,8 @@ class Campaign:
             start_new_session=True,
         )
 
-    def _kill(self, out: Path, after: float, rng: random.Random, outcome: Outcome) -> None:
+    def _kill(self, out: Path, after: float, rng: random.Random, outcome: Outcome) -> bool:
+        """Whether there was something left to kill."""
         how = rng.choice(SIGNALS)
         worker = self.engine == "processes" and rng.random() < 0.3
         process = self._start(out)
@@ -104,7 +108,7 @@ class Campaign:
             outcome.finished += 1
             if process.returncode:
                 outcome.wrong.append(f"ended by itself with {process.returncode}: {said}")
-            return
+            return False
         except subprocess.TimeoutExpired:
             pass
         children = workers_of(process.pid) if worker else []
@@ -112,7 +116,7 @@ class Campaign:
             os.kill(rng.choice(children), signal.SIGKILL)
             outcome.killed["worker"] += 1
             process.communicate(timeout=60)
-            return
+            return True
         sent = time.monotonic()
         process.send_signal(how)
         outcome.killed[how.name] += 1
@@ -123,7 +127,7 @@ class Campaign:
             if took > PATIENCE:
                 outcome.wrong.append(f"{how.name} took {took:.1f} s: {said}")
             if after < _BEGINNING:
-                return
+                return True
             if "goes on" not in said and process.returncode != -how:
                 outcome.wrong.append(f"{how.name} after {after:.2f} s: {said!r}")
             if "Traceback" in said:
@@ -132,6 +136,7 @@ class Campaign:
         while (left := workers_of(process.pid)) and time.monotonic() < deadline:
             time.sleep(0.02)
         outcome.wrong += [f"{how.name} left worker {child}" for child in left]
+        return True
 
     def _race(self, out: Path, outcome: Outcome) -> None:
         """Two builds of one place at once: neither harms the other, whatever they say."""
