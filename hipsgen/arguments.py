@@ -136,7 +136,7 @@ def query_of(given: dict[str, Any]) -> Any:
     return Query(
         collections=tuple(c for text in given["collections"] for c in words(text)),
         dataset_type=given["dataset_type"],
-        bands=tuple(b for text in given["bands"] for b in words(text)),
+        bands=tuple(dict.fromkeys(b for text in given["bands"] for b in words(text))),
         skymap=given["skymap"],
         where=given["where"],
         selection=_selection(given),
@@ -155,11 +155,11 @@ def _selection(given: dict[str, Any]) -> Any:
 
 
 def _numbers(name: str, texts: tuple[str, ...]) -> frozenset[int]:
-    words = [word for text in texts for word in words(text)]
-    wrong = [word for word in words if not word.isdecimal()]
+    numbers = [word for text in texts for word in words(text)]
+    wrong = [word for word in numbers if not word.isdecimal()]
     if wrong:
         raise ConfigError(f"--{name} {wrong[0]!r} is not a number like 9813")
-    return frozenset(map(int, words))
+    return frozenset(map(int, numbers))
 
 
 def runtime_of(given: dict[str, Any]) -> Any:

@@ -5,6 +5,7 @@ import gc
 import os
 import sys
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,7 @@ def build(**given: Any) -> None:
 
     options, query, runtime = options_of(given), query_of(given), runtime_of(given)
     say = reporter(given["quiet"], given["verbose"])
+    _can_go_on(runtime.fresh)
     summaries = build_all(
         given["inputs"], query, options, runtime, given["out"], given["color"], say
     )
@@ -143,21 +145,23 @@ def check(
     import json
     from dataclasses import asdict
 
-    from hipsgen.check.survey import Depth, check_survey
+    from hipsgen.check.survey import Depth, check_survey, condensed
     from hipsgen.run.report import reporter
     from hipsgen.run.surveys import surveys_under
 
     say = reporter(quiet, verbose=False)
     depth = Depth(deep, against or 0, workers)
-    found = {str(place): check_survey(place, depth, say) for place in surveys_under(out)}
+    places = surveys_under(out, unfinished=True)
+    found = {str(place): check_survey(place, depth, say) for place in places}
     if as_json:
         plain = {name: [asdict(f) for f in findings] for name, findings in found.items()}
         click.echo(json.dumps(plain, indent=1))
     else:
         for name, findings in found.items():
-            for finding in findings:
-                click.echo(f"{name}: {finding}")
-            if all(f.level == "note" for f in findings):
+            for finding in condensed(findings):
+                if finding.level != "note" or not quiet:
+                    click.echo(f"{name}: {finding}")
+            if all(f.level == "note" for f in findings) and not quiet:
                 click.echo(f"{name}: conforms to HiPS 1.0{_agrees(depth)}")
     if any(f.level != "note" for findings in found.values() for f in findings):
         sys.exit(1)
@@ -176,7 +180,13 @@ def _agrees(depth: Any) -> str:
 @click.argument("blue", type=click.Path(path_type=Path))
 @click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="Folder to make.")
 @click.option(
-    "--format", "formats", default="png", show_default=True, metavar="F", help="png or webp."
+    "--format",
+    "formats",
+    default="png",
+    show_default=True,
+    metavar="F",
+    type=click.Choice(["png", "webp", "png,webp", "webp,png"]),
+    help="png, webp or both.",
 )
 @PROPERTY
 @RUN
@@ -187,6 +197,7 @@ def color(red: Path, green: Path, blue: Path, out: Path, **given: Any) -> None:
     from hipsgen.run.surveys import color_of
 
     say = reporter(given["quiet"], given["verbose"])
+    _can_go_on(given["fresh"])
     summary = color_of(
         (red, green, blue),
         out,
@@ -205,7 +216,7 @@ def info(out: Path) -> None:
     """Say what a survey, or each survey of a folder, is."""
     from hipsgen.run.surveys import describe_survey, surveys_under
 
-    click.echo("\n\n".join(describe_survey(place) for place in surveys_under(out)))
+    click.echo("\n\n".join(map(describe_survey, surveys_under(out, unfinished=True))))
 
 
 @cli.command()
@@ -220,7 +231,14 @@ def serve(out: tuple[Path, ...], host: str, port: int, open_browser: bool) -> No
     """
     from viewer.server import serve as serve_surveys
 
-    serve_surveys(list(out), host=host, port=port, open_browser=open_browser)
+    with suppress(KeyboardInterrupt):  # as it says itself: stop with Ctrl-C
+        serve_surveys(list(out), host=host, port=port, open_browser=open_browser)
+
+
+def _can_go_on(fresh: bool) -> None:
+    """What a build that is stopped says."""
+    but = " without --fresh" if fresh else ""
+    stop.advise(f"; the same command{but} goes on where it was")
 
 
 def _print_summaries(summaries: list[Any], out: Path) -> None:
@@ -233,9 +251,11 @@ def _print_summaries(summaries: list[Any], out: Path) -> None:
             f"{s.seconds:.1f} s" + (_changed(s) if s.updated else "")
         )
         if s.skipped:
-            click.echo(f"{s.name}: {len(s.skipped)} skipped:")
-            for problem in s.skipped:
-                click.echo(f"  {problem}")
+            faults = sum(problem.is_fault for problem in s.skipped)
+            others = len(s.skipped) - faults
+            left = f"{faults} inputs left out, named in provenance.fits" if faults else ""
+            passed = f"{others} files passed over" if others else ""
+            click.echo(f"{s.name}: {'; '.join(filter(None, (left, passed)))}")
     click.echo(f"look at it: hipsgen serve {out}")
 
 
@@ -257,7 +277,13 @@ def main() -> None:
         warnings.simplefilter("ignore")
     stop.listen()
     try:
-        cli.main(standalone_mode=False)
+        try:
+            cli.main(standalone_mode=False)
+        except BaseException:
+            if stop.was_asked():  # whatever a library made of it
+                stop.leave()
+            raise
+        stop.deaf()
     except (click.exceptions.Abort, KeyboardInterrupt, stop.StoppedError):
         stop.leave()
     except click.ClickException as error:

@@ -95,7 +95,7 @@ class Deep:
         written = None
         if self._journal is not None:
             sums = dict(self._top.tally.files()) if self._top else {}
-            written = Written(sums, TOP_PATH)
+            written = Written(sums, self._named(TOP_PATH))
 
         def above(tile: Tile) -> Iterator[_Part]:
             """The parts under a tile; the last is its own."""
@@ -135,7 +135,7 @@ class Deep:
                 if found is None:
                     part.findings.append(Finding("error", path, _NO_RECORD))
             if found is not None:
-                written = Written(dict(found[1].tally.files()), path)
+                written = Written(dict(found[1].tally.files()), self._named(path))
                 lost = written.sums.keys() - set(self._index.under(root))
                 part.findings += [written.missing(name) for name in sorted(lost)]
         part.look = self._visit(root, part, written)
@@ -179,7 +179,7 @@ class Deep:
             yield Finding("error", TOP_PATH, "is missing or damaged: build again")
             return
         sums = dict(self._top.tally.files()) | self._top.files
-        written = Written(sums, TOP_PATH)
+        written = Written(sums, self._named(TOP_PATH))
         for path in sums:
             if path not in self._top.files:
                 if self._survey.store.stat(path) is None:
@@ -191,6 +191,9 @@ class Deep:
                 yield written.missing(path)
                 continue
             yield from (Finding("error", path, text) for text in written.faults(path, data))
+
+    def _named(self, path: str) -> str:
+        return f"{self._survey.store}/{path}"
 
     def _recipe(self) -> Recipe | None:
         try:

@@ -9,12 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from hipsgen.check.finding import Finding
-from hipsgen.errors import ConfigError, SurveyError
+from hipsgen.errors import SurveyError
 from hipsgen.images.coadd_fits import FitsReader
 from hipsgen.images.source import CoaddRef, Polygon
 from hipsgen.run.cache import CoaddCache
 from hipsgen.run.config import Recipe
-from hipsgen.run.journal import Journal
+from hipsgen.run.journal import FOLDER, Journal
 from hipsgen.run.leaf import Sampler
 from hipsgen.run.plan import Plan, make_plan
 from hipsgen.sky.tiles import Tile
@@ -25,7 +25,7 @@ from hipsgen.survey.survey import Survey
 
 _CACHE_BYTES = 512 << 20
 _WINDOW_BYTES = 64 << 20
-_NEEDS = "--against-inputs needs the folder .hipsgen that the build left beside the tiles"
+_NEEDS = "is not there, in which the build noted how tiles were made: they cannot be made again"
 
 
 def against_inputs(
@@ -33,14 +33,16 @@ def against_inputs(
 ) -> Iterator[Finding]:
     """Make some leaf tiles again, chosen at random, and say which are others than the survey's.
 
-    Raises ConfigError when the journal of the build is not there, SurveyError without provenance.
+    Raises SurveyError without provenance, ConfigError for a damaged journal.
     """
-    if not isinstance(survey.store, LocalStore):
-        raise ConfigError(_NEEDS)
-    journal = Journal(survey.store)
-    recipe = journal.recipe() if journal.kind() == "bands" else None
-    if recipe is None:
-        raise ConfigError(_NEEDS)
+    if survey.properties.get("dataproduct_subtype") == "color":
+        yield Finding("note", "colour", "is made of other surveys, not of coadds")
+        return
+    journal = Journal(survey.store) if isinstance(survey.store, LocalStore) else None
+    recipe = journal.recipe() if journal is not None and journal.kind() == "bands" else None
+    if journal is None or recipe is None:
+        yield Finding("error", FOLDER, _NEEDS)
+        return
     again = _Again(survey, recipe, _coadds(survey, journal))
     npix = survey.npix_of(survey.order)
     some = random.Random(seed).sample(range(npix.size), min(count, npix.size))

@@ -52,8 +52,7 @@ def check_survey(
 ) -> list[Finding]:
     """All findings on a survey in a folder or on a web server.
 
-    One that cannot be read is a finding, not an exception. Raises ConfigError when it cannot be
-    compared with its coadds.
+    One that cannot be read is a finding, not an exception.
     """
     store = HttpStore(str(place)) if is_url(place) else open_store(place)
     try:
@@ -67,7 +66,7 @@ def check_survey(
             findings += against_inputs(survey, depth.against, depth.workers, depth.seed)
     except SurveyError as error:
         findings.append(Finding("error", "survey", str(error)))
-    return condensed(findings)
+    return list(dict.fromkeys(findings))
 
 
 def _files(survey: Survey, depth: Depth, reporter: Reporter) -> Iterator[Finding]:
@@ -150,8 +149,12 @@ def condensed(findings: Iterable[Finding], keep: int = 5) -> list[Finding]:
         elif more[kind] == keep + 1:
             kept.append(replace(finding, where=_MORE))
     return [
-        replace(f, where=f"{more[f.level, _NUMBERS.sub('#', f.what)] - keep} more files")
+        replace(f, where=_rest(more[f.level, _NUMBERS.sub("#", f.what)] - keep))
         if f.where == _MORE
         else f
         for f in kept
     ]
+
+
+def _rest(count: int) -> str:
+    return f"{count} more file{'s' if count != 1 else ''}"

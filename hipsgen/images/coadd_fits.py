@@ -277,4 +277,5 @@ def _within(section: Section, part: Section) -> Section:
 
 
 def _reason(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    text = " ".join(str(error).split()).partition(" If this is really")[0]  # astropy's advice
+    return text or type(error).__name__

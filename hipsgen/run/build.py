@@ -12,9 +12,9 @@ from hipsgen.run.block import BlockTask, render_block
 from hipsgen.run.change import Change
 from hipsgen.run.config import TILE_WIDTH, Options, Recipe, Runtime
 from hipsgen.run.describe import Subject, now
-from hipsgen.run.engine import open_engine, run_bounded
+from hipsgen.run.engine import check_engine, open_engine, run_bounded
 from hipsgen.run.journal import BlockRecord, Journal
-from hipsgen.run.place import check_room, claim, departed, forget, sweep_top, wipe
+from hipsgen.run.place import check_room, claim, departed, forget, is_half_wiped, sweep_top, wipe
 from hipsgen.run.plan import Plan, make_plan
 from hipsgen.run.problems import Problems
 from hipsgen.run.publish import Publication, created_before
@@ -85,11 +85,12 @@ def build_survey(
     claim(store)
     refs = collect(source, reporter)
     problems = Problems(source.problems, refs, reporter)
-    if runtime.fresh:
-        wipe(store)
+    fresh = runtime.fresh or is_half_wiped(store)
+    if fresh:
+        check_engine(runtime.engine)
     with journal.running():
-        recipe, plan, sampled = prepare(
-            refs, source.reader(), journal, options, subject.band, runtime.recut
+        recipe, plan, sampled = _prepare(
+            refs, source.reader(), store, options, subject.band, fresh, runtime.recut
         )
         problems.tell_sampled(sampled, runtime.strict)
         inputs = journal.begin_inputs(ref.key for ref in refs)
@@ -103,7 +104,7 @@ def build_survey(
         work = {roots[k]: leaves[k] for k in change.todo}
         made = _render(tasks, work, subject.name, runtime, problems, reporter)
         if problems.faults and not runtime.skip_bad:
-            raise UnfinishedError(problems.advice(store, made.values()))
+            raise UnfinishedError(problems.advice(store, made.values(), change.is_one))
         records = {**change.done, **made}
         filled = [records[root] for root in sorted(records) if records[root].tiles]
         if not filled:
@@ -240,26 +241,31 @@ def make_recipe(options: Options, sample: Sample, band: str, order: int, depth: 
     )
 
 
-def prepare(
+def _prepare(
     refs: Sequence[CoaddRef],
     reader: CoaddReader,
-    journal: Journal,
+    store: Store,
     options: Options,
     band: str,
+    fresh: bool,
     recut: bool,
 ) -> tuple[Recipe, Plan, list[Problem]]:
     """The recipe (an earlier one, if the place has it) and the plan; what could not be sampled.
 
+    fresh: what is there is thrown away, once nothing more can be found wrong with what is asked.
     Raises ConfigError when the earlier one is of other options.
     """
     # of a few coadds, all will be read: whole copies of remote ones serve the blocks, too
     looking = reader if len(refs) <= COADDS else reader.at_a_glance()
-    earlier = earlier_recipe(journal, options, band, recut)
+    journal = Journal(store)
+    earlier = None if fresh else earlier_recipe(store, options, band, recut)
     if earlier is None:
         sample, problems = take_sample(refs, looking)
         order = options.order if options.order is not None else natural_order(sample.pixel_scale)
         plan = make_plan(refs, order, options.frame)
         recipe = make_recipe(options, sample, band, order, plan.block_depth)
+        if fresh:
+            wipe(store)
         journal.begin(recipe)
         return recipe, plan, problems
     plan = make_plan(refs, earlier.order, earlier.frame, earlier.block_depth)
@@ -272,24 +278,25 @@ def prepare(
     return recipe, plan, problems
 
 
-def earlier_recipe(
-    journal: Journal, options: Options, band: str, recut: bool = False
-) -> Recipe | None:
+def earlier_recipe(store: Store, options: Options, band: str, recut: bool = False) -> Recipe | None:
     """What a build in this place was begun with, None for none. Raises ConfigError if otherwise."""
-    earlier = journal.recipe()
+    earlier = Journal(store).recipe()
     if earlier is None:
         return None
-    contradictions = _contradictions(options, band, earlier, recut)
+    values, pictures = _contradictions(options, band, earlier)
+    contradictions = [*values, *([] if recut else pictures)]
     if contradictions:
+        ways = "--fresh" if values else "--recut, which keeps the values, or --fresh"
         raise ConfigError(
-            "the survey that is there was begun otherwise "
-            f"({'; '.join(contradictions)}): ask for the same, or use --fresh"
+            f"the survey in {store} was begun otherwise ({'; '.join(contradictions)}): ask for "
+            f"the same, or use {ways}"
         )
     return earlier
 
 
-def _contradictions(options: Options, band: str, earlier: Recipe, recut: bool) -> list[str]:
-    pairs: list[tuple[str, object, object]] = [
+def _contradictions(options: Options, band: str, earlier: Recipe) -> tuple[list[str], list[str]]:
+    """What is asked for otherwise than before: of the values, and of the pictures alone."""
+    values: list[tuple[str, object, object]] = [
         ("band", band, earlier.band),
         ("frame", options.frame, earlier.frame),
         ("format", ",".join(options.formats), ",".join(earlier.formats)),
@@ -300,12 +307,18 @@ def _contradictions(options: Options, band: str, earlier: Recipe, recut: bool) -
         ("version of hipsgen", __version__, earlier.version),
     ]
     if options.order is not None:
-        pairs.append(("order", options.order, earlier.order))
-    if not recut:
-        pairs.append(("stretch", options.stretch, type(earlier.stretch).__name__.lower()))
-    if options.cuts is not None and not recut:
-        there = earlier.stretch.low, earlier.stretch.high
-        pairs.append(("cuts (--recut changes them)", options.cuts, there))
+        values.append(("order", options.order, earlier.order))
+    stretch = earlier.stretch
+    pictures: list[tuple[str, object, object]] = [
+        ("stretch", options.stretch, type(stretch).__name__.lower())
+    ]
+    if options.cuts is not None and options.cuts != (stretch.low, stretch.high):
+        low, high = options.cuts
+        pictures.append(("cuts", f"{low:g},{high:g}", f"{stretch.low:g},{stretch.high:g}"))
+    return _unlike(values), _unlike(pictures)
+
+
+def _unlike(pairs: Iterable[tuple[str, object, object]]) -> list[str]:
     return [
         f"{name} {there or 'none'}, not {asked or 'none'}"
         for name, asked, there in pairs

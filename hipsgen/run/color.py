@@ -17,9 +17,9 @@ from hipsgen.run.color_stretch import Triple, cells_of, choose_lupton, values_of
 from hipsgen.run.config import Runtime
 from hipsgen.run.describe import Subject, geometry, identity, now, with_own
 from hipsgen.run.earlier import Sums
-from hipsgen.run.engine import open_engine, run_bounded
+from hipsgen.run.engine import check_engine, open_engine, run_bounded
 from hipsgen.run.journal import BlockRecord, Journal, TopRecord
-from hipsgen.run.place import claim, forget, sweep_top, wipe
+from hipsgen.run.place import claim, forget, is_half_wiped, sweep_top, wipe
 from hipsgen.run.plan import MAX_BLOCK_DEPTH
 from hipsgen.run.publish import created_before
 from hipsgen.run.report import Reporter
@@ -62,33 +62,39 @@ def build_color(
     claim(store, colour=True)
     if any(str(band.store) == str(store) for band in bands):
         raise ConfigError(f"{store} is one of the three surveys: name another -o")
-    if runtime.fresh:
-        wipe(store)
+    fresh = runtime.fresh or is_half_wiped(store)
+    if fresh:
+        check_engine(runtime.engine)
     journal = Journal(store)
     with journal.running():
-        created = created_before(store) or now()
         order = min(band.order for band in bands)
         moc = bands[0].moc().union(bands[1].moc(), bands[2].moc())
-        stretch = _prepare(bands, order, names, journal, runtime.recut)
+        stretch = _prepare(bands, order, names, store, fresh, runtime.recut)
+        created = created_before(store) or now()
         tasks = _tasks(bands, store, stretch, names, moc, order)
         earlier = {record.root: record for record in journal.records()}
         wanted = {task.root for task in tasks}
-        todo = [task for task in tasks if task.root is None or not _is_done(task, earlier)]
+        known_top = journal.top()
+        todo = [task for task in tasks if not _is_done(task, earlier, known_top)]
         count = sum(len(task.tiles) for task in tasks)
         reporter.note(f"{subject.name}: order {order}, {count} tiles of {subject.progenitor}")
         store.delete(PROPERTIES)
+        if any(task.root is None for task in todo):
+            journal.begin_top()
         removed = forget([r for r in earlier.values() if r.root not in wanted], store, journal)
         made = _render(todo, subject.name, runtime, reporter)
         done = [record for record, _ in made if record is not None]
         records = {**earlier, **{record.root: record for record in done}}
         blocks = [records[task.root] for task in tasks if task.root is not None]
-        top = Tally.of(names, [item for _, sums in made for item in sums])
+        is_kept = known_top is not None and all(task.root is not None for task in todo)
+        sums = [item for _, items in made for item in items]
+        top = known_top.tally if known_top and is_kept else Tally.of(names, sums)
         removed += sweep_top(store, order - _depth(order), _by_order(top))
         size = _sizes(names, blocks, top)
         words = {
             **identity(subject, created),
             "dataproduct_subtype": "color",
-            **_publish(bands, stretch, encoders, moc, order, top, store),
+            **_publish(bands, stretch, encoders, moc, order, top, tasks[-1].fingerprint, store),
             "hips_hierarchy": "mean",
             "hips_estsize": max(1, round(sum(size.values()) / 1024)),
             "hipsgen_stretch": stretch.describe(),
@@ -103,7 +109,7 @@ def build_color(
             seconds=time.monotonic() - started,
             blocks=len(blocks),
             redone=len(done),
-            made=sum(record.made for record in done) + len(top),
+            made=sum(record.made for record in done) + len(sums),
             removed=removed + sum(record.removed for record in done),
             updated=bool(earlier),
             kind="surveys",
@@ -117,6 +123,7 @@ def _publish(
     moc: Any,
     order: int,
     top: Tally,
+    fingerprint: str,
     store: Store,
 ) -> dict[str, Any]:
     """Write what is made once all tiles are in, but the properties; words for these."""
@@ -131,7 +138,7 @@ def _publish(
     for path, data in files.items():
         store.write(path, data)
     known = {path: FileSum.of(data) for path, data in files.items()}
-    Journal(store).finish(TopRecord(top, known))
+    Journal(store).finish(TopRecord(top, known, fingerprint))
     formats = " ".join(encoder.name for encoder in encoders)
     return {
         **_light_of(bands),
@@ -167,14 +174,15 @@ def _tasks(
 
 
 def _prepare(
-    bands: Triple, order: int, formats: tuple[str, ...], journal: Journal, recut: bool
+    bands: Triple, order: int, formats: tuple[str, ...], store: Store, fresh: bool, recut: bool
 ) -> Lupton:
     """The stretch: that of an earlier build of the same, unless it is to be chosen anew.
 
     Raises ConfigError when the earlier one is of other surveys or formats.
     """
     begun = {"color": [_name(band) for band in bands], "formats": list(formats)}
-    earlier = journal.color()
+    journal = Journal(store)
+    earlier = {} if fresh else journal.color()
     if earlier and any(earlier.get(key) != value for key, value in begun.items()):
         raise ConfigError(
             "the colour survey that is there is of other surveys or formats "
@@ -185,6 +193,8 @@ def _prepare(
         red, green, blue = channels
         return Lupton((red, green, blue), earlier["stretch"]["high"])
     stretch = choose_lupton(bands, order)
+    if fresh:
+        wipe(store)
     journal.begin_color({**begun, "stretch": asdict(stretch)})
     return stretch
 
@@ -221,8 +231,8 @@ def _depth(order: int) -> int:
     return min(MAX_BLOCK_DEPTH, order)
 
 
-def _is_done(task: ColorTask, earlier: Mapping[Tile, BlockRecord]) -> bool:
-    record = earlier.get(task.root) if task.root is not None else None
+def _is_done(task: ColorTask, earlier: Mapping[Tile, BlockRecord], top: TopRecord | None) -> bool:
+    record = top if task.root is None else earlier.get(task.root)
     return record is not None and record.fingerprint == task.fingerprint
 
 

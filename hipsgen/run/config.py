@@ -173,7 +173,7 @@ class Runtime:
         if self.strict and self.skip_bad:
             raise ConfigError("--strict and --skip-bad contradict each other: choose one")
         if self.memory < 64 << 20:
-            raise ConfigError(f"--memory {self.memory >> 20} MB is not at least 64 MB")
+            raise ConfigError(f"--memory {self.memory / (1 << 20):g} MB is not at least 64 MB")
 
 
 def _digest(values: Any) -> str:

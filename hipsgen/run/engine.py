@@ -53,6 +53,13 @@ def open_engine(name: str, workers: int) -> Iterator[Executor]:
         raise ConfigError(f"--engine {name!r} is none of: {known}, or a Dask address tcp://...")
 
 
+def check_engine(name: str) -> None:
+    """Raise ConfigError for a Dask address at which nobody answers."""
+    if name.startswith("tcp://"):
+        with open_engine(name, 1):
+            pass
+
+
 def _begin_worker() -> None:
     """Of a process: it ends when the one that started it does, and Ctrl-C is for that one."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -85,7 +92,11 @@ def _dask_client(name: str, workers: int) -> Iterator[Any]:
     except ImportError as error:
         raise MissingExtraError("--engine dask", "dask") from error
     if name.startswith("tcp://"):
-        with Client(name) as client:
+        try:
+            client = Client(name)
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"--engine {name}: {error}; is the scheduler running?") from error
+        with client:
             yield client
         return
     with (

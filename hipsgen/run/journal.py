@@ -27,12 +27,12 @@ from hipsgen.survey.coverage import Ranges
 from hipsgen.survey.store import Store
 
 FOLDER = ".hipsgen"
-_BUILD = f"{FOLDER}/build.json"
+BUILD_PATH = f"{FOLDER}/build.json"
 _INPUTS = f"{FOLDER}/inputs.json"
 _BLOCKS = f"{FOLDER}/blocks"
 _ROOTS = f"{FOLDER}/roots"
 TOP_PATH = f"{FOLDER}/top.npz"
-_RUNS = f"{FOLDER}/runs"
+RUNS = f"{FOLDER}/runs"
 _DAMAGE = (ValueError, KeyError, TypeError, OSError, EOFError, BadZipFile)
 
 
@@ -117,10 +117,14 @@ class BlockState:
 
 @dataclass(frozen=True)
 class TopRecord:
-    """What was written last: tiles above the blocks, and the files that are no tiles, by path."""
+    """What was written last: tiles above the blocks, and the files that are no tiles, by path.
+
+    fingerprint: of what these tiles of a colour survey were made of.
+    """
 
     tally: Tally
     files: dict[str, FileSum]
+    fingerprint: str = ""
 
 
 class Journal:
@@ -131,7 +135,7 @@ class Journal:
 
     def exists(self) -> bool:
         """Whether a build was begun in this place."""
-        return self._store.stat(_BUILD) is not None
+        return self._store.stat(BUILD_PATH) is not None
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -140,10 +144,10 @@ class Journal:
         A run leaves its mark behind when it is killed or fails; the next that comes to an end then
         looks for unfinished files, which costs a walk through the whole survey.
         """
-        mark = f"{_RUNS}/{secrets.token_hex(8)}"
+        mark = f"{RUNS}/{secrets.token_hex(8)}"
         self._store.write(mark, b"")
         yield
-        others = [path for path in self._store.list(_RUNS) if path != mark]
+        others = [path for path in self._store.list(RUNS) if path != mark]
         if others:
             self._store.sweep()
         for path in (*others, mark):
@@ -152,7 +156,7 @@ class Journal:
     def kind(self) -> str:
         """What was begun in this place: "bands", "colour", or "" for nothing."""
         try:
-            begun = json.loads(self._store.read(_BUILD))
+            begun = json.loads(self._store.read(BUILD_PATH))
         except FileNotFoundError:
             return ""
         except ValueError:
@@ -162,7 +166,7 @@ class Journal:
     def begin(self, recipe: Recipe) -> None:
         """Write down what is being built."""
         text = json.dumps(recipe.to_json(), indent=1)
-        self._store.write(_BUILD, text.encode())
+        self._store.write(BUILD_PATH, text.encode())
 
     def begin_inputs(self, keys: Iterable[str]) -> str:
         """Note which coadds a build that begins now is of; their digest."""
@@ -184,26 +188,26 @@ class Journal:
 
     def begin_color(self, words: dict[str, Any]) -> None:
         """Write down of what a colour survey is being made, and how."""
-        self._store.write(_BUILD, json.dumps(words, indent=1).encode())
+        self._store.write(BUILD_PATH, json.dumps(words, indent=1).encode())
 
     def color(self) -> dict[str, Any]:
         """What an earlier `begin_color` wrote; empty for nothing. Raises ConfigError."""
         try:
-            found = json.loads(self._store.read(_BUILD))
+            found = json.loads(self._store.read(BUILD_PATH))
             return {} if "stretch" not in found else dict(found)
         except FileNotFoundError:
             return {}
         except ValueError as error:
-            raise ConfigError(f"{_BUILD} is damaged ({error}); use --fresh") from error
+            raise ConfigError(f"{BUILD_PATH} is damaged ({error}); use --fresh") from error
 
     def recipe(self) -> Recipe | None:
         """What an earlier build in this place was begun with. Raises ConfigError."""
         try:
-            return Recipe.from_json(json.loads(self._store.read(_BUILD)))
+            return Recipe.from_json(json.loads(self._store.read(BUILD_PATH)))
         except FileNotFoundError:
             return None
         except (ValueError, KeyError, TypeError) as error:
-            raise ConfigError(f"{_BUILD} is damaged ({error}); use --fresh") from error
+            raise ConfigError(f"{BUILD_PATH} is damaged ({error}); use --fresh") from error
 
     def begin_block(self, record: BlockRecord, files: BlockFiles) -> None:
         """Note what may be found of a block while it is worked on, and if that comes to no end."""
@@ -281,7 +285,8 @@ class Journal:
     def finish(self, top: TopRecord) -> None:
         """Note what was written last of all but the properties."""
         files = {path: (known.size, known.total) for path, known in top.files.items()}
-        text = _text({"formats": top.tally.formats, "files": files})
+        words = {"formats": top.tally.formats, "files": files, "fingerprint": top.fingerprint}
+        text = _text(words)
         buffer = io.BytesIO()
         np.savez(buffer, record=text, tiles=top.tally.rows)
         self._store.write(TOP_PATH, buffer.getvalue())
@@ -292,7 +297,8 @@ class Journal:
             with np.load(io.BytesIO(self._store.read(TOP_PATH))) as arrays:
                 values = json.loads(arrays["record"].tobytes())
                 tally = Tally(values["formats"], arrays["tiles"])
-            return TopRecord(tally, {k: FileSum(*v) for k, v in values["files"].items()})
+            files = {k: FileSum(*v) for k, v in values["files"].items()}
+            return TopRecord(tally, files, values["fingerprint"])
         except _DAMAGE:
             return None
 

@@ -5,11 +5,14 @@ from collections.abc import Mapping, Sequence
 from hipsgen.errors import ConfigError
 from hipsgen.images.source import CoaddRef
 from hipsgen.run.config import tile_bytes
-from hipsgen.run.journal import FOLDER, BlockRecord, Journal
+from hipsgen.run.journal import BUILD_PATH, FOLDER, RUNS, BlockRecord, Journal
 from hipsgen.run.report import human_size
 from hipsgen.sky.tiles import Tile
 from hipsgen.survey.files import is_survey_file
+from hipsgen.survey.properties import FILE_NAME as PROPERTIES
 from hipsgen.survey.store import LocalStore, Store
+
+_WIPING = f"{FOLDER}/wiping"
 
 
 def claim(store: Store, colour: bool = False) -> None:
@@ -22,7 +25,7 @@ def claim(store: Store, colour: bool = False) -> None:
     kind = Journal(store).kind()
     if kind and kind != ("colour" if colour else "bands"):
         raise ConfigError(f"{store} holds a survey of another kind ({kind}): name another -o")
-    if Journal(store).exists():
+    if Journal(store).exists() or is_half_wiped(store):
         return
     others = (path for path in store.list() if not path.startswith(f"{FOLDER}/"))
     something = next(others, None)
@@ -52,12 +55,23 @@ def check_room(
 def wipe(store: Store) -> None:
     """Throw an earlier attempt away, and nothing else that lies there.
 
-    What marks the place as ours goes last.
+    What marks the place as ours goes last. Until then a mark says what is going on, so that nobody
+    takes what is left for a survey: the next build goes on with it.
     """
-    ours = [path for path in store.list() if is_survey_file(path)]
-    for path in sorted(ours, key=lambda path: (path.startswith(FOLDER), path)):
-        store.delete(path)
+    store.write(_WIPING, b"")
+    store.delete(PROPERTIES)
+    kept = BUILD_PATH, _WIPING
+    for path in [path for path in store.list() if is_survey_file(path)]:
+        if path not in kept and not path.startswith(f"{RUNS}/"):
+            store.delete(path)
     store.sweep()
+    for path in kept:
+        store.delete(path)
+
+
+def is_half_wiped(store: Store) -> bool:
+    """Whether a `wipe` came to no end."""
+    return store.stat(_WIPING) is not None
 
 
 def departed(old: Sequence[BlockRecord], refs: Sequence[CoaddRef]) -> set[str]:

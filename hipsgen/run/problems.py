@@ -49,26 +49,28 @@ class Problems:
         self.coadds.setdefault(key, reason)
         self.tell(Problem(str(self._ref(key)), reason))
 
-    def advice(self, store: Store, records: Iterable[BlockRecord]) -> str:
+    def advice(self, store: Store, records: Iterable[BlockRecord], is_changed: bool) -> str:
         """One line on what is missing and how to get on."""
         count = sum(bool(record.problems) for record in records)
         waiting = (
             f", for which {count} block{'s wait' if count != 1 else ' waits'}" if count else ""
         )
+        state = "is not finished" if is_changed else "stays as it was"
         return (
-            f"{store} is not finished: {self.faults} input{'s' if self.faults != 1 else ''}, named "
-            f"above, cannot be used{waiting}. Repair and run the same command again, or finish "
-            "without: --skip-bad"
+            f"{store} {state}: {self._named()}{waiting}. Repair and run the same command again, or "
+            "finish without: --skip-bad"
         )
 
     def warning(self, store: Store, gone: int) -> str:
         """One line on why nothing is done to a survey that would lose something by it."""
         some = f"{gone} coadd{'s' if gone != 1 else ''} of the survey in {store}"
         return (
-            f"{some} {'are' if gone != 1 else 'is'} gone, perhaps among the inputs, named above, "
-            "that cannot be used: nothing is changed. Repair these and run the same command again, "
-            "or go on without what they gave: --skip-bad"
+            f"{self._named()}, perhaps what was {some}: nothing is changed, lest it lose them. "
+            "Repair and run the same command again, or go on without what they gave: --skip-bad"
         )
+
+    def _named(self) -> str:
+        return f"{self.faults} input{'s' if self.faults != 1 else ''}, named above, cannot be used"
 
     def left_out(self) -> list[LeftOut]:
         """What provenance says of the inputs that were left out."""

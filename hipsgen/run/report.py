@@ -46,7 +46,7 @@ class Quiet:
 
     def problem(self, problem: Problem) -> None:
         """One line."""
-        print(f"cannot be used: {problem}", file=self.stream, flush=True)
+        print(_told(problem), file=self.stream, flush=True)
 
     def start(self, what: str, total: int) -> None:
         """Nothing."""
@@ -114,7 +114,7 @@ class Bar(Lines):
 
     def problem(self, problem: Problem) -> None:
         """One line above the bar."""
-        self._console.print(f"cannot be used: {problem}", markup=False, style="yellow")
+        self._console.print(_told(problem), markup=False, style="yellow")
 
     def start(self, what: str, total: int) -> None:
         """Show the bar."""
@@ -152,6 +152,10 @@ class Bar(Lines):
         if self._progress is not None:
             self._progress.stop()
             self._progress = None
+
+
+def _told(problem: Problem) -> str:
+    return f"{'cannot be used' if problem.is_fault else 'passed over'}: {problem}"
 
 
 def reporter(quiet: bool, verbose: bool) -> Reporter:

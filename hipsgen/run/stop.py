@@ -16,6 +16,7 @@ from hipsgen.errors import HipsgenError
 
 _PATIENCE = 1.5  # seconds for threads to come to a stop by themselves
 _COMPILER = ("llvmlite", "numba")
+_advice: list[str] = []
 _asked: list[int] = []  # the signals that came
 
 
@@ -29,6 +30,22 @@ def listen() -> None:
         signal.signal(number, _stop)
 
 
+def advise(text: str) -> None:
+    """What to say when the work is stopped from now on."""
+    _advice[:] = [text]
+
+
+def was_asked() -> bool:
+    """Whether the work is to stop."""
+    return bool(_asked)
+
+
+def deaf() -> None:
+    """The work is done: who stops now stops nothing."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
 def check() -> None:
     """Raise StoppedError when the work is to stop; asked for every tile."""
     if _asked:
@@ -39,7 +56,7 @@ def leave() -> NoReturn:
     """Say how to go on, and end this process without waiting for what it still does."""
     number = _asked[0] if _asked else signal.SIGINT
     shown = "\x1b[?25h" if sys.stderr.isatty() else ""  # a progress bar hides the cursor
-    text = f"{shown}hipsgen: stopped; the same command goes on where it was\n"
+    text = f"{shown}hipsgen: stopped{''.join(_advice)}\n"
     with suppress(OSError, ValueError):
         sys.stdout.flush()
         os.write(sys.stderr.fileno(), text.encode())

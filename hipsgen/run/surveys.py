@@ -21,7 +21,7 @@ from hipsgen.run.color import build_color
 from hipsgen.run.config import TILE_WIDTH, Options, Runtime, tile_bytes
 from hipsgen.run.describe import Subject
 from hipsgen.run.inputs import Job, Query, color_bands, find_jobs
-from hipsgen.run.journal import Journal
+from hipsgen.run.journal import BUILD_PATH, Journal
 from hipsgen.run.plan import make_plan
 from hipsgen.run.report import Reporter, human_size
 from hipsgen.run.sample import known_scales, take_sample
@@ -62,9 +62,12 @@ def build_all(
                 build_survey(job.source, open_store(place), subject, options, runtime, reporter)
             )
         except UnfinishedError as error:  # the other bands go on
-            unfinished.append(error)
+            unfinished.append(str(error))
     if unfinished:
-        raise UnfinishedError("; ".join(map(str, unfinished)))
+        done = ", ".join(summary.name for summary in summaries)
+        more = [f"done: {done}"] if done else []
+        more += ["the colour survey waits"] if rgb else []
+        raise UnfinishedError("; ".join([*unfinished, *more]))
     if rgb:
         places = tuple(out / band_folder(band) for band in rgb)
         name = "color_" + _word(color.replace(",", ""))
@@ -128,6 +131,9 @@ def plan_all(
         refs = collect(job.source, reporter)
         saved += refs
         place = _place(out, job, len(jobs) > 1 or bool(color)) if out else None
+        faults = sum(problem.is_fault for problem in job.source.problems)
+        if faults:
+            yield f"{faults} inputs cannot be used: a build does not finish without --skip-bad"
         if place is not None and Journal(open_store(place)).exists():
             yield _update(job, refs, options, place)
             continue
@@ -153,7 +159,7 @@ def _update(job: Job, refs: Sequence[CoaddRef], options: Options, place: Path) -
     """A line on what a build would change in the survey that is there."""
     store = open_store(place)
     journal = Journal(store)
-    recipe = earlier_recipe(journal, options, job.band)
+    recipe = earlier_recipe(store, options, job.band)
     if recipe is None:
         raise ConfigError(f"{place} holds a survey of another kind: name another -o")
     made = make_plan(refs, recipe.order, recipe.frame, recipe.block_depth)
@@ -165,7 +171,7 @@ def _update(job: Job, refs: Sequence[CoaddRef], options: Options, place: Path) -
     return (
         f"{place}: {len(refs)} coadds, order {recipe.order}; {len(change.todo)} of "
         f"{len(made.npix)} blocks change: at most {new} of {total} tiles are made anew{above}, "
-        f"{gone} removed; cuts stay at {recipe.stretch.low:.4g} to {recipe.stretch.high:.4g} "
+        f"about {gone} removed; cuts stay at {recipe.stretch.low:.4g} to {recipe.stretch.high:.4g} "
         f"{recipe.unit} (--recut chooses them anew)"
     )
 
@@ -197,16 +203,21 @@ def _look(
     return sample.pixel_scale, cuts
 
 
-def surveys_under(place: str | Path) -> list[str]:
-    """The place itself, or the surveys that are folders in it. Raises SurveyError for none."""
+def surveys_under(place: str | Path, unfinished: bool = False) -> list[str]:
+    """The place itself, or the surveys that are folders in it. Raises SurveyError for none.
+
+    unfinished: those that a build has only begun, too.
+    """
     if is_url(place):
         return [str(place)]
     out = Path(place)
     if not out.is_dir():
         raise SurveyError(f"no folder {out}")
-    if (out / PROPERTIES).is_file():
+    if (out / PROPERTIES).is_file() or (unfinished and (out / BUILD_PATH).is_file()):
         return [str(out)]
-    found = sorted(str(path.parent) for path in out.glob(f"*/{PROPERTIES}"))
+    names = (PROPERTIES, BUILD_PATH) if unfinished else (PROPERTIES,)
+    folders = (path for path in out.iterdir() if path.is_dir())
+    found = sorted(str(f) for f in folders if any((f / name).is_file() for name in names))
     if not found:
         raise SurveyError(f"{out} is not a finished HiPS and holds none: no properties file")
     return found
@@ -214,7 +225,10 @@ def surveys_under(place: str | Path) -> list[str]:
 
 def describe_survey(place: str | Path) -> str:
     """A few lines on a survey."""
-    survey = Survey.open(open_store(place))
+    try:
+        survey = Survey.open(open_store(place))
+    except SurveyError as error:
+        return f"survey    {error}"
     p = survey.properties
     rows = [
         ("survey", f"{survey.title} ({place})"),

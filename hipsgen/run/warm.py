@@ -22,7 +22,7 @@ from hipsgen.survey.fits_tile import FitsTile
 
 _WIDTH = 64
 _YOUNG = 50_000  # objects more than were let go of, until a look for garbage among them
-_PATIENCE = 1.0  # seconds; loading takes a third of it
+_PATIENCE = 3.0  # seconds; loading takes a tenth of it, more on a busy machine
 
 
 def warm_up(interpolation: str, overlap: str, reporter: Reporter) -> None:

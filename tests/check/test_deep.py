@@ -14,7 +14,7 @@ from astropy.io import fits
 from PIL import Image
 
 from hipsgen.check.finding import Finding
-from hipsgen.check.survey import Depth, check_survey
+from hipsgen.check.survey import Depth, check_survey, condensed
 from hipsgen.survey.coverage import moc_bytes, moc_of, read_moc, to_ranges
 from hipsgen.survey.fits_tile import FitsTile
 from hipsgen.survey.provenance import Provenance
@@ -220,12 +220,10 @@ def test_what_is_named_is_mended_as_the_advice_says(
     next((out / "Norder1").rglob("*.png")).unlink()
     said = hipsgen("check", out, "--deep", "-q")
     assert said.returncode == 1
-    advised = {
-        word for word in said.stdout.split() if word.startswith(".hipsgen/") and "npz" in word
-    }
+    advised = {word for word in said.stdout.split() if ".hipsgen/" in word and "npz" in word}
     assert len(advised) >= 2
     for record in advised:
-        (out / record).unlink()
+        Path(record).unlink()
     assert hipsgen("build", tmp_path / "in", "-o", out).returncode == 0
     assert tile_bytes(out) == truth
     clean = hipsgen("check", out, "--deep", "-q", "--json")
@@ -236,9 +234,10 @@ def test_what_is_named_is_mended_as_the_advice_says(
 def test_many_alike_are_told_in_a_few_lines(copy: Path) -> None:
     for path in copy.glob("Norder*/Dir*/*.png"):
         path.write_bytes(b"no picture")
-    named = [str(f) for f in serious(copy)]
-    assert len(named) < 20
-    assert any("more files" in text for text in named)
+    named = serious(copy)
+    assert len(named) > 20  # for programs, which want all names
+    assert len(condensed(named)) < 20
+    assert any("more files" in str(f) for f in condensed(named))
 
 
 class TestAgainstInputs:

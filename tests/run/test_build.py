@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -255,6 +256,47 @@ def test_a_build_does_not_take_its_own_tiles_for_images(build: Build, tmp_path):
     with pytest.raises(InputError, match="is a HiPS survey"):
         build([first.place], "other")
     assert len(inputs) == 1
+
+
+def test_a_survey_that_is_half_thrown_away_is_not_taken_for_one(
+    build: Build, tmp_path, monkeypatch: pytest.MonkeyPatch
+):
+    """Killed while --fresh removes what was there; the next build is right, with it or without."""
+    inputs = images(tmp_path / "in", 2)
+    truth = tile_bytes(build(inputs, "truth", order=12).place)
+    (tmp_path / "out").mkdir()
+    for fresh, deaths in ((False, 3), (True, 30), (False, 500)):
+        place = build(inputs, order=12, fresh=True).place
+        (place / "notes.txt").write_text("dear")
+        delete, left = LocalStore.delete, [deaths]
+
+        def dies(self, path, delete=delete, left=left):
+            left[0] -= 1
+            if left[0] < 0:
+                raise OSError("the machine stops")
+            delete(self, path)
+
+        with monkeypatch.context() as dying:
+            dying.setattr(LocalStore, "delete", dies)
+            with suppress(OSError):
+                build(images(tmp_path / "other", 1), order=12, fresh=True)
+        assert deaths == 500 or not (place / "properties").exists()
+        build(inputs, order=12, fresh=fresh or deaths == 500)
+        assert (place / "notes.txt").read_text() == "dear"
+        (place / "notes.txt").unlink()
+        assert tile_bytes(place) == truth, deaths
+
+
+def test_fresh_keeps_what_is_there_until_all_that_is_asked_is_right(build: Build, tmp_path):
+    pytest.importorskip("distributed", reason="needs the extra dask")
+    inputs = images(tmp_path / "in", 1)
+    place = build(inputs).place
+    before = tile_bytes(place)
+    blank = tmp_path / "blank.fits"
+    fits.PrimaryHDU(np.full((90, 90), np.nan, np.float32), fits.getheader(inputs[0])).writeto(blank)
+    with pytest.raises(InputError, match="no valid pixel"):
+        build([blank], fresh=True)
+    assert tile_bytes(place) == before
 
 
 def test_fresh_deletes_nothing_but_the_survey(build: Build, tmp_path):

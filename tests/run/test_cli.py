@@ -155,7 +155,11 @@ def test_an_error_is_one_line_that_names_the_next_step(case: str, repo: Path, tm
     places = {"REPO": repo, "STARS": stars, "NOWCS": tmp_path / "nowcs.fits"}
     ran = hipsgen("build", *[places.get(w, w) for w in words], "-o", tmp_path / "out", cwd=tmp_path)
     assert ran.returncode == code, ran.stderr
-    lines = [x for x in ran.stderr.splitlines() if not x.startswith("cannot be used: ")]
+    lines = [
+        x
+        for x in ran.stderr.splitlines()
+        if not x.startswith(("cannot be used: ", "passed over: "))
+    ]
     assert len(lines) == 1, ran.stderr
     assert expected in lines[0]
     assert "Traceback" not in ran.stderr
@@ -170,8 +174,8 @@ def test_a_file_without_wcs_is_named_and_the_rest_is_built(tmp_path: Path) -> No
     fits.PrimaryHDU([[1.0, 2.0], [3.0, 4.0]]).writeto(folder / "nowcs.fits")
     ran = hipsgen("build", folder, "-o", tmp_path / "out")
     assert ran.returncode == 0
-    assert "nowcs.fits: no celestial WCS" in ran.stdout
-    assert "1 skipped" in ran.stdout
+    assert ran.stderr.count("nowcs.fits: no celestial WCS") == 1
+    assert "1 files passed over" in ran.stdout
 
 
 def test_a_folder_of_other_things_is_refused(tmp_path: Path) -> None:
@@ -202,3 +206,34 @@ def test_a_full_disk_is_said_in_one_line(tmp_path: Path) -> None:
     assert ran.stderr.count("no space left") == 1
     assert "Traceback" not in ran.stderr
     assert ran.stdout == "", "no unfinished file is left"
+
+
+def test_tract_and_patch_narrow_a_build(repo: Path, tmp_path: Path) -> None:
+    words = ["-c", "sample/coadds", "-d", "deepCoadd_calexp", "-b", "i"]
+    whole = hipsgen("plan", repo, *words, cwd=tmp_path)
+    some = hipsgen("plan", repo, *words, "--tract", "4848", "--patch", "0,1", cwd=tmp_path)
+    assert whole.returncode == some.returncode == 0, some.stderr
+    assert some.stdout != whole.stdout
+    wrong = hipsgen("plan", repo, *words, "--tract", "x", cwd=tmp_path)
+    assert (wrong.returncode, "--tract 'x' is not a number" in wrong.stderr) == (2, True)
+
+
+def test_a_survey_that_is_not_finished_is_a_finding(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for band in "gr":
+        path = StarField(10.0, 20.0, size=64, background=1.0).write(
+            folder / f"{band}.fits", FILTER=band
+        )
+    ran = hipsgen("build", folder, "-b", "g,r", "-o", tmp_path / "out")
+    assert ran.returncode == 0, ran.stderr
+    assert hipsgen("check", tmp_path / "out").returncode == 0
+    path.write_bytes(path.read_bytes()[:6000])
+    ran = hipsgen("plan", folder, "-b", "g", "-o", tmp_path / "out")
+    assert "1 inputs cannot be used: a build does not finish without --skip-bad" in ran.stdout
+    (tmp_path / "out" / "band_r" / "properties").unlink()
+    checked = hipsgen("check", tmp_path / "out")
+    assert checked.returncode == 1
+    assert "band_r: error: properties" in checked.stdout
+    assert "band_r is not a finished HiPS" in hipsgen("info", tmp_path / "out").stdout
+    assert hipsgen("check", tmp_path / "out" / "band_r").returncode == 1
