@@ -216,6 +216,8 @@ def _contents(band: Survey, top: int) -> dict[Tile | None, list[str]]:
         if record.order >= top and record.content:
             text = f"{record.npix} {record.content}"
             found.setdefault(record.root.ancestor(top), []).append(text)
+    if len(found) > 1:  # properties have a date, and change with every build
+        found[None] = sorted(text for root, texts in found.items() if root for text in texts)
     return found
 
 
