@@ -15,7 +15,7 @@ from hipsgen.errors import ConfigError, SurveyError
 from hipsgen.run import stop
 from hipsgen.run.config import Recipe
 from hipsgen.run.engine import open_engine, run_in_order
-from hipsgen.run.journal import TOP_PATH, Journal, record_path
+from hipsgen.run.journal import TOP_PATH, BlockRecord, Journal, record_path
 from hipsgen.run.report import Reporter
 from hipsgen.sky.pyramid import Layer, shrink
 from hipsgen.sky.tiles import Tile
@@ -138,6 +138,7 @@ class Deep:
                 written = Written(dict(found[1].tally.files()), self._named(path))
                 lost = written.sums.keys() - set(self._index.under(root))
                 part.findings += [written.missing(name) for name in sorted(lost)]
+                part.findings += self._state_of(root, found[0])
         part.look = self._visit(root, part, written)
         return part
 
@@ -164,6 +165,18 @@ class Deep:
         if look.layer is not None and look.is_known and tile.order in ALLSKY_ORDERS:
             part.small[tile] = shrink(look.layer, allsky_width(self._survey.tile_width))
         return look
+
+    def _state_of(self, root: Tile, record: BlockRecord) -> list[Finding]:
+        """What is noted for the top orders."""
+        assert self._journal is not None
+        if not record.content:  # a colour survey's top is made of its bands
+            return []
+        try:
+            agrees = self._journal.state(root).content == record.content
+            what = "" if agrees else "is of another block, or another build"
+        except ValueError as error:
+            what = str(error)
+        return [Finding("error", record_path(root), f"{what}: build again")] if what else []
 
     def _lost(self, roots: set[Tile]) -> Iterator[Finding]:
         """Blocks that the journal has, and of which nothing is there."""

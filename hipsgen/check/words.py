@@ -88,7 +88,7 @@ def _is_status(text: str) -> bool:
 
 def is_power_of_two(text: str) -> bool:
     """1, 2, 4 ... in digits."""
-    return text.isdigit() and int(text) > 0 and int(text) & (int(text) - 1) == 0
+    return text.isdecimal() and len(text) < 9 and int(text) > 0 and int(text) & (int(text) - 1) == 0
 
 
 def _increases(text: str) -> bool:

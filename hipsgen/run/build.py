@@ -14,12 +14,12 @@ from hipsgen.run.config import TILE_WIDTH, Options, Recipe, Runtime
 from hipsgen.run.describe import Subject, now
 from hipsgen.run.engine import check_engine, open_engine, run_bounded
 from hipsgen.run.journal import BlockRecord, Journal
-from hipsgen.run.place import check_room, claim, departed, forget, is_half_wiped, sweep_top, wipe
+from hipsgen.run.place import check_room, claim, departed, forget, is_half_wiped, wipe
 from hipsgen.run.plan import Plan, make_plan
 from hipsgen.run.problems import Problems
 from hipsgen.run.publish import Publication, created_before
 from hipsgen.run.report import Reporter
-from hipsgen.run.sample import COADDS, Sample, take_sample
+from hipsgen.run.sample import COADDS, Sample, known_scales, take_sample
 from hipsgen.sky.stretch import choose_stretch
 from hipsgen.sky.tiles import Tile, order_for
 from hipsgen.survey.properties import FILE_NAME as PROPERTIES
@@ -94,11 +94,13 @@ def build_survey(
         )
         problems.tell_sampled(sampled, runtime.strict)
         inputs = journal.begin_inputs(ref.key for ref in refs)
-        created = created_before(store) or now()
+        created = created_before(store) or journal.created() or now()
         change = Change.between(journal, recipe, plan)
         leaves = plan.leaf_counts().tolist()
         _announce(subject, recipe, plan, change, leaves, reporter)
-        removed = _make_way(change, problems, store, recipe, plan, leaves, runtime, reporter)
+        removed = _make_way(
+            change, problems, store, recipe, plan, leaves, runtime, created, reporter
+        )
         tasks = _tasks(change.todo, plan, recipe, source.reader(), store, runtime)
         roots = plan.roots()
         work = {roots[k]: leaves[k] for k in change.todo}
@@ -115,7 +117,7 @@ def build_survey(
             raise ConfigError(f"another build of {store} began meanwhile: run this one again")
         publication = Publication(store, recipe, filled)
         publication.make(subject, refs, options, created, problems.left_out())
-        removed += sweep_top(store, recipe.block_order, publication.tiles)
+        removed += publication.removed
         top = sum(map(len, publication.tiles.values()))
         return Summary(
             name=subject.name,
@@ -146,6 +148,12 @@ def _announce(
         f"{subject.name}: {len(plan.refs)} coadds, order {recipe.order}, "
         f"about {sum(leaves)} leaf tiles in {len(leaves)} blocks"
     )
+    finest = min(known_scales(plan.refs), default=recipe.pixel_scale)
+    if finest < 0.999 * recipe.pixel_scale:
+        reporter.note(
+            f"the finest pixels are of {3600 * finest:.4g} arcsec now; the survey was begun for "
+            f"{3600 * recipe.pixel_scale:.4g} and stays as it is, unless --fresh begins anew"
+        )
     if change.is_one and change.done:
         cuts = f"{recipe.stretch.low:.4g} to {recipe.stretch.high:.4g} {recipe.unit}".rstrip()
         kept = f"{len(change.done)} of {len(leaves)} blocks are there"
@@ -160,6 +168,7 @@ def _make_way(
     plan: Plan,
     leaves: Sequence[int],
     runtime: Runtime,
+    created: str,
     reporter: Reporter,
 ) -> int:
     """Prepare the place for what is to be done; how many tiles that removes.
@@ -172,13 +181,18 @@ def _make_way(
         raise UnfinishedError(problems.warning(store, len(gone)))
     check_room(store, sum(leaves[k] for k in change.todo), recipe.formats, change.old)
     if change.is_one:
+        Journal(store).note_created(created)
         store.delete(PROPERTIES)
     if gone:
         reporter.note(
             f"{len(gone)} of the coadds of the earlier build are changed or no longer given: "
             "what they gave is made anew or removed"
         )
-    return forget(change.departed, store, Journal(store))
+    journal = Journal(store)
+    if journal.recipe() != recipe:  # other cuts
+        journal.begin(recipe)
+    extensions = [encoder.extension for encoder in recipe.encoders()]
+    return forget(change.departed, recipe.order, extensions, store)
 
 
 def _render(
@@ -273,9 +287,7 @@ def _prepare(
         return earlier, plan, []
     sample, problems = take_sample(refs, looking, (earlier.unit, earlier.pixel_scale))
     stretch = choose_stretch(options.stretch, sample.level, options.cuts)
-    recipe = replace(earlier, stretch=stretch)
-    journal.begin(recipe)
-    return recipe, plan, problems
+    return replace(earlier, stretch=stretch), plan, problems
 
 
 def earlier_recipe(store: Store, options: Options, band: str, recut: bool = False) -> Recipe | None:

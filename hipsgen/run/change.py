@@ -16,13 +16,13 @@ from hipsgen.survey.store import Store
 class Change:
     """done: finished blocks that stay as they are. todo: numbers of the plan's other blocks.
 
-    departed: blocks that the plan does not have. old: those and the ones that are to be done
-    again.
+    departed: roots of blocks that the plan does not have. old: records of those and of the ones
+    that are to be done again.
     """
 
     done: dict[Tile, BlockRecord]
     todo: list[int]
-    departed: list[BlockRecord]
+    departed: list[Tile]
     old: list[BlockRecord]
 
     @classmethod
@@ -41,18 +41,19 @@ class Change:
         return cls(
             done=done,
             todo=[k for root, k in number.items() if root not in done],
-            departed=[record for record in earlier if record.root not in number],
+            departed=sorted(journal.roots() - number.keys()),
             old=[record for record in earlier if record.root not in done],
         )
 
     @property
     def is_one(self) -> bool:
         """Whether anything is to be done."""
-        return bool(self.todo or self.old)
+        return bool(self.todo or self.old or self.departed)
 
     def tiles(self, store: Store, recipe: Recipe, plan: Plan) -> Iterator[tuple[int, int]]:
         """Of each block that is not done: how many tiles are to be made at most, and removed."""
         for k in self.todo:
             refs = {i: plan.refs[i] for i in plan.ref_indices(k)}
             yield Earlier.of(store, recipe, plan.block(k), refs).made_and_removed()
-        yield from ((0, record.tiles) for record in self.departed)
+        gone = set(self.departed)
+        yield from ((0, record.tiles) for record in self.old if record.root in gone)

@@ -73,7 +73,7 @@ def build_color(
         created = created_before(store) or now()
         tasks = _tasks(bands, store, stretch, names, moc, order)
         earlier = {record.root: record for record in journal.records()}
-        wanted = {task.root for task in tasks}
+        wanted = {task.root for task in tasks if task.root is not None}
         known_top = journal.top()
         todo = [task for task in tasks if not _is_done(task, earlier, known_top)]
         count = sum(len(task.tiles) for task in tasks)
@@ -81,7 +81,8 @@ def build_color(
         store.delete(PROPERTIES)
         if any(task.root is None for task in todo):
             journal.begin_top()
-        removed = forget([r for r in earlier.values() if r.root not in wanted], store, journal)
+        extensions = [encoder.extension for encoder in encoders]
+        removed = forget(journal.roots() - wanted, order, extensions, store)
         made = _render(todo, subject.name, runtime, reporter)
         done = [record for record, _ in made if record is not None]
         records = {**earlier, **{record.root: record for record in done}}

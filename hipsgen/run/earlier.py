@@ -58,7 +58,7 @@ class Earlier:
             found = Journal(store).block(block.root)
         except ValueError:
             unknown = (UNKNOWN,) * len(recipe.formats)
-            tiles = ((tile, unknown) for tile in _subtree(block.root, recipe.order))
+            tiles = ((tile, unknown) for tile in block.root.subtree(recipe.order))
             files = BlockFiles(Tally.of(recipe.formats, tiles), np.empty(0, LEAF))
         else:
             record, files = found or (None, None)
@@ -118,9 +118,3 @@ def leaf_digests(recipe: Recipe, block: Block, refs: Mapping[int, CoaddRef]) -> 
 
 def _by_npix(files: BlockFiles) -> dict[int, int]:
     return dict(zip(files.leaves["npix"].tolist(), files.leaves["digest"].tolist(), strict=True))
-
-
-def _subtree(root: Tile, order: int) -> Iterator[Tile]:
-    for k in range(root.order, order + 1):
-        depth = 2 * (k - root.order)
-        yield from (Tile(k, n) for n in range(root.npix << depth, (root.npix + 1) << depth))

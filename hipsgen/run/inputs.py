@@ -152,11 +152,10 @@ def _jobs_by_band(
             )
         return [_list_job(found[0], refs, text, reader, problems)]
     bands = tuple(known_band(band, found) for band in bands)
-    # what was left out may be of any band: it is told once, with the first
-    told = [problems, *([] for _ in bands[1:])]
+    # what cannot be used may be of any band
     return [
-        _list_job(band, [r for r in refs if r.band == band], text, reader, untold)
-        for band, untold in zip(bands, told, strict=True)
+        _list_job(band, [r for r in refs if r.band == band], text, reader, problems)
+        for band in bands
     ]
 
 

@@ -8,7 +8,9 @@ import hashlib
 import io
 import json
 import math
+import re
 import secrets
+import tokenize
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -29,11 +31,15 @@ from hipsgen.survey.store import Store
 FOLDER = ".hipsgen"
 BUILD_PATH = f"{FOLDER}/build.json"
 _INPUTS = f"{FOLDER}/inputs.json"
+_CREATED = f"{FOLDER}/created"
 _BLOCKS = f"{FOLDER}/blocks"
 _ROOTS = f"{FOLDER}/roots"
 TOP_PATH = f"{FOLDER}/top.npz"
 RUNS = f"{FOLDER}/runs"
-_DAMAGE = (ValueError, KeyError, TypeError, OSError, EOFError, BadZipFile)
+_DAMAGE = (
+    ValueError, KeyError, TypeError, AttributeError, OSError, EOFError, BadZipFile, RuntimeError,
+    SyntaxError, tokenize.TokenError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -161,11 +167,11 @@ class Journal:
             return ""
         except ValueError:
             return "bands"
-        return "colour" if "color" in begun else "bands"
+        return "colour" if isinstance(begun, dict) and "color" in begun else "bands"
 
     def begin(self, recipe: Recipe) -> None:
         """Write down what is being built."""
-        text = json.dumps(recipe.to_json(), indent=1)
+        text = json.dumps({**recipe.to_json(), "digest": recipe.digest()}, indent=1)
         self._store.write(BUILD_PATH, text.encode())
 
     def begin_inputs(self, keys: Iterable[str]) -> str:
@@ -178,6 +184,17 @@ class Journal:
         text = json.dumps({"coadds": count, "digest": digest.hexdigest()[:16]})
         self._store.write(_INPUTS, text.encode())
         return text
+
+    def note_created(self, when: str) -> None:
+        """Keep the date of the survey while it has no properties."""
+        self._store.write(_CREATED, when.encode())
+
+    def created(self) -> str:
+        """The date that was kept, empty for none."""
+        try:
+            return self._store.read(_CREATED).decode("ascii", "replace")
+        except FileNotFoundError:
+            return ""
 
     def inputs(self) -> str:
         """What the latest build that began in this place noted."""
@@ -194,7 +211,7 @@ class Journal:
         """What an earlier `begin_color` wrote; empty for nothing. Raises ConfigError."""
         try:
             found = json.loads(self._store.read(BUILD_PATH))
-            return {} if "stretch" not in found else dict(found)
+            return dict(found) if isinstance(found, dict) and "stretch" in found else {}
         except FileNotFoundError:
             return {}
         except ValueError as error:
@@ -203,11 +220,16 @@ class Journal:
     def recipe(self) -> Recipe | None:
         """What an earlier build in this place was begun with. Raises ConfigError."""
         try:
-            return Recipe.from_json(json.loads(self._store.read(BUILD_PATH)))
+            values = dict(json.loads(self._store.read(BUILD_PATH)))
+            digest = values.pop("digest", "")
+            recipe = Recipe.from_json(values)
+            if recipe.digest() != digest:
+                raise ValueError("it is not what was written")
         except FileNotFoundError:
             return None
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ConfigError(f"{BUILD_PATH} is damaged ({error}); use --fresh") from error
+        return recipe
 
     def begin_block(self, record: BlockRecord, files: BlockFiles) -> None:
         """Note what may be found of a block while it is worked on, and if that comes to no end."""
@@ -244,32 +266,53 @@ class Journal:
         """All blocks that were begun; one whose record cannot be read is left out."""
         for path in self._store.list(_BLOCKS):
             with suppress(*_DAMAGE), np.load(io.BytesIO(self._store.read(path))) as arrays:
-                yield _record(arrays)
+                record = _record(arrays)
+                if _path(record.root) == path:  # not another block's
+                    yield record
+
+    def roots(self) -> set[Tile]:
+        """The roots of all blocks that anything is noted of, be it damaged."""
+        paths = [*self._store.list(_BLOCKS), *self._store.list(_ROOTS)]
+        found = [re.search(r"/Norder(\d+)/Npix(\d+)\.npz$", path) for path in paths]
+        return {Tile(int(match[1]), int(match[2])) for match in found if match}
 
     def block(self, root: Tile) -> tuple[BlockRecord, BlockFiles] | None:
         """What is noted of a block, None for nothing. Raises ValueError when it cannot be read."""
         try:
             with np.load(io.BytesIO(self._store.read(_path(root)))) as arrays:
                 formats = json.loads(arrays["record"].tobytes())["formats"]
-                return _record(arrays), BlockFiles(
-                    Tally(formats, arrays["tiles"]), arrays["leaves"]
-                )
-        except FileNotFoundError:
-            return None
+                record = _record(arrays)
+                files = BlockFiles(Tally(formats, arrays["tiles"]), arrays["leaves"])
+            if record.root != root:
+                raise ValueError("it is that of another block")
+            return record, files
+        except FileNotFoundError as error:
+            if self._store.stat(_path(root, _ROOTS)) is None:
+                return None
+            raise ValueError(f"{_path(root)} is missing from the journal") from error
         except _DAMAGE as error:
             raise ValueError(f"{_path(root)} is damaged ({error})") from error
 
     def state(self, root: Tile) -> BlockState:
-        """What a finished block left for the top orders."""
-        with np.load(io.BytesIO(self._store.read(_path(root, _ROOTS)))) as arrays:
-            layer = Layer(arrays["value"], arrays["coverage"]) if "value" in arrays else None
-            small = {}
-            for name in arrays.files:
-                if name.startswith("value_"):
-                    key = name.removeprefix("value_")
-                    order, npix = map(int, key.split("_"))
-                    small[Tile(order, npix)] = Layer(arrays[name], arrays[f"coverage_{key}"])
-            return BlockState(layer, arrays["cells"], small, str(arrays["content"]))
+        """What a finished block left for the top orders. Raises ValueError when it is damaged."""
+        try:
+            with np.load(io.BytesIO(self._store.read(_path(root, _ROOTS)))) as arrays:
+                layer = Layer(arrays["value"], arrays["coverage"]) if "value" in arrays else None
+                small = {}
+                for name in arrays.files:
+                    if name.startswith("value_"):
+                        key = name.removeprefix("value_")
+                        order, npix = map(int, key.split("_"))
+                        small[Tile(order, npix)] = Layer(arrays[name], arrays[f"coverage_{key}"])
+                return BlockState(layer, arrays["cells"], small, str(arrays["content"]))
+        except _DAMAGE as error:
+            raise ValueError(f"{_path(root, _ROOTS)} is damaged ({error})") from error
+
+    def doubt(self, root: Tile) -> None:
+        """A block is to be made anew, whatever is there of it."""
+        if self._store.stat(_path(root, _ROOTS)) is None:
+            self._store.write(_path(root, _ROOTS), b"")
+        self._store.delete(_path(root))
 
     def forget(self, root: Tile) -> None:
         """A block is of no use any more."""

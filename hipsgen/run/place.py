@@ -1,6 +1,6 @@
 """The place where a survey comes to lie: ours or not, and what in it is out of date."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from hipsgen.errors import ConfigError
 from hipsgen.images.source import CoaddRef
@@ -82,18 +82,23 @@ def departed(old: Sequence[BlockRecord], refs: Sequence[CoaddRef]) -> set[str]:
     return gone
 
 
-def forget(departed: Sequence[BlockRecord], store: Store, journal: Journal) -> int:
-    """Remove blocks that are of no use any more: tiles, then record. How many tiles that were."""
-    removed = 0
-    for record in departed:
+def forget(roots: Iterable[Tile], order: int, extensions: Sequence[str], store: Store) -> int:
+    """Remove blocks that are of no use any more: tiles, then record. How many tiles that were.
+
+    order: of the leaf tiles; of a block whose record cannot be read any tile may be there.
+    """
+    removed, journal = 0, Journal(store)
+    for root in roots:
         try:
-            found = journal.block(record.root)
+            found = journal.block(root)
+            tiles = list(found[1].tally.tiles()) if found else []
+            removed += found[0].tiles if found else 0
         except ValueError:
-            found = None
-        for path, _ in found[1].tally.files() if found else ():
-            store.delete(path)
-        removed += record.tiles
-        journal.forget(record.root)
+            tiles = list(root.subtree(order))
+        for tile in tiles:
+            for extension in extensions:
+                store.delete(tile.path(extension))
+        journal.forget(root)
     return removed
 
 

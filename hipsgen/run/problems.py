@@ -75,7 +75,8 @@ class Problems:
     def left_out(self) -> list[LeftOut]:
         """What provenance says of the inputs that were left out."""
         listed = [LeftOut(p.what, p.reason) for p in self._listed if p.is_fault]
-        return listed + [_left_out(self._ref(key), why) for key, why in self.coadds.items()]
+        coadds = [ref for ref in self._refs if ref.key in self.coadds]  # in the plan's order
+        return listed + [_left_out(ref, self.coadds[ref.key]) for ref in coadds]
 
     def _ref(self, key: str) -> CoaddRef:
         if not self._by_key:

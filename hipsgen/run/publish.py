@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from zipfile import BadZipFile
 
 from hipsgen.errors import HipsgenError, SurveyError
 from hipsgen.images.source import CoaddRef, data_id_dict
@@ -11,7 +10,8 @@ from hipsgen.run.block import encode_tile
 from hipsgen.run.config import Options, Recipe
 from hipsgen.run.describe import Subject, geometry, identity, light, times, with_own
 from hipsgen.run.earlier import Sums
-from hipsgen.run.journal import BlockRecord, InputUse, Journal, TopRecord
+from hipsgen.run.journal import BlockRecord, BlockState, InputUse, Journal, TopRecord
+from hipsgen.run.place import sweep_top
 from hipsgen.run.tally import FileSum, Tally
 from hipsgen.run.writer import Writer
 from hipsgen.sky.pyramid import Layer, parent_of, shrink
@@ -44,7 +44,7 @@ class Publication:
     """What is made once all blocks are in.
 
     tiles: numbers of those above the blocks, by order. size: their bytes, by format. made: how
-    many of them were not there as they are to be.
+    many of them were not there as they are to be; removed: those that were there and are no more.
     """
 
     store: Store
@@ -53,6 +53,7 @@ class Publication:
     tiles: dict[int, list[int]] = field(default_factory=dict)
     size: dict[str, int] = field(default_factory=dict)
     made: int = 0
+    removed: int = 0
 
     def __post_init__(self) -> None:
         self._journal = Journal(self.store)
@@ -80,6 +81,7 @@ class Publication:
                 self._top(Tile(0, face))
             files |= allsky_files(self._small, self.recipe, self._encoders)
             self._writer.write(*files.items())
+        self.removed = sweep_top(self.store, self.recipe.block_order, self.tiles)
         moc = moc_of(self._cells, moc_order(self.recipe.order))
         coadds = used_coadds(refs, self.records)
         centre, icrs, fov = extent(moc, self.recipe.frame)
@@ -138,23 +140,26 @@ class Publication:
         return layer
 
     def _root(self, tile: Tile) -> Layer | None:
-        record = self._roots[tile]
-        try:
-            state = self._journal.state(tile)
-        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-            self._journal.forget(tile)
+        state = self._state(self._roots[tile])
+        if state is None:
+            doubtful = [r.root for r in self.records if self._state(r) is None]
+            for root in doubtful:
+                self._journal.doubt(root)
             raise HipsgenError(
-                f"{self.store}: what was noted of block {tile.order}/{tile.npix} is "
-                f"damaged ({error}): run the same command again, which makes it anew"
-            ) from error
-        if state.content != record.content:
-            raise HipsgenError(
-                f"{self.store}: another build changed block {tile.order}/{tile.npix}"
-                " meanwhile: run the same command again"
+                f"{self.store}: what was noted of {len(doubtful)} blocks is damaged, or another "
+                "build changed it: run the same command again, which makes them anew"
             )
         self._cells.append(state.cells)
         self._small.update(state.small)
         return state.layer
+
+    def _state(self, record: BlockRecord) -> BlockState | None:
+        """What a block left, None when that is not what its record speaks of."""
+        try:
+            state = self._journal.state(record.root)
+        except ValueError:
+            return None
+        return state if state.content == record.content else None
 
     def _preview(self, centre: tuple[float, float], fov: float) -> bytes | memoryview:
         """preview.jpg, 256 x 256, from the FITS tiles."""

@@ -37,6 +37,7 @@ class Quiet:
     """Says only what cannot be used."""
 
     stream: TextIO = field(default_factory=lambda: sys.stderr)
+    _told: set[Problem] = field(default_factory=set)
 
     def note(self, text: str) -> None:
         """Nothing."""
@@ -45,8 +46,14 @@ class Quiet:
         """Nothing."""
 
     def problem(self, problem: Problem) -> None:
-        """One line."""
-        print(_told(problem), file=self.stream, flush=True)
+        """One line, once for all surveys."""
+        if self._is_new(problem):
+            print(_words(problem), file=self.stream, flush=True)
+
+    def _is_new(self, problem: Problem) -> bool:
+        is_new = problem not in self._told
+        self._told.add(problem)
+        return is_new
 
     def start(self, what: str, total: int) -> None:
         """Nothing."""
@@ -113,8 +120,9 @@ class Bar(Lines):
         self._console.print(text, markup=False)
 
     def problem(self, problem: Problem) -> None:
-        """One line above the bar."""
-        self._console.print(_told(problem), markup=False, style="yellow")
+        """One line above the bar, once for all surveys."""
+        if self._is_new(problem):
+            self._console.print(_words(problem), markup=False, style="yellow")
 
     def start(self, what: str, total: int) -> None:
         """Show the bar."""
@@ -154,7 +162,7 @@ class Bar(Lines):
             self._progress = None
 
 
-def _told(problem: Problem) -> str:
+def _words(problem: Problem) -> str:
     return f"{'cannot be used' if problem.is_fault else 'passed over'}: {problem}"
 
 

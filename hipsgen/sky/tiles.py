@@ -5,6 +5,7 @@ of pixels in a tile and the paths: HiPS 1.0, sections 4.1 and 4.2.
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -58,6 +59,12 @@ class Tile:
     def ancestor(self, order: int) -> "Tile":
         """The tile at a lower (or the same) order that holds this one."""
         return Tile(order, self.npix >> 2 * (self.order - order))
+
+    def subtree(self, order: int) -> Iterator["Tile"]:
+        """This tile and all below it, down to an order."""
+        for k in range(self.order, order + 1):
+            depth = 2 * (k - self.order)
+            yield from (Tile(k, n) for n in range(self.npix << depth, (self.npix + 1) << depth))
 
     def path(self, extension: str) -> str:
         """`NorderK/DirD/NpixN.ext`, relative to the root of the survey."""

@@ -78,11 +78,15 @@ class LocalStore:
 
     def read(self, path: str) -> bytes:
         """See `Store.read`."""
-        try:
-            with open(self._at(path), "rb") as file:
-                return file.read()
+        try:  # without waiting for somebody to write into a FIFO
+            handle = os.open(self._at(path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except (IsADirectoryError, NotADirectoryError) as error:
             raise FileNotFoundError(path) from error
+        if not S_ISREG(os.fstat(handle).st_mode):
+            os.close(handle)
+            raise FileNotFoundError(path)
+        with open(handle, "rb") as file:
+            return file.read()
 
     def write(self, path: str, data: bytes | memoryview) -> None:
         """See `Store.write`: written beside its place, flushed to disk, then renamed."""

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hipsgen.errors import SurveyError
-from hipsgen.sky.tiles import IntArray, Tile
+from hipsgen.sky.tiles import MAX_ORDER, IntArray, Tile
 from hipsgen.survey.coverage import MOC_NAME, read_moc
 from hipsgen.survey.fits_tile import FitsTile
 from hipsgen.survey.properties import FILE_NAME, parse_properties
@@ -36,17 +36,17 @@ class Survey:
     @property
     def order(self) -> int:
         """Deepest order."""
-        return self._whole("hips_order")
+        return self._whole("hips_order", most=MAX_ORDER)
 
     @property
     def order_min(self) -> int:
         """Lowest order that there are tiles of."""
-        return self._whole("hips_order_min", "0")
+        return self._whole("hips_order_min", "0", most=MAX_ORDER)
 
     @property
     def tile_width(self) -> int:
         """Pixels a side of a tile."""
-        return self._whole("hips_tile_width", "512")
+        return self._whole("hips_tile_width", "512", least=1, most=1 << 15)
 
     @property
     def frame(self) -> str:
@@ -89,9 +89,9 @@ class Survey:
         """The tiles of an order, in NESTED order, as the MOC has them."""
         return (Tile(order, npix) for npix in self.npix_of(order).tolist())
 
-    def _whole(self, key: str, default: str = "") -> int:
+    def _whole(self, key: str, default: str = "", least: int = 0, most: int = 0) -> int:
         text = self.properties.get(key, default)
-        try:
-            return int(text)
-        except ValueError:
-            raise SurveyError(f"{key} of {self.store} is {text!r}, not a whole number") from None
+        if not text.isascii() or not text.isdecimal() or not least <= int(text[:9]) <= most:
+            limits = f"a whole number from {least} to {most}"
+            raise SurveyError(f"{key} of {self.store} is {text[:40]!r}, not {limits}")
+        return int(text[:9])

@@ -167,3 +167,35 @@ def test_tiles_wait_for_a_replacement_that_cannot_be_read(
     assert not changed & wanting
     repaired = build(inputs, **CUTS)
     assert tile_bytes(repaired.place) == tile_bytes(build(inputs, "anew", **CUTS).place)
+
+
+def test_a_damaged_file_may_be_of_any_band(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Its band cannot be read: no survey loses what it gave, and it is told once."""
+    from hipsgen.run.config import Options
+    from hipsgen.run.inputs import Query
+    from hipsgen.run.report import Quiet
+    from hipsgen.run.surveys import build_all
+
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for band in "gr":
+        for k in range(2):
+            field = StarField(40.0 + k, -10.0, size=80, background=2.0)
+            field.write(folder / f"{band}{k}.fits", FILTER=band)
+
+    def run(**options: bool) -> None:
+        what = Options(cuts=(0.0, 9.0), stretch="linear")
+        query, runtime = Query(bands=("g", "r")), Runtime(**options)
+        build_all([str(folder)], query, what, runtime, tmp_path / "out", "", Quiet())
+
+    run()
+    truth = tile_bytes(tmp_path / "out")
+    (folder / "r1.fits").write_bytes(b"SIMPLE  =")
+    with pytest.raises(UnfinishedError, match=r"band_g.*band_r: nothing is changed"):
+        run()
+    assert tile_bytes(tmp_path / "out") == truth
+    assert capsys.readouterr().err.count("r1.fits") == 1
+    run(skip_bad=True)
+    for band in "gr":
+        found = (tmp_path / "out" / f"band_{band}" / FILE_NAME).read_bytes()
+        assert len(Provenance.from_bytes(found).left_out) == 1
