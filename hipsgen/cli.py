@@ -63,12 +63,12 @@ def build(**given: Any) -> None:
     that `hipsgen plan --manifest` saved. One band: OUT is the survey. Several bands, or --color:
     each survey is a folder in OUT. An interrupted or grown build continues.
     """
+    _can_go_on(given["fresh"])
     from hipsgen.run.report import reporter
     from hipsgen.run.surveys import build_all
 
     options, query, runtime = options_of(given), query_of(given), runtime_of(given)
     say = reporter(given["quiet"], given["verbose"])
-    _can_go_on(runtime.fresh)
     summaries = build_all(
         given["inputs"], query, options, runtime, given["out"], given["color"], say
     )

@@ -128,7 +128,7 @@ class Campaign:
                 outcome.wrong.append(f"{how.name} took {took:.1f} s: {said}")
             if after < _BEGINNING:
                 return True
-            if "goes on" not in said and process.returncode != -how:
+            if "hipsgen: stopped" not in said and process.returncode != -how:
                 outcome.wrong.append(f"{how.name} after {after:.2f} s: {said!r}")
             if "Traceback" in said:
                 outcome.wrong.append(f"{how.name} after {after:.2f} s: {said}")
