@@ -15,7 +15,7 @@ help:
 	@echo "make demo   sample Butler repository -> four surveys, served at http://127.0.0.1:$(PORT) (SERVE=0: only made)"
 	@echo "make test   lint, types, floors and all tests"
 	@echo "make bench  us, Hipsgen, reproject and the floor, side by side: a quarter of an hour, 20 GB in bench/"
-	@echo "make torture  builds that are killed KILLS ($(KILLS)) times, and compared: ten minutes"
+	@echo "make torture  builds that are killed KILLS ($(KILLS)) times, and compared: half an hour"
 	@echo "make clean  remove what these made"
 
 # the demo needs the Butler extra; the tests everything

@@ -1,7 +1,7 @@
 """The tiles of a survey, all in parallel, from the leaf tiles up; or a few of each order."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,7 +15,8 @@ from hipsgen.errors import ConfigError, SurveyError
 from hipsgen.run import stop
 from hipsgen.run.config import Recipe
 from hipsgen.run.engine import open_engine, run_in_order
-from hipsgen.run.journal import TOP_PATH, BlockRecord, Journal, record_path
+from hipsgen.run.journal import TOP_PATH, Journal, record_path
+from hipsgen.run.records import BlockRecord
 from hipsgen.run.report import Reporter
 from hipsgen.sky.pyramid import Layer, shrink
 from hipsgen.sky.tiles import Tile
@@ -57,19 +58,34 @@ class Deep:
         self._rules = Rules(ours, self._recipe())
         self._looker = Looker(survey, index.extensions, self._rules, self._provenance())
         self._top = self._journal.top() if self._journal is not None else None
+        self._written_above: Written | None = None
+        if self._journal is not None:
+            sums = dict(self._top.tally.files()) if self._top else {}
+            self._written_above = Written(sums, self._named(TOP_PATH))
         self._root_order = self._depth()
 
     def findings(self, reporter: Reporter) -> Iterator[Finding]:
         """All that is wrong. Raises SurveyError when the survey cannot be looked at."""
         whole = Whole(self._survey, self._index.extensions, self._rules)
         roots = self._index.roots(self._root_order)
+        found: list[Finding] = []
+
+        def take(part: _Part) -> None:
+            cells = to_ranges(np.concatenate([np.empty(0, np.uint64), *part.cells]))
+            whole.take(part.low, part.high, cells, part.small)
+            found.extend(part.findings)
+            reporter.advance(part.tiles)
+
         reporter.start("check", self._index.count())
         try:
             with open_engine("threads", self._workers) as executor:
                 parts = run_in_order(executor, self._subtree, roots, self._workers)
-                yield from self._tree(set(roots), parts, whole, reporter)
+                for face in range(12):
+                    if self._index.leads_on(Tile(0, face)):
+                        self._above(Tile(0, face), parts, take)
         finally:
             reporter.stop()
+        yield from found
         if self._journal is not None:
             yield from self._lost(set(roots))
             yield from self._other_files()
@@ -88,38 +104,20 @@ class Deep:
                     self._one(tile, [], part, None)
                 yield from part.findings
 
-    def _tree(
-        self, roots: set[Tile], parts: Iterator[_Part], whole: Whole, reporter: Reporter
-    ) -> Iterator[Finding]:
-        """Take in the subtrees as they come, which is NESTED order, and look at what is above."""
-        written = None
-        if self._journal is not None:
-            sums = dict(self._top.tally.files()) if self._top else {}
-            written = Written(sums, self._named(TOP_PATH))
-
-        def above(tile: Tile) -> Iterator[_Part]:
-            """The parts under a tile; the last is its own."""
-            if tile in roots:
-                yield next(parts)
-                return
-            children = []
-            for child in tile.children if tile.order < self._root_order else ():
-                if self._index.leads_on(child):
-                    own = _Part()
-                    for own in above(child):
-                        yield own
-                    children.append((child.npix & 3, own.look))
+    def _above(self, tile: Tile, parts: Iterator[_Part], take: Callable[[_Part], None]) -> Look:
+        """Look at a tile above the subtrees, or take in one of these: they come in NESTED order."""
+        if tile.order >= self._root_order:
+            part = next(parts)
+        else:
+            children = [
+                (child.npix & 3, self._above(child, parts, take))
+                for child in tile.children
+                if self._index.leads_on(child)
+            ]
             part = _Part()
-            part.look = self._one(tile, children, part, written)
-            yield part
-
-        for face in range(12):
-            if self._index.leads_on(Tile(0, face)):
-                for part in above(Tile(0, face)):
-                    cells = to_ranges(np.concatenate([np.empty(0, np.uint64), *part.cells]))
-                    whole.take(part.low, part.high, cells, part.small)
-                    reporter.advance(part.tiles)
-                    yield from part.findings
+            part.look = self._one(tile, children, part, self._written_above)
+        take(part)
+        return part.look
 
     def _subtree(self, root: Tile) -> _Part:
         """Look at all tiles under one, and at it."""

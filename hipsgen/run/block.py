@@ -17,9 +17,10 @@ from hipsgen.run import stop
 from hipsgen.run.cache import CoaddCache
 from hipsgen.run.config import Recipe
 from hipsgen.run.earlier import Earlier, Sums
-from hipsgen.run.journal import LEAF, BlockFiles, BlockRecord, BlockState, InputUse, Journal
+from hipsgen.run.journal import Journal
 from hipsgen.run.leaf import Sampler
 from hipsgen.run.plan import Block
+from hipsgen.run.records import LEAF, BlockFiles, BlockRecord, BlockState, InputUse
 from hipsgen.run.tally import UNKNOWN, FileSum, Tally
 from hipsgen.run.writer import Writer
 from hipsgen.sky.pyramid import Layer, parent_of, shrink
@@ -73,7 +74,7 @@ def render_block(task: BlockTask) -> BlockRecord:
     started = time.monotonic()
     journal = Journal(task.store)
     earlier = Earlier.of(task.store, task.recipe, task.block, dict(task.refs))
-    journal.begin_block(*earlier.while_working())
+    journal.write(*earlier.while_working())
     cache = _cache(task.reader, task.cache_bytes)
     needed = {ref: last for (_, ref), last in zip(task.refs, task.until, strict=True)}
     with Writer(task.store) as writer, cache.serving(task.number, needed):

@@ -1,27 +1,26 @@
 """From a source of coadds to a finished survey: the way through all stations."""
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import BrokenExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
-from hipsgen import __version__
 from hipsgen.errors import ConfigError, HipsgenError, InputError
 from hipsgen.images.source import CoaddReader, CoaddRef, ImageSource, Problem
 from hipsgen.run.block import BlockTask, render_block
 from hipsgen.run.change import Change
-from hipsgen.run.config import TILE_WIDTH, Options, Recipe, Runtime
-from hipsgen.run.describe import Subject, now
+from hipsgen.run.config import Options, Runtime
+from hipsgen.run.describe import Subject
 from hipsgen.run.engine import check_engine, open_engine, run_bounded
-from hipsgen.run.journal import BlockRecord, Journal
-from hipsgen.run.place import check_room, claim, departed, forget, is_half_wiped, wipe
-from hipsgen.run.plan import Plan, make_plan
+from hipsgen.run.journal import Journal
+from hipsgen.run.place import check_room, claim, departed, forget, is_half_wiped
+from hipsgen.run.prepare import prepare
 from hipsgen.run.problems import Problems
-from hipsgen.run.publish import Publication, created_before
+from hipsgen.run.publish import Publication, creation_date
+from hipsgen.run.records import BlockRecord
 from hipsgen.run.report import Reporter
-from hipsgen.run.sample import COADDS, Sample, known_scales, take_sample
-from hipsgen.sky.stretch import choose_stretch
-from hipsgen.sky.tiles import Tile, order_for
+from hipsgen.run.sample import known_scales
+from hipsgen.sky.tiles import Tile
 from hipsgen.survey.properties import FILE_NAME as PROPERTIES
 from hipsgen.survey.store import Store
 
@@ -89,22 +88,16 @@ def build_survey(
     if fresh:
         check_engine(runtime.engine)
     with journal.running():
-        recipe, plan, sampled = _prepare(
+        recipe, plan, sampled = prepare(
             refs, source.reader(), store, options, subject.band, fresh, runtime.recut
         )
         problems.tell_sampled(sampled, runtime.strict)
         inputs = journal.begin_inputs(ref.key for ref in refs)
-        created = created_before(store) or journal.created() or now()
+        created = creation_date(store)
         change = Change.between(journal, recipe, plan)
-        leaves = plan.leaf_counts().tolist()
-        _announce(subject, recipe, plan, change, leaves, reporter)
-        removed = _make_way(
-            change, problems, store, recipe, plan, leaves, runtime, created, reporter
-        )
-        tasks = _tasks(change.todo, plan, recipe, source.reader(), store, runtime)
-        roots = plan.roots()
-        work = {roots[k]: leaves[k] for k in change.todo}
-        made = _render(tasks, work, subject.name, runtime, problems, reporter)
+        _announce(subject, change, reporter)
+        removed = _make_way(change, problems, store, runtime.skip_bad, reporter)
+        made = _render(change, source.reader(), store, subject.name, runtime, problems, reporter)
         if problems.faults and not runtime.skip_bad:
             raise UnfinishedError(problems.advice(store, made.values(), change.is_one))
         records = {**change.done, **made}
@@ -117,38 +110,31 @@ def build_survey(
             raise ConfigError(f"another build of {store} began meanwhile: run this one again")
         publication = Publication(store, recipe, filled)
         publication.make(subject, refs, options, created, problems.left_out())
-        removed += publication.removed
-        top = sum(map(len, publication.tiles.values()))
+        top = publication.tally
         return Summary(
             name=subject.name,
             order=recipe.order,
             coadds=len(refs) - len(problems.coadds),
-            tiles=sum(record.tiles for record in filled) + top,
-            size=_total([publication.size, *(record.size for record in filled)]),
+            tiles=sum(record.tiles for record in filled) + len(top),
+            size=_total([top.size(), *(record.size for record in filled)]),
             seconds=time.monotonic() - started,
             blocks=len(plan.npix),
             redone=len(change.todo),
             made=sum(record.made for record in made.values()) + publication.made,
-            removed=removed + sum(record.removed for record in made.values()),
+            removed=removed + publication.removed + sum(record.removed for record in made.values()),
             updated=bool(change.done or change.old),
             skipped=list(problems.all),
         )
 
 
-def _announce(
-    subject: Subject,
-    recipe: Recipe,
-    plan: Plan,
-    change: Change,
-    leaves: Sequence[int],
-    reporter: Reporter,
-) -> None:
+def _announce(subject: Subject, change: Change, reporter: Reporter) -> None:
     """Say what is going to be done."""
+    recipe, blocks = change.recipe, len(change.leaves)
     reporter.note(
-        f"{subject.name}: {len(plan.refs)} coadds, order {recipe.order}, "
-        f"about {sum(leaves)} leaf tiles in {len(leaves)} blocks"
+        f"{subject.name}: {len(change.plan.refs)} coadds, order {recipe.order}, "
+        f"about {sum(change.leaves)} leaf tiles in {blocks} blocks"
     )
-    finest = min(known_scales(plan.refs), default=recipe.pixel_scale)
+    finest = min(known_scales(change.plan.refs), default=recipe.pixel_scale)
     if finest < 0.999 * recipe.pixel_scale:
         reporter.note(
             f"the finest pixels are of {3600 * finest:.4g} arcsec now; the survey was begun for "
@@ -156,63 +142,53 @@ def _announce(
         )
     if change.is_one and change.done:
         cuts = f"{recipe.stretch.low:.4g} to {recipe.stretch.high:.4g} {recipe.unit}".rstrip()
-        kept = f"{len(change.done)} of {len(leaves)} blocks are there"
+        kept = f"{len(change.done)} of {blocks} blocks are there"
         reporter.note(f"{kept}; cuts stay at {cuts}, unless --recut chooses others")
 
 
 def _make_way(
-    change: Change,
-    problems: Problems,
-    store: Store,
-    recipe: Recipe,
-    plan: Plan,
-    leaves: Sequence[int],
-    runtime: Runtime,
-    created: str,
-    reporter: Reporter,
+    change: Change, problems: Problems, store: Store, skip_bad: bool, reporter: Reporter
 ) -> int:
     """Prepare the place for what is to be done; how many tiles that removes.
 
     Raises ConfigError when there is no room for it, UnfinishedError when coadds of the survey that
     is there are gone and perhaps only damaged.
     """
-    gone = departed(change.old, plan.refs)
-    if gone and problems.faults and not runtime.skip_bad:
+    recipe, journal = change.recipe, Journal(store)
+    gone = departed(change.old, change.plan.refs)
+    if gone and problems.faults and not skip_bad:
         raise UnfinishedError(problems.warning(store, len(gone)))
-    check_room(store, sum(leaves[k] for k in change.todo), recipe.formats, change.old)
+    check_room(store, sum(change.leaves[k] for k in change.todo), recipe.formats, change.old)
     if change.is_one:
-        Journal(store).note_created(created)
         store.delete(PROPERTIES)
     if gone:
         reporter.note(
             f"{len(gone)} of the coadds of the earlier build are changed or no longer given: "
             "what they gave is made anew or removed"
         )
-    journal = Journal(store)
     if journal.recipe() != recipe:  # other cuts
         journal.begin(recipe)
-    extensions = [encoder.extension for encoder in recipe.encoders()]
-    return forget(change.departed, recipe.order, extensions, store)
+    return forget(change.departed, recipe.order, recipe.formats, store)
 
 
 def _render(
-    tasks: Iterator[BlockTask],
-    leaves: Mapping[Tile, int],
+    change: Change,
+    reader: CoaddReader,
+    store: Store,
     name: str,
     runtime: Runtime,
     problems: Problems,
     reporter: Reporter,
 ) -> dict[Tile, BlockRecord]:
-    """Do the blocks, with progress; coadds that fail go into `problems`.
-
-    leaves: how many tiles each block has, by its root.
-    """
+    """Do the blocks that are to be done, with progress; coadds that fail go into `problems`."""
     records: dict[Tile, BlockRecord] = {}
-    if not leaves:
+    if not change.todo:
         return records
+    roots = change.plan.roots()
+    leaves = {roots[k]: change.leaves[k] for k in change.todo}
     reporter.start(name, sum(leaves.values()))
     try:
-        for record in _work(tasks, runtime):
+        for record in _work(_tasks(change, reader, store, runtime), runtime):
             records[record.root] = record
             for key, reason in record.problems:
                 problems.tell_coadd(key, reason)
@@ -231,133 +207,22 @@ def _total(sizes: Iterable[Mapping[str, int]]) -> dict[str, int]:
     return total
 
 
-def natural_order(pixel_scale: float) -> int:
-    """The order for input pixels of this size, degrees."""
-    return order_for(pixel_scale, TILE_WIDTH)
-
-
-def make_recipe(options: Options, sample: Sample, band: str, order: int, depth: int) -> Recipe:
-    """What fixes the bytes, from what was asked for and what the coadds are like."""
-    return Recipe(
-        order=order,
-        render_order=max(order, natural_order(sample.pixel_scale)),
-        block_depth=depth,
-        frame=options.frame,
-        formats=options.formats,
-        interpolation=options.interpolation,
-        overlap=options.overlap,
-        stretch=choose_stretch(options.stretch, sample.level, options.cuts),
-        excluded=options.excluded,
-        blank=options.blank,
-        unit=sample.unit,
-        band=band,
-        pixel_scale=sample.pixel_scale,
-    )
-
-
-def _prepare(
-    refs: Sequence[CoaddRef],
-    reader: CoaddReader,
-    store: Store,
-    options: Options,
-    band: str,
-    fresh: bool,
-    recut: bool,
-) -> tuple[Recipe, Plan, list[Problem]]:
-    """The recipe (an earlier one, if the place has it) and the plan; what could not be sampled.
-
-    fresh: what is there is thrown away, once nothing more can be found wrong with what is asked.
-    Raises ConfigError when the earlier one is of other options.
-    """
-    # of a few coadds, all will be read: whole copies of remote ones serve the blocks, too
-    looking = reader if len(refs) <= COADDS else reader.at_a_glance()
-    journal = Journal(store)
-    earlier = None if fresh else earlier_recipe(store, options, band, recut)
-    if earlier is None:
-        sample, problems = take_sample(refs, looking)
-        order = options.order if options.order is not None else natural_order(sample.pixel_scale)
-        plan = make_plan(refs, order, options.frame)
-        recipe = make_recipe(options, sample, band, order, plan.block_depth)
-        if fresh:
-            wipe(store)
-        journal.begin(recipe)
-        return recipe, plan, problems
-    plan = make_plan(refs, earlier.order, earlier.frame, earlier.block_depth)
-    if not recut:
-        return earlier, plan, []
-    sample, problems = take_sample(refs, looking, (earlier.unit, earlier.pixel_scale))
-    stretch = choose_stretch(options.stretch, sample.level, options.cuts)
-    return replace(earlier, stretch=stretch), plan, problems
-
-
-def earlier_recipe(store: Store, options: Options, band: str, recut: bool = False) -> Recipe | None:
-    """What a build in this place was begun with, None for none. Raises ConfigError if otherwise."""
-    earlier = Journal(store).recipe()
-    if earlier is None:
-        return None
-    values, pictures = _contradictions(options, band, earlier)
-    contradictions = [*values, *([] if recut else pictures)]
-    if contradictions:
-        ways = "--fresh" if values else "--recut, which keeps the values, or --fresh"
-        raise ConfigError(
-            f"the survey in {store} was begun otherwise ({'; '.join(contradictions)}): ask for "
-            f"the same, or use {ways}"
-        )
-    return earlier
-
-
-def _contradictions(options: Options, band: str, earlier: Recipe) -> tuple[list[str], list[str]]:
-    """What is asked for otherwise than before: of the values, and of the pictures alone."""
-    values: list[tuple[str, object, object]] = [
-        ("band", band, earlier.band),
-        ("frame", options.frame, earlier.frame),
-        ("format", ",".join(options.formats), ",".join(earlier.formats)),
-        ("interp", options.interpolation, earlier.interpolation),
-        ("overlap", options.overlap, earlier.overlap),
-        ("exclude-mask", ",".join(options.excluded), ",".join(earlier.excluded)),
-        ("blank", options.blank, earlier.blank),
-        ("version of hipsgen", __version__, earlier.version),
-    ]
-    if options.order is not None:
-        values.append(("order", options.order, earlier.order))
-    stretch = earlier.stretch
-    pictures: list[tuple[str, object, object]] = [
-        ("stretch", options.stretch, type(stretch).__name__.lower())
-    ]
-    if options.cuts is not None and options.cuts != (stretch.low, stretch.high):
-        low, high = options.cuts
-        pictures.append(("cuts", f"{low:g},{high:g}", f"{stretch.low:g},{stretch.high:g}"))
-    return _unlike(values), _unlike(pictures)
-
-
-def _unlike(pairs: Iterable[tuple[str, object, object]]) -> list[str]:
-    return [
-        f"{name} {there or 'none'}, not {asked or 'none'}"
-        for name, asked, there in pairs
-        if asked != there
-    ]
-
-
 def _tasks(
-    todo: Sequence[int],
-    plan: Plan,
-    recipe: Recipe,
-    reader: CoaddReader,
-    store: Store,
-    runtime: Runtime,
+    change: Change, reader: CoaddReader, store: Store, runtime: Runtime
 ) -> Iterator[BlockTask]:
-    """The blocks that are to be done, by their numbers."""
+    """The blocks that are to be done."""
+    plan = change.plan
     last = plan.last_blocks()
     shared, own = runtime.engine == "threads", runtime.memory // runtime.workers
     windows = min(own // 2, _WINDOW_BYTES)
-    for k in todo:
+    for k in change.todo:
         indices = plan.ref_indices(k)
         yield BlockTask(
             number=k,
             block=plan.block(k),
             refs=tuple((i, plan.refs[i]) for i in indices),
             until=tuple(last[indices].tolist()),
-            recipe=recipe,
+            recipe=change.recipe,
             reader=reader,
             store=store,
             cache_bytes=(own - windows) * (runtime.workers if shared else 1),

@@ -6,20 +6,25 @@ from dataclasses import dataclass
 from hipsgen.run.block import fingerprint
 from hipsgen.run.config import Recipe
 from hipsgen.run.earlier import Earlier
-from hipsgen.run.journal import BlockRecord, Journal
+from hipsgen.run.journal import Journal
 from hipsgen.run.plan import Plan
+from hipsgen.run.records import BlockRecord
 from hipsgen.sky.tiles import Tile
 from hipsgen.survey.store import Store
 
 
 @dataclass(frozen=True)
 class Change:
-    """done: finished blocks that stay as they are. todo: numbers of the plan's other blocks.
+    """recipe, plan: what is wanted. leaves: how many tiles each block of the plan has at most.
 
-    departed: roots of blocks that the plan does not have. old: records of those and of the ones
-    that are to be done again.
+    done: finished blocks that stay as they are. todo: numbers of the plan's other blocks. departed:
+    roots of blocks that the plan does not have. old: records of those and of the ones that are to
+    be done again.
     """
 
+    recipe: Recipe
+    plan: Plan
+    leaves: list[int]
     done: dict[Tile, BlockRecord]
     todo: list[int]
     departed: list[Tile]
@@ -39,6 +44,9 @@ class Change:
             == fingerprint(recipe, [plan.refs[i] for i in plan.ref_indices(number[record.root])])
         }
         return cls(
+            recipe=recipe,
+            plan=plan,
+            leaves=plan.leaf_counts().tolist(),
             done=done,
             todo=[k for root, k in number.items() if root not in done],
             departed=sorted(journal.roots() - number.keys()),
@@ -50,10 +58,10 @@ class Change:
         """Whether anything is to be done."""
         return bool(self.todo or self.old or self.departed)
 
-    def tiles(self, store: Store, recipe: Recipe, plan: Plan) -> Iterator[tuple[int, int]]:
+    def tiles(self, store: Store) -> Iterator[tuple[int, int]]:
         """Of each block that is not done: how many tiles are to be made at most, and removed."""
         for k in self.todo:
-            refs = {i: plan.refs[i] for i in plan.ref_indices(k)}
-            yield Earlier.of(store, recipe, plan.block(k), refs).made_and_removed()
+            refs = {i: self.plan.refs[i] for i in self.plan.ref_indices(k)}
+            yield Earlier.of(store, self.recipe, self.plan.block(k), refs).made_and_removed()
         gone = set(self.departed)
         yield from ((0, record.tiles) for record in self.old if record.root in gone)

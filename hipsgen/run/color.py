@@ -15,13 +15,14 @@ from hipsgen.run.build import Summary
 from hipsgen.run.color_block import ColorTask, render_color_block
 from hipsgen.run.color_stretch import Triple, cells_of, choose_lupton, values_of
 from hipsgen.run.config import Runtime
-from hipsgen.run.describe import Subject, geometry, identity, now, with_own
+from hipsgen.run.describe import Subject, geometry, identity, with_own
 from hipsgen.run.earlier import Sums
 from hipsgen.run.engine import check_engine, open_engine, run_bounded
-from hipsgen.run.journal import BlockRecord, Journal, TopRecord
+from hipsgen.run.journal import Journal
 from hipsgen.run.place import claim, forget, is_half_wiped, sweep_top, wipe
 from hipsgen.run.plan import MAX_BLOCK_DEPTH
-from hipsgen.run.publish import created_before
+from hipsgen.run.publish import creation_date
+from hipsgen.run.records import BlockRecord, TopRecord
 from hipsgen.run.report import Reporter
 from hipsgen.run.tally import FileSum, Tally
 from hipsgen.sky.stretch import Channel, Lupton
@@ -70,7 +71,7 @@ def build_color(
         order = min(band.order for band in bands)
         moc = bands[0].moc().union(bands[1].moc(), bands[2].moc())
         stretch = _prepare(bands, order, names, store, fresh, runtime.recut)
-        created = created_before(store) or now()
+        created = creation_date(store)
         tasks = _tasks(bands, store, stretch, names, moc, order)
         earlier = {record.root: record for record in journal.records()}
         wanted = {task.root for task in tasks if task.root is not None}
@@ -81,8 +82,7 @@ def build_color(
         store.delete(PROPERTIES)
         if any(task.root is None for task in todo):
             journal.begin_top()
-        extensions = [encoder.extension for encoder in encoders]
-        removed = forget(journal.roots() - wanted, order, extensions, store)
+        removed = forget(journal.roots() - wanted, order, names, store)
         made = _render(todo, subject.name, runtime, reporter)
         done = [record for record, _ in made if record is not None]
         records = {**earlier, **{record.root: record for record in done}}
@@ -90,7 +90,7 @@ def build_color(
         is_kept = known_top is not None and all(task.root is not None for task in todo)
         sums = [item for _, items in made for item in items]
         top = known_top.tally if known_top and is_kept else Tally.of(names, sums)
-        removed += sweep_top(store, order - _depth(order), _by_order(top))
+        removed += sweep_top(store, order - _depth(order), top.tiles())
         size = _sizes(names, blocks, top)
         words = {
             **identity(subject, created),
@@ -237,10 +237,6 @@ def _depth(order: int) -> int:
 def _is_done(task: ColorTask, earlier: Mapping[Tile, BlockRecord], top: TopRecord | None) -> bool:
     record = top if task.root is None else earlier.get(task.root)
     return record is not None and record.fingerprint == task.fingerprint
-
-
-def _by_order(tally: Tally) -> dict[int, list[int]]:
-    return {k: tally.npix_of(k).tolist() for k in set(tally.rows["order"].tolist())}
 
 
 def _render(tasks: Sequence[ColorTask], name: str, runtime: Runtime, reporter: Reporter) -> Made:

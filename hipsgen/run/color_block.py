@@ -1,14 +1,14 @@
 """One block of a colour survey: its tiles of every order, from the float tiles of those orders."""
 
-from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 
 from hipsgen.run import stop
 from hipsgen.run.color_stretch import Triple, values_of
-from hipsgen.run.earlier import Sums
-from hipsgen.run.journal import LEAF, BlockFiles, BlockRecord, Journal
+from hipsgen.run.earlier import Sums, noted
+from hipsgen.run.journal import Journal
+from hipsgen.run.records import LEAF, BlockFiles, BlockRecord
 from hipsgen.run.tally import UNKNOWN, FileSum, Tally
 from hipsgen.run.writer import Writer
 from hipsgen.sky.stretch import Lupton
@@ -42,12 +42,11 @@ def render_color_block(task: ColorTask) -> tuple[BlockRecord | None, list[tuple[
     before: dict[Tile, Sums] = {}
     nothing = np.empty(0, LEAF)
     if task.root is not None:
-        with suppress(ValueError):
-            found = journal.block(task.root)
-            before = dict(found[1].tally.items()) if found else {}
+        deepest = max(tile.order for tile in task.tiles)
+        before = dict(noted(task.out, task.root, deepest, task.formats)[1].tally.items())
         may_be = {**dict.fromkeys(task.tiles, (UNKNOWN,) * len(task.formats)), **before}
         begun = BlockRecord(task.root.order, task.root.npix)
-        journal.begin_block(begun, BlockFiles(Tally.of(task.formats, may_be.items()), nothing))
+        journal.write(begun, BlockFiles(Tally.of(task.formats, may_be.items()), nothing))
     encoders = [format_of(name) for name in task.formats]
     written: dict[Tile, Sums] = {}
     with Writer(task.out) as writer:
@@ -75,5 +74,5 @@ def render_color_block(task: ColorTask) -> tuple[BlockRecord | None, list[tuple[
         made=len(tally),
         removed=sum(UNKNOWN not in before[tile] for tile in gone),
     )
-    journal.write(record, BlockFiles(tally, nothing), None)
+    journal.write(record, BlockFiles(tally, nothing))
     return record, []

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hipsgen import __version__
+from hipsgen.images.source import CoaddRef, data_id_dict
 from hipsgen.sky.tiles import pixel_size
 from hipsgen.survey.bands import regime, wavelengths
 from hipsgen.survey.provenance import UsedCoadd
@@ -28,6 +29,20 @@ class Subject:
     progenitor: str
     band: str = ""
     place: str = ""
+
+
+def names_of(ref: CoaddRef) -> dict[str, Any]:
+    """Which coadd it is, in the words of provenance (`NamedCoadd`)."""
+    return {
+        "uri": ref.uri,
+        "hdu": ref.hdu,
+        "data_id": data_id_dict(ref),
+        "dataset_type": ref.dataset_type,
+        "run": ref.run,
+        "dataset_id": ref.dataset_id,
+        "band": ref.band,
+        "polygon": tuple(ref.polygon),
+    }
 
 
 def now() -> str:

@@ -1,14 +1,15 @@
 """What an earlier run left of a block, and what of it is still good."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 
 import numpy as np
 
 from hipsgen.images.source import CoaddRef
 from hipsgen.run.config import Recipe
-from hipsgen.run.journal import LEAF, BlockFiles, BlockRecord, Journal
+from hipsgen.run.journal import Journal
 from hipsgen.run.plan import Block
+from hipsgen.run.records import LEAF, BlockFiles, BlockRecord
 from hipsgen.run.tally import UNKNOWN, FileSum, Tally
 from hipsgen.sky.tiles import Tile
 from hipsgen.survey.store import Store
@@ -31,12 +32,12 @@ class Earlier:
         block: Block,
         refs: Mapping[int, CoaddRef],
         record: BlockRecord | None,
-        files: BlockFiles | None,
+        files: BlockFiles,
     ) -> None:
         self._store, self._recipe, self._root = store, recipe, block.root
         self.digests = leaf_digests(recipe, block, refs)
-        self.sums: dict[Tile, Sums] = dict(files.tally.items()) if files else {}
-        known = _by_npix(files) if files else {}
+        self.sums: dict[Tile, Sums] = dict(files.tally.items())
+        known = _by_npix(files)
         self.kept = {npix for npix, digest in self.digests.items() if known.get(npix) == digest}
         self.uses = {use.coadd: use for use in record.uses} if record and self.kept else {}
         self.pictures_are_good = record is not None and (
@@ -52,16 +53,8 @@ class Earlier:
     def of(
         cls, store: Store, recipe: Recipe, block: Block, refs: Mapping[int, CoaddRef]
     ) -> "Earlier":
-        """From the journal; of a record that cannot be read any tile may be there."""
-        record, files = None, None
-        try:
-            found = Journal(store).block(block.root)
-        except ValueError:
-            unknown = (UNKNOWN,) * len(recipe.formats)
-            tiles = ((tile, unknown) for tile in block.root.subtree(recipe.order))
-            files = BlockFiles(Tally.of(recipe.formats, tiles), np.empty(0, LEAF))
-        else:
-            record, files = found or (None, None)
+        """From the journal."""
+        record, files = noted(store, block.root, recipe.order, recipe.formats)
         return cls(store, recipe, block, refs, record, files)
 
     def is_changed(self, tile: Tile) -> bool:
@@ -102,6 +95,24 @@ class Earlier:
     def _above(self, tiles: Iterable[Tile]) -> Iterator[Tile]:
         """The tiles of the block above these."""
         return (t.ancestor(k) for t in tiles for k in range(self._root.order, t.order))
+
+
+def noted(
+    store: Store, root: Tile, order: int, formats: Sequence[str]
+) -> tuple[BlockRecord | None, BlockFiles]:
+    """What the journal has of a block, None for no record.
+
+    Of a block whose record cannot be read any tile, down to an order, may be there.
+    """
+    tiles: Iterable[Tile] = ()
+    try:
+        found = Journal(store).block(root)
+        if found is not None:
+            return found
+    except ValueError:
+        tiles = root.subtree(order)
+    unknown = (UNKNOWN,) * len(formats)
+    return None, BlockFiles(Tally.of(formats, ((t, unknown) for t in tiles)), np.empty(0, LEAF))
 
 
 def leaf_digests(recipe: Recipe, block: Block, refs: Mapping[int, CoaddRef]) -> dict[int, int]:

@@ -7,13 +7,11 @@ what is. Beside it lies the quarter of its parent that the root fills, for the t
 import hashlib
 import io
 import json
-import math
 import re
 import secrets
 import tokenize
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from typing import Any
 from zipfile import BadZipFile
 
@@ -22,10 +20,10 @@ import numpy.typing as npt
 
 from hipsgen.errors import ConfigError
 from hipsgen.run.config import Recipe
+from hipsgen.run.records import BlockFiles, BlockRecord, BlockState, InputUse, TopRecord
 from hipsgen.run.tally import FileSum, Tally
 from hipsgen.sky.pyramid import Layer
 from hipsgen.sky.tiles import Tile
-from hipsgen.survey.coverage import Ranges
 from hipsgen.survey.store import Store
 
 FOLDER = ".hipsgen"
@@ -40,97 +38,6 @@ _DAMAGE = (
     ValueError, KeyError, TypeError, AttributeError, OSError, EOFError, BadZipFile, RuntimeError,
     SyntaxError, tokenize.TokenError,
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class InputUse:
-    """One coadd's part in a block: what it was multiplied with and what its headers say.
-
-    coadd: its `CoaddRef.key`, which another run of the same build has too.
-    """
-
-    coadd: str
-    scale: float
-    calibration: str
-    unit_in: str
-    excluded: tuple[str, ...]
-    t_min: float
-    t_max: float
-
-
-@dataclass(frozen=True)
-class BlockRecord:
-    """What a block left behind, or, without a fingerprint, what one that was begun may have left.
-
-    fingerprint: of the recipe and the identities of its coadds. pictures: of the stretch of its
-    previews, empty when they are of several. content: of its leaf tiles, by which the `BlockState`
-    of the same ones is known. tiles: how many, of all orders, each counted once whatever its
-    formats. size: bytes, by format. low, high: range of the leaf values. problems: `CoaddRef.key`
-    of coadds that could not be read, and why. made: tiles that were written when it was last
-    worked on; removed: those that were there before and are no more.
-    """
-
-    order: int
-    npix: int
-    fingerprint: str = ""
-    pictures: str = ""
-    content: str = ""
-    tiles: int = 0
-    size: dict[str, int] = field(default_factory=dict)
-    low: float = math.inf
-    high: float = -math.inf
-    uses: list[InputUse] = field(default_factory=list)
-    problems: list[tuple[str, str]] = field(default_factory=list)
-    made: int = 0
-    removed: int = 0
-    seconds: float = 0.0
-    peak_memory: int = 0
-
-    @property
-    def root(self) -> Tile:
-        """The tile at the top of the block."""
-        return Tile(self.order, self.npix)
-
-
-LEAF = np.dtype([("npix", "i8"), ("digest", "u8")])
-
-
-@dataclass(frozen=True)
-class BlockFiles:
-    """The part of a block's record that is only read when the block is worked on again.
-
-    leaves: structured (n,), the leaf tiles that need not be made again while their digest is the
-    same: npix int64, digest uint64.
-    """
-
-    tally: Tally
-    leaves: npt.NDArray[Any]
-
-
-@dataclass(frozen=True)
-class BlockState:
-    """What the rest of the survey needs of a block.
-
-    layer: of its root at half the width, as its parent takes it; None when it is empty. cells: of
-    the MOC. small: for the Allskys. content: as in its record.
-    """
-
-    layer: Layer | None
-    cells: Ranges
-    small: dict[Tile, Layer] = field(default_factory=dict)
-    content: str = ""
-
-
-@dataclass(frozen=True)
-class TopRecord:
-    """What was written last: tiles above the blocks, and the files that are no tiles, by path.
-
-    fingerprint: of what these tiles of a colour survey were made of.
-    """
-
-    tally: Tally
-    files: dict[str, FileSum]
-    fingerprint: str = ""
 
 
 class Journal:
@@ -162,12 +69,19 @@ class Journal:
     def kind(self) -> str:
         """What was begun in this place: "bands", "colour", or "" for nothing."""
         try:
-            begun = json.loads(self._store.read(BUILD_PATH))
-        except FileNotFoundError:
-            return ""
-        except ValueError:
+            begun = self._begun()
+        except ConfigError:
             return "bands"
-        return "colour" if isinstance(begun, dict) and "color" in begun else "bands"
+        return "" if begun is None else "colour" if "color" in begun else "bands"
+
+    def _begun(self) -> dict[str, Any] | None:
+        """What was written down when a build began. Raises ConfigError when it is damaged."""
+        try:
+            return dict(json.loads(self._store.read(BUILD_PATH)))
+        except FileNotFoundError:
+            return None
+        except (ValueError, TypeError) as error:
+            raise ConfigError(f"{BUILD_PATH} is damaged ({error}); use --fresh") from error
 
     def begin(self, recipe: Recipe) -> None:
         """Write down what is being built."""
@@ -209,39 +123,29 @@ class Journal:
 
     def color(self) -> dict[str, Any]:
         """What an earlier `begin_color` wrote; empty for nothing. Raises ConfigError."""
-        try:
-            found = json.loads(self._store.read(BUILD_PATH))
-            return dict(found) if isinstance(found, dict) and "stretch" in found else {}
-        except FileNotFoundError:
-            return {}
-        except ValueError as error:
-            raise ConfigError(f"{BUILD_PATH} is damaged ({error}); use --fresh") from error
+        begun = self._begun() or {}
+        return begun if "stretch" in begun else {}
 
     def recipe(self) -> Recipe | None:
         """What an earlier build in this place was begun with. Raises ConfigError."""
+        values = self._begun()
+        if values is None:
+            return None
+        digest = values.pop("digest", "")
         try:
-            values = dict(json.loads(self._store.read(BUILD_PATH)))
-            digest = values.pop("digest", "")
             recipe = Recipe.from_json(values)
             if recipe.digest() != digest:
                 raise ValueError("it is not what was written")
-        except FileNotFoundError:
-            return None
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ConfigError(f"{BUILD_PATH} is damaged ({error}); use --fresh") from error
         return recipe
 
-    def begin_block(self, record: BlockRecord, files: BlockFiles) -> None:
-        """Note what may be found of a block while it is worked on, and if that comes to no end."""
-        self._write_record(record, files)
-
-    def write(self, record: BlockRecord, files: BlockFiles, state: BlockState | None) -> None:
-        """Note that a block is finished; state None: it is the one that is there."""
+    def write(
+        self, record: BlockRecord, files: BlockFiles, state: BlockState | None = None
+    ) -> None:
+        """Note what is, or what may be, of a block; state None: it is the one that is there."""
         if state is not None:
             self._write_state(record.root, state)
-        self._write_record(record, files)
-
-    def _write_record(self, record: BlockRecord, files: BlockFiles) -> None:
         values = {
             **vars(record),  # asdict would copy every number
             "uses": [vars(use) for use in record.uses],

@@ -11,7 +11,7 @@ from hipsgen.errors import CoaddError
 from hipsgen.images.source import CoaddInfo, CoaddReader, CoaddRef
 from hipsgen.run.cache import CoaddCache
 from hipsgen.run.config import Recipe
-from hipsgen.run.journal import InputUse
+from hipsgen.run.records import InputUse
 from hipsgen.run.units import factor_to
 from hipsgen.run.window import Window, above, room
 from hipsgen.sky.combine import Accumulator

@@ -1,11 +1,13 @@
 """The place where a survey comes to lie: ours or not, and what in it is out of date."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from hipsgen.errors import ConfigError
 from hipsgen.images.source import CoaddRef
 from hipsgen.run.config import tile_bytes
-from hipsgen.run.journal import BUILD_PATH, FOLDER, RUNS, BlockRecord, Journal
+from hipsgen.run.earlier import noted
+from hipsgen.run.journal import BUILD_PATH, FOLDER, RUNS, Journal
+from hipsgen.run.records import BlockRecord
 from hipsgen.run.report import human_size
 from hipsgen.sky.tiles import Tile
 from hipsgen.survey.files import is_survey_file
@@ -82,31 +84,25 @@ def departed(old: Sequence[BlockRecord], refs: Sequence[CoaddRef]) -> set[str]:
     return gone
 
 
-def forget(roots: Iterable[Tile], order: int, extensions: Sequence[str], store: Store) -> int:
+def forget(roots: Iterable[Tile], order: int, formats: Sequence[str], store: Store) -> int:
     """Remove blocks that are of no use any more: tiles, then record. How many tiles that were.
 
-    order: of the leaf tiles; of a block whose record cannot be read any tile may be there.
+    order: of the leaf tiles.
     """
-    removed, journal = 0, Journal(store)
+    removed = 0
     for root in roots:
-        try:
-            found = journal.block(root)
-            tiles = list(found[1].tally.tiles()) if found else []
-            removed += found[0].tiles if found else 0
-        except ValueError:
-            tiles = list(root.subtree(order))
-        for tile in tiles:
-            for extension in extensions:
-                store.delete(tile.path(extension))
-        journal.forget(root)
+        record, files = noted(store, root, order, formats)
+        for path, _ in files.tally.files():
+            store.delete(path)
+        removed += record.tiles if record else 0
+        Journal(store).forget(root)
     return removed
 
 
-def sweep_top(store: Store, below: int, tiles: Mapping[int, Sequence[int]]) -> int:
+def sweep_top(store: Store, below: int, tiles: Iterable[Tile]) -> int:
     """Remove tiles of lower orders than `below` but these; how many there were."""
-    gone = set()
+    known, gone = {tile.path("") for tile in tiles}, set()
     for order in range(below):
-        known = {Tile(order, npix).path("") for npix in tiles.get(order, ())}
         for path in list(store.list(f"Norder{order}")):
             name = path.rpartition(".")[0]
             if "/Npix" in path and f"{name}." not in known:

@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Sequence
 
 from hipsgen.errors import InputError
-from hipsgen.images.source import CoaddRef, Problem, data_id_dict
-from hipsgen.run.journal import BlockRecord
+from hipsgen.images.source import CoaddRef, Problem
+from hipsgen.run.describe import names_of
+from hipsgen.run.records import BlockRecord
 from hipsgen.run.report import Reporter
 from hipsgen.survey.provenance import LeftOut
 from hipsgen.survey.store import Store
@@ -27,10 +28,9 @@ class Problems:
         return sum(problem.is_fault for problem in self._listed) + len(self.coadds)
 
     def tell(self, problem: Problem) -> None:
-        """Report a problem, unless it is known."""
-        if problem not in self.all:
-            self.all[problem] = None
-            self._reporter.problem(problem)
+        """Report a problem; the reporter says each once."""
+        self.all[problem] = None
+        self._reporter.problem(problem)
 
     def tell_sampled(self, problems: Sequence[Problem], strict: bool) -> None:
         """Report coadds that could not be sampled. Raises InputError for the first when strict."""
@@ -74,25 +74,11 @@ class Problems:
 
     def left_out(self) -> list[LeftOut]:
         """What provenance says of the inputs that were left out."""
-        listed = [LeftOut(p.what, p.reason) for p in self._listed if p.is_fault]
+        listed = [LeftOut(uri=p.what, reason=p.reason) for p in self._listed if p.is_fault]
         coadds = [ref for ref in self._refs if ref.key in self.coadds]  # in the plan's order
-        return listed + [_left_out(ref, self.coadds[ref.key]) for ref in coadds]
+        return listed + [LeftOut(**names_of(r), reason=self.coadds[r.key]) for r in coadds]
 
     def _ref(self, key: str) -> CoaddRef:
         if not self._by_key:
             self._by_key = {ref.key: ref for ref in self._refs}
         return self._by_key[key]
-
-
-def _left_out(ref: CoaddRef, reason: str) -> LeftOut:
-    return LeftOut(
-        uri=ref.uri,
-        reason=reason,
-        hdu=ref.hdu,
-        data_id=data_id_dict(ref),
-        dataset_type=ref.dataset_type,
-        run=ref.run,
-        dataset_id=ref.dataset_id,
-        band=ref.band,
-        polygon=tuple(ref.polygon),
-    )

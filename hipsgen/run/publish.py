@@ -5,13 +5,23 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hipsgen.errors import HipsgenError, SurveyError
-from hipsgen.images.source import CoaddRef, data_id_dict
+from hipsgen.images.source import CoaddRef
 from hipsgen.run.block import encode_tile
 from hipsgen.run.config import Options, Recipe
-from hipsgen.run.describe import Subject, geometry, identity, light, times, with_own
+from hipsgen.run.describe import (
+    Subject,
+    geometry,
+    identity,
+    light,
+    names_of,
+    now,
+    times,
+    with_own,
+)
 from hipsgen.run.earlier import Sums
-from hipsgen.run.journal import BlockRecord, BlockState, InputUse, Journal, TopRecord
+from hipsgen.run.journal import Journal
 from hipsgen.run.place import sweep_top
+from hipsgen.run.records import BlockRecord, BlockState, InputUse, TopRecord
 from hipsgen.run.tally import FileSum, Tally
 from hipsgen.run.writer import Writer
 from hipsgen.sky.pyramid import Layer, parent_of, shrink
@@ -43,15 +53,14 @@ from hipsgen.survey.store import Store
 class Publication:
     """What is made once all blocks are in.
 
-    tiles: numbers of those above the blocks, by order. size: their bytes, by format. made: how
-    many of them were not there as they are to be; removed: those that were there and are no more.
+    tally: the tiles above the blocks. made: how many of them were not there as they are to be;
+    removed: how many were there and are no more.
     """
 
     store: Store
     recipe: Recipe
     records: Sequence[BlockRecord]
-    tiles: dict[int, list[int]] = field(default_factory=dict)
-    size: dict[str, int] = field(default_factory=dict)
+    tally: Tally = field(init=False)
     made: int = 0
     removed: int = 0
 
@@ -81,7 +90,8 @@ class Publication:
                 self._top(Tile(0, face))
             files |= allsky_files(self._small, self.recipe, self._encoders)
             self._writer.write(*files.items())
-        self.removed = sweep_top(self.store, self.recipe.block_order, self.tiles)
+        self.tally = Tally.of(self.recipe.formats, self._sums.items())
+        self.removed = sweep_top(self.store, self.recipe.block_order, self.tally.tiles())
         moc = moc_of(self._cells, moc_order(self.recipe.order))
         coadds = used_coadds(refs, self.records)
         centre, icrs, fov = extent(moc, self.recipe.frame)
@@ -94,8 +104,7 @@ class Publication:
         for path, data in others.items():
             self.store.write(path, data)
         known = {path: FileSum.of(data) for path, data in (files | others).items()}
-        tally = Tally.of(self.recipe.formats, self._sums.items())
-        self._journal.finish(TopRecord(tally, known))
+        self._journal.finish(TopRecord(self.tally, known))
         properties = {
             **identity(subject, created),
             "obs_band": self.recipe.band,
@@ -132,9 +141,6 @@ class Publication:
             self._writer.write(*written)
             self.made += 1
         self._sums[tile] = sums
-        for encoder, known in zip(self._encoders, sums, strict=True):
-            self.size[encoder.name] = self.size.get(encoder.name, 0) + known.size
-        self.tiles.setdefault(tile.order, []).append(tile.npix)
         if tile.order in ALLSKY_ORDERS:
             self._small[tile] = shrink(layer, allsky_width(self.recipe.tile_width))
         return layer
@@ -178,7 +184,7 @@ class Publication:
         recipe = self.recipe
         low = min(r.low for r in self.records)
         high = max(r.high for r in self.records)
-        written = sum(self.size.values()) + sum(sum(r.size.values()) for r in self.records)
+        written = sum(self.tally.size().values()) + sum(sum(r.size.values()) for r in self.records)
         return {
             "hips_bunit": recipe.unit,
             "hips_pixel_bitpix": -32,
@@ -214,14 +220,7 @@ def used_coadds(refs: Sequence[CoaddRef], records: Sequence[BlockRecord]) -> lis
 
 def _used(ref: CoaddRef, use: InputUse) -> UsedCoadd:
     return UsedCoadd(
-        uri=ref.uri,
-        hdu=ref.hdu,
-        data_id=data_id_dict(ref),
-        dataset_type=ref.dataset_type,
-        run=ref.run,
-        dataset_id=ref.dataset_id,
-        band=ref.band,
-        polygon=tuple(ref.polygon),
+        **names_of(ref),
         unit_in=use.unit_in,
         scale=use.scale,
         calibration=use.calibration,
@@ -252,10 +251,17 @@ def allsky_files(
     return files
 
 
-def created_before(store: Store) -> str | None:
-    """hips_creation_date of the survey that is there, None when there is none."""
+def creation_date(store: Store) -> str:
+    """hips_creation_date: of the survey that is there, of one that is being made, or now.
+
+    The journal keeps it while there are no properties.
+    """
+    journal = Journal(store)
     try:
         text = store.read(PROPERTIES).decode("utf-8", "replace")
-        return parse_properties(text).get("hips_creation_date")
+        known = parse_properties(text).get("hips_creation_date", "")
     except (FileNotFoundError, SurveyError):
-        return None
+        known = journal.created()
+    known = known or now()
+    journal.note_created(known)
+    return known

@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from hipsgen.errors import ConfigError, HipsgenError, InputError, SurveyError
 from hipsgen.images.coadd_fits import FitsReader
 from hipsgen.images.manifest import write_manifest
@@ -13,8 +15,6 @@ from hipsgen.run.build import (
     UnfinishedError,
     build_survey,
     collect,
-    earlier_recipe,
-    natural_order,
 )
 from hipsgen.run.change import Change
 from hipsgen.run.color import build_color
@@ -23,6 +23,7 @@ from hipsgen.run.describe import Subject
 from hipsgen.run.inputs import Job, Query, color_bands, find_jobs
 from hipsgen.run.journal import BUILD_PATH, Journal
 from hipsgen.run.plan import make_plan
+from hipsgen.run.prepare import earlier_recipe, natural_order
 from hipsgen.run.report import Reporter, human_size
 from hipsgen.run.sample import known_scales, take_sample
 from hipsgen.run.warm import warm_up
@@ -164,9 +165,9 @@ def _update(job: Job, refs: Sequence[CoaddRef], options: Options, place: Path) -
         raise ConfigError(f"{place} holds a survey of another kind: name another -o")
     made = make_plan(refs, recipe.order, recipe.frame, recipe.block_depth)
     change = Change.between(journal, recipe, made)
-    counts = list(change.tiles(store, recipe, made))
+    counts = list(change.tiles(store))
     new, gone = (sum(count) for count in zip(*counts, strict=True)) if counts else (0, 0)
-    total = made.tile_count(made.leaf_counts())
+    total = made.tile_count(np.array(change.leaves))
     above = f" and those above order {recipe.block_order}" if counts else ""
     return (
         f"{place}: {len(refs)} coadds, order {recipe.order}; {len(change.todo)} of "

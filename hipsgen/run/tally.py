@@ -45,17 +45,16 @@ class Tally:
 
     def __init__(self, formats: Sequence[str], rows: npt.NDArray[Any] | None = None) -> None:
         self.formats = tuple(formats)
-        self.rows = np.empty(0, self._type()) if rows is None else rows
+        self.rows = np.empty(0, _row(len(formats))) if rows is None else rows
 
     @classmethod
     def of(cls, formats: Sequence[str], files: Iterable[tuple[Tile, Sequence[FileSum]]]) -> "Tally":
         """Of tiles with the sums of their files, in the order of `formats`."""
-        tally = cls(formats)
         rows = [
             (tile.order, tile.npix, [s.size for s in sums], [s.total for s in sums])
             for tile, sums in files
         ]
-        return cls(formats, np.array(rows, tally._type()))
+        return cls(formats, np.array(rows, _row(len(formats))))
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -78,16 +77,13 @@ class Tally:
             for extension, known in zip(extensions, sums, strict=True):
                 yield tile.path(extension), known
 
-    def npix_of(self, order: int) -> npt.NDArray[np.int64]:
-        """The tiles of an order, sorted."""
-        return np.sort(self.rows["npix"][self.rows["order"] == order])
-
     def size(self) -> dict[str, int]:
         """Bytes of all files, by format."""
         return dict(zip(self.formats, self.rows["size"].sum(axis=0).tolist(), strict=True))
 
-    def _type(self) -> np.dtype[Any]:
-        count = len(self.formats)
-        return np.dtype(
-            [("order", "i8"), ("npix", "i8"), ("size", "i8", (count,)), ("total", "u8", (count,))]
-        )
+
+def _row(count: int) -> np.dtype[Any]:
+    """What is known of a tile in so many formats."""
+    return np.dtype(
+        [("order", "i8"), ("npix", "i8"), ("size", "i8", (count,)), ("total", "u8", (count,))]
+    )

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from hipsgen.errors import SurveyError
 
-_CARD = 80
+CARD = 80  # bytes
 _BLOCK = 2880
 _TYPES = {8: "u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
 
@@ -36,11 +36,11 @@ def read_header(data: bytes | memoryview) -> Header:
     if bytes(data[:9]) != b"SIMPLE  =":
         raise SurveyError("not a FITS tile: it does not begin with SIMPLE")
     cards: dict[str, Any] = {}
-    for place in range(0, len(data), _CARD):
-        card = bytes(data[place : place + _CARD]).decode("latin-1")
+    for place in range(0, len(data), CARD):
+        card = bytes(data[place : place + CARD]).decode("latin-1")
         key = card[:8].rstrip()
         if key == "END":
-            return Header(cards, -(-(place + _CARD) // _BLOCK) * _BLOCK)
+            return Header(cards, whole_blocks(place + CARD))
         if card[8:10] == "= ":
             cards.setdefault(key, _value(card[10:]))
     raise SurveyError("not a FITS tile: its header does not end")
@@ -77,10 +77,10 @@ def sums_agree(data: bytes | memoryview, header: Header) -> bool:
     """Whether DATASUM, and CHECKSUM, are those of the file, if it has them (FITS 4.0, app. J)."""
     words = np.frombuffer(data, ">u4", len(data) // 4)
     stated = header.text("DATASUM")
-    in_data = _fold(int(words[header.start // 4 :].sum(dtype=np.uint64)))
+    in_data = fold(int(words[header.start // 4 :].sum(dtype=np.uint64)))
     if stated.isdecimal() and int(stated) % 0xFFFFFFFF != in_data % 0xFFFFFFFF:
         return False
-    whole = _fold(int(words.sum(dtype=np.uint64)))
+    whole = fold(int(words.sum(dtype=np.uint64)))
     return not header.text("CHECKSUM").strip("0") or whole == 0xFFFFFFFF
 
 
@@ -101,7 +101,13 @@ def _value(text: str) -> Any:
         return None
 
 
-def _fold(total: int) -> int:
+def whole_blocks(size: int) -> int:
+    """Bytes in whole FITS blocks."""
+    return -(-size // _BLOCK) * _BLOCK
+
+
+def fold(total: int) -> int:
+    """1's complement sum of 32-bit words from their plain sum."""
     while total > 0xFFFFFFFF:
         total = (total & 0xFFFFFFFF) + (total >> 32)
     return total

@@ -15,12 +15,10 @@ import numpy.typing as npt
 from hipsgen.errors import SurveyError
 from hipsgen.sky import tile_kernels as kernels
 from hipsgen.sky.tiles import Tile
-from hipsgen.survey.fits_header import read_header, read_image
+from hipsgen.survey.fits_header import CARD, fold, read_header, read_image, whole_blocks
 
 Pixels = npt.NDArray[Any]
 
-_CARD = 80
-_BLOCK = 2880
 _CHECKSUM_AT = 11  # in its card
 _PUNCTUATION = {*range(0x3A, 0x41), *range(0x5B, 0x61)}
 
@@ -55,12 +53,12 @@ class FitsTile:
             cards.append(_card("ORDER", tile.order, "HiPS order"))
             cards.append(_card("NPIX", tile.npix, "HEALPix number, NESTED"))
             cards += [_card(*card) for card in hpx_wcs(tile, values.shape[0], self.frame)]
-        start = _blocks(_CARD * (len(cards) + 3))  # checksums and END are to come
+        start = whole_blocks(CARD * (len(cards) + 3))  # checksums and END are to come
         end = start + values.nbytes
-        file = _on_a_page(start + _blocks(values.nbytes))
+        file = _on_a_page(start + whole_blocks(values.nbytes))
         words = file[start:end].view(np.uint32)
         total = kernels.to_big_endian(values.view(np.uint32).reshape(-1), words)
-        file[:start] = np.frombuffer(_header(cards, start, _fold(int(total))), np.uint8)
+        file[:start] = np.frombuffer(_header(cards, start, fold(int(total))), np.uint8)
         file[end:] = 0
         return file.data
 
@@ -98,14 +96,14 @@ def _fixed_cards(form: FitsTile, shape: tuple[int, int]) -> tuple[str, ...]:
     if form.pixel_area:
         header["PIXAREA"] = (form.pixel_area, "[arcsec2] input pixel area that BUNIT is per")
     text = header.tostring(endcard=False, padding=False)
-    return tuple(text[k : k + _CARD] for k in range(0, len(text), _CARD))
+    return tuple(text[k : k + CARD] for k in range(0, len(text), CARD))
 
 
 @lru_cache(maxsize=256, typed=True)  # most are those of the tile before
 def _card(key: str, value: str | float, comment: str) -> str:
     """One card in fixed format (FITS 4.0, section 4.2); no long strings, no quotes in them."""
     text = f"'{value:8}'".ljust(20) if isinstance(value, str) else _number(value).rjust(20)
-    return f"{key:8}= {text}{f' / {comment}' if comment else ''}".ljust(_CARD)
+    return f"{key:8}= {text}{f' / {comment}' if comment else ''}".ljust(CARD)
 
 
 def _number(value: float) -> str:
@@ -124,18 +122,13 @@ def _header(cards: list[str], size: int, data_sum: int) -> bytearray:
     data_sum: 1's complement sum of the data's big-endian words.
     """
     cards.append(_card("DATASUM", str(data_sum), "data unit checksum"))
-    place = len(cards) * _CARD + _CHECKSUM_AT
+    place = len(cards) * CARD + _CHECKSUM_AT
     cards.append(_card("CHECKSUM", 16 * "0", "HDU checksum"))
     cards.append("END")
     header = bytearray("".join(cards).ljust(size).encode("ascii"))
     total = int(np.frombuffer(header, ">u4").sum(dtype=np.uint64)) + data_sum
-    header[place : place + 16] = _checksum(_fold(total))
+    header[place : place + 16] = _checksum(fold(total))
     return header
-
-
-def _blocks(size: int) -> int:
-    """Bytes in whole FITS blocks."""
-    return -(-size // _BLOCK) * _BLOCK
 
 
 def _on_a_page(size: int) -> npt.NDArray[np.uint8]:
@@ -143,13 +136,6 @@ def _on_a_page(size: int) -> npt.NDArray[np.uint8]:
     room = np.empty(size + mmap.PAGESIZE, np.uint8)
     first = -room.ctypes.data % mmap.PAGESIZE
     return room[first : first + size]
-
-
-def _fold(total: int) -> int:
-    """1's complement sum of 32-bit words from their plain sum."""
-    while total > 0xFFFFFFFF:
-        total = (total & 0xFFFFFFFF) + (total >> 32)
-    return total
 
 
 def _checksum(total: int) -> bytes:

@@ -19,13 +19,12 @@ from hipsgen.sky.polygon import bounding_circle, contains, to_lonlat, to_vectors
 FILE_NAME = "provenance.fits"
 
 
-@dataclass(frozen=True)
-class UsedCoadd:
-    """One coadd that gave pixels to the survey.
+@dataclass(frozen=True, kw_only=True)
+class NamedCoadd:
+    """Which coadd it is.
 
-    polygon: (lon, lat) in ICRS degrees; empty when it is the whole sky or unknown.
-    scale: what its pixels were multiplied with to come to the survey's unit.
-    calibration: where that factor comes from.
+    uri: or what it was called, if no more than that is known. polygon: (lon, lat) in ICRS degrees;
+    empty when it is the whole sky or unknown.
     """
 
     uri: str
@@ -36,6 +35,23 @@ class UsedCoadd:
     dataset_id: str = ""
     band: str = ""
     polygon: tuple[tuple[float, float], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeftOut(NamedCoadd):
+    """An input that could not be used, and why."""
+
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class UsedCoadd(NamedCoadd):
+    """One coadd that gave pixels to the survey.
+
+    scale: what its pixels were multiplied with to come to the survey's unit.
+    calibration: where that factor comes from.
+    """
+
     unit_in: str = ""
     scale: float = 1.0
     calibration: str = ""
@@ -64,24 +80,6 @@ class UsedCoadd:
     def _vertices(self) -> Any:
         lon, lat = zip(*self.polygon, strict=True)
         return to_vectors(lon, lat)
-
-
-@dataclass(frozen=True)
-class LeftOut:
-    """An input that could not be used, and why; fields as in `UsedCoadd`.
-
-    uri: what it was called, if no more than that is known.
-    """
-
-    uri: str
-    reason: str
-    hdu: str = ""
-    data_id: dict[str, Any] = field(default_factory=dict)
-    dataset_type: str = ""
-    run: str = ""
-    dataset_id: str = ""
-    band: str = ""
-    polygon: tuple[tuple[float, float], ...] = ()
 
 
 class Provenance:
@@ -172,7 +170,7 @@ class Provenance:
 _Column = tuple[str, str, list[Any], str]  # name, form ("" for text), values, unit
 
 
-def _names(coadds: Sequence[UsedCoadd] | Sequence[LeftOut]) -> list[_Column]:
+def _names(coadds: Sequence[NamedCoadd]) -> list[_Column]:
     """The columns that say which coadds these are."""
     return [
         ("band", "", [c.band for c in coadds], ""),

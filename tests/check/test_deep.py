@@ -182,7 +182,8 @@ def test_a_fault_is_named_whether_there_is_a_journal_or_not(fault: str, copy: Pa
     plant, word = {**FAULTS, **MORE}[fault]
     plant(copy)
     named = [str(f) for f in serious(copy)]
-    assert any(word in text or "not what was written" in text for text in named), named
+    said = word if fault != "flipped bytes" else "not what was written"
+    assert any(said in text for text in named), named
     shutil.rmtree(copy / ".hipsgen")
     if fault == "a range that the tiles do not have":
         return  # nobody but the journal knows that the range is of all pixels
@@ -196,7 +197,7 @@ def test_what_only_the_journal_knows_is_named(fault: str, copy: Path) -> None:
     plant(copy)
     named = [str(f) for f in serious(copy)]
     assert any(word in text for text in named), named
-    assert any(".hipsgen" in text or "build again" in text or "show" in text for text in named)
+    assert any(".hipsgen" in text or "build again" in text for text in named)
 
 
 def test_what_is_named_is_mended_as_the_advice_says(

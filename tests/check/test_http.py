@@ -5,7 +5,7 @@ from pathlib import Path
 
 from hipsgen.check.survey import Depth, check_survey
 from tests.check.test_check import leaf
-from tests.servers import served
+from tests.viewer.serving import served
 
 DEEP = Depth(every_tile=True, workers=4)
 
@@ -13,7 +13,8 @@ DEEP = Depth(every_tile=True, workers=4)
 def test_a_sound_one_has_no_finding_and_a_lost_tile_is_named(sound: Path, tmp_path: Path) -> None:
     root = tmp_path / "root"
     place = Path(shutil.copytree(sound, root / "sky"))
-    with served(root) as url:
+    with served(root) as port:
+        url = f"http://127.0.0.1:{port}"
         assert check_survey(f"{url}/hips/sky", DEEP) == []
         assert check_survey(f"{url}/hips/sky") == []
         lost = leaf(place, "fits")

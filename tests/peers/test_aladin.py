@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import Build, StarField, needs
-from tests.servers import served
+from tests.viewer.serving import served
 
 JAR = Path("/usr/share/java/aladin.jar")
 
@@ -56,10 +56,11 @@ def test_the_desktop_program_shows_a_served_survey(build: Build, tmp_path) -> No
     field = StarField(10.0, 20.0, background=1.0, stars=stars)
     built = build([field.write(tmp_path / "a.fits")], name="sky")
     picture = tmp_path / "view.png"
-    with served(tmp_path / "sky") as url:
+    with served(tmp_path / "sky") as port:
         script = tmp_path / "view.ajs"
         script.write_text(
-            f"load {url}/hips/sky\nsync\n10.0 +20.0\nzoom 2arcmin\nsync\npause 8\nsync\n"
+            f"load http://127.0.0.1:{port}/hips/sky\nsync\n"
+            "10.0 +20.0\nzoom 2arcmin\nsync\npause 8\nsync\n"
             f"save -png 600x600 {picture}\nquit\n"
         )
         command = [xvfb, "-a", java, "-Xmx1g", "-jar", str(JAR)]

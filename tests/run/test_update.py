@@ -76,7 +76,7 @@ def test_an_updated_survey_is_that_of_a_build_from_scratch(
         f"{change.__name__}: {summary.made} of {summary.tiles} tiles made "
         f"({100 * summary.made / summary.tiles:.0f} %), {summary.removed} removed"
     )
-    assert summary.made < 0.7 * summary.tiles
+    assert summary.made < 0.5 * summary.tiles
     after = written(tmp_path / "updated")
     touched = {name for name in after if after[name] != before.get(name)}
     assert len({name.rpartition(".")[0] for name in touched}) == summary.made
@@ -207,7 +207,7 @@ def test_a_plan_says_what_would_change(build: Build, tmp_path: Path):
         assert ran.returncode == 0, ran.stderr
         return str(ran.stdout)
 
-    assert "0 of " in planned()
+    assert "; 0 of " in planned()
     (folder / "n.fits").unlink()
     said = planned()
     assert "about 0 removed" not in said
@@ -264,7 +264,7 @@ def test_a_colour_survey_follows_its_bands_and_goes_on(
     assert 0 < changed.redone < changed.blocks
     touched = {n for n, when in written(place).items() if when != before[n]}
     assert 0 < len(touched) < 0.7 * len(before)
-    assert [f for f in check_survey(place) if f.level == "error"] == []
+    assert [f for f in check_survey(place) if f.level != "note"] == []
     run("out", recut=True)
     found = everything(place)
     shutil.rmtree(tmp_path / "out")

@@ -1,0 +1,123 @@
+"""What a survey is to be: recipe and plan, from a sample of its coadds or an earlier build."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from hipsgen import __version__
+from hipsgen.errors import ConfigError
+from hipsgen.images.source import CoaddReader, CoaddRef, Problem
+from hipsgen.run.config import TILE_WIDTH, Options, Recipe
+from hipsgen.run.journal import Journal
+from hipsgen.run.place import wipe
+from hipsgen.run.plan import Plan, make_plan
+from hipsgen.run.sample import COADDS, Sample, take_sample
+from hipsgen.sky.stretch import choose_stretch
+from hipsgen.sky.tiles import order_for
+from hipsgen.survey.store import Store
+
+
+def natural_order(pixel_scale: float) -> int:
+    """The order for input pixels of this size, degrees."""
+    return order_for(pixel_scale, TILE_WIDTH)
+
+
+def _make_recipe(options: Options, sample: Sample, band: str, order: int, depth: int) -> Recipe:
+    """What fixes the bytes, from what was asked for and what the coadds are like."""
+    return Recipe(
+        order=order,
+        render_order=max(order, natural_order(sample.pixel_scale)),
+        block_depth=depth,
+        frame=options.frame,
+        formats=options.formats,
+        interpolation=options.interpolation,
+        overlap=options.overlap,
+        stretch=choose_stretch(options.stretch, sample.level, options.cuts),
+        excluded=options.excluded,
+        blank=options.blank,
+        unit=sample.unit,
+        band=band,
+        pixel_scale=sample.pixel_scale,
+    )
+
+
+def prepare(
+    refs: Sequence[CoaddRef],
+    reader: CoaddReader,
+    store: Store,
+    options: Options,
+    band: str,
+    fresh: bool,
+    recut: bool,
+) -> tuple[Recipe, Plan, list[Problem]]:
+    """The recipe (an earlier one, if the place has it) and the plan; what could not be sampled.
+
+    fresh: what is there is thrown away, once nothing more can be found wrong with what is asked.
+    Raises ConfigError when the earlier one is of other options.
+    """
+    # of a few coadds, all will be read: whole copies of remote ones serve the blocks, too
+    looking = reader if len(refs) <= COADDS else reader.at_a_glance()
+    journal = Journal(store)
+    earlier = None if fresh else earlier_recipe(store, options, band, recut)
+    if earlier is None:
+        sample, problems = take_sample(refs, looking)
+        order = options.order if options.order is not None else natural_order(sample.pixel_scale)
+        plan = make_plan(refs, order, options.frame)
+        recipe = _make_recipe(options, sample, band, order, plan.block_depth)
+        if fresh:
+            wipe(store)
+        journal.begin(recipe)
+        return recipe, plan, problems
+    plan = make_plan(refs, earlier.order, earlier.frame, earlier.block_depth)
+    if not recut:
+        return earlier, plan, []
+    sample, problems = take_sample(refs, looking, (earlier.unit, earlier.pixel_scale))
+    stretch = choose_stretch(options.stretch, sample.level, options.cuts)
+    return replace(earlier, stretch=stretch), plan, problems
+
+
+def earlier_recipe(store: Store, options: Options, band: str, recut: bool = False) -> Recipe | None:
+    """What a build in this place was begun with, None for none. Raises ConfigError if otherwise."""
+    earlier = Journal(store).recipe()
+    if earlier is None:
+        return None
+    values, pictures = _contradictions(options, band, earlier)
+    contradictions = [*values, *([] if recut else pictures)]
+    if contradictions:
+        ways = "--fresh" if values else "--recut, which keeps the values, or --fresh"
+        raise ConfigError(
+            f"the survey in {store} was begun otherwise ({'; '.join(contradictions)}): ask for "
+            f"the same, or use {ways}"
+        )
+    return earlier
+
+
+def _contradictions(options: Options, band: str, earlier: Recipe) -> tuple[list[str], list[str]]:
+    """What is asked for otherwise than before: of the values, and of the pictures alone."""
+    values: list[tuple[str, object, object]] = [
+        ("band", band, earlier.band),
+        ("frame", options.frame, earlier.frame),
+        ("format", ",".join(options.formats), ",".join(earlier.formats)),
+        ("interp", options.interpolation, earlier.interpolation),
+        ("overlap", options.overlap, earlier.overlap),
+        ("exclude-mask", ",".join(options.excluded), ",".join(earlier.excluded)),
+        ("blank", options.blank, earlier.blank),
+        ("version of hipsgen", __version__, earlier.version),
+    ]
+    if options.order is not None:
+        values.append(("order", options.order, earlier.order))
+    stretch = earlier.stretch
+    pictures: list[tuple[str, object, object]] = [
+        ("stretch", options.stretch, type(stretch).__name__.lower())
+    ]
+    if options.cuts is not None and options.cuts != (stretch.low, stretch.high):
+        low, high = options.cuts
+        pictures.append(("cuts", f"{low:g},{high:g}", f"{stretch.low:g},{stretch.high:g}"))
+    return _unlike(values), _unlike(pictures)
+
+
+def _unlike(pairs: Iterable[tuple[str, object, object]]) -> list[str]:
+    return [
+        f"{name} {there or 'none'}, not {asked or 'none'}"
+        for name, asked, there in pairs
+        if asked != there
+    ]
