@@ -22,6 +22,7 @@ from hipsgen.run.leaf import Sampler
 from hipsgen.run.plan import Block
 from hipsgen.run.records import LEAF, BlockFiles, BlockRecord, BlockState, InputUse
 from hipsgen.run.tally import UNKNOWN, FileSum, Tally
+from hipsgen.run.turn import Turn
 from hipsgen.run.writer import Writer
 from hipsgen.sky.pyramid import Layer, parent_of, shrink
 from hipsgen.sky.tiles import Tile
@@ -50,11 +51,16 @@ class BlockTask:
     until: tuple[int, ...]
     recipe: Recipe
     reader: CoaddReader
-    store: Store
+    turn: Turn
     cache_bytes: int
     window_bytes: int
     strict: bool = False
     skip_bad: bool = False
+
+    @property
+    def store(self) -> Store:
+        """Where the tiles go."""
+        return self.turn.store
 
 
 def fingerprint(recipe: Recipe, refs: Sequence[CoaddRef]) -> str:
@@ -69,10 +75,15 @@ def render_block(task: BlockTask) -> BlockRecord:
     Leaf tiles of the same coadds as before are read back instead of made, and what is above none
     but those is left as it is. Coadds that cannot be read are named in the record; their leaf tiles
     and what is above them wait, as they are, for a later run, unless the task says to do without.
-    Raises CoaddError instead when the task is strict.
+    Raises CoaddError instead when the task is strict, ConfigError when another build has begun.
     """
-    started = time.monotonic()
     journal = Journal(task.store)
+    with task.turn.held(doubt=lambda: journal.doubt(task.block.root)):
+        return _render(task, journal)
+
+
+def _render(task: BlockTask, journal: Journal) -> BlockRecord:
+    started = time.monotonic()
     earlier = Earlier.of(task.store, task.recipe, task.block, dict(task.refs))
     journal.write(*earlier.while_working())
     cache = _cache(task.reader, task.cache_bytes)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass, field
 
-from hipsgen.errors import ConfigError, HipsgenError, InputError
+from hipsgen.errors import HipsgenError, InputError
 from hipsgen.images.source import CoaddReader, CoaddRef, ImageSource, Problem
 from hipsgen.run.block import BlockTask, render_block
 from hipsgen.run.change import Change
@@ -20,6 +20,7 @@ from hipsgen.run.publish import Publication, creation_date
 from hipsgen.run.records import BlockRecord
 from hipsgen.run.report import Reporter
 from hipsgen.run.sample import known_scales
+from hipsgen.run.turn import Turn
 from hipsgen.sky.tiles import Tile
 from hipsgen.survey.properties import FILE_NAME as PROPERTIES
 from hipsgen.survey.store import Store
@@ -92,12 +93,14 @@ def build_survey(
             refs, source.reader(), store, options, subject.band, fresh, runtime.recut
         )
         problems.tell_sampled(sampled, runtime.strict)
-        inputs = journal.begin_inputs(ref.key for ref in refs)
+        words = (recipe.digest(), str(runtime.skip_bad), *(ref.key for ref in refs))
+        turn = Turn.take(store, words)
         created = creation_date(store)
         change = Change.between(journal, recipe, plan)
         _announce(subject, change, reporter)
-        removed = _make_way(change, problems, store, runtime.skip_bad, reporter)
-        made = _render(change, source.reader(), store, subject.name, runtime, problems, reporter)
+        with turn.held():
+            removed = _make_way(change, problems, store, runtime.skip_bad, reporter)
+        made = _render(change, source.reader(), turn, subject.name, runtime, problems, reporter)
         if problems.faults and not runtime.skip_bad:
             raise UnfinishedError(problems.advice(store, made.values(), change.is_one))
         records = {**change.done, **made}
@@ -106,10 +109,9 @@ def build_survey(
             raise InputError(
                 f"no valid pixel in any of the {len(refs)} coadds of {source.describe()}"
             )
-        if journal.recipe() != recipe or journal.inputs() != inputs:
-            raise ConfigError(f"another build of {store} began meanwhile: run this one again")
         publication = Publication(store, recipe, filled)
-        publication.make(subject, refs, options, created, problems.left_out())
+        with turn.held(doubt=journal.begin_top):
+            publication.make(subject, refs, options, created, problems.left_out())
         top = publication.tally
         return Summary(
             name=subject.name,
@@ -174,7 +176,7 @@ def _make_way(
 def _render(
     change: Change,
     reader: CoaddReader,
-    store: Store,
+    turn: Turn,
     name: str,
     runtime: Runtime,
     problems: Problems,
@@ -188,7 +190,7 @@ def _render(
     leaves = {roots[k]: change.leaves[k] for k in change.todo}
     reporter.start(name, sum(leaves.values()))
     try:
-        for record in _work(_tasks(change, reader, store, runtime), runtime):
+        for record in _work(_tasks(change, reader, turn, runtime), runtime):
             records[record.root] = record
             for key, reason in record.problems:
                 problems.tell_coadd(key, reason)
@@ -208,7 +210,7 @@ def _total(sizes: Iterable[Mapping[str, int]]) -> dict[str, int]:
 
 
 def _tasks(
-    change: Change, reader: CoaddReader, store: Store, runtime: Runtime
+    change: Change, reader: CoaddReader, turn: Turn, runtime: Runtime
 ) -> Iterator[BlockTask]:
     """The blocks that are to be done."""
     plan = change.plan
@@ -224,7 +226,7 @@ def _tasks(
             until=tuple(last[indices].tolist()),
             recipe=change.recipe,
             reader=reader,
-            store=store,
+            turn=turn,
             cache_bytes=(own - windows) * (runtime.workers if shared else 1),
             window_bytes=windows,
             strict=runtime.strict,

@@ -25,6 +25,7 @@ from hipsgen.run.publish import creation_date
 from hipsgen.run.records import BlockRecord, TopRecord
 from hipsgen.run.report import Reporter
 from hipsgen.run.tally import FileSum, Tally
+from hipsgen.run.turn import Turn
 from hipsgen.sky.stretch import Channel, Lupton
 from hipsgen.sky.tiles import Tile
 from hipsgen.survey.coverage import ALLSKY_ORDERS, MOC_NAME, moc_bytes
@@ -72,17 +73,18 @@ def build_color(
         moc = bands[0].moc().union(bands[1].moc(), bands[2].moc())
         stretch = _prepare(bands, order, names, store, fresh, runtime.recut)
         created = creation_date(store)
-        tasks = _tasks(bands, store, stretch, names, moc, order)
+        turn, tasks = _tasks(bands, store, stretch, names, moc, order)
         earlier = {record.root: record for record in journal.records()}
         wanted = {task.root for task in tasks if task.root is not None}
         known_top = journal.top()
         todo = [task for task in tasks if not _is_done(task, earlier, known_top)]
         count = sum(len(task.tiles) for task in tasks)
         reporter.note(f"{subject.name}: order {order}, {count} tiles of {subject.progenitor}")
-        store.delete(PROPERTIES)
-        if any(task.root is None for task in todo):
-            journal.begin_top()
-        removed = forget(journal.roots() - wanted, order, names, store)
+        with turn.held():
+            store.delete(PROPERTIES)
+            if any(task.root is None for task in todo):
+                journal.begin_top()
+            removed = forget(journal.roots() - wanted, order, names, store)
         made = _render(todo, subject.name, runtime, reporter)
         done = [record for record, _ in made if record is not None]
         records = {**earlier, **{record.root: record for record in done}}
@@ -90,17 +92,18 @@ def build_color(
         is_kept = known_top is not None and all(task.root is not None for task in todo)
         sums = [item for _, items in made for item in items]
         top = known_top.tally if known_top and is_kept else Tally.of(names, sums)
-        removed += sweep_top(store, order - _depth(order), top.tiles())
         size = _sizes(names, blocks, top)
-        words = {
-            **identity(subject, created),
-            "dataproduct_subtype": "color",
-            **_publish(bands, stretch, encoders, moc, order, top, tasks[-1].fingerprint, store),
-            "hips_hierarchy": "mean",
-            "hips_estsize": max(1, round(sum(size.values()) / 1024)),
-            "hipsgen_stretch": stretch.describe(),
-        }
-        store.write(PROPERTIES, encode_properties(with_own(words, own_properties)))
+        with turn.held(doubt=journal.begin_top):
+            removed += sweep_top(store, order - _depth(order), top.tiles())
+            words = {
+                **identity(subject, created),
+                "dataproduct_subtype": "color",
+                **_publish(bands, stretch, encoders, moc, order, top, tasks[-1].fingerprint, store),
+                "hips_hierarchy": "mean",
+                "hips_estsize": max(1, round(sum(size.values()) / 1024)),
+                "hipsgen_stretch": stretch.describe(),
+            }
+            store.write(PROPERTIES, encode_properties(with_own(words, own_properties)))
         return Summary(
             name=subject.name,
             order=order,
@@ -158,8 +161,8 @@ def _sizes(names: Sequence[str], blocks: Sequence[BlockRecord], top: Tally) -> d
 
 def _tasks(
     bands: Triple, store: Store, stretch: Lupton, names: tuple[str, ...], moc: Any, order: int
-) -> list[ColorTask]:
-    """One for each block, and one for what is above them."""
+) -> tuple[Turn, list[ColorTask]]:
+    """One for each block, and one for what is above them; with the turn to do them."""
     top = order - _depth(order)
     below: dict[Tile, list[Tile]] = {}
     for k in range(top, order + 1):
@@ -168,10 +171,12 @@ def _tasks(
     above = tuple(Tile(k, npix) for k in range(top) for npix in cells_of(moc, k))
     blocks = [(root, tuple(tiles)) for root, tiles in sorted(below.items())]
     common, contents = (__version__, names, stretch), [_contents(band, top) for band in bands]
-    return [
-        ColorTask(bands, store, stretch, names, root, tiles, _digest(contents, root, common, tiles))
+    work = [
+        (root, tiles, _digest(contents, root, common, tiles))
         for root, tiles in [*blocks, (None, above)]
     ]
+    turn = Turn.take(store, (fingerprint for *_, fingerprint in work))
+    return turn, [ColorTask(bands, turn, stretch, names, *piece) for piece in work]
 
 
 def _prepare(

@@ -10,6 +10,7 @@ from hipsgen.run.earlier import Sums, noted
 from hipsgen.run.journal import Journal
 from hipsgen.run.records import LEAF, BlockFiles, BlockRecord
 from hipsgen.run.tally import UNKNOWN, FileSum, Tally
+from hipsgen.run.turn import Turn
 from hipsgen.run.writer import Writer
 from hipsgen.sky.stretch import Lupton
 from hipsgen.sky.tiles import Tile
@@ -25,20 +26,33 @@ class ColorTask:
     """
 
     bands: Triple
-    out: Store
+    turn: Turn
     stretch: Lupton
     formats: tuple[str, ...]
     root: Tile | None
     tiles: tuple[Tile, ...]
     fingerprint: str
 
+    @property
+    def out(self) -> Store:
+        """Where the pictures go."""
+        return self.turn.store
+
 
 def render_color_block(task: ColorTask) -> tuple[BlockRecord | None, list[tuple[Tile, Sums]]]:
     """Make and write some tiles, then their record.
 
-    Returns that, and, without one, the sums of the files.
+    Returns that, and, without one, the sums of the files. Raises ConfigError when another build
+    has begun.
     """
-    journal = Journal(task.out)
+    journal, root = Journal(task.out), task.root
+    with task.turn.held(doubt=lambda: journal.doubt(root) if root else journal.begin_top()):
+        return _render(task, journal)
+
+
+def _render(
+    task: ColorTask, journal: Journal
+) -> tuple[BlockRecord | None, list[tuple[Tile, Sums]]]:
     before: dict[Tile, Sums] = {}
     nothing = np.empty(0, LEAF)
     if task.root is not None:

@@ -4,13 +4,12 @@ A block's record is written before its first tile, as what may be there, and aft
 what is. Beside it lies the quarter of its parent that the root fills, for the top orders.
 """
 
-import hashlib
 import io
 import json
 import re
 import secrets
 import tokenize
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 from zipfile import BadZipFile
@@ -28,7 +27,6 @@ from hipsgen.survey.store import Store
 
 FOLDER = ".hipsgen"
 BUILD_PATH = f"{FOLDER}/build.json"
-_INPUTS = f"{FOLDER}/inputs.json"
 _CREATED = f"{FOLDER}/created"
 _BLOCKS = f"{FOLDER}/blocks"
 _ROOTS = f"{FOLDER}/roots"
@@ -88,17 +86,6 @@ class Journal:
         text = json.dumps({**recipe.to_json(), "digest": recipe.digest()}, indent=1)
         self._store.write(BUILD_PATH, text.encode())
 
-    def begin_inputs(self, keys: Iterable[str]) -> str:
-        """Note which coadds a build that begins now is of; their digest."""
-        digest = hashlib.sha256()
-        count = 0
-        for key in keys:
-            digest.update(f"{key}\n".encode())
-            count += 1
-        text = json.dumps({"coadds": count, "digest": digest.hexdigest()[:16]})
-        self._store.write(_INPUTS, text.encode())
-        return text
-
     def note_created(self, when: str) -> None:
         """Keep the date of the survey while it has no properties."""
         self._store.write(_CREATED, when.encode())
@@ -107,13 +94,6 @@ class Journal:
         """The date that was kept, empty for none."""
         try:
             return self._store.read(_CREATED).decode("ascii", "replace")
-        except FileNotFoundError:
-            return ""
-
-    def inputs(self) -> str:
-        """What the latest build that began in this place noted."""
-        try:
-            return self._store.read(_INPUTS).decode("utf-8", "replace")
         except FileNotFoundError:
             return ""
 

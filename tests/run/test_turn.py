@@ -1,0 +1,146 @@
+"""Two builds of other inputs in one place: what is called finished is one of them, whole."""
+
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hipsgen.check.survey import Depth, check_survey
+from hipsgen.errors import ConfigError
+from hipsgen.survey.store import LocalStore
+from tests.conftest import Build, StarField
+from tests.torture.campaign import differences, quiet, tree
+
+OPTIONS = {"order": 3, "formats": ("fits",), "cuts": (0.0, 10.0), "stretch": "linear"}
+
+
+class Meanwhile:
+    """Before the k-th write or removal in a place, something else happens there."""
+
+    def __init__(self, k: int = -1, what: Callable[[], object] = lambda: None) -> None:
+        self.k, self.what, self.calls = k, what, 0
+        self._lock = threading.RLock()
+
+    def under(self, patched: pytest.MonkeyPatch) -> "Meanwhile":
+        for name in ("write", "delete"):
+            patched.setattr(LocalStore, name, self._watched(getattr(LocalStore, name)))
+        return self
+
+    def _watched(self, call: Callable[..., object]) -> Callable[..., object]:
+        def watched(store: LocalStore, *args: object) -> object:
+            with self._lock:
+                number, self.calls = self.calls, self.calls + 1
+            if number == self.k:
+                self.what()
+            return call(store, *args)
+
+        return watched
+
+
+def is_sound(out: Path) -> bool:
+    return all(found.level == "note" for found in check_survey(out, Depth(every_tile=True)))
+
+
+def skies(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Inputs of two builds: one in common, one replaced, one that only the first has."""
+    both = StarField(40.0, 0.0, size=100, background=1.0).write(folder / "both.fits")
+    one = StarField(44.0, 1.0, size=100, background=2.0).write(folder / "one.fits")
+    other = StarField(44.0, 1.0, size=100, background=3.0).write(folder / "other.fits")
+    far = StarField(70.0, 3.0, size=100, background=2.0).write(folder / "far.fits")
+    return [both, one, far], [both, other]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("start", ["nothing", "a survey of the second's"])
+def test_another_build_at_any_write_of_one(
+    start: str, build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
+    first, second = skies(tmp_path)
+    truths = {
+        name: tree(build(inputs, "out", fresh=True, **OPTIONS).place)
+        for name, inputs in (("first", first), ("second", second))
+    }
+    out, before = tmp_path / "out", tmp_path / "before"
+    shutil.copytree(out, before)
+    ended: list[str] = []
+    refused: list[str] = []
+
+    def begin() -> None:
+        shutil.rmtree(out)
+        if start != "nothing":
+            shutil.copytree(before, out)
+        ended.clear()
+
+    def run(inputs: list[Path], name: str, workers: int) -> None:
+        try:
+            build(inputs, "out", workers=workers, **OPTIONS)
+            ended.append(name)
+        except ConfigError as error:
+            refused.append(str(error))
+
+    begin()
+    with monkeypatch.context() as patched:
+        counting = Meanwhile().under(patched)
+        run(first, "first", 1)
+    assert counting.calls > 50
+    finished = []
+    for k in range(counting.calls):
+        begin()
+        with monkeypatch.context() as patched:
+            Meanwhile(k, lambda: run(second, "second", 2)).under(patched)
+            run(first, "first", 1)
+        if (out / "properties").exists():
+            survey = tree(out)
+            assert any(survey == truths[name] for name in ended), (k, ended)
+            assert [
+                f for f in check_survey(out, Depth(every_tile=True)) if f.level != "note"
+            ] == [], k
+        finished.append(ended[-1] if ended else "")
+        made = build(second, "out", **OPTIONS)
+        assert differences(truths["second"], tree(made.place)) == [], k
+    assert all("another build" in text for text in refused)
+    print({name: finished.count(name) for name in set(finished)})
+
+
+@pytest.mark.slow
+def test_races_of_two_processes(tmp_path: Path):
+    """Both may stop; then one of them, run again, makes its survey and nothing else."""
+    first, second = skies(tmp_path)
+    rng = np.random.default_rng(5)
+
+    def finish(inputs: list[Path], out: Path) -> dict[str, str]:
+        with start(inputs, out) as process:
+            said = process.communicate(timeout=60)[0]
+        assert process.returncode == 0, said
+        return tree(out)
+
+    def start(inputs: list[Path], out: Path) -> "subprocess.Popen[str]":
+        words = ["build", *map(str, inputs), "-o", str(out), "--order", "4", "--cuts", "0,10"]
+        return subprocess.Popen(
+            [sys.executable, "-m", "hipsgen", *words],
+            env=quiet(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+
+    truths = finish(first, tmp_path / "one" / "out"), finish(second, tmp_path / "two" / "out")
+    kept = 0
+    for k in range(5):
+        out = tmp_path / f"race{k}" / "out"
+        both = [start(first, out)]
+        time.sleep(rng.uniform(0.0, 0.5))
+        both.append(start(second, out))
+        said = [process.communicate(timeout=60)[0] for process in both]
+        for process, words in zip(both, said, strict=True):
+            assert process.returncode == 0 or "another build" in words, words
+        if (out / "properties").exists():
+            kept += 1
+            assert tree(out) in truths, said
+            assert is_sound(out), k
+        assert differences(truths[1], finish(second, out)) == [], k
+    print(f"{kept} of 5 races ended with a survey")
