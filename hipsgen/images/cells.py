@@ -152,6 +152,9 @@ class CellCoadd:
         self._image = Cells(grid, starts["image"], stride, -32, _NAN)
         bitpix = 8 * table.columns.dtype.fields["mask"][0].base.itemsize
         self._mask = Cells(grid, starts["mask"], stride, bitpix, 0)
+        self._variance = None
+        if "variance" in starts:
+            self._variance = Cells(grid, starts["variance"], stride, -32, _NAN)
         unit = table.columns["image"].unit or table.header.get("TUNIT1")  # formats before 0.4
         self._unit = str(unit or "").strip()
         self.shape = grid.shape
@@ -187,6 +190,10 @@ class CellCoadd:
         """See `Layout.flags`."""
         return self._mask.read(self._file, section)
 
+    def variance(self, section: Section) -> npt.NDArray[Any] | None:
+        """See `Layout.variance`."""
+        return None if self._variance is None else self._variance.read(self._file, section)
+
 
 def is_cell_table(hdu: Any) -> bool:
     """Whether an HDU is the table of the cells of a coadd."""
@@ -214,6 +221,9 @@ def _grid_of(table: Any, place: Any) -> tuple[Grid, dict[str, int]]:
         if header.get(f"TSCAL{number}", 1) != 1 or header.get(f"TZERO{number}", 0) != 0:
             raise CoaddError(f"its column {name} is scaled, which cells are not")
     starts = {name: place["datLoc"] + columns[name][1] for name in _COLUMNS}
+    variance = columns.get("variance")
+    if variance is not None and variance[0].base.str[1:] == "f4" and variance[0].shape == outer:
+        starts["variance"] = place["datLoc"] + variance[1]
     stride, rows = int(header["NAXIS1"]), int(header["NAXIS2"])
     ids = _Ids(place["file"], starts["cell_id"], stride, rows, columns["cell_id"][0].base)
     return Grid(inner, count, border, ids.rows(count)), starts
@@ -265,6 +275,7 @@ def _stitched(tract: Any, grid: Grid, least: tuple[int, int]) -> Any:
     for axis, size, start in zip((2, 1), grid.shape, least, strict=True):
         header.set(f"NAXIS{axis}", size, after="NAXIS")
         header[f"CRPIX{axis}"] = tract.get(f"CRPIX{axis}", 0.0) - start + grid.border
+        header[f"LTV{axis}"] = grid.border - start  # as lsst.afw tells where a patch lies
     return header
 
 

@@ -16,8 +16,9 @@ from isal import igzip
 from hipsgen.errors import CoaddError
 from hipsgen.images import decode
 from hipsgen.images.blocks import BlockFile, Blocks, blocks_of
-from hipsgen.images.calibration import ChebyshevField
+from hipsgen.images.calibration import ChebyshevField, first_pixel
 from hipsgen.images.cells import CellCoadd, Cells
+from hipsgen.images.cutout import Cutout
 from hipsgen.images.files import is_stamp, stamp_of
 from hipsgen.images.layout import Layout, coadd_hdus, layout_of
 from hipsgen.images.masks import bit_mask
@@ -106,7 +107,7 @@ class FitsReader:
         """Calibrated pixels; see `CoaddReader.read`."""
         rows, cols = section
         if out is None:
-            out = np.empty((rows.stop - rows.start, cols.stop - cols.start), np.float32)
+            out = np.empty((_length(rows), _length(cols)), np.float32)
         with self._placed(ref) as place:
             headers = self._headers(place, ref)
             height, width = headers.info.shape
@@ -120,6 +121,32 @@ class FitsReader:
                     out[_within(section, part)] *= headers.field.at(part)
             _stamp(place, ref)
         return out
+
+    def cutout(self, ref: CoaddRef, section: Section) -> Cutout:
+        """All that the file says of some pixels; planes that `read` leaves out are flagged here.
+
+        Raises CoaddError when it cannot be read.
+        """
+        with self._placed(ref) as place:
+            headers = self._headers(place, ref)
+            with _open(place) as hdus:
+                layout = headers.layout(hdus)
+                image = np.empty((_length(section[0]), _length(section[1])), np.float32)
+                decode.finish(layout.pixels(section), self._blank, headers.scale, image)
+                found = layout.variance(section)
+                variance = None
+                if found is not None:
+                    variance = np.asarray(found, np.float32) * np.float32(headers.scale**2)
+                mask = layout.flags(section).astype(np.int64) if layout.planes else None
+            if headers.field is not None:
+                factor = headers.field.at(section)
+                image *= factor
+                variance = None if variance is None else variance * factor**2
+            _stamp(place, ref)
+        origin = first_pixel(layout.header)
+        return Cutout(
+            headers.info, section, image, variance, mask, layout.planes, layout.header, origin
+        )
 
     def _headers(self, place: _Place, ref: CoaddRef) -> "_Headers":
         stamp = _stamp(place, ref)
@@ -157,11 +184,7 @@ class FitsReader:
         self, place: _Place, headers: "_Headers", section: Section, out: Values
     ) -> None:
         with _open(place) as hdus:
-            layout: Layout
-            if headers.cells is not None:
-                layout = headers.cells.reopened(hdus, headers.number)
-            else:
-                layout = layout_of(hdus, headers.number)
+            layout = headers.layout(hdus)
             decode.finish(layout.pixels(section), self._blank, headers.scale, out)
             if headers.bits:
                 flags = layout.flags(section).astype(np.int64)
@@ -193,6 +216,12 @@ class _Headers:
     def scale(self) -> float:
         """What all pixels are multiplied with."""
         return self.info.scale if self.field is None else 1.0
+
+    def layout(self, hdus: Any) -> Layout:
+        """That of the coadd in its file, which was opened again."""
+        if self.cells is not None:
+            return self.cells.reopened(hdus, self.number)
+        return layout_of(hdus, self.number)
 
 
 def _stamp(place: _Place, ref: CoaddRef) -> str:
@@ -266,6 +295,10 @@ def _unpacked(path: Path) -> Path | io.BytesIO:
         with bz2.open(path) as packed:
             return io.BytesIO(packed.read())
     return path
+
+
+def _length(along: slice) -> int:
+    return int(along.stop - along.start)
 
 
 def _within(section: Section, part: Section) -> Section:

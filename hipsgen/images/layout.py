@@ -54,6 +54,9 @@ class Layout(Protocol):
     def flags(self, section: Section) -> npt.NDArray[np.integer[Any]]:
         """The mask of a section."""
 
+    def variance(self, section: Section) -> npt.NDArray[Any] | None:
+        """Of the pixels of a section, as it stands in the file; None where there is none."""
+
 
 def layout_of(hdus: Any, number: int) -> Layout:
     """Of the coadd in HDU `number` of an open file. Raises CoaddError for a file that is cut."""
@@ -68,9 +71,9 @@ class ImageHdus:
     """An image HDU, with its mask if there is one; see `Layout`. astropy reads them."""
 
     def __init__(self, hdus: Any, number: int) -> None:
-        self._hdus = hdus
+        self._hdus, self._number = hdus, number
         self._image = hdus[number]
-        self._mask = _mask_of(hdus, number)
+        self._mask = _companion(hdus, number, "MASK")
         self.header: Any = self._image.header
         self.shape = image_shape(self._image)
         self.planes = {} if self._mask is None else plane_bits(self._mask.header)
@@ -98,6 +101,11 @@ class ImageHdus:
     def flags(self, section: Section) -> npt.NDArray[Any]:
         """See `Layout.flags`."""
         return _section(self._mask, section)
+
+    def variance(self, section: Section) -> npt.NDArray[Any] | None:
+        """See `Layout.variance`."""
+        found = _companion(self._hdus, self._number, "VARIANCE")
+        return None if found is None else _section(found, section)
 
 
 def coadd_hdus(hdus: Any) -> list[int]:
@@ -142,11 +150,11 @@ def _name(hdu: Any) -> str:
     return "" if name == "COMPRESSED_IMAGE" else name
 
 
-def _mask_of(hdus: Any, number: int) -> Any | None:
-    """The mask HDU that goes with an image: named MASK, of its EXTVER if any is, of its shape."""
+def _companion(hdus: Any, number: int, name: str) -> Any | None:
+    """The HDU of this name that goes with an image: of its EXTVER if any is, of its shape."""
     image = hdus[number]
-    masks = [hdu for hdu in hdus if _is_image(hdu) and _name(hdu) == "MASK"]
-    same = [hdu for hdu in masks if _version(hdu) == _version(image)] or masks
+    named = [hdu for hdu in hdus if _is_image(hdu) and _name(hdu) == name]
+    same = [hdu for hdu in named if _version(hdu) == _version(image)] or named
     return next((hdu for hdu in same if hdu.shape == image.shape), None)
 
 

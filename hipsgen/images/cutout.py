@@ -1,0 +1,106 @@
+"""All that a coadd's file says of some of its pixels: values, variance, flags, where they are."""
+
+import io
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hipsgen.errors import CoaddError
+from hipsgen.images.source import CoaddInfo, Section, Values
+
+# of a header, what goes with the array, the file, the compression, and not with the sky
+_OF_THE_ARRAY = re.compile(
+    r"(SIMPLE|XTENSION|BITPIX|NAXIS\d*|EXTEND|PCOUNT|GCOUNT|GROUPS|BSCALE|BZERO|BLANK|BUNIT|EXTNAME"
+    r"|EXTVER|EXTTYPE|INHERIT|CHECKSUM|DATASUM|ZHECKSUM|ZDATASUM|DATAMIN|DATAMAX|TFIELDS"
+    r"|Z(IMAGE|SIMPLE|TENSION|BITPIX|NAXIS\d*|EXTEND|PCOUNT|GCOUNT|TILE\d+|CMPTYPE|NAME\d+|VAL\d+"
+    r"|QUANTIZ|DITHER0|BLANK|SCALE|ZERO)|T(TYPE|FORM|UNIT|DIM|NULL|SCAL|ZERO)\d+"
+    r"|AR_HDU|ARCHIVE_ID_.*|EXPINFO_V|FILTER_ARCHIVE_ID|MP_.*|MSK[NMD]\d+)"
+)
+# a distortion that is a table elsewhere in the file
+_TABLES = re.compile(r"(CPDIS|CQDIS|D2IMDIS|D2IMARR)\w*")
+
+
+@dataclass(frozen=True)
+class Cutout:
+    """A section of a coadd.
+
+    image: (rows, columns) float32 in `info.unit`, NaN where the file has no value; flagged pixels
+    keep theirs. variance: the same shape, in that unit squared; None when the file has none. mask:
+    the same shape, int64, with the bits of `planes`; None when the file has none. header: the
+    coadd's, of the sky. origin: x, y of the coadd's first pixel in its tract, 0, 0 without one.
+    """
+
+    info: CoaddInfo
+    section: Section
+    image: Values
+    variance: Values | None
+    mask: npt.NDArray[np.int64] | None
+    planes: Mapping[str, int]
+    header: Any
+    origin: tuple[int, int]
+
+    def flags(self, row: int, col: int) -> list[str]:
+        """Names of the planes that are set at a pixel of the section, lowest bit first."""
+        if self.mask is None:
+            return []
+        bits = int(self.mask[row, col])
+        return [name for name, bit in sorted(self.planes.items(), key=_bit) if bits >> bit & 1]
+
+    def to_fits(self, cards: Iterable[tuple[str, Any, str]] = ()) -> bytes:
+        """IMAGE, and MASK and VARIANCE where there are such, each with the WCS of the section.
+
+        cards: for the primary header. Raises CoaddError for a WCS that cannot be cut.
+        """
+        from astropy.io import fits
+
+        sky = cut_header(self.header, self.section)
+        primary = fits.PrimaryHDU()
+        primary.header.extend(cards)
+        unit = self.info.unit
+        made = [fits.ImageHDU(self.image, sky, name="IMAGE")]
+        if unit:
+            made[0].header["BUNIT"] = unit
+        if self.mask is not None:
+            mask = fits.ImageHDU(self.mask.astype(np.int32), sky, name="MASK")
+            mask.header.extend((_plane_card(n), bit) for n, bit in self.planes.items())
+            made.append(mask)
+        if self.variance is not None:
+            made.append(fits.ImageHDU(self.variance, sky, name="VARIANCE"))
+            if unit:
+                made[-1].header["BUNIT"] = f"{unit}**2"
+        buffer = io.BytesIO()
+        fits.HDUList([primary, *made]).writeto(buffer, output_verify="silentfix", checksum=True)
+        return buffer.getvalue()
+
+
+def cut_header(header: Any, section: Section) -> Any:
+    """The cards that tell of the sky, for a section whose first pixel becomes the first of all.
+
+    Raises CoaddError where the WCS has tables.
+    """
+    from astropy.io import fits
+
+    if any(_TABLES.fullmatch(key) for key in header):
+        raise CoaddError("its WCS has a distortion by table, which a cutout cannot carry")
+    cut = fits.Header(card for card in header.cards if not _OF_THE_ARRAY.fullmatch(card.keyword))
+    rows, cols = section
+    for axis, start in ((1, cols.start), (2, rows.start)):
+        for key in [k for k in cut if re.fullmatch(rf"CRPIX{axis}[A-Z]?", k)]:
+            cut[key] -= start
+        if f"LTV{axis}" in cut:
+            cut[f"LTV{axis}"] -= start
+    return cut
+
+
+def _plane_card(name: str) -> str:
+    """As lsst.afw writes them."""
+    card = f"MP_{name}"
+    return card if len(card) <= 8 else f"HIERARCH {card}"
+
+
+def _bit(plane: tuple[str, int]) -> int:
+    return plane[1]
