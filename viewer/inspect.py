@@ -3,7 +3,7 @@
 import asyncio
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import aiofiles
 from hipsgen.errors import SurveyError
 from hipsgen.survey.provenance import FILE_NAME, Provenance, UsedCoadd
 from viewer.files import open_beneath, stamp
+from viewer.originals import name_of
 
 
 class Inspector:
@@ -25,16 +26,22 @@ class Inspector:
         self._tables: dict[Path, tuple[tuple[int, int, int], Provenance]] = {}
         self._lock = asyncio.Lock()
 
-    async def coadds(self, folder: Path, ra: float, dec: float) -> list[dict[str, Any]]:
+    async def at(self, folder: Path, ra: float, dec: float) -> list[UsedCoadd]:
         """The coadds at an ICRS position (degrees).
 
         Raises SurveyError without a table, or with one that cannot be read.
         """
+        return await asyncio.to_thread((await self._known(folder)).at, ra, dec)
+
+    async def all(self, folder: Path) -> Sequence[UsedCoadd]:
+        """The coadds of a survey; see `at`."""
+        return (await self._known(folder)).coadds
+
+    async def _known(self, folder: Path) -> Provenance:
         try:
-            table = await self._table(folder / FILE_NAME)
+            return await self._table(folder / FILE_NAME)
         except OSError as error:
             raise SurveyError(f"{FILE_NAME}: {error.strerror or error}") from error
-        return [_describe(coadd) for coadd in await asyncio.to_thread(table.at, ra, dec)]
 
     async def _table(self, path: Path) -> Provenance:
         with await asyncio.to_thread(open_beneath, self._roots, path) as file:
@@ -61,8 +68,10 @@ def parse_position(ra: str | None, dec: str | None) -> tuple[float, float]:
     return lon % 360.0, lat
 
 
-def _describe(coadd: UsedCoadd) -> dict[str, Any]:
+def describe_coadd(coadd: UsedCoadd) -> dict[str, Any]:
+    """What the page tells of a coadd; `coadd` names it to the API."""
     return {
+        "coadd": name_of(coadd),
         "data_id": coadd.data_id,
         "dataset_type": coadd.dataset_type,
         "run": coadd.run,

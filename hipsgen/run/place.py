@@ -15,6 +15,7 @@ from hipsgen.survey.properties import FILE_NAME as PROPERTIES
 from hipsgen.survey.store import LocalStore, Store
 
 _WIPING = f"{FOLDER}/wiping"
+FLAGS = f"{FOLDER}/flags"  # what people noted, in the viewer: not ours to remove
 
 
 def claim(store: Store, colour: bool = False) -> None:
@@ -64,7 +65,7 @@ def wipe(store: Store) -> None:
     store.delete(PROPERTIES)
     kept = BUILD_PATH, _WIPING
     for path in [path for path in store.list() if is_survey_file(path)]:
-        if path not in kept and not path.startswith(f"{RUNS}/"):
+        if path not in kept and not path.startswith((f"{RUNS}/", f"{FLAGS}/")):
             store.delete(path)
     store.sweep()
     for path in kept:

@@ -16,7 +16,7 @@ def test_a_table_is_read_once_and_again_when_it_changes(tmp_path, monkeypatch):
     inspector = Inspector([tmp_path])
 
     async def ask(times):
-        answers = (inspector.coadds(tmp_path, RA, DEC) for _ in range(times))
+        answers = (inspector.at(tmp_path, RA, DEC) for _ in range(times))
         return [len(coadds) for coadds in await asyncio.gather(*answers)]
 
     # at the same time, and from another event loop

@@ -1,0 +1,146 @@
+"""What the coadds themselves say, read from their own files: pixels, flags, cutouts."""
+
+import hashlib
+import math
+from typing import Any
+
+import numpy as np
+
+from hipsgen.errors import CoaddError
+from hipsgen.images.coadd_fits import FitsReader
+from hipsgen.images.cutout import Cutout
+from hipsgen.images.source import CoaddInfo, CoaddRef, Polygon, Section
+from hipsgen.sky.polygon import to_lonlat, to_vectors
+from hipsgen.survey.provenance import UsedCoadd
+
+MAX_PIXELS = 4096 * 4096
+# AB magnitude of 1 nJy
+_NJY_ZERO_POINT = 31.4
+
+_reader = FitsReader(excluded=()).at_a_glance()
+
+
+def name_of(coadd: UsedCoadd) -> str:
+    """What a coadd goes by in the addresses of the API: its UUID, or a digest of its URI."""
+    text = f"{coadd.uri}[{coadd.hdu}]"
+    return coadd.dataset_id or hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def ref_of(coadd: UsedCoadd) -> CoaddRef:
+    """To read it by; whatever is in its place now is read."""
+    return CoaddRef(
+        uri=coadd.uri,
+        identity=name_of(coadd),
+        hdu=coadd.hdu,
+        band=coadd.band,
+        polygon=Polygon(coadd.polygon),
+        data_id=tuple(coadd.data_id.items()),
+        dataset_type=coadd.dataset_type,
+        run=coadd.run,
+        dataset_id=coadd.dataset_id,
+    )
+
+
+def info_of(coadd: UsedCoadd) -> CoaddInfo:
+    """Headers of a coadd. Raises CoaddError."""
+    return _reader.info(ref_of(coadd))
+
+
+def read(coadd: UsedCoadd, section: Section) -> Cutout:
+    """Pixels of a coadd. Raises CoaddError; also for more than `MAX_PIXELS`."""
+    rows, cols = section
+    count = (rows.stop - rows.start) * (cols.stop - cols.start)
+    if count > MAX_PIXELS:
+        raise CoaddError(f"{count} pixels are more than the {MAX_PIXELS} that are read at a time")
+    return _reader.cutout(ref_of(coadd), section)
+
+
+def place_in(info: CoaddInfo, ra: float, dec: float) -> tuple[float, float] | None:
+    """x, y of an ICRS position (degrees) in an image, 0 the first pixel's centre; None outside."""
+    x, y = (float(axis) for axis in info.wcs(to_vectors(ra, dec)))
+    rows, cols = info.shape
+    is_inside = -0.5 <= x < cols - 0.5 and -0.5 <= y < rows - 0.5
+    return (x, y) if is_inside else None
+
+
+def pixel_at(coadd: UsedCoadd, ra: float, dec: float) -> dict[str, Any]:
+    """The pixel in which an ICRS position (degrees) lies, as the file has it.
+
+    x, y: in the patch, from 0; tract_x, tract_y: in the tract. value, variance: NaN is None.
+    Raises CoaddError when it cannot be read or has no pixel there.
+    """
+    info = info_of(coadd)
+    place = place_in(info, ra, dec)
+    if place is None:
+        raise CoaddError("its image does not reach here")
+    x, y = (math.floor(axis + 0.5) for axis in place)
+    found = read(coadd, (slice(y, y + 1), slice(x, x + 1)))
+    value = float(found.image[0, 0])
+    variance = None if found.variance is None else float(found.variance[0, 0])
+    lon, lat = to_lonlat(info.wcs.to_sky(np.array([float(x)]), np.array([float(y)])))
+    return {
+        "x": x,
+        "y": y,
+        "at": [round(axis, 3) for axis in place],
+        "tract_x": x + found.origin[0],
+        "tract_y": y + found.origin[1],
+        "ra": float(lon[0]),
+        "dec": float(lat[0]),
+        "value": _number(value),
+        "unit": info.unit,
+        "variance": _number(variance),
+        "sn": _number(value / math.sqrt(variance)) if variance and variance > 0 else None,
+        "surface_brightness": surface_brightness(value, info.unit, 3600 * info.pixel_scale),
+        "mask": found.flags(0, 0),
+        "has_mask": found.mask is not None,
+        "pixel_scale": 3600 * info.pixel_scale,
+    }
+
+
+def surface_brightness(value: float, unit: str, pixel: float) -> float | None:
+    """AB mag/arcsec² of a value in nJy per pixel of `pixel` arcsec; None for others."""
+    if unit != "nJy" or not value > 0:
+        return None
+    return _NJY_ZERO_POINT - 2.5 * math.log10(value / pixel**2)
+
+
+def cutout_of(coadd: UsedCoadd, ra: float, dec: float, size: float) -> bytes:
+    """A FITS file of `size` arcsec round an ICRS position, as far as the coadd reaches.
+
+    Raises CoaddError when it has no pixel there.
+    """
+    info = info_of(coadd)
+    section = _section_round(info, ra, dec, size / 3600.0)
+    cards = [
+        ("ORIGIN", "hipsgen", "cut out by its viewer"),
+        ("HIERARCH DATASET TYPE", coadd.dataset_type, ""),
+        ("HIERARCH DATASET UUID", coadd.dataset_id, ""),
+        ("HIERARCH RUN", coadd.run, ""),
+        *((f"HIERARCH DATA ID {key.upper()}", value, "") for key, value in coadd.data_id.items()),
+        ("CUT_RA", ra, "[deg] ICRS, that was asked for"),
+        ("CUT_DEC", dec, "[deg]"),
+        ("CUT_SIZE", size, "[arcsec]"),
+        ("CUT_X0", section[1].start, "column of the coadd that is the first here, from 0"),
+        ("CUT_Y0", section[0].start, "row"),
+    ]
+    known = [(key, value, comment) for key, value, comment in cards if value != ""]
+    return read(coadd, section).to_fits(known)
+
+
+def _section_round(info: CoaddInfo, ra: float, dec: float, size: float) -> Section:
+    """size: degrees along a side; at least a pixel."""
+    place = place_in(info, ra, dec)
+    if place is None:
+        raise CoaddError("its image does not reach here")
+    side = max(1, round(size / info.pixel_scale))
+    starts = [math.floor(axis + 0.5) - (side - 1) // 2 for axis in place]
+    cols, rows = (
+        slice(max(0, start), min(limit, start + side))
+        for start, limit in zip(starts, info.shape[::-1], strict=True)
+    )
+    return rows, cols
+
+
+def _number(value: float | None) -> float | None:
+    # JSON knows no NaN
+    return value if value is not None and math.isfinite(value) else None
