@@ -120,8 +120,8 @@ def cutout_of(coadd: UsedCoadd, ra: float, dec: float, size: float) -> bytes:
         ("CUT_RA", ra, "[deg] ICRS, that was asked for"),
         ("CUT_DEC", dec, "[deg]"),
         ("CUT_SIZE", size, "[arcsec]"),
-        ("CUT_X0", section[1].start, "column of the coadd that is the first here, from 0"),
-        ("CUT_Y0", section[0].start, "row"),
+        ("CUT_X0", section[1].start, "first column, in the coadd, from 0"),
+        ("CUT_Y0", section[0].start, "first row, in the coadd, from 0"),
     ]
     known = [(key, value, comment) for key, value, comment in cards if value != ""]
     return read(coadd, section).to_fits(known)

@@ -1,0 +1,84 @@
+"""Surveys, and the coadds that they were made of: an ExposureF of the sample, a real CellCoadd."""
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from astropy.io import fits
+from astropy.wcs import WCS
+
+from hipsgen.images.files import path_of
+from hipsgen.survey.provenance import Provenance, UsedCoadd
+
+
+@dataclass(frozen=True)
+class Inspected:
+    """root: served; name: of the survey; coadd: one that it was made of."""
+
+    root: Path
+    name: str
+    coadd: UsedCoadd
+
+    @property
+    def path(self) -> Path:
+        found = path_of(self.coadd.uri)
+        assert found is not None
+        return found
+
+    def hdus(self) -> dict[str, tuple[np.ndarray, fits.Header]]:
+        """Data and header of IMAGE, MASK, VARIANCE, as astropy reads them."""
+        with fits.open(self.path) as found:
+            return {
+                name: (np.array(hdu.data), hdu.header)
+                for hdu in found
+                if (name := hdu.header.get("EXTTYPE") or hdu.name) in ("IMAGE", "MASK", "VARIANCE")
+            }
+
+    def wcs(self) -> WCS:
+        return WCS(self.hdus()["IMAGE"][1])
+
+    def positions(self, count: int, seed: int = 1) -> list[tuple[float, float, int, int]]:
+        """ra, dec, column, row of some pixels, a little off their middles."""
+        rng = np.random.default_rng(seed)
+        rows, cols = self.hdus()["IMAGE"][0].shape
+        found = []
+        for _ in range(count):
+            col, row = int(rng.integers(2, cols - 2)), int(rng.integers(2, rows - 2))
+            off = rng.uniform(-0.4, 0.4, 2)
+            ra, dec = self.wcs().all_pix2world(col + off[0], row + off[1], 0)
+            found.append((float(ra), float(dec), col, row))
+        return found
+
+
+def build(*words: str | Path) -> None:
+    command = [sys.executable, "-m", "hipsgen", "build", *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def make_sample(folder: Path, size: int = 200) -> Path:
+    """Bands g, r, i of the sample repository; the folder of surveys."""
+    repo, out = folder / "repo", folder / "hips"
+    command = [sys.executable, "-m", "samples", str(repo), "--size", str(size)]
+    subprocess.run(command, check=True, capture_output=True)
+    bands = ("-b", "g", "-b", "r", "-b", "i")
+    build(repo, "-c", "sample/coadds", "-d", "deepCoadd_calexp", *bands, "-o", out)
+    return out
+
+
+def exposure(folder: Path) -> Inspected:
+    """A patch of the sample's second run, in band r."""
+    root = make_sample(folder)
+    table = Provenance.from_bytes((root / "band_r" / "provenance.fits").read_bytes())
+    coadd = next(c for c in table.coadds if c.unit_in == "count")
+    return Inspected(root, "band_r", coadd)
+
+
+def cell_coadd(data: Path, folder: Path) -> Inspected:
+    """The real CellCoadd of DP2, made small; as a file, since its registry has it elsewhere."""
+    (file,) = data.rglob("*.fits")
+    build(file, "-o", folder / "hips")
+    table = Provenance.from_bytes((folder / "hips" / "provenance.fits").read_bytes())
+    return Inspected(folder, "hips", table.coadds[0])
