@@ -60,8 +60,9 @@ class Flags:
 
     def all(self) -> list[Flag]:
         """As they are now, the oldest first; what cannot be read is passed over."""
-        found = [flag for name in self._latest().values() if (flag := self._read(name))]
-        return sorted((f for f in found if not f.deleted), key=lambda f: (f.created, f.id))
+        flags = (self._current(name, entry) for name, entry in self._latest().items())
+        found = [flag for flag in flags if flag and not flag.deleted]
+        return sorted(found, key=lambda flag: (flag.created, flag.id))
 
     def add(self, words: Mapping[str, Any]) -> Flag:
         """A new one. Raises FlagError."""
@@ -89,8 +90,7 @@ class Flags:
 
     def _seen(self, name: str, words: Mapping[str, Any]) -> Flag:
         """The flag, if it is still the one that was seen."""
-        known = self._latest().get(name)
-        flag = self._read(known) if known else None
+        flag = self._current(name, self._latest().get(name))
         if flag is None or flag.deleted:
             raise FlagError(f"there is no flag {name[:40]!r} any more: load the list again", 404)
         if words.get("version") != flag.version:
@@ -109,11 +109,16 @@ class Flags:
         with suppress(FileNotFoundError, NotADirectoryError):
             yield from os.listdir(self._place)
 
-    def _read(self, entry: str) -> Flag | None:
-        try:
-            return Flag(**json.loads((self._place / entry).read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
-            return None
+    def _current(self, name: str, entry: str | None) -> Flag | None:
+        """A flag as it is; None when it is not there, or not to be read."""
+        while entry is not None:
+            try:
+                return Flag(**json.loads((self._place / entry).read_text(encoding="utf-8")))
+            except FileNotFoundError:
+                entry = self._latest().get(name)  # the next version took its place
+            except (OSError, ValueError, TypeError):
+                return None
+        return None
 
     def _write(self, flag: Flag) -> Flag:
         """Make the file of this version, whole or not at all, unless there is one."""

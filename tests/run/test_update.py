@@ -308,3 +308,13 @@ def test_a_recipe_that_was_changed_is_not_taken_for_the_survey_s(build: Build, t
     path.write_text("null")
     with pytest.raises(ConfigError, match="damaged"):
         build(inputs)
+
+
+def test_flags_outlive_a_build_that_begins_anew(build: Build, tmp_path: Path):
+    inputs = [StarField(40.0, 0.0, size=100, background=1.0).write(tmp_path / "a.fits")]
+    place = build(inputs).place
+    flag = place / ".hipsgen" / "flags" / "0123456789abcdef.1.json"
+    flag.parent.mkdir()
+    flag.write_text("{}")
+    build(inputs, fresh=True)
+    assert flag.read_text() == "{}"
