@@ -13,6 +13,7 @@ from typing import Any
 
 from hipsgen.errors import SurveyError
 from hipsgen.survey import provenance
+from hipsgen.survey.bands import white_balance
 from hipsgen.survey.properties import FILE_NAME, format_properties, parse_properties
 from viewer.files import modified, open_beneath, stamp
 
@@ -69,6 +70,14 @@ class Survey:
                 return value
         match = re.search(r"band[_-]([A-Za-z0-9]+)", self.name)
         return match.group(1) if match else ""
+
+    @property
+    def planes(self) -> dict[str, int] | None:
+        """Bits of a mask survey by the names of the planes; None for a survey of values."""
+        if self.properties.get("hipsgen_plane") != "mask":
+            return None
+        words = (word.rpartition(":") for word in self.properties.get("hipsgen_planes", "").split())
+        return {name: int(bit) for name, _, bit in words if name and bit.isdigit()}
 
     def number(self, key: str) -> float | None:
         """A property as a finite number, None when it is absent or something else."""
@@ -225,7 +234,12 @@ def describe(survey: Survey, has_provenance: bool = False) -> dict[str, Any]:
         "url": f"hips/{survey.name}",
         "title": survey.title,
         "description": properties.get("obs_description", ""),
+        "collection": survey.folder.parent.name,
         "band": survey.band,
+        "plane": properties.get("hipsgen_plane", ""),
+        "planes": survey.planes,
+        "white": white_balance(survey.band),
+        "pixel_scale": 3600 * (survey.number("s_pixel_scale") or 0.0),
         "color": survey.is_color,
         "unit": properties.get("hips_bunit", ""),
         "formats": properties.get("hips_tile_format", "").lower().split(),

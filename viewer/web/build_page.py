@@ -34,7 +34,12 @@ SOURCE = "https://github.com/cds-astro/aladin-lite"
 
 # what both pages use
 SHARED = ("sky.js", "gate.js", "moc.js", "fits.js", "healpix.js", "coords.js", "readout.js")
-PAGE = ("index.html", "style.css", "main.js", "layers.js", "coadds.js", *SHARED)
+PAGE = (
+    *("index.html", "style.css", "main.js", "viewer.js", "address.js", "layers.js", "inspect.js"),
+    *("compare.js", "overlay.js", "patches.js", "regions.js", "measuring.js", "flags.js"),
+    *("catalogues.js", "histogram.js", "live.js", "elements.js"),
+    *SHARED,
+)
 SURVEY_PAGE = ("survey.js", "survey.css", *SHARED)
 ALADIN = ("aladin.js", "LICENSE", "COPYING", "SOURCE.txt")
 

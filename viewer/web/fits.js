@@ -49,6 +49,25 @@ export class FitsTile {
     const stored = this.read(this.view, row * this.width + column);
     return stored === this.blank ? NaN : stored * this.scale + this.zero;
   }
+
+  /** All physical values, row 0 at the bottom. */
+  floats() {
+    this.values ??= this.all(Float32Array, (row, column) => this.at(row, column));
+    return this.values;
+  }
+
+  /** All numbers as they are stored, for flags. */
+  integers() {
+    this.stored ??= this.all(Int32Array, (row, column) => this.read(this.view, row * this.width + column));
+    return this.stored;
+  }
+
+  all(Kind, at) {
+    if (!this.read) throw new Error("a compressed tile");
+    const found = new Kind(this.width * this.width);
+    for (let i = 0; i < found.length; i++) found[i] = at(Math.floor(i / this.width), i % this.width);
+    return found;
+  }
 }
 
 /** The last tiles that were asked for; the browser's own cache has most of them. */
@@ -68,6 +87,9 @@ export class TileCache {
     return known;
   }
 }
+
+/** Of all who look at values. */
+export const tiles = new TileCache(96);
 
 async function fetchTile(url) {
   const answer = await fetch(url);

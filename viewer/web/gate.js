@@ -15,6 +15,7 @@ import { coverageOf } from "./moc.js";
 const PLACE = /^(.*)\/Norder(\d+)\/(?:Allsky|Dir\d+\/Npix(\d+))\.\w+$/;
 
 const surveys = new Map();
+const live = new Map();
 const ask = window.fetch.bind(window);
 
 /** From now on nobody is asked for tiles that this survey does not have; its MOC is fetched. */
@@ -23,11 +24,32 @@ export function watch(survey) {
   coverageOf(survey.url);
 }
 
+/**
+ * From now on a survey that is made here, of others, answers under its address.
+ * answer(path): a promise of a Response to a path within it, or of null.
+ */
+export function answerFor(url, answer) {
+  live.set(url, answer);
+}
+
+/** The survey is not wanted any more. */
+export function forget(url) {
+  live.delete(url);
+}
+
 window.fetch = async function fetch(resource, options) {
-  const place = placeOf(resource instanceof Request ? resource.url : resource);
+  const address = new URL(resource instanceof Request ? resource.url : resource, document.baseURI).href;
+  for (const [url, answer] of live) {
+    if (address.startsWith(`${url}/`)) return (await answer(address.slice(url.length + 1))) ?? missing();
+  }
+  const place = placeOf(address);
   if (!place || (await hasTile(place))) return ask(resource, options);
-  return new Response(null, { status: 404, statusText: "Not Found" });
+  return missing();
 };
+
+function missing() {
+  return new Response(null, { status: 404, statusText: "Not Found" });
+}
 
 window.Image = class extends window.Image {
   get src() {

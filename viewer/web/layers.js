@@ -1,5 +1,8 @@
 // The panel on the left: a card for each survey, with its controls while it is on the screen.
 
+import { button, make, row } from "./elements.js";
+import { drawHistogram, percentileCuts, sampleScreen, zscaleCuts } from "./histogram.js";
+import { planeColor } from "./live.js";
 import { COLORMAPS, STRETCHES, shownFormats } from "./sky.js";
 
 const BAND_COLORS = {
@@ -8,26 +11,53 @@ const BAND_COLORS = {
 };
 const FORMAT_NAMES = { fits: "FITS", png: "PNG", webp: "WebP", jpeg: "JPEG" };
 
-/** Make an element: attributes, listeners (on…), then children. */
-function make(tag, attributes = {}, ...children) {
-  const element = document.createElement(tag);
-  for (const [key, value] of Object.entries(attributes)) {
-    if (key.startsWith("on")) element.addEventListener(key.slice(2), value);
-    else if (value !== false && value != null) element.setAttribute(key, value === true ? "" : value);
-  }
-  element.append(...children);
-  return element;
-}
+const PERCENTS = [90, 99, 99.5, 99.9];
 
 export class LayerPanel {
   constructor(list, viewer) {
     this.viewer = viewer;
-    this.cards = viewer.surveys.map((survey, i) => new Card(survey, i, viewer));
-    list.replaceChildren(...this.cards.map((card) => card.element));
+    this.cards = viewer.surveys.map((survey, i) => (survey.planes ? new MaskCard(survey, viewer) : new Card(survey, i, viewer)));
+    const groups = Map.groupBy(this.cards, (card) => card.survey.collection ?? "");
+    list.replaceChildren(...[...groups].flatMap(([name, cards]) => [
+      ...(groups.size > 1 ? [make("li", { class: "group" }, name || "others")] : []),
+      ...cards.map((card) => card.element),
+    ]));
   }
 
   update() {
     for (const card of this.cards) card.update();
+  }
+
+  /** What is on the screen has changed: count again where a histogram is open. */
+  count() {
+    for (const card of this.cards) card.count?.();
+  }
+}
+
+/** A survey of mask planes: each may be painted over the others. */
+class MaskCard {
+  constructor(survey, viewer) {
+    this.survey = survey;
+    this.viewer = viewer;
+    this.boxes = Object.entries(survey.planes).map(([name, bit]) => {
+      const check = make("input", { type: "checkbox", "data-plane": name, onchange: () => this.changed() });
+      const label = make("label", { class: "inline plane", title: `bit ${bit}` }, check, make("i", {}), name);
+      label.style.setProperty("--plane", planeColor(name));
+      return { name, check, label };
+    });
+    const about = make("summary", {}, make("span", { class: "chip" }, "mask"), ` ${survey.title}`);
+    this.element = make("li", { class: "card mask", "data-survey": survey.name },
+      make("details", {}, about, make("div", { class: "planes" }, ...this.boxes.map((one) => one.label))));
+  }
+
+  changed() {
+    this.viewer.setMask(this.survey.name, this.boxes.filter((one) => one.check.checked).map((one) => one.name));
+  }
+
+  update() {
+    const planes = this.viewer.masks.get(this.survey.name) ?? [];
+    for (const { name, check } of this.boxes) check.checked = planes.includes(name);
+    this.element.classList.toggle("over", planes.length > 0);
   }
 }
 
@@ -49,7 +79,8 @@ class Card {
   }
 
   makeControls() {
-    return [this.makeOpacity(), this.makeFormats(), this.makeStretch()].flat();
+    const colour = this.survey.name === "live-colour" ? [this.makeMix()] : [];
+    return [this.makeOpacity(), this.makeFormats(), this.makeStretch(), ...colour].flat();
   }
 
   makeOpacity() {
@@ -84,12 +115,78 @@ class Card {
     const reset = make("button", { type: "button", class: "quiet", onclick: () => this.viewer.reset(name) }, "Reset");
     this.fitsOnly = make(
       "div", { class: "fits-only" },
+      this.makeHistogram(),
       row("Stretch", this.stretch),
       make("div", { class: "row" }, make("span", {}, "Cuts", make("small", {}, unit ? ` ${unit}` : "")), cuts),
       row("Colours", this.colormap),
       make("div", { class: "row" }, make("label", { class: "inline" }, this.reversed, " Invert"), reset),
     );
     return [this.fitsOnly];
+  }
+
+  /** What is on the screen, and cuts that follow from it. */
+  makeHistogram() {
+    const { name } = this.survey;
+    this.histogram = make("canvas", { class: "histogram", role: "img", "aria-label": "Histogram of the values on the screen" });
+    const take = (cuts) => async () => {
+      const values = await sampleScreen(this.viewer.sky, this.survey);
+      if (values.length < 5) return this.viewer.tell("No values on the screen", "Move to where this survey has data.");
+      const [low, high] = cuts(values);
+      await this.viewer.change(name, { low, high });
+      this.count();
+    };
+    const percents = PERCENTS.map((percent) => button(`${percent}%`, take((values) => percentileCuts(values, percent)), { title: `${percent} % of the values on the screen lie between the cuts` }));
+    const zscale = button("zscale", take(zscaleCuts), { title: "Cuts as IRAF chooses them" });
+    return make("div", { class: "histogram-box" }, this.histogram, make("div", { class: "actions" }, ...percents, zscale));
+  }
+
+  async count() {
+    if (this.controls.hidden || this.fitsOnly.hidden || !this.histogram.clientWidth) return;
+    const turn = (this.counting = (this.counting ?? 0) + 1);
+    const values = await sampleScreen(this.viewer.sky, this.survey);
+    if (turn !== this.counting) return;
+    this.counted = values;
+    this.drawn();
+  }
+
+  drawn() {
+    if (!this.counted) return;
+    const { low, high } = this.viewer.settings.get(this.survey.name);
+    drawHistogram(this.histogram, this.counted, low, high);
+    this.histogram.dataset.count = this.counted.length;
+  }
+
+  /** Which bands are red, green and blue, Q, and what each band is multiplied with. */
+  makeMix() {
+    const { viewer } = this;
+    const bands = viewer.bands();
+    const number = (label, get, put, step) => {
+      const input = make("input", { type: "number", step, "aria-label": label });
+      input.addEventListener("change", () => Number.isFinite(input.valueAsNumber) && viewer.mix(put(input.valueAsNumber)));
+      return { input, get };
+    };
+    this.mixParts = ["Red", "Green", "Blue"].map((color, k) => {
+      const choose = make("select", { "aria-label": `${color} band`, onchange: () => viewer.mix({ parts: viewer.colour.parts.with(k, choose.value) }) });
+      choose.append(...bands.map(({ name, band, title }) => make("option", { value: name }, band || title)));
+      const gain = number(`${color} gain`, () => viewer.colour.gain[k], (value) => ({ gain: viewer.colour.gain.with(k, value) }), 0.1);
+      const low = number(`${color} black`, () => viewer.colour.low[k], (value) => ({ low: viewer.colour.low.with(k, value) }), "any");
+      return { color, choose, gain, low, k };
+    });
+    this.q = number("Q", () => viewer.colour.q, (value) => ({ q: Math.max(0.01, value) }), 1);
+    this.span = number("White", () => viewer.colour.span, (value) => ({ span: Math.max(1e-6, value) }), "any");
+    const head = make("div", { class: "mix dim" }, make("span", {}), make("span", {}, "band"), make("span", {}, "gain"), make("span", {}, "black"));
+    const rows = this.mixParts.map(({ color, choose, gain, low }) => make("div", { class: "mix" }, make("span", { class: "dim" }, color), choose, gain.input, low.input));
+    return make("div", { class: "fits-only" }, head, ...rows, row("Q", this.q.input), row("White at", this.span.input));
+  }
+
+  updateMix() {
+    const { colour } = this.viewer;
+    if (!this.mixParts || !colour) return;
+    for (const { choose, gain, low, k } of this.mixParts) {
+      choose.value = colour.parts[k];
+      for (const { input, get } of [gain, low]) input.value = Number(get().toPrecision(5));
+    }
+    for (const { input, get } of [this.q, this.span]) input.value = Number(get().toPrecision(5));
   }
 
   cutInput(key, label) {
@@ -131,6 +228,8 @@ class Card {
       if (input.valueAsNumber !== value) input.value = Number(value.toPrecision(7));
       input.removeAttribute("aria-invalid");
     }
+    this.updateMix();
+    this.drawn();
   }
 }
 
@@ -155,8 +254,4 @@ function choice(values, change) {
   const select = make("select", { onchange: () => change(select.value) });
   select.append(...values.map((value) => make("option", { value }, value)));
   return select;
-}
-
-function row(text, control) {
-  return make("label", { class: "row" }, make("span", {}, text), control);
 }

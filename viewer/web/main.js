@@ -1,205 +1,172 @@
-// The viewer's page: one base survey, others stacked on it, a readout, a place to go to.
+// The viewer's page: finds the surveys, starts the viewer, wires buttons and keys.
 
-import { coaddCard } from "./coadds.js";
-import { parsePosition } from "./coords.js";
-import { LayerPanel } from "./layers.js";
-import { Readout, isCovered, probe } from "./readout.js";
-import { defaultSettings, initialView, openSky, shownFormats } from "./sky.js";
+import { make, save } from "./elements.js";
+import { probe } from "./readout.js";
+import { initialView, shownFormats } from "./sky.js";
+import { Viewer } from "./viewer.js";
 
 const $ = (id) => document.getElementById(id);
+const BOOKMARKS = "hipsgen-bookmarks";
 
-class Viewer {
-  constructor(surveys) {
-    this.surveys = surveys;
-    this.settings = new Map(surveys.map((survey) => [survey.name, defaultSettings(survey)]));
-    this.stacked = new Map();
-    this.work = Promise.resolve();
+function wireTools(viewer) {
+  $("goto").addEventListener("submit", (event) => {
+    event.preventDefault();
+    go(viewer, $("goto-text").value);
+  });
+  $("goto-text").addEventListener("input", () => {
+    $("goto-error").hidden = true;
+    $("goto-text").removeAttribute("aria-invalid");
+  });
+  const act = (id, call) => $(id).addEventListener("click", call);
+  act("zoom-in", () => viewer.sky.zoom(0.5));
+  act("zoom-out", () => viewer.sky.zoom(2));
+  act("home", () => viewer.visitPlace(initialView(viewer.base.live ? viewer.flaggable() : viewer.base)));
+  act("previous", () => viewer.patch(-1));
+  act("next", () => viewer.patch(1));
+  act("bookmark", () => bookmark(viewer));
+  act("picture", () => savePicture(viewer).catch((error) => viewer.tell("The picture could not be made", error.message)));
+  act("link", () => copyLink(viewer));
+  act("help-open", () => $("help").showModal());
+  for (const name of ["grid", "patches", "coverage"]) act(name, () => viewer.toggle(name));
+  act("flags-toggle", () => viewer.toggle("flags"));
+  act("panel-toggle", togglePanel);
+  for (const button of document.querySelectorAll("#modes button")) {
+    button.addEventListener("click", () => viewer.compare(button.dataset.mode));
   }
+  $("lock").addEventListener("change", () => viewer.setLock($("lock").checked));
+  $("help").querySelector("button").addEventListener("click", () => $("help").close());
+  addEventListener("keydown", (event) => pressed(viewer, event));
+  listBookmarks();
+}
 
-  async open() {
-    const asked = readHash();
-    const first = this.find(asked.survey) ?? this.surveys[0];
-    const view = { ...initialView(first), ...asked.view };
-    const { sky, layer } = await openSky($("sky"), first, this.settings.get(first.name), view);
-    this.sky = sky;
-    this.base = await this.firstThatLoads(first, layer);
-    this.panel = new LayerPanel($("layers"), this);
-    this.readout = new Readout(this.sky, $("readout"), () => this.visible());
-    this.sky.onMove(() => this.writeHash());
-    this.sky.onClick(({ ra, dec }) => coaddCard($("coadds"), this.base, ra, dec));
-    this.sky.onCuts((layer, low, high) => this.cutsDragged(layer, low, high));
-    this.refresh();
+async function go(viewer, text) {
+  const input = $("goto-text");
+  const marked = bookmarks().find((one) => one.name === text.trim());
+  if (marked) {
+    history.pushState(null, "", `#${marked.hash}`);
+    dispatchEvent(new PopStateEvent("popstate"));
+    return;
   }
+  const place = await viewer.goTo(text);
+  $("goto-error").hidden = place !== null;
+  input.setAttribute("aria-invalid", String(place === null));
+}
 
-  /** The survey that was asked for, else the next one that can be shown. */
-  async firstThatLoads(first, layer) {
-    const failed = await this.sky.added(layer).then(() => null, (error) => error);
-    if (!failed) return first;
-    this.fail(failed);
-    for (const survey of this.surveys.filter((other) => other !== first)) {
-      try {
-        await this.sky.setBase(survey, this.settings.get(survey.name));
-        this.sky.center(initialView(survey));
-        return survey;
-      } catch (error) {
-        this.fail(error);
-      }
-    }
-    throw failed;
-  }
+function togglePanel() {
+  const on = $("panel-toggle").getAttribute("aria-pressed") !== "true";
+  $("panel-toggle").setAttribute("aria-pressed", String(on));
+  document.body.classList.toggle("panel-closed", !on);
+}
 
-  /** The right button drags the cuts of a layer in Aladin Lite: the panel follows. */
-  cutsDragged(layer, low, high) {
-    const survey = this.visible().map((shown) => shown.survey).find((one) => one.url === layer.url);
-    const settings = survey && this.settings.get(survey.name);
-    if (!settings || settings.format !== "fits" || (settings.low === low && settings.high === high)) return;
-    Object.assign(settings, { low, high });
-    this.panel.update();
-  }
+const KEYS = {
+  " ": (viewer) => viewer.flip(),
+  w: (viewer) => viewer.compare(viewer.mode === "swipe" ? "single" : "swipe"),
+  n: (viewer) => viewer.patch(1),
+  p: (viewer) => viewer.patch(-1),
+  f: (viewer) => {
+    viewer.toggle("flags", true);
+    viewer.flags.flagHere();
+  },
+  m: (viewer) => viewer.toggleMasks(),
+  g: (viewer) => viewer.toggle("grid"),
+  t: (viewer) => viewer.toggle("patches"),
+  c: (viewer) => viewer.toggle("coverage"),
+  "[": (viewer) => scaleCut(viewer, 0.8),
+  "]": (viewer) => scaleCut(viewer, 1.25),
+  "+": (viewer) => viewer.sky.zoom(0.5),
+  "=": (viewer) => viewer.sky.zoom(0.5),
+  "-": (viewer) => viewer.sky.zoom(2),
+  h: () => $("home").click(),
+  b: (viewer) => bookmark(viewer),
+  l: togglePanel,
+  "/": () => $("goto-text").focus(),
+  "?": () => $("help").showModal(),
+  Escape: (viewer) => closeAll(viewer),
+};
 
-  find(name) {
-    return this.surveys.find((survey) => survey.name === name);
-  }
+/** 1 to 9 switch the base survey, letters do what the help says; unless something is being typed. */
+function pressed(viewer, event) {
+  const { target, key } = event;
+  if (target.closest("input:not([type=checkbox], [type=range]), select, textarea, dialog")) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || (key === " " && target.closest("button, summary, a"))) return;
+  const survey = /^[1-9]$/.test(key) && viewer.surveys[Number(key) - 1];
+  const act = survey ? () => viewer.select(survey.name) : KEYS[key];
+  if (!act) return;
+  event.preventDefault();
+  act(viewer);
+}
 
-  /** What the readout tells: the base survey, then those stacked on it. */
-  visible() {
-    const shown = [this.base, ...this.surveys.filter((s) => this.stacked.has(s.name))];
-    return shown.map((survey) => ({ survey, label: shown.length > 1 ? survey.band || survey.title : "" }));
-  }
+function scaleCut(viewer, factor) {
+  const { low, high } = viewer.settings.get(viewer.base.name);
+  viewer.change(viewer.base.name, { high: low + (high - low) * factor });
+}
 
-  /** One change after the other: Aladin Lite takes layers in as their properties arrive. */
-  queue(change) {
-    document.body.classList.add("busy");
-    const work = this.work.then(change).then(() => this.refresh(), (error) => this.fail(error));
-    this.work = work;
-    work.then(() => this.work === work && document.body.classList.remove("busy"));
-    return work;
-  }
+function closeAll(viewer) {
+  viewer.measuring.choose(null);
+  viewer.forgetHere();
+  viewer.measuring.clear();
+  $("object").hidden = true;
+  $("notice").hidden = true;
+}
 
-  select(name) {
-    return this.queue(async () => {
-      const survey = this.find(name);
-      if (!survey || survey === this.base) return;
-      if (this.stacked.delete(name)) this.sky.unstack(survey);
-      await this.sky.setBase(survey, this.settings.get(name));
-      this.base = survey;
-      // it told of the other survey
-      $("coadds").hidden = true;
-      // the view stays, to compare; but not on an empty sky
-      const [ra, dec] = this.sky.position(null);
-      if (!(await isCovered(survey, ra, dec))) this.sky.center(initialView(survey));
-    });
-  }
-
-  stack(name, on) {
-    return this.queue(async () => {
-      const survey = this.find(name);
-      if (survey === this.base || on === this.stacked.has(name)) return;
-      if (on) {
-        await this.sky.stack(survey, this.settings.get(name), 0.5);
-        this.stacked.set(name, 0.5);
-      } else {
-        this.sky.unstack(survey);
-        this.stacked.delete(name);
-      }
-    });
-  }
-
-  change(name, part) {
-    Object.assign(this.settings.get(name), part);
-    return this.queue(() => this.apply(name));
-  }
-
-  fade(name, opacity) {
-    this.stacked.set(name, opacity);
-    return this.queue(() => this.apply(name));
-  }
-
-  reset(name) {
-    return this.change(name, defaultSettings(this.find(name)));
-  }
-
-  apply(name) {
-    const survey = this.find(name);
-    const layer = survey === this.base ? this.sky.baseLayer() : this.sky.overlay(survey);
-    if (layer) this.sky.apply(layer, this.settings.get(name), this.stacked.get(name) ?? 1);
-  }
-
-  refresh() {
-    this.panel.update();
-    this.readout.update();
-    this.writeHash();
-    document.title = `${this.base.title} – hipsgen`;
-  }
-
-  fail(error) {
-    notice("A survey could not be shown", String(error?.message ?? error));
-  }
-
-  goTo(text) {
-    const position = parsePosition(text);
-    if (position) this.sky.center(position);
-    return position !== null;
-  }
-
-  writeHash() {
-    clearTimeout(this.hashing);
-    this.hashing = setTimeout(() => {
-      const [ra, dec] = this.sky.position(null);
-      const view = { ra: ra.toFixed(6), dec: dec.toFixed(6), fov: this.sky.fov().toPrecision(4) };
-      history.replaceState(null, "", `#${new URLSearchParams({ survey: this.base.name, ...view })}`);
-    }, 200);
+function bookmarks() {
+  try {
+    return JSON.parse(localStorage.getItem(BOOKMARKS)) ?? [];
+  } catch {
+    return [];
   }
 }
 
-function readHash() {
-  const asked = new URLSearchParams(location.hash.slice(1));
-  const numbers = ["ra", "dec", "fov"].map((key) => [key, Number.parseFloat(asked.get(key))]);
-  const view = Object.fromEntries(numbers.filter(([, value]) => Number.isFinite(value)));
-  const isWhole = Math.abs(view.dec) <= 90 && "ra" in view && view.fov > 0;
-  return { survey: asked.get("survey"), view: isWhole ? view : {} };
+function bookmark(viewer) {
+  const name = prompt("Name of this view; the box to go to a place takes it", $("goto-text").value || viewer.base.title);
+  if (!name?.trim()) return;
+  const others = bookmarks().filter((one) => one.name !== name.trim());
+  localStorage.setItem(BOOKMARKS, JSON.stringify([...others, { name: name.trim(), hash: viewer.hash() }]));
+  listBookmarks();
+}
+
+function listBookmarks() {
+  $("bookmarks").replaceChildren(...bookmarks().map(({ name }) => make("option", { value: name })));
+}
+
+async function copyLink(viewer) {
+  const text = viewer.link();
+  try {
+    await navigator.clipboard.writeText(text);
+    $("link").classList.add("done");
+    setTimeout(() => $("link").classList.remove("done"), 1200);
+  } catch {
+    viewer.tell("Link to this view", text);
+  }
+}
+
+/** The sky and what lies over it, as the screen shows them. */
+async function savePicture(viewer) {
+  const box = $("panes").getBoundingClientRect();
+  const canvas = make("canvas", { width: Math.round(box.width * devicePixelRatio), height: Math.round(box.height * devicePixelRatio) });
+  const context = canvas.getContext("2d");
+  context.scale(devicePixelRatio, devicePixelRatio);
+  for (const { sky, div, overlay } of viewer.panes.panes) {
+    const { left, top, width, height } = div.getBoundingClientRect();
+    context.save();
+    if (div.dataset.pane && viewer.mode === "swipe") {
+      context.beginPath();
+      context.rect(box.width * viewer.swipe, 0, box.width, box.height);
+      context.clip();
+    }
+    context.drawImage(await sky.picture(), left - box.left, top - box.top, width, height);
+    context.drawImage(overlay.canvas, left - box.left, top - box.top, width, height);
+    context.restore();
+  }
+  const { ra, dec } = viewer.sky.view();
+  const blob = await new Promise((done) => canvas.toBlob(done, "image/png"));
+  save(`${viewer.base.name}_${ra.toFixed(4)}_${dec.toFixed(4)}.png`, blob);
 }
 
 function notice(title, text) {
   $("notice").querySelector("h2").textContent = title;
   $("notice").querySelector("p").textContent = text;
   $("notice").hidden = false;
-}
-
-function wireTools(viewer) {
-  $("goto").addEventListener("submit", (event) => {
-    event.preventDefault();
-    const input = $("goto-text");
-    const went = viewer.goTo(input.value);
-    $("goto-error").hidden = went;
-    input.setAttribute("aria-invalid", String(!went));
-  });
-  $("goto-text").addEventListener("input", () => {
-    $("goto-error").hidden = true;
-    $("goto-text").removeAttribute("aria-invalid");
-  });
-  $("zoom-in").addEventListener("click", () => viewer.sky.zoom(0.5));
-  $("zoom-out").addEventListener("click", () => viewer.sky.zoom(2));
-  $("home").addEventListener("click", () => viewer.sky.center(initialView(viewer.base)));
-  toggle($("grid"), (on) => viewer.sky.showGrid(on));
-  toggle($("panel-toggle"), (on) => document.body.classList.toggle("panel-closed", !on));
-  $("notice").querySelector("button").addEventListener("click", () => ($("notice").hidden = true));
-  addEventListener("keydown", (event) => pressed(viewer, event));
-}
-
-function toggle(button, act) {
-  button.addEventListener("click", () => {
-    const on = button.getAttribute("aria-pressed") !== "true";
-    button.setAttribute("aria-pressed", String(on));
-    act(on);
-  });
-}
-
-/** 1 to 9 switch the base survey, unless a number is being typed. */
-function pressed(viewer, event) {
-  if (event.target.closest("input, select, textarea") || event.ctrlKey || event.metaKey || event.altKey) return;
-  const survey = /^[1-9]$/.test(event.key) && viewer.surveys[Number(event.key) - 1];
-  if (survey) viewer.select(survey.name);
 }
 
 async function fetchSurveys() {
@@ -212,6 +179,7 @@ async function fetchSurveys() {
 }
 
 async function start() {
+  $("notice").querySelector("button").addEventListener("click", () => ($("notice").hidden = true));
   const surveys = await fetchSurveys();
   if (!surveys.length) {
     document.body.classList.add("empty");
@@ -235,6 +203,7 @@ window.viewer = {
   get current() { return this.app?.base.name ?? null; },
   get stacked() { return this.app ? Object.fromEntries(this.app.stacked) : {}; },
   get readout() { return this.app?.readout.last ?? null; },
+  get state() { return this.app?.state() ?? null; },
   settings(name) { return { ...this.app.settings.get(name) }; },
 };
 window.viewer.ready.catch((error) => {

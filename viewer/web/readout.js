@@ -1,11 +1,9 @@
 // What lies under the pointer: the value of a survey's FITS tile, as the survey stores it.
 
 import { formatAngle, formatDec, formatRa, formatValue, toGalactic } from "./coords.js";
-import { TileCache } from "./fits.js";
+import { tiles } from "./fits.js";
 import { tilePixel } from "./healpix.js";
 import { coverageOf } from "./moc.js";
-
-const tiles = new TileCache();
 
 /**
  * The value at an ICRS position in the tiles of one order.
@@ -39,11 +37,13 @@ function inFrame(survey, ra, dec) {
 
 /** The bar at the bottom; follows the pointer, or the centre of the view when there is none. */
 export class Readout {
-  /** layers(): [{survey, label}], the base survey first. */
-  constructor(sky, bar, layers) {
+  /** layers(): [{survey, label}], the base survey first. bands(): surveys whose values are told, too. */
+  constructor(sky, bar, layers, bands = () => []) {
     this.sky = sky;
     this.bar = bar;
     this.layers = layers;
+    this.bands = bands;
+    this.table = document.querySelector("#bands tbody");
     this.pointer = null;
     this.last = null;
     this.turn = 0;
@@ -81,7 +81,13 @@ export class Readout {
         return { label, name: survey.name, ...(await probe(survey, ra, dec, order)) };
       }),
     );
-    return { ra, dec, values, at: this.pointer ? "pointer" : "centre" };
+    const bands = await Promise.all(
+      this.bands().map(async (survey) => {
+        const found = await probe(survey, ra, dec, this.sky.order(survey));
+        return { band: survey.band || survey.title, name: survey.name, ...found, brightness: brightness(found, survey) };
+      }),
+    );
+    return { ra, dec, values, bands, galactic: toGalactic(ra, dec), at: this.pointer ? "pointer" : "centre" };
   }
 
   show(found) {
@@ -93,14 +99,34 @@ export class Readout {
     put("where", found?.at === "centre" ? "centre" : "pointer");
     put("sexagesimal", found ? `${formatRa(found.ra)}  ${formatDec(found.dec)}` : "off the sky");
     put("degrees", found ? `${found.ra.toFixed(6)}° ${found.dec.toFixed(6).replace("-", "−")}°` : "");
+    this.table?.replaceChildren(...(found?.bands ?? []).map(bandRow));
     const values = found ? found.values : [];
     this.bar.querySelector("[data-part=values]").replaceChildren(...values.map(valueElement));
     const [base] = values;
-    put("order", base ? `order ${base.order}` : "");
+    put("order", base?.native ? `order ${base.order}` : "");
     const kind = this.bar.querySelector("[data-part=kind]");
-    kind.textContent = base ? (base.native ? "native" : "averaged") : "";
-    kind.dataset.kind = kind.textContent;
+    kind.dataset.kind = base ? (base.native ? "native" : "averaged") : "";
+    kind.textContent = base?.native === false ? `averaged at order ${base.order}` : kind.dataset.kind;
   }
+}
+
+/** AB magnitude per arcsec² of a value in nJy per pixel of the coadds; null for others. */
+function brightness({ value, state, unit }, survey) {
+  if (state !== "value" || unit !== "nJy" || !(value > 0) || !survey.pixel_scale) return null;
+  return 31.4 - 2.5 * Math.log10(value / survey.pixel_scale ** 2);
+}
+
+function bandRow({ band, name, value, unit, state, brightness: magnitude }) {
+  const row = document.createElement("tr");
+  row.dataset.survey = name;
+  const cells = [band, state === "value" ? formatValue(value) : WORDS[state], state === "value" ? unit : "", magnitude === null ? "" : magnitude.toFixed(2)];
+  cells.forEach((text, i) => {
+    const cell = document.createElement(i ? "td" : "th");
+    if (!i) cell.scope = "row";
+    cell.textContent = text;
+    row.append(cell);
+  });
+  return row;
 }
 
 const WORDS = { none: "no data", unreadable: "tile not readable", "no-fits": "picture only" };

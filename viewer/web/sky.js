@@ -146,22 +146,23 @@ export class Sky {
     await this.added(layer);
   }
 
-  async stack(survey, settings, opacity) {
+  /** kind: what for; a survey may lie over the others once for each. */
+  async stack(survey, settings, opacity, kind = "over") {
     const layer = makeLayer(survey, settings, opacity);
-    this.aladin.setOverlayImageLayer(layer, overlayName(survey));
+    this.aladin.setOverlayImageLayer(layer, overlayName(survey, kind));
     await this.added(layer);
   }
 
-  unstack(survey) {
-    this.aladin.removeImageLayer(overlayName(survey));
+  unstack(survey, kind = "over") {
+    this.aladin.removeImageLayer(overlayName(survey, kind));
   }
 
   baseLayer() {
     return this.aladin.getBaseImageLayer();
   }
 
-  overlay(survey) {
-    return this.aladin.getOverlayImageLayer(overlayName(survey));
+  overlay(survey, kind = "over") {
+    return this.aladin.getOverlayImageLayer(overlayName(survey, kind));
   }
 
   apply(layer, settings, opacity) {
@@ -186,8 +187,20 @@ export class Sky {
     }
   }
 
+  /** The pixel at an ICRS position; null where it is behind us. */
+  pixel(ra, dec) {
+    const found = this.aladin.world2pix(ra, dec, "ICRS");
+    return found && found.every(Number.isFinite) ? found : null;
+  }
+
   fov() {
     return this.aladin.getFov()[0];
+  }
+
+  /** Where the view looks, in one object; two of the same look alike. */
+  view() {
+    const [ra, dec] = this.position(null);
+    return { ra, dec, fov: this.fov() };
   }
 
   center({ ra, dec, fov }) {
@@ -202,8 +215,29 @@ export class Sky {
   showGrid(enabled) {
     this.aladin.setCooGrid({ enabled });
   }
+
+  /** The outline of a survey's coverage; null for none. */
+  showCoverage(survey) {
+    if (this.coverage) this.aladin.removeOverlay(this.coverage);
+    this.coverage = survey && A.MOCFromURL(`${survey.url}/Moc.fits`, {
+      name: `coverage ${survey.name}`, color: "#66d9c2", lineWidth: 2, fill: false, perimeter: true,
+    });
+    if (this.coverage) this.aladin.addMOC(this.coverage);
+  }
+
+  /** What is drawn, as an image. */
+  async picture() {
+    const image = new Image();
+    image.src = await this.aladin.getViewDataURL({ format: "image/png", logo: true });
+    await image.decode();
+    return image;
+  }
+
+  resize() {
+    this.aladin.view.fixLayoutDimensions?.();
+  }
 }
 
-function overlayName(survey) {
-  return `over-${survey.name}`;
+function overlayName(survey, kind) {
+  return `${kind}-${survey.name}`;
 }

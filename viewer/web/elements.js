@@ -1,0 +1,43 @@
+// Elements of the page, made in one line each.
+
+/** Make an element: attributes, listeners (on…), then children. */
+export function make(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [key, value] of Object.entries(attributes)) {
+    if (key.startsWith("on")) element.addEventListener(key.slice(2), value);
+    else if (value !== false && value != null) element.setAttribute(key, value === true ? "" : value);
+  }
+  element.append(...children);
+  return element;
+}
+
+/** A labelled control in a row of two columns. */
+export function row(text, control) {
+  return make("label", { class: "row" }, make("span", {}, text), control);
+}
+
+/** A button that says what it does. */
+export function button(text, act, attributes = {}) {
+  return make("button", { type: "button", class: "quiet", onclick: act, ...attributes }, text);
+}
+
+/** A button that copies a text and says so; without https there is no clipboard: it shows the text. */
+export function copyButton(label, text) {
+  const made = button(label, async () => {
+    try {
+      await navigator.clipboard.writeText(text);
+      made.textContent = "Copied";
+      setTimeout(() => (made.textContent = label), 1500);
+    } catch {
+      made.replaceWith(make("code", {}, text));
+    }
+  }, { title: text });
+  return made;
+}
+
+/** Hand a file to the browser. */
+export function save(name, blob) {
+  const link = make("a", { href: URL.createObjectURL(blob), download: name });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+}

@@ -1,0 +1,117 @@
+// What a click tells: the coadds beneath, the pixel of each in its own file, and what to take along.
+
+import { formatDec, formatRa, formatValue, toGalactic } from "./coords.js";
+import { copyButton, make } from "./elements.js";
+
+const FIRST = ["tract", "patch", "band"];
+export const CUTOUT = 20; // arcsec
+
+let asked = 0;
+
+/** Fill and open `card` for an ICRS position; a survey without provenance has none. */
+export async function coaddCard(card, survey, ra, dec, linkHere) {
+  const turn = ++asked;
+  if (!survey.provenance) {
+    card.hidden = true;
+    return;
+  }
+  const query = new URLSearchParams({ survey: survey.name, ra, dec });
+  const list = card.querySelector("ul");
+  card.querySelector("[data-part=survey]").textContent = survey.title;
+  card.querySelector("[data-part=position]").replaceChildren(...positionLines(ra, dec));
+  card.querySelector("[data-part=actions]").replaceChildren(
+    copyButton("Copy RA Dec", `${ra.toFixed(7)} ${dec.toFixed(7)}`),
+    copyButton("Copy link", linkHere()),
+  );
+  list.replaceChildren(make("li", { class: "dim" }, "reading the coadds …"));
+  card.dataset.state = "asked";
+  card.hidden = false;
+  card.querySelector("[data-part=close]").onclick = () => (card.hidden = true);
+  const { found, problem } = await ask(query);
+  if (turn !== asked) return;
+  const items = found ? found.coadds.map((coadd) => coaddItem(coadd, query)) : [make("li", {}, problem)];
+  list.replaceChildren(...(items.length ? items : [make("li", {}, "No coadd gave pixels here.")]));
+  card.dataset.state = "told";
+}
+
+async function ask(query) {
+  try {
+    const answer = await fetch(`api/pixel?${query}`);
+    const found = await answer.json();
+    return answer.ok ? { found } : { problem: found.error };
+  } catch (error) {
+    return { problem: `The server does not answer (${error.message}).` };
+  }
+}
+
+function positionLines(ra, dec) {
+  const [l, b] = toGalactic(ra, dec);
+  const minus = (text) => text.replace("-", "−");
+  return [
+    make("span", { "data-name": "ICRS" }, `${formatRa(ra)} ${formatDec(dec)}`),
+    make("span", { "data-name": "deg" }, `${ra.toFixed(6)} ${minus(dec.toFixed(6))}`),
+    make("span", { "data-name": "gal" }, `${l.toFixed(5)} ${minus(b.toFixed(5))}`),
+  ];
+}
+
+function coaddItem(coadd, query) {
+  const id = Object.keys(coadd.data_id).sort((a, b) => place(a) - place(b));
+  const head = id.length ? id.map((key) => `${key} ${coadd.data_id[key]}`).join(" · ") : coadd.uri.split("/").pop();
+  const item = make("li", { "data-coadd": coadd.coadd }, make("strong", {}, head));
+  if (coadd.pixel) item.append(...pixelLines(coadd.pixel));
+  else if (coadd.error) item.append(make("span", { class: "problem" }, coadd.error));
+  for (const [name, value] of [
+    ["run", coadd.run], ["type", coadd.dataset_type], ["uuid", coadd.uuid], ["file", coadd.uri],
+  ]) {
+    if (value) item.append(make("span", { "data-name": name }, value));
+  }
+  item.append(actions(coadd, query, id.length > 0));
+  return item;
+}
+
+function pixelLines(pixel) {
+  const lines = [];
+  const value = pixel.value === null ? "no data" : `${formatValue(pixel.value)} ${pixel.unit}`;
+  lines.push(make("span", { "data-name": "value", class: "strong" }, value));
+  if (pixel.variance !== null) {
+    const sigma = `± ${formatValue(Math.sqrt(pixel.variance))}`;
+    const sn = pixel.sn === null ? "" : ` · S/N ${formatValue(Number(pixel.sn.toPrecision(4)))}`;
+    lines.push(make("span", { "data-name": "sigma" }, sigma + sn));
+  }
+  if (pixel.surface_brightness !== null) {
+    lines.push(make("span", { "data-name": "AB" }, `${pixel.surface_brightness.toFixed(3)} mag/arcsec²`));
+  }
+  lines.push(
+    make("span", { "data-name": "pixel" }, `${pixel.x}, ${pixel.y} in the patch · ${pixel.tract_x}, ${pixel.tract_y} in the tract`),
+  );
+  if (pixel.has_mask) {
+    const planes = pixel.mask.length ? pixel.mask.map((name) => make("em", { class: "plane" }, name)) : ["none set"];
+    lines.push(make("span", { "data-name": "mask" }, ...planes));
+  }
+  return lines;
+}
+
+function actions(coadd, query, isButlers) {
+  const box = make("div", { class: "actions" });
+  if (coadd.dataset_type && isButlers) box.append(copyButton("Copy butler.get", butlerGet(coadd)));
+  if (coadd.pixel) {
+    const size = make("input", { type: "number", min: 1, max: 3600, value: CUTOUT, "aria-label": "Side of the cutout, arcsec" });
+    const link = make("a", { class: "quiet", download: true }, "FITS cutout");
+    const follow = () => (link.href = `api/cutout?${query}&${new URLSearchParams({ coadd: coadd.coadd, size: size.value || CUTOUT })}`);
+    size.addEventListener("input", follow);
+    follow();
+    box.append(make("span", { class: "cutout" }, link, size, "″"));
+  }
+  return box;
+}
+
+function place(dimension) {
+  const at = FIRST.indexOf(dimension);
+  return at < 0 ? FIRST.length : at;
+}
+
+/** The line of Python that reads the coadd from its Butler. */
+function butlerGet({ dataset_type, data_id, run }) {
+  const id = Object.entries(data_id).map(([key, value]) => `${key}=${JSON.stringify(value)}`);
+  return `butler.get(${[JSON.stringify(dataset_type), ...id, `collections=${JSON.stringify(run)}`].join(", ")})`;
+}

@@ -1,0 +1,179 @@
+// Surveys that are made in the page, of the FITS tiles of others: colour, mask planes, signal to noise.
+//
+// Aladin Lite asks for their tiles as for any others, and the gate brings the question here.
+
+import { answerFor, forget } from "./gate.js";
+import { tiles } from "./fits.js";
+import { coverageOf } from "./moc.js";
+
+let made = 0;
+
+/** Colours of mask planes, the strongest for what is worst. */
+const PLANE_COLORS = {
+  SAT: "#ff4d4d", SATURATED: "#ff4d4d", BAD: "#ff8c1a", CR: "#ff5cf0", COSMIC_RAY: "#ff5cf0",
+  NO_DATA: "#8f99ad", INTRP: "#35d07f", INTERPOLATED: "#35d07f", EDGE: "#ffe14d", SENSOR_EDGE: "#ffe14d",
+  DETECTED: "#4da3ff", DETECTED_NEGATIVE: "#4de1ff", CLIPPED: "#b58cff", REJECTED: "#d98c5f",
+  SUSPECT: "#ffb86b", INEXACT_PSF: "#7f8cff", DETECTION_EDGE: "#d7e04a", OTHER: "#ffffff",
+};
+
+export function planeColor(name) {
+  return PLANE_COLORS[name] ?? `hsl(${[...name].reduce((sum, c) => sum * 31 + c.charCodeAt(0), 7) % 360} 80% 62%)`;
+}
+
+/** A survey that answers for itself. `survey`: as those of the server, with its address. */
+class Live {
+  constructor(survey, parts) {
+    this.parts = parts;
+    const [first] = parts;
+    this.survey = {
+      ...first,
+      order: Math.min(...parts.map((part) => part.order)),
+      order_min: Math.max(...parts.map((part) => part.order_min)),
+      provenance: false, preview: false, live: true, cuts: null, data_range: null,
+      ...survey,
+    };
+    this.renew();
+  }
+
+  /** Another address, so that no old tile is taken for a new one. */
+  renew() {
+    if (this.survey.url) forget(this.survey.url);
+    this.survey.url = new URL(`hips/~live/${this.survey.name}-${++made}`, document.baseURI).href;
+    answerFor(this.survey.url, (path) => this.answer(path));
+  }
+
+  async answer(path) {
+    if (path === "properties") return new Response(this.properties(), { headers: { "content-type": "text/plain" } });
+    const found = /^Norder(\d+)\/Dir\d+\/Npix(\d+)\.\w+$/.exec(path);
+    return found ? this.tile(Number(found[1]), Number(found[2])) : null;
+  }
+
+  properties() {
+    const { survey } = this;
+    return Object.entries({
+      creator_did: `ivo://local/P/live/${survey.name}`, obs_title: survey.title, dataproduct_type: "image",
+      hips_order: survey.order, hips_order_min: survey.order_min, hips_tile_width: survey.tile_width,
+      hips_frame: survey.frame, hips_tile_format: survey.formats.join(" "), hips_version: "1.4",
+      ...(survey.bitpix ? { hips_pixel_bitpix: survey.bitpix } : { dataproduct_subtype: "color" }),
+    }).map(([key, value]) => `${key} = ${value}`).join("\n");
+  }
+
+  /** Tiles of the surveys it is made of, null for one that has none there; null if no survey has. */
+  async tilesOf(order, npix) {
+    const found = await Promise.all(this.parts.map(async (part) => {
+      const coverage = await coverageOf(part.url);
+      if (coverage && !coverage.meets(order, BigInt(npix))) return null;
+      return tiles.get(tileAddress(part, order, npix));
+    }));
+    return found.some(Boolean) ? found : null;
+  }
+}
+
+export function tileAddress(survey, order, npix) {
+  return `${survey.url}/Norder${order}/Dir${Math.floor(npix / 10000) * 10000}/Npix${npix}.fits`;
+}
+
+/** Levels 0 to 255 of three numbers, keeping their ratios (Lupton et al. 2004, PASP 116, 133). */
+export function lupton(values, { q, span, low, gain }) {
+  const known = values.map((value, k) => (value - low[k]) * gain[k]).filter(Number.isFinite);
+  const mean = known.reduce((sum, value) => sum + value, 0) / known.length;
+  // a band that is missing counts as the mean of the others
+  const scaled = values.map((value, k) => (Number.isFinite(value) ? (value - low[k]) * gain[k] : mean));
+  if (!(mean > 0)) return [0, 0, 0];
+  const factor = Math.asinh((q * mean) / span) / Math.asinh(q) / mean;
+  const shown = scaled.map((value) => Math.max(0, value * factor));
+  const most = Math.max(...shown, 1);
+  return shown.map((value) => Math.round((255 * value) / most));
+}
+
+/** Three surveys as red, green and blue. settings: {q, span, low: [3], gain: [3]}. */
+export class LiveColor extends Live {
+  constructor(parts, settings) {
+    super({ name: "live-colour", title: "Live colour", band: "", color: true, unit: "", formats: ["png"], bitpix: null }, parts);
+    this.settings = settings;
+  }
+
+  async tile(order, npix) {
+    const found = await this.tilesOf(order, npix);
+    if (!found) return null;
+    const rows = found.map((tile) => tile?.floats());
+    return paint(this.survey.tile_width, (i, put) => {
+      const values = rows.map((row) => (row ? row[i] : NaN));
+      if (values.some(Number.isFinite)) put(...lupton(values, this.settings), 255);
+    });
+  }
+}
+
+/** Chosen planes of a mask survey, each in its colour. settings: {planes: [names]}. */
+export class MaskPaint extends Live {
+  constructor(mask, planes) {
+    super({ name: `painted-${mask.name}`, title: `Mask ${mask.band}`, color: true, formats: ["png"], bitpix: null }, [mask]);
+    this.planes = planes;
+  }
+
+  async tile(order, npix) {
+    const found = await this.tilesOf(order, npix);
+    if (!found) return null;
+    const bits = found[0].integers();
+    const chosen = this.planes.map((name) => [1 << this.parts[0].planes[name], rgb(planeColor(name))]);
+    return paint(this.survey.tile_width, (i, put) => {
+      const flags = bits[i];
+      if (flags === found[0].blank) return;
+      const set = chosen.find(([bit]) => flags & bit);
+      if (set) put(...set[1], 255);
+    });
+  }
+}
+
+/** The image divided by the square root of its variance. */
+export class SignalToNoise extends Live {
+  constructor(image, variance) {
+    super({
+      name: `sn-${image.name}`, title: `S/N ${image.band || image.title}`, unit: "sigma", formats: ["fits"],
+      bitpix: -32, cuts: [-3, 20], color: false, band: image.band,
+    }, [image, variance]);
+  }
+
+  async tile(order, npix) {
+    const found = await this.tilesOf(order, npix);
+    if (!found?.every(Boolean)) return null;
+    const [values, variance] = found.map((tile) => tile.floats());
+    return fitsAnswer(this.survey.tile_width, values.map((value, i) => value / Math.sqrt(variance[i])));
+  }
+}
+
+/** A PNG of width² pixels. each(i, put): i counts from the bottom row, as in FITS. */
+async function paint(width, each) {
+  const canvas = new OffscreenCanvas(width, width);
+  const context = canvas.getContext("2d");
+  const image = context.createImageData(width, width);
+  for (let row = 0; row < width; row++) {
+    for (let col = 0; col < width; col++) {
+      const at = 4 * ((width - 1 - row) * width + col);
+      each(row * width + col, (r, g, b, a) => image.data.set([r, g, b, a], at));
+    }
+  }
+  context.putImageData(image, 0, 0);
+  const blob = await canvas.convertToBlob({ type: "image/png" });
+  return new Response(blob, { headers: { "content-type": "image/png" } });
+}
+
+function fitsAnswer(width, values) {
+  const cards = [
+    "SIMPLE  =                    T", "BITPIX  =                  -32", "NAXIS   =                    2",
+    `NAXIS1  = ${String(width).padStart(20)}`, `NAXIS2  = ${String(width).padStart(20)}`, "END",
+  ];
+  const bytes = new ArrayBuffer(2880 + Math.ceil((4 * values.length) / 2880) * 2880);
+  const header = cards.map((card) => card.padEnd(80)).join("").padEnd(2880);
+  new Uint8Array(bytes, 0, 2880).set([...header].map((c) => c.charCodeAt(0)));
+  const view = new DataView(bytes, 2880);
+  values.forEach((value, i) => view.setFloat32(4 * i, value));
+  return new Response(bytes, { headers: { "content-type": "application/fits" } });
+}
+
+function rgb(color) {
+  const context = new OffscreenCanvas(1, 1).getContext("2d");
+  context.fillStyle = color;
+  context.fillRect(0, 0, 1, 1);
+  return [...context.getImageData(0, 0, 1, 1).data.slice(0, 3)];
+}
