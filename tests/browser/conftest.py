@@ -9,12 +9,14 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import uvicorn
 
 from hipsgen.survey.provenance import Provenance
 from tests.viewer.conftest import COADD
+from tests.viewer.inspected import make_sample
 from tests.viewer.small_hips import make_survey
 from viewer.app import STATIC, ViewerConfig, create_app
 
@@ -62,10 +64,10 @@ def surveys(tmp_path_factory) -> Path:
 
 
 @contextlib.contextmanager
-def running(root: Path) -> Iterator[str]:
+def running(root: Path, **options: Any) -> Iterator[str]:
     """The viewer on a free port; its address."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        app = create_app(ViewerConfig((root,)))
+        app = create_app(ViewerConfig((root,), **options))
         server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
         thread.start()
@@ -111,6 +113,19 @@ def plainly_served(root: Path) -> Iterator[str]:
 class QuietHandler(http.server.SimpleHTTPRequestHandler):
     def log_message(self, format, *args):
         pass
+
+
+@pytest.fixture(scope="package")
+def demo(tmp_path_factory, chromium) -> Path:
+    """Bands g, r, i and a colour of the sample repository; needs Chromium, or nobody would look."""
+    pytest.importorskip("lsst.daf.butler", reason="needs the extra butler")
+    return make_sample(tmp_path_factory.mktemp("demo"), color="gri")
+
+
+@pytest.fixture(scope="package")
+def demo_site(demo) -> Iterator[str]:
+    with running(demo) as url:
+        yield url
 
 
 class Watched:
@@ -163,6 +178,11 @@ class Watched:
             time.sleep(0.05)
         return found
 
+    def fold_values(self) -> None:
+        """Have the page ask for no values but those of what is shown."""
+        script = "try { localStorage.setItem('hipsgen-values', '\"closed\"') } catch {}"
+        self.page.add_init_script(script)
+
     def leave(self) -> None:
         """Before the server stops: a page that is left asks for nothing more."""
         self.page.goto("about:blank")
@@ -198,7 +218,7 @@ class Watched:
 
         from PIL import Image
 
-        clip = {"x": 500, "y": 200, "width": 250, "height": 250}
+        clip = {"x": 310, "y": 200, "width": 200, "height": 220}
         picture = Image.open(io.BytesIO(self.page.screenshot(clip=clip))).convert("RGB")
         return {color for _, color in picture.getcolors(1 << 20)}
 

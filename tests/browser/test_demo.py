@@ -1,40 +1,15 @@
 """The whole way: the sample Butler repository, built, served, looked at."""
 
 import re
-import subprocess
-import sys
 
 import pytest
 
-from tests.browser.conftest import plainly_served, running
+from tests.browser.conftest import plainly_served
 from tests.viewer.small_hips import value_at
 
 pytestmark = pytest.mark.slow
 
 NAMES = ["color_gri", "band_g", "band_r", "band_i"]
-
-
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory, chromium):
-    """The four surveys of the sample repository; needs Chromium, or nobody would look at them."""
-    pytest.importorskip("lsst.daf.butler", reason="needs the extra butler")
-    from samples.repository import make_repository
-
-    folder = tmp_path_factory.mktemp("demo")
-    make_repository(folder / "repo", size=200)
-    words = ["-c", "sample/coadds", "-d", "deepCoadd_calexp", "--color", "gri"]
-    command = [sys.executable, "-m", "hipsgen", "build", folder / "repo", *words]
-    built = subprocess.run(
-        [*command, "-o", folder / "hips"], capture_output=True, text=True, timeout=300, check=False
-    )
-    assert built.returncode == 0, built.stderr
-    return folder / "hips"
-
-
-@pytest.fixture(scope="module")
-def demo_site(demo):
-    with running(demo) as url:
-        yield url
 
 
 @pytest.fixture
@@ -47,7 +22,7 @@ def test_the_four_surveys_are_listed_and_colour_is_shown(page):
     listed = page.page.eval_on_selector_all(
         "#layers .card", "all => all.map(c => c.dataset.survey)"
     )
-    assert listed == NAMES
+    assert listed == [*NAMES, "live-colour"]
     assert page.until("viewer.current") == "color_gri"
     assert any(red != blue for red, _, blue in page.drawn())
     assert {"r", "g", "i"} == set(page.page.locator("#layers .chip").all_inner_texts()) - {"colour"}

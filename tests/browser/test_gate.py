@@ -37,6 +37,7 @@ class Held:
 
 @pytest.mark.parametrize("shown", ["pictures", "turned"])
 def test_tiles_wait_for_a_late_moc(watched, site, shown):
+    watched.fold_values()
     held = Held(watched)
     watched.open(f"{site}#survey={shown}")
     watched.page.wait_for_timeout(1500)
@@ -62,6 +63,7 @@ def test_a_survey_s_own_page_waits_as_well(watched, plain_site):
 
 
 def test_switching_and_stacking_wait_as_well(watched, site):
+    watched.fold_values()
     watched.open(f"{site}#survey=band_g")
     watched.look(RA, DEC, 8)
     watched.drawn()
@@ -90,6 +92,7 @@ def look_around(watched, ra=RA, dec=DEC):
 
 @pytest.mark.parametrize("shown", ["band_g", "pictures"])
 def test_the_allsky_is_not_asked_for(watched, site, shown):
+    watched.fold_values()
     watched.open(f"{site}#survey={shown}")
     look_around(watched)
     base = {one.rpartition("/")[2] for one in watched.tiles() if "/Norder0/" in one}

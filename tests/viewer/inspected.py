@@ -58,12 +58,12 @@ def build(*words: str | Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def make_sample(folder: Path, size: int = 200) -> Path:
-    """Bands g, r, i of the sample repository; the folder of surveys."""
+def make_sample(folder: Path, size: int = 200, color: str = "") -> Path:
+    """Bands g, r, i of the sample repository, and a colour; the folder of surveys."""
     repo, out = folder / "repo", folder / "hips"
     command = [sys.executable, "-m", "samples", str(repo), "--size", str(size)]
     subprocess.run(command, check=True, capture_output=True)
-    bands = ("-b", "g", "-b", "r", "-b", "i")
+    bands = ("-b", "g", "-b", "r", "-b", "i", *(("--color", color) if color else ()))
     build(repo, "-c", "sample/coadds", "-d", "deepCoadd_calexp", *bands, "-o", out)
     return out
 

@@ -35,6 +35,25 @@ export function copyButton(label, text) {
   return made;
 }
 
+/** What the browser keeps for us under a key; null for nothing, or where it keeps nothing. */
+export function recall(key) {
+  try {
+    return JSON.parse(localStorage.getItem(key));
+  } catch {
+    return null;
+  }
+}
+
+/** Have the browser keep something; false where it does not. */
+export function keep(key, value) {
+  try {
+    localStorage.setItem(key, JSON.stringify(value));
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 /** Hand a file to the browser. */
 export function save(name, blob) {
   const link = make("a", { href: URL.createObjectURL(blob), download: name });

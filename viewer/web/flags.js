@@ -1,7 +1,7 @@
 // The flag list: places with a note and the view in which they were seen, on the server or in the browser.
 
 import { formatDec, formatRa } from "./coords.js";
-import { button, make, save } from "./elements.js";
+import { button, keep, make, recall, save } from "./elements.js";
 
 const KEY = "hipsgen-flags";
 const COLUMNS = ["survey", "ra", "dec", "note", "author", "created", "view", "id"];
@@ -18,7 +18,7 @@ export class FlagStore {
     if (!answer.ok) throw new Error(`flags: the server answered ${answer.status}`);
     const found = await answer.json();
     this.local = found.read_only;
-    this.flags = [...found.flags, ...(this.local ? stored() : [])];
+    this.flags = [...found.flags, ...(this.local ? (recall(KEY) ?? []) : [])];
     return this.flags;
   }
 
@@ -50,15 +50,7 @@ export class FlagStore {
   }
 
   keep() {
-    if (this.local) localStorage.setItem(KEY, JSON.stringify(this.flags.filter((one) => one.local)));
-  }
-}
-
-function stored() {
-  try {
-    return JSON.parse(localStorage.getItem(KEY)) ?? [];
-  } catch {
-    return [];
+    if (this.local && !keep(KEY, this.flags.filter((one) => one.local))) throw new Error("this browser keeps nothing for the page: export the flags before you leave");
   }
 }
 

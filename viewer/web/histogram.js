@@ -39,7 +39,11 @@ export function percentileCuts(sorted, percent) {
 export function zscaleCuts(sorted, { contrast = 0.25, rejected = 2.5, most = 5, least = 5 } = {}) {
   const count = sorted.length;
   const [low, high] = [sorted[0], sorted[count - 1]];
+  // what lies beside an outlier goes with it
+  const wide = Math.max(1, Math.floor(count * 0.01));
+  const after = Math.floor((wide - 1) / 2);
   const needed = Math.max(least, Math.floor(count * 0.5));
+  let bad = new Array(count).fill(false);
   let good = new Uint8Array(count).fill(1);
   let kept = count;
   let before = count + 1;
@@ -49,19 +53,16 @@ export function zscaleCuts(sorted, { contrast = 0.25, rejected = 2.5, most = 5, 
     const flat = Array.from(sorted, (value, i) => value - (line.slope * i + line.offset));
     const sigma = deviation(flat, good);
     const wild = flat.map((value) => Math.abs(value) > rejected * sigma);
-    const grown = wild.map((_, i) => wild.slice(Math.max(0, i - growth(count)), i + growth(count) + 1).some(Boolean));
-    good = good.map((one, i) => (one && !grown[i] ? 1 : 0));
+    bad = bad.map((one, i) => one || wild[i]);
+    bad = bad.map((_, i, all) => all.slice(Math.max(0, i + after + 1 - wide), i + after + 1).some(Boolean));
+    good = good.map((_, i) => (bad[i] ? 0 : 1));
     [before, kept] = [kept, good.reduce((sum, one) => sum + one, 0)];
   }
   if (kept < needed) return ordered(low, high);
   const slope = contrast > 0 ? line.slope / contrast : line.slope;
   const middle = Math.floor((count - 1) / 2);
   const median = quantile(sorted, 0.5);
-  return ordered(Math.max(low, median - middle * slope), Math.min(high, median + (count - middle) * slope));
-}
-
-function growth(count) {
-  return Math.floor(Math.max(1, Math.floor(count * 0.01)) / 2);
+  return ordered(Math.max(low, median - (middle - 1) * slope), Math.min(high, median + (count - middle) * slope));
 }
 
 function fit(values, good) {

@@ -1,6 +1,6 @@
 // The viewer's page: finds the surveys, starts the viewer, wires buttons and keys.
 
-import { make, save } from "./elements.js";
+import { keep, make, recall, save } from "./elements.js";
 import { probe } from "./readout.js";
 import { initialView, shownFormats } from "./sky.js";
 import { Viewer } from "./viewer.js";
@@ -110,18 +110,14 @@ function closeAll(viewer) {
 }
 
 function bookmarks() {
-  try {
-    return JSON.parse(localStorage.getItem(BOOKMARKS)) ?? [];
-  } catch {
-    return [];
-  }
+  return recall(BOOKMARKS) ?? [];
 }
 
 function bookmark(viewer) {
   const name = prompt("Name of this view; the box to go to a place takes it", $("goto-text").value || viewer.base.title);
   if (!name?.trim()) return;
   const others = bookmarks().filter((one) => one.name !== name.trim());
-  localStorage.setItem(BOOKMARKS, JSON.stringify([...others, { name: name.trim(), hash: viewer.hash() }]));
+  keep(BOOKMARKS, [...others, { name: name.trim(), hash: viewer.hash() }]);
   listBookmarks();
 }
 

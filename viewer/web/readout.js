@@ -2,6 +2,7 @@
 
 import { formatAngle, formatDec, formatRa, formatValue, toGalactic } from "./coords.js";
 import { tiles } from "./fits.js";
+import { watch } from "./gate.js";
 import { tilePixel } from "./healpix.js";
 import { coverageOf } from "./moc.js";
 
@@ -13,6 +14,8 @@ export async function probe(survey, ra, dec, order) {
   const native = order >= survey.order;
   const found = { value: null, order, native, unit: survey.unit };
   if (!survey.formats.includes("fits")) return { ...found, state: "no-fits" };
+  // nobody is asked for a tile that is not there
+  watch(survey);
   const [lon, lat] = inFrame(survey, ra, dec);
   const { npix, row, column } = tilePixel(lon, lat, order, survey.tile_width);
   try {

@@ -3,6 +3,7 @@
 import { fromHash, toHash } from "./address.js";
 import { Catalogues } from "./catalogues.js";
 import { Panes } from "./compare.js";
+import { keep, recall } from "./elements.js";
 import { FlagPanel } from "./flags.js";
 import { coaddCard } from "./inspect.js";
 import { LayerPanel } from "./layers.js";
@@ -45,7 +46,9 @@ export class Viewer {
     this.flags = new FlagPanel($("flags"), this);
     this.measuring = new Measuring($("results"), this);
     this.catalogues = new Catalogues($("catalogues"), this);
-    this.readout = new Readout(this.sky, $("readout"), () => this.visible(), () => this.bands());
+    const values = foldable($("inspect").querySelector("details"), "hipsgen-values");
+    this.readout = new Readout(this.sky, $("readout"), () => this.visible(), () => (values.open ? this.bands() : []));
+    values.addEventListener("toggle", () => this.readout.update());
     this.sky.onMove(() => this.moved());
     this.listen(sky);
     this.sky.onCuts((layer, low, high) => this.cutsDragged(layer, low, high));
@@ -469,7 +472,8 @@ export class Viewer {
   }
 
   async goTo(text) {
-    const place = parsePlace(text, await patchesOf(this.withPatches()));
+    // what has a point or a colon is no patch, and need not wait for them
+    const place = parsePlace(text, /[.:]/.test(text) ? [] : await patchesOf(this.withPatches()));
     if (!place) return null;
     const survey = place.band && this.bands().find((one) => one.band === place.band);
     if (survey) await this.select(survey.name);
@@ -518,6 +522,13 @@ export class Viewer {
     $("notice").querySelector("p").textContent = text;
     $("notice").hidden = false;
   }
+}
+
+/** Folded or not as it was left. */
+function foldable(details, key) {
+  details.open = recall(key) !== "closed";
+  details.addEventListener("toggle", () => keep(key, details.open ? "open" : "closed"));
+  return details;
 }
 
 /** Surveys that the page makes itself: a live colour of three bands, signal to noise. */
