@@ -57,7 +57,6 @@ class Api:
             Route("/api/statistics", _guarded(self._statistics)),
             Route("/api/profile", _guarded(self._profile)),
             Route("/api/patches", _guarded(self._patches)),
-            Route("/api/catalogues", _guarded(self._catalogues)),
             Route("/api/flags", _guarded(self._flags), methods=["GET", "POST"]),
             Route(
                 "/api/flags/{survey:str}/{flag:str}",
@@ -164,9 +163,6 @@ class Api:
                         (*label.values(), coadd.polygon), {**label, "polygon": polygon}
                     )
         return answer({"survey": survey.name, "patches": list(found.values())})
-
-    async def _catalogues(self, request: Request) -> Response:
-        return answer({"catalogues": []})
 
     async def _flags(self, request: Request) -> Response:
         """All flags of all surveys; or a new one."""

@@ -9,7 +9,6 @@
 //   colour=band_i,band_r,band_g,8,500,0,0,0,1,1,1    live colour: red, green, blue; Q, span; black; gain
 //   here=150.1,2.2                       the place that was clicked
 //   region=circle,150.1,2.2,10           what is measured
-//   objects.NAME=filter                  a catalogue, with its filter
 //   lock=1                               the same cuts for all bands
 
 const KINDS = { circle: ["ra", "dec", "radius"], box: ["ra", "dec", "width", "height"], line: ["ra", "dec", "ra2", "dec2"] };
@@ -38,7 +37,6 @@ export function toHash(state) {
   }
   if (state.here) put("here", state.here.map((one) => one.toFixed(7)).join());
   if (state.region) put("region", [state.region.kind, ...KINDS[state.region.kind].map((key) => short(state.region[key], 9))].join());
-  for (const [name, filter] of state.objects) words.set(`objects.${name}`, filter);
   if (state.lock) put("lock", "1");
   return words.toString();
 }
@@ -46,7 +44,7 @@ export function toHash(state) {
 /** The state that an address tells of; what it says nothing of, or nonsense, is left out. */
 export function fromHash(text) {
   const words = new URLSearchParams(text.replace(/^#/, ""));
-  const state = { survey: words.get("survey"), view: viewIn(words), looks: [], masks: [], objects: [] };
+  const state = { survey: words.get("survey"), view: viewIn(words), looks: [], masks: [] };
   state.over = list(words.get("over")).map((one) => one.split(":")).map(([name, opacity]) => [name, within(Number(opacity), 0, 1, 0.5)]);
   state.mode = ["swipe", "blink", "2", "4"].includes(words.get("mode")) ? words.get("mode") : "single";
   state.others = list(words.get("with"));
@@ -66,7 +64,6 @@ export function fromHash(text) {
     const [what, name] = [key.slice(0, key.indexOf(".")), key.slice(key.indexOf(".") + 1)];
     if (what === "look") state.looks.push([name, lookIn(value)]);
     if (what === "mask") state.masks.push([name, list(value)]);
-    if (what === "objects") state.objects.push([name, value]);
   }
   state.looks = state.looks.filter(([, look]) => look);
   return state;

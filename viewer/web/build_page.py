@@ -37,7 +37,7 @@ SHARED = ("sky.js", "gate.js", "moc.js", "fits.js", "healpix.js", "coords.js", "
 PAGE = (
     *("index.html", "style.css", "main.js", "viewer.js", "address.js", "layers.js", "inspect.js"),
     *("compare.js", "overlay.js", "patches.js", "regions.js", "measuring.js", "flags.js"),
-    *("catalogues.js", "histogram.js", "live.js", "elements.js"),
+    *("histogram.js", "live.js", "elements.js"),
     *SHARED,
 )
 SURVEY_PAGE = ("survey.js", "survey.css", *SHARED)

@@ -105,7 +105,6 @@ function closeAll(viewer) {
   viewer.measuring.choose(null);
   viewer.forgetHere();
   viewer.measuring.clear();
-  $("object").hidden = true;
   $("notice").hidden = true;
 }
 

@@ -1,7 +1,6 @@
 // What is shown: a base survey, others stacked on it or compared with it, what lies over them.
 
 import { fromHash, toHash } from "./address.js";
-import { Catalogues } from "./catalogues.js";
 import { Panes } from "./compare.js";
 import { keep, recall } from "./elements.js";
 import { FlagPanel } from "./flags.js";
@@ -45,7 +44,6 @@ export class Viewer {
     this.panel = new LayerPanel($("layers"), this);
     this.flags = new FlagPanel($("flags"), this);
     this.measuring = new Measuring($("results"), this);
-    this.catalogues = new Catalogues($("catalogues"), this);
     const values = foldable($("inspect").querySelector("details"), "hipsgen-values");
     this.readout = new Readout(this.sky, $("readout"), () => this.visible(), () => (values.open ? this.bands() : []));
     values.addEventListener("toggle", () => this.readout.update());
@@ -54,14 +52,14 @@ export class Viewer {
     this.sky.onCuts((layer, low, high) => this.cutsDragged(layer, low, high));
     addEventListener("popstate", () => this.restore(fromHash(location.hash)));
     this.refresh();
-    await Promise.all([this.flags.load(), this.catalogues.load()]);
+    await this.flags.load();
     await this.restore(asked);
     this.moved();
   }
 
   /** A click in any of the views. */
   listen(sky) {
-    sky.onClick(({ ra, dec }) => this.measuring.busy || this.catalogues.picked(sky, ra, dec) || this.inspect(ra, dec));
+    sky.onClick(({ ra, dec }) => this.measuring.busy || this.inspect(ra, dec));
   }
 
   /** The survey that was asked for, else the next one that can be shown. */
@@ -123,7 +121,6 @@ export class Viewer {
     this.shown = new Set(state.shown.filter((name) => OVERLAYS.includes(name)));
     const masks = new Map(state.masks);
     for (const name of new Set([...masks.keys(), ...this.masks.keys()])) await this.paint(name, masks.get(name) ?? []);
-    this.catalogues.restore(new Map(state.objects));
     this.showOverlays();
     if (state.here) this.inspectNow(...state.here);
     else this.forgetHere();
@@ -142,7 +139,6 @@ export class Viewer {
       looks: [...this.settings].filter(([name]) => isShown(name)).filter(changed),
       masks: [...this.masks].filter(([, planes]) => planes.length),
       colour: isShown("live-colour") ? this.colour : null,
-      objects: this.catalogues?.state() ?? [],
     };
   }
 
@@ -165,10 +161,7 @@ export class Viewer {
   moved() {
     this.writeHash();
     clearTimeout(this.counting);
-    this.counting = setTimeout(() => {
-      this.panel.count();
-      this.catalogues.renew();
-    }, MOVED);
+    this.counting = setTimeout(() => this.panel.count(), MOVED);
   }
 
   /** The right button drags the cuts of a layer in Aladin Lite: the panel follows. */
@@ -442,7 +435,7 @@ export class Viewer {
   overlayItems(sky) {
     const patches = this.shown.has("patches") ? this.outlines : [];
     const items = patches.map(({ polygon, label }) => ({ kind: "outline", corners: polygon, color: "#9fb4d6", label }));
-    items.push(...this.catalogues.items(), ...this.measuring.items(), ...this.flags.items());
+    items.push(...this.measuring.items(), ...this.flags.items());
     if (this.here) items.push({ kind: "cross", ra: this.here[0], dec: this.here[1], color: "#66d9c2" });
     const pointed = this.panes?.pointed;
     if (pointed?.at && pointed.sky !== sky) items.push({ kind: "cross", ra: pointed.at[0], dec: pointed.at[1], color: "#ffffff", gap: 3 });
