@@ -224,7 +224,10 @@ def info(out: Path) -> None:
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=8000, show_default=True, help="Port to listen on.")
 @click.option("--open", "open_browser", is_flag=True, help="Open the page in a browser.")
-def serve(out: tuple[Path, ...], host: str, port: int, open_browser: bool) -> None:
+@click.option(
+    "--read-only", is_flag=True, help="Keep flags in each browser, not beside the survey."
+)
+def serve(out: tuple[Path, ...], host: str, port: int, open_browser: bool, read_only: bool) -> None:
     """Serve surveys with a page to look at them.
 
     OUT is a survey or a folder of surveys.
@@ -232,7 +235,7 @@ def serve(out: tuple[Path, ...], host: str, port: int, open_browser: bool) -> No
     from viewer.server import serve as serve_surveys
 
     with suppress(KeyboardInterrupt):  # as it says itself: stop with Ctrl-C
-        serve_surveys(list(out), host=host, port=port, open_browser=open_browser)
+        serve_surveys(list(out), host, port, open_browser, read_only)
 
 
 def _can_go_on(fresh: bool) -> None:

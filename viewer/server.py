@@ -24,9 +24,11 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 8000,
     open_browser: bool = False,
+    read_only: bool = False,
 ) -> None:
     """Serve the surveys under the folders until interrupted; port 0 takes any free one."""
-    config = ViewerConfig(tuple(check_root(Path(root)) for root in roots))
+    checked = tuple(check_root(Path(root)) for root in roots)
+    config = ViewerConfig(checked, read_only=read_only)
     names = find_surveys(config)
     with take_port(host, port) as listening:
         url = url_of(listening, host)

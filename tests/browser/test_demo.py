@@ -51,7 +51,7 @@ def test_the_readout_is_what_the_tile_says(page, demo):
 def test_a_click_names_the_coadds(page):
     page.page.mouse.click(433, 262)
     card = page.page.locator("#coadds li")
-    card.first.wait_for()
+    page.until("document.querySelector('#coadds').dataset.state === 'told'")
     heads = card.locator("strong").all_inner_texts()
     assert all(re.match(r"tract \d+ · patch \d+ · band [gri] · ", head) for head in heads)
     assert {head.split(" · ")[2] for head in heads} == {"band g", "band r", "band i"}
