@@ -33,7 +33,7 @@ def test_first_view_is_drawn(page):
     ra, dec = page.page.evaluate("viewer.app.sky.position(null)")
     assert (ra, dec) == pytest.approx((RA, DEC))
     page.look(RA, DEC, 8)
-    page.until("viewer.readout.values[0].state === 'value'")
+    page.until("viewer.readout?.values[0].state === 'value'")
     page.drawn()
     logo = page.page.locator(".aladin-logo-container a")
     assert logo.is_visible()
