@@ -47,6 +47,10 @@ WHAT = _stacked(
         help="Also make a colour survey of three bands (gri, or J,H,Ks); the longest wavelength is "
         "red, in whatever order they are named.",
     ),
+    click.option(
+        "--planes", default="image", show_default=True, metavar="P,P",
+        help="Planes of the coadds, each a survey of its own: image, variance, mask.",
+    ),
     click.option("--order", type=int, help="Deepest order. Default: that of the input's pixels."),
     click.option(
         "--frame", default="equatorial", metavar="F", show_default=True,
@@ -100,6 +104,53 @@ RUN = _stacked(
     ),
 )  # fmt: skip
 
+SERVE = _stacked(
+    click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on."),
+    click.option("--port", default=8000, show_default=True, help="Port to listen on."),
+    click.option("--open", "open_browser", is_flag=True, help="Open the page in a browser."),
+    click.option(
+        "--catalogue", "files", multiple=True, metavar="FILE",
+        help="Also serve the rows of a CSV, VOTable, FITS or Parquet file; "
+        "FILE,ra=COLUMN,dec=COLUMN,unit=deg|rad,name=NAME says more. Repeat for several.",
+    ),
+    click.option(
+        "--objects", metavar="REPO", help="Also serve the object tables of a Butler repository."
+    ),
+    click.option("-c", "--collection", "collections", multiple=True, metavar="C",
+        help="Collections in which --objects looks."),
+    click.option(
+        "--object-table", default="", metavar="T",
+        help="Dataset type of the object tables. Default: the usual ones.",
+    ),
+    click.option(
+        "--view", default="", metavar="LINK",
+        help="Open on this view: a link copied from the page, or what it has after #.",
+    ),
+    click.option("--read-only", is_flag=True, help="Keep flags in each browser, not in OUT."),
+    click.option(
+        "--token", metavar="TEXT", default=lambda: os.environ.get("HIPSGEN_TOKEN"),
+        help="Show nothing to those who do not know it. Better given in HIPSGEN_TOKEN: others see "
+        "command lines.",
+    ),
+    click.option(
+        "--root-path", default="", metavar="/PATH",
+        help="The path on the site, if a proxy shows it beneath one.",
+    ),
+    click.option(
+        "--trusted-proxy", "trusted_proxies", multiple=True, metavar="IP,IP/BITS",
+        callback=lambda _context, _option, given: ",".join(given),
+        help="Believe X-Forwarded-For, -Proto and -Host of these, and of nobody else.",
+    ),
+    click.option(
+        "--workers", type=click.IntRange(min=1), default=1, show_default=True, metavar="N",
+        help="Processes that answer.",
+    ),
+    click.option(
+        "--access-log", metavar="FILE",
+        help="Append a line of JSON for each request; - is stdout.",
+    ),
+)  # fmt: skip
+
 SAY = _stacked(
     click.option("-q", "--quiet", is_flag=True, help="Say only what went wrong."),
     click.option("-v", "--verbose", is_flag=True, help="Say more."),
@@ -127,6 +178,17 @@ def options_of(given: dict[str, Any]) -> Any:
         blank=given["blank"],
         properties=pairs(given.get("own", ())),
     )
+
+
+def planes_of(given: dict[str, Any]) -> tuple[str, ...]:
+    """The planes of a command, each once, image first. Raises ConfigError."""
+    from hipsgen.images.coadd_fits import PLANES
+
+    asked = words(given["planes"])
+    unknown = [plane for plane in asked if plane not in PLANES]
+    if unknown or not asked:
+        raise ConfigError(f"--planes {given['planes']!r} is not a list of: {', '.join(PLANES)}")
+    return tuple(plane for plane in PLANES if plane in asked)
 
 
 def query_of(given: dict[str, Any]) -> Any:

@@ -16,9 +16,11 @@ from hipsgen.arguments import (
     PROPERTY,
     RUN,
     SAY,
+    SERVE,
     WHAT,
     options_of,
     pairs,
+    planes_of,
     query_of,
     runtime_of,
     words,
@@ -60,8 +62,8 @@ def build(**given: Any) -> None:
     """Make a HiPS survey of coadds.
 
     INPUT is a Butler repository, or FITS files, folders and lists of files (.txt), or a manifest
-    that `hipsgen plan --manifest` saved. One band: OUT is the survey. Several bands, or --color:
-    each survey is a folder in OUT. An interrupted or grown build continues.
+    that `hipsgen plan --manifest` saved. One band: OUT is the survey. Several bands or planes, or
+    --color: each survey is a folder in OUT. An interrupted or grown build continues.
     """
     _can_go_on(given["fresh"])
     from hipsgen.run.report import reporter
@@ -70,7 +72,14 @@ def build(**given: Any) -> None:
     options, query, runtime = options_of(given), query_of(given), runtime_of(given)
     say = reporter(given["quiet"], given["verbose"])
     summaries = build_all(
-        given["inputs"], query, options, runtime, given["out"], given["color"], say
+        given["inputs"],
+        query,
+        options,
+        runtime,
+        given["out"],
+        given["color"],
+        say,
+        planes_of(given),
     )
     if not given["quiet"]:
         _print_summaries(summaries, given["out"])
@@ -106,6 +115,7 @@ def plan(**given: Any) -> None:
         given["color"],
         say,
         given["out"],
+        planes_of(given),
     ):
         click.echo(line)
 
@@ -221,21 +231,32 @@ def info(out: Path) -> None:
 
 @cli.command()
 @click.argument("out", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", default=8000, show_default=True, help="Port to listen on.")
-@click.option("--open", "open_browser", is_flag=True, help="Open the page in a browser.")
-@click.option(
-    "--read-only", is_flag=True, help="Keep flags in each browser, not beside the survey."
-)
-def serve(out: tuple[Path, ...], host: str, port: int, open_browser: bool, read_only: bool) -> None:
+@SERVE
+def serve(
+    out: tuple[Path, ...],
+    files: tuple[str, ...],
+    objects: str | None,
+    collections: tuple[str, ...],
+    object_table: str,
+    **given: Any,
+) -> None:
     """Serve surveys with a page to look at them.
 
     OUT is a survey or a folder of surveys.
     """
+    from viewer.catalogue import open_file
     from viewer.server import serve as serve_surveys
 
+    catalogues = [open_file(file) for file in files]
+    if objects:
+        from viewer.object_tables import open_objects
+
+        searched = [c for text in collections for c in words(text)]
+        catalogues.append(open_objects(objects, searched, object_table))
+    elif collections or object_table:
+        raise ConfigError("-c and --object-table are for --objects REPO")
     with suppress(KeyboardInterrupt):  # as it says itself: stop with Ctrl-C
-        serve_surveys(list(out), host, port, open_browser, read_only)
+        serve_surveys(list(out), catalogues=catalogues, **given)
 
 
 def _can_go_on(fresh: bool) -> None:

@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"{options.repo}: {files} files, {megabytes:.0f} MB, {seconds:.1f} s\n"
         f"tracts {', '.join(str(t.id) for t in tracts)}"
         f" of {tracts[0].nx} x {tracts[0].ny} patches; bands {', '.join(BANDS)};"
-        f" collection {CHAIN} of two runs\n"
+        f" collection {CHAIN} of two runs; a table of objects per tract\n"
         f"next: hipsgen build {options.repo} -c {CHAIN} -d {DATASET_TYPE} {bands}"
         f" --color {''.join(BANDS)} -o demo/hips"
     )

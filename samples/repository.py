@@ -8,7 +8,7 @@ import sys
 import tempfile
 import types
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from itertools import repeat
@@ -24,13 +24,16 @@ from lsst.daf.butler import (
     FileDataset,
     FormatterV2,
 )
+from lsst.daf.butler.formatters.parquet import ParquetFormatter
 
 from samples import skymap
+from samples.objects import write_object_tables
 from samples.sky import BANDS
 from samples.skymap import Box, Tract, make_tracts
 from samples.tractfiles import FIRST_RUN, SECOND_RUN, CoaddFile, write_tract
 
 DATASET_TYPE = "deepCoadd_calexp"
+OBJECTS = "objectTable_tract"
 CHAIN = "sample/coadds"
 INSTRUMENT = "LSSTCam"
 _FORMATTER = "lsst.obs.base.formatters.fitsExposure.FitsExposureFormatter"
@@ -38,7 +41,7 @@ _UUIDS = uuid.UUID("6d1c7b1e-6f0f-5b53-9a2e-1d8c3a6c9f10")
 
 
 def make_repository(root: Path, size: int = 1000, seed: int = 1, workers: int = 2) -> int:
-    """Make the repository in a new or empty folder; gives the number of files.
+    """Make the repository in a new or empty folder; gives the number of coadds' files.
 
     size: pixels along a patch's inner region. The same size and seed give the same FITS bytes.
     """
@@ -51,7 +54,8 @@ def make_repository(root: Path, size: int = 1000, seed: int = 1, workers: int = 
     scratch = Path(tempfile.mkdtemp(prefix=f".{root.name}-", dir=root.parent))
     try:
         files = _write_files(scratch, tracts, size, seed, workers)
-        _ingest(root, tracts, files)
+        tables = write_object_tables(scratch, size, seed)
+        _ingest(root, tracts, files, tables)
     finally:
         shutil.rmtree(scratch)
     return len(files)
@@ -70,7 +74,9 @@ def _write_files(
     return [file for files in made for file in files]
 
 
-def _ingest(root: Path, tracts: Sequence[Tract], files: Sequence[CoaddFile]) -> None:
+def _ingest(
+    root: Path, tracts: Sequence[Tract], files: Sequence[CoaddFile], tables: Mapping[int, Path]
+) -> None:
     Butler.makeRepo(str(root))
     with _closing(Butler.from_config(str(root), writeable=True)) as butler:
         _insert_dimensions(butler, tracts)
@@ -95,6 +101,24 @@ def _ingest(root: Path, tracts: Sequence[Tract], files: Sequence[CoaddFile]) -> 
                 for f in files
             ]
             butler.ingest(*datasets, transfer="move")
+        _ingest_tables(butler, tables)
+
+
+def _ingest_tables(butler: Butler, tables: Mapping[int, Path]) -> None:
+    """tables: of objects, by tract."""
+    dimensions = ("skymap", "tract")
+    kind = DatasetType(OBJECTS, dimensions, "ArrowAstropy", universe=butler.dimensions)
+    butler.registry.registerDatasetType(kind)
+    datasets = []
+    for tract, path in tables.items():
+        data_id = DataCoordinate.standardize(
+            skymap=skymap.NAME, tract=tract, universe=butler.dimensions
+        )
+        key = uuid.uuid5(_UUIDS, f"{FIRST_RUN}/{OBJECTS}/{tract}")
+        expanded = butler.registry.expandDataId(data_id)
+        ref = DatasetRef(kind, expanded, run=FIRST_RUN, id=key)
+        datasets.append(FileDataset(path=str(path), refs=[ref], formatter=ParquetFormatter))
+    butler.ingest(*datasets, transfer="move")
 
 
 def _reference(butler: Butler, dataset_type: DatasetType, file: CoaddFile) -> DatasetRef:

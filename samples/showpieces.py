@@ -43,7 +43,7 @@ def showpieces(field: Field, rng: np.random.Generator) -> Iterator[Source]:
         return _Place(field, x * field.width, y * field.height)
 
     s = field.scale
-    yield from saturated_star(at(-0.17, 0.23), 10.4)
+    yield from saturated_star(at(-0.11, -0.21), 10.4)  # beside the hole that was repaired
     disc = SpiralDisc(8.5 * s, 0.78, 35.0, arms=2, pitch=17.0)
     yield from spiral(at(0.0, -0.22), 14.6, disc, rng)  # on the seam
     yield from spiral(

@@ -7,6 +7,7 @@ they are rounded to float32.
 import math
 from collections.abc import Callable
 from itertools import permutations, product
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -286,3 +287,30 @@ def big_endian(values: npt.NDArray[np.uint32]) -> tuple[npt.NDArray[np.uint32], 
     """Each number with its bytes turned round, and the sum of the numbers."""
     turned = [int.from_bytes(int(v).to_bytes(4, "big"), "little") for v in values]
     return np.array(turned, np.uint32), sum(map(int, values))
+
+
+def pick(
+    pixels: npt.NDArray[np.int32], x: FloatArray, y: FloatArray, moved: dict[int, int], other: int
+) -> npt.NDArray[np.int64]:
+    """Flags of the nearest pixels, -2**31 off the image.
+
+    moved: from bit to bit; the bits of a pixel that are not in it become `other`.
+    """
+    out = np.full(x.shape, -(2**31))
+    for at in np.ndindex(x.shape):
+        j, i = nearest_index(y[at]), nearest_index(x[at])
+        if j is None or i is None or not (0 <= j < len(pixels) and 0 <= i < len(pixels[0])):
+            continue
+        bits = [bit for bit in range(32) if int(pixels[j, i]) >> bit & 1]
+        out[at] = sum({1 << moved.get(bit, other) for bit in bits})
+    return out
+
+
+def either(some: npt.NDArray[Any], others: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """Flags that either of two pixels has, -2**31 where there is none."""
+    out = np.full(some.shape, -(2**31))
+    for at in np.ndindex(some.shape):
+        known = [int(flags[at]) for flags in (some, others) if flags[at] >= 0]
+        if known:
+            out[at] = known[0] | known[-1]
+    return out

@@ -10,13 +10,13 @@ import numpy.typing as npt
 
 from hipsgen.check.finding import Finding
 from hipsgen.errors import SurveyError
-from hipsgen.images.coadd_fits import FitsReader
 from hipsgen.images.source import CoaddRef, Polygon
 from hipsgen.run.cache import CoaddCache
 from hipsgen.run.config import Recipe
 from hipsgen.run.journal import FOLDER, Journal
 from hipsgen.run.leaf import Sampler
 from hipsgen.run.plan import Plan, make_plan
+from hipsgen.sky.flags import Pixels, as_values, is_known
 from hipsgen.sky.tiles import Tile
 from hipsgen.survey.provenance import FILE_NAME as PROVENANCE
 from hipsgen.survey.provenance import Provenance
@@ -84,7 +84,7 @@ class _Again:
 
     def __init__(self, survey: Survey, recipe: Recipe, refs: list[CoaddRef]) -> None:
         self._survey, self._recipe, self._refs = survey, recipe, refs
-        self._reader = FitsReader(recipe.excluded, recipe.blank)
+        self._reader = recipe.reader
         self._cache = CoaddCache(self._reader, _CACHE_BYTES)
         self._plan: Plan = make_plan(refs, recipe.order, recipe.frame, recipe.block_depth)
         self._number = {root: k for k, root in enumerate(self._plan.roots())}
@@ -101,14 +101,15 @@ class _Again:
             return [Finding("error", path, f"cannot be made again: {text}") for text in trouble]
         if there is None:
             what = "is missing, and its coadds have data there"
-            return [] if made is None or np.isnan(made).all() else [Finding("error", path, what)]
+            nothing = made is None or not is_known(made).any()
+            return [] if nothing else [Finding("error", path, what)]
         if made is None:
             return [Finding("error", path, "has data where no coadd is")]
         if np.array_equal(made, there, equal_nan=True):
             return []
-        return [Finding("error", path, _difference(there, made))]
+        return [Finding("error", path, _difference(as_values(there), as_values(made)))]
 
-    def _made(self, tile: Tile) -> tuple[npt.NDArray[np.float32] | None, list[str]]:
+    def _made(self, tile: Tile) -> tuple[Pixels | None, list[str]]:
         k = self._number.get(tile.ancestor(self._plan.root_order))
         indices = () if k is None else dict(self._plan.block(k).leaves).get(tile.npix, ())
         refs = {i: self._refs[i] for i in indices}

@@ -13,12 +13,13 @@ from hipsgen.check.pictures import is_coloured, picture_faults
 from hipsgen.errors import SurveyError
 from hipsgen.run.config import Recipe
 from hipsgen.run.tally import FileSum
+from hipsgen.sky.flags import as_values
 from hipsgen.sky.frames import FRAMES, to_icrs
 from hipsgen.sky.polygon import bounding_circle, to_vectors
 from hipsgen.sky.pyramid import Layer, parent_of
 from hipsgen.sky.tiles import Tile
 from hipsgen.survey.fits_header import Header, read_header, sums_agree
-from hipsgen.survey.fits_tile import FitsTile, hpx_wcs
+from hipsgen.survey.fits_tile import hpx_wcs
 from hipsgen.survey.formats import format_of
 from hipsgen.survey.provenance import Provenance
 from hipsgen.survey.survey import Survey
@@ -133,7 +134,7 @@ class Looker:
             recipe = self._rules.recipe
             is_leaf = tile.order == self._order
             if values is not None:
-                texts = list(picture_faults(name, picture, values, recipe, is_leaf))
+                texts = list(picture_faults(name, picture, as_values(values), recipe, is_leaf))
                 seen.findings += [Finding("error", path, text) for text in texts]
             if not self._is_color and is_coloured(picture):
                 seen.findings.append(
@@ -160,7 +161,7 @@ class Looker:
                 if written is None and not sums_agree(data, header):
                     trouble.append("does not agree with its own CHECKSUM or DATASUM")
                 trouble += self._header(tile, header)
-                pixels, step = FitsTile().decode(data), _step(header)
+                pixels, step = self._survey.form(name).decode(data), _step(header)
         except SurveyError as error:
             return None, [*trouble, str(error)]
         if pixels.shape[:2] != (self._width, self._width):
@@ -186,7 +187,7 @@ class Looker:
         self, tile: Tile, values: Values, seen: Look, children: Sequence[tuple[int, Look]]
     ) -> Iterator[str]:
         """A FITS tile's values against those below, or where the coadds are."""
-        known = np.isfinite(values)
+        known = np.isfinite(as_values(values))
         seen.layer = Layer(values)
         if not known.any():
             yield "holds no data: every pixel is missing"
@@ -203,7 +204,8 @@ class Looker:
         expected = parent_of(((k, look.layer) for k, look in children), self._width)
         seen.layer = expected
         if expected is None or not np.array_equal(expected.visible(), values, equal_nan=True):
-            yield "is not the mean of the tiles below it"
+            what = "the mean" if values.dtype == np.float32 else "the flags"
+            yield f"is not {what} of the tiles below it"
 
     def _outlines(self, tile: Tile, known: npt.NDArray[np.bool_]) -> Iterator[str]:
         """Data lie where coadds are."""

@@ -89,7 +89,7 @@ def _allskys(survey: Survey, extensions: Mapping[str, str]) -> Iterator[Finding]
         for name, extension in extensions.items():
             path = f"Norder{order}/Allsky.{extension}"
             try:
-                pixels = format_of(name).decode(survey.store.read(path))
+                pixels = survey.form(name).decode(survey.store.read(path))
             except FileNotFoundError:
                 continue
             except SurveyError as error:

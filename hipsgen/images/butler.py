@@ -151,7 +151,7 @@ def _found(ref: Any, uris: dict[str, str]) -> Found:
 
 def _place(found: Found) -> tuple[int, int, str]:
     words = found.data_id
-    return int(words["tract"]), int(words["patch"]), str(words.get("band", ""))
+    return int(words["tract"]), int(words.get("patch", -1)), str(words.get("band", ""))
 
 
 def _uris(stored: Any) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """What a coadd's values must be multiplied with, and the unit they then have."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -49,6 +49,11 @@ class Calibration:
     unit_in: str = ""
     source: str = "none"
     field: ChebyshevField | None = None
+
+    def squared(self) -> "Calibration":
+        """That of a variance; but its values are to be multiplied with the field twice."""
+        unit, unit_in = (f"{text}**2" if text else "" for text in (self.unit, self.unit_in))
+        return replace(self, unit=unit, scale=self.scale**2, unit_in=unit_in)
 
 
 def calibration_of(hdus: Any, image: Any) -> Calibration:

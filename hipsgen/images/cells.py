@@ -151,7 +151,10 @@ class CellCoadd:
         self._file = place["file"]
         self._image = Cells(grid, starts["image"], stride, -32, _NAN)
         bitpix = 8 * table.columns.dtype.fields["mask"][0].base.itemsize
-        self._mask = Cells(grid, starts["mask"], stride, bitpix, 0)
+        self.planes = _planes(hdus)
+        nothing = self.planes.get("NO_DATA", bitpix)
+        missing = 1 << nothing if nothing < min(bitpix, 31) else 0
+        self._mask = Cells(grid, starts["mask"], stride, bitpix, missing)
         self._variance = None
         if "variance" in starts:
             self._variance = Cells(grid, starts["variance"], stride, -32, _NAN)
@@ -159,7 +162,6 @@ class CellCoadd:
         self._unit = str(unit or "").strip()
         self.shape = grid.shape
         self.header = _stitched(hdus[0].header, grid, least)
-        self.planes = _planes(hdus)
 
     def reopened(self, hdus: Any, number: int) -> "CellCoadd":
         """The same, known already, of a file that was opened again."""
@@ -178,9 +180,18 @@ class CellCoadd:
         if bits >> 8 * self._mask.width:
             raise CoaddError(f"a plane of its mask is beyond the {8 * self._mask.width} bits of it")
 
-    def decodable(self, handle: int, bits: int) -> tuple[Cells | None, Cells | None]:
+    def check_variance(self) -> None:
+        """See `Layout.check_variance`."""
+        if self._variance is None:
+            raise CoaddError("it has no variance plane")
+
+    def decodable(
+        self, handle: int, bits: int, plane: str = "image"
+    ) -> tuple[Cells | None, Cells | None]:
         """See `Layout.decodable`."""
-        return self._image, self._mask if bits else None
+        if plane == "mask":
+            return self._mask, None
+        return self._image if plane == "image" else self._variance, self._mask if bits else None
 
     def pixels(self, section: Section) -> npt.NDArray[Any]:
         """See `Layout.pixels`."""

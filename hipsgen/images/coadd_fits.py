@@ -16,7 +16,7 @@ from isal import igzip
 from hipsgen.errors import CoaddError
 from hipsgen.images import decode
 from hipsgen.images.blocks import BlockFile, Blocks, blocks_of
-from hipsgen.images.calibration import ChebyshevField, first_pixel
+from hipsgen.images.calibration import Calibration, ChebyshevField, first_pixel
 from hipsgen.images.cells import CellCoadd, Cells
 from hipsgen.images.cutout import Cutout
 from hipsgen.images.files import is_stamp, stamp_of
@@ -27,6 +27,7 @@ from hipsgen.images.staging import has_copy, local_file
 from hipsgen.images.times import time_range
 from hipsgen.images.wcs import ImageWcs
 
+PLANES = ("image", "variance", "mask")
 DEFAULT_EXCLUDED = ("NO_DATA",)
 # what astropy raises for a damaged file, besides VerifyError and CfitsioException
 _DAMAGE = (
@@ -40,6 +41,8 @@ _Place = Path | Blocks
 class FitsReader:
     """Reads coadds from FITS files.
 
+    plane: which of PLANES `read` gives: calibrated values, their variance in the unit squared, or
+    the mask, int32 with the bits of `CoaddInfo.planes`, of which no pixel is missing.
     excluded: mask planes whose pixels count as missing, where the file has such a plane.
     blank: a value that means "no data" besides NaN and the file's own BLANK.
     glancing: see `at_a_glance`.
@@ -48,6 +51,7 @@ class FitsReader:
     excluded: tuple[str, ...] = DEFAULT_EXCLUDED
     blank: float | None = None
     glancing: bool = False
+    plane: str = "image"
 
     def at_a_glance(self) -> "FitsReader":
         """See `CoaddReader.at_a_glance`."""
@@ -76,7 +80,7 @@ class FitsReader:
     def _described(self, hdus: Any, number: int) -> tuple[CoaddInfo, ChebyshevField | None, Layout]:
         """The same, what pixels are multiplied with where that varies, and where they are."""
         layout = layout_of(hdus, number)
-        calibration = layout.calibration()
+        calibration = self._calibration(layout)
         wcs = ImageWcs(layout.header, layout.shape, hdus)
         excluded = tuple(name for name in self.excluded if name in layout.planes)
         if excluded:
@@ -91,11 +95,23 @@ class FitsReader:
             scale=calibration.scale,
             calibration=calibration.source,
             excluded=excluded,
-            planes=tuple(layout.planes),
+            planes=layout.planes,
             t_min=t_min,
             t_max=t_max,
         )
         return info, calibration.field, layout
+
+    def _calibration(self, layout: Layout) -> Calibration:
+        """Of the plane. Raises CoaddError where it is not there."""
+        if self.plane == "mask":
+            if not layout.planes:
+                raise CoaddError("it has no mask that names its planes")
+            layout.check_flags(0)
+            return Calibration("")
+        if self.plane == "variance":
+            layout.check_variance()
+            return layout.calibration().squared()
+        return layout.calibration()
 
     def read(
         self,
@@ -108,6 +124,8 @@ class FitsReader:
         rows, cols = section
         if out is None:
             out = np.empty((_length(rows), _length(cols)), np.float32)
+        if self.plane == "mask":
+            out = out.view(np.int32)
         with self._placed(ref) as place:
             headers = self._headers(place, ref)
             height, width = headers.info.shape
@@ -118,7 +136,8 @@ class FitsReader:
                 self._through_astropy(place, headers, section, out)
             if headers.field is not None:
                 for part in parts:
-                    out[_within(section, part)] *= headers.field.at(part)
+                    factor = headers.field.at(part)
+                    out[_within(section, part)] *= factor if self.plane == "image" else factor**2
             _stamp(place, ref)
         return out
 
@@ -163,7 +182,7 @@ class FitsReader:
         headers: "_Headers",
         section: Section,
         parts: Sequence[Section],
-        out: Values,
+        out: Any,
     ) -> bool:
         """False for what is left to astropy; of damage, too, it has the last word."""
         if headers.image is None or isinstance(place, Blocks):
@@ -173,6 +192,9 @@ class FitsReader:
                 handle, scale = file.fileno(), headers.scale
                 for part in parts:
                     at = part[0].start - section[0].start, part[1].start - section[1].start
+                    if self.plane == "mask":
+                        decode.flags(handle, headers.image, part, out, at)
+                        continue
                     decode.values(handle, headers.image, part, self._blank, scale, out, at)
                     if headers.mask is not None:
                         decode.strike(handle, headers.mask, part, headers.bits, out, at)
@@ -181,11 +203,16 @@ class FitsReader:
         return True
 
     def _through_astropy(
-        self, place: _Place, headers: "_Headers", section: Section, out: Values
+        self, place: _Place, headers: "_Headers", section: Section, out: Any
     ) -> None:
         with _open(place) as hdus:
             layout = headers.layout(hdus)
-            decode.finish(layout.pixels(section), self._blank, headers.scale, out)
+            if self.plane == "mask":
+                found = layout.flags(section)
+                out[:] = found.astype(f"u{found.dtype.itemsize}").astype(np.uint32).view(np.int32)
+                return
+            pixels: Any = layout.pixels if self.plane == "image" else layout.variance
+            decode.finish(pixels(section), self._blank, headers.scale, out)
             if headers.bits:
                 flags = layout.flags(section).astype(np.int64)
                 out[flags & headers.bits != 0] = np.nan
@@ -247,7 +274,7 @@ def _parsed(reader: FitsReader, place: _Place, hdu: str, stamp: str) -> _Headers
             cells = layout if isinstance(layout, CellCoadd) else None
             return _Headers(info, number, None, None, bits, field, cells)
         with place.open("rb") as file:
-            image, mask = layout.decodable(file.fileno(), bits)
+            image, mask = layout.decodable(file.fileno(), bits, reader.plane)
         in_parts = isinstance(image, decode.Plain | Cells) and not isinstance(mask, decode.Tiled)
         return _Headers(replace(info, in_parts=in_parts), number, image, mask, bits, field)
 

@@ -282,6 +282,16 @@ def strike(
         kernels.strike(words, window, flags, out)
 
 
+def flags(
+    handle: int, plane: Plane, section: Section, out: Words, at: tuple[int, int] = (0, 0)
+) -> None:
+    """The bits of a mask's section; as `values`. Raises UndecodableError."""
+    if _is_empty(section):
+        return
+    for words, (top, left, row, col, down, across) in _blocks(handle, plane, section, at):
+        out[row : row + down, col : col + across] = words[top : top + down, left : left + across]
+
+
 def _is_empty(section: Section) -> bool:
     return any(s.start >= s.stop for s in section)
 

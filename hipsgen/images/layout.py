@@ -42,10 +42,16 @@ class Layout(Protocol):
     def check_flags(self, bits: int) -> None:
         """Raise CoaddError when the mask, of which these bits count, is not whole."""
 
-    def decodable(self, handle: int, bits: int) -> tuple[decode.Plane | None, decode.Plane | None]:
-        """For `decode`: the pixels, and the flags if `bits` of them count.
+    def check_variance(self) -> None:
+        """Raise CoaddError when there is no variance, or not all of it."""
 
-        handle: the same file, open for reading. No pixels when only this class can read them.
+    def decodable(
+        self, handle: int, bits: int, plane: str = "image"
+    ) -> tuple[decode.Plane | None, decode.Plane | None]:
+        """For `decode`: the pixels of a plane, and the flags if `bits` of them count.
+
+        handle: the same file, open for reading. plane: image, variance or mask. No pixels when
+        only this class can read them.
         """
 
     def pixels(self, section: Section) -> npt.NDArray[Any]:
@@ -71,9 +77,10 @@ class ImageHdus:
     """An image HDU, with its mask if there is one; see `Layout`. astropy reads them."""
 
     def __init__(self, hdus: Any, number: int) -> None:
-        self._hdus, self._number = hdus, number
+        self._hdus = hdus
         self._image = hdus[number]
         self._mask = _companion(hdus, number, "MASK")
+        self._variance = _companion(hdus, number, "VARIANCE")
         self.header: Any = self._image.header
         self.shape = image_shape(self._image)
         self.planes = {} if self._mask is None else plane_bits(self._mask.header)
@@ -86,9 +93,20 @@ class ImageHdus:
         """See `Layout.check_flags`."""
         _check_whole(self._mask, "mask")
 
-    def decodable(self, handle: int, bits: int) -> tuple[decode.Plane | None, decode.Plane | None]:
+    def check_variance(self) -> None:
+        """See `Layout.check_variance`."""
+        if self._variance is None:
+            raise CoaddError("it has no variance plane")
+        _check_whole(self._variance, "variance")
+
+    def decodable(
+        self, handle: int, bits: int, plane: str = "image"
+    ) -> tuple[decode.Plane | None, decode.Plane | None]:
         """See `Layout.decodable`."""
-        image = decode.image_plane(handle, self._image)
+        if plane == "mask":
+            return decode.mask_plane(handle, self._mask, bits), None
+        pixels = self._image if plane == "image" else self._variance
+        image = decode.image_plane(handle, pixels)
         if not bits:
             return image, None
         mask = decode.mask_plane(handle, self._mask, bits)
@@ -104,8 +122,7 @@ class ImageHdus:
 
     def variance(self, section: Section) -> npt.NDArray[Any] | None:
         """See `Layout.variance`."""
-        found = _companion(self._hdus, self._number, "VARIANCE")
-        return None if found is None else _section(found, section)
+        return None if self._variance is None else _section(self._variance, section)
 
 
 def coadd_hdus(hdus: Any) -> list[int]:

@@ -3,7 +3,7 @@
 import math
 import struct
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -102,7 +102,7 @@ class CoaddInfo:
     shape: (rows, columns). pixel_scale: degrees, side of a square of a pixel's nominal area.
     unit: of the values that `read` gives. scale: what they were multiplied with to get there,
     calibration: where that comes from, unit_in: the unit before.
-    excluded: names of the mask planes that `read` leaves out.
+    planes: bits of the mask by name. excluded: names of those that `read` leaves out.
     t_min, t_max: MJD, NaN when the file does not say.
     in_parts: a section costs no more to read than its own pixels, as it does in a compressed image.
     """
@@ -115,7 +115,7 @@ class CoaddInfo:
     scale: float = 1.0
     calibration: str = ""
     excluded: tuple[str, ...] = ()
-    planes: tuple[str, ...] = ()
+    planes: Mapping[str, int] = field(default_factory=dict)
     t_min: float = float("nan")
     t_max: float = float("nan")
     in_parts: bool = False
@@ -152,9 +152,10 @@ class CoaddReader(Protocol):
     ) -> Values:
         """Rows and columns of a coadd, native float32, NaN where there is no data.
 
-        The values are in `info(ref).unit`. parts: sections inside this one; when there are some,
-        no other pixel is wanted, and what stands there is not defined. out: where to put them, an
-        array of the section's shape. Raises CoaddError when they cannot be read.
+        The values are in `info(ref).unit`. A reader of masks gives their bits as they are in the
+        file, int32. parts: sections inside this one; when there are some, no other pixel is wanted,
+        and what stands there is not defined. out: memory to put them into, float32 of the section's
+        shape. Raises CoaddError when they cannot be read.
         """
 
     def at_a_glance(self) -> "CoaddReader":

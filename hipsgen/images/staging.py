@@ -11,7 +11,7 @@ import tempfile
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -65,7 +65,7 @@ def with_components(uri: str, components: Mapping[str, str]) -> str:
 
 @dataclass
 class _Copy:
-    """file: open, and already deleted where the system lets one reach it nevertheless."""
+    """file: open, and without a name where the system lets one reach it nevertheless."""
 
     uri: str
     file: IO[bytes]
@@ -124,30 +124,34 @@ class _Copies:
 
 
 _copies = _Copies()
+_OPEN_FILES = Path("/proc/self/fd")  # by their numbers
 
 
 def _copied(uri: str) -> _Copy:
-    file = tempfile.NamedTemporaryFile(prefix="hipsgen-", suffix=".fits", delete=False)  # noqa: SIM115
-    path = Path(f"/proc/self/fd/{file.fileno()}")
-    if path.exists():
-        os.unlink(file.name)
+    file: IO[bytes]
+    if _OPEN_FILES.exists():
+        file = tempfile.TemporaryFile(prefix="hipsgen-")  # noqa: SIM115  (it never has a name)
+        path = _OPEN_FILES / str(file.fileno())
     else:  # not Linux: it goes when it is dropped
+        file = tempfile.NamedTemporaryFile(prefix="hipsgen-", suffix=".fits", delete=False)  # noqa: SIM115
         path = Path(file.name)
     try:
         patiently(uri, lambda: _copy_once(uri, file))
         file.flush()
         return _Copy(uri, file, path, os.fstat(file.fileno()).st_size)
     except BaseException:
-        file.close()
-        with suppress(FileNotFoundError):
-            os.unlink(file.name)
+        _end(file, path)
         raise
 
 
 def _drop(copy: _Copy) -> None:
-    copy.file.close()
-    with suppress(FileNotFoundError):
-        os.unlink(copy.file.name)
+    _end(copy.file, copy.path)
+
+
+def _end(file: IO[bytes], path: Path) -> None:
+    file.close()
+    if path.parent != _OPEN_FILES:
+        path.unlink(missing_ok=True)
 
 
 def _others(uri: str) -> dict[str, str]:

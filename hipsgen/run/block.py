@@ -24,10 +24,10 @@ from hipsgen.run.records import LEAF, BlockFiles, BlockRecord, BlockState, Input
 from hipsgen.run.tally import UNKNOWN, FileSum, Tally
 from hipsgen.run.turn import Turn
 from hipsgen.run.writer import Writer
+from hipsgen.sky.flags import Pixels
 from hipsgen.sky.pyramid import Layer, parent_of, shrink
 from hipsgen.sky.tiles import Tile
 from hipsgen.survey.coverage import ALLSKY_ORDERS, allsky_width, look_over, to_ranges
-from hipsgen.survey.fits_tile import FitsTile
 from hipsgen.survey.formats import Format
 from hipsgen.survey.store import Store
 
@@ -150,7 +150,7 @@ class _Renderer:
         self._low, self._high = min(self._low, low), max(self._high, high)
         return Layer(value)
 
-    def _sampled(self, tile: Tile) -> npt.NDArray[np.float32] | None:
+    def _sampled(self, tile: Tile) -> Pixels | None:
         """The values of a tile from its coadds; None, and it is left, if one cannot be read."""
         refs, bad = self._leaves[tile.npix], self._sampler.problems
         wanted = self._task.skip_bad or not bad.keys() & set(refs)
@@ -164,7 +164,7 @@ class _Renderer:
         self.left |= {tile.ancestor(order) for order in range(root.order, tile.order + 1)}
         return None
 
-    def _read_back(self, tile: Tile) -> npt.NDArray[np.float32] | None:
+    def _read_back(self, tile: Tile) -> Pixels | None:
         """The values of a tile that is kept; if it is not what was written it is made again."""
         sums = self._earlier.sums.get(tile)
         if sums is None:  # no coadd has data there
@@ -173,7 +173,7 @@ class _Renderer:
         try:
             data = self._task.store.read(tile.path("fits"))
             if FileSum.of(data) == sums[number]:
-                return np.asarray(FitsTile().decode(data))
+                return self._encoders[number].decode(data)
         except (FileNotFoundError, SurveyError):
             pass
         self._earlier.spoil(tile)

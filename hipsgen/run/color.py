@@ -59,6 +59,8 @@ def build_color(
     """
     started = time.monotonic()
     _check_alike(bands)
+    if any(band.planes for band in bands):
+        raise ConfigError("a colour survey is made of values: a mask has flags")
     encoders = _encoders(formats)
     names = tuple(encoder.name for encoder in encoders)
     claim(store, colour=True)

@@ -5,12 +5,12 @@ import json
 import math
 import re
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from hipsgen import __version__
 from hipsgen.errors import ConfigError
-from hipsgen.images.coadd_fits import DEFAULT_EXCLUDED
+from hipsgen.images.coadd_fits import DEFAULT_EXCLUDED, PLANES, FitsReader
 from hipsgen.run.engine import ENGINES
 from hipsgen.sky.combine import DEFAULT_OVERLAP, OVERLAPS
 from hipsgen.sky.frames import FRAMES
@@ -26,10 +26,14 @@ _TILE_BYTES = {"fits": 1_054_080, "png": 110_000, "jpeg": 60_000, "webp": 40_000
 _DEEPEST_ORDER = MAX_ORDER - 9  # its pixels are HEALPix cells of order 29
 
 
+# the last flag of a mask, for planes that have none of their own
+OTHER, OTHER_BIT = "OTHER", 30
+
 # properties that follow from the tiles
 _MEASURED = {
     "dataproduct_type", "dataproduct_subtype", "hips_frame", "hips_order", "hips_order_min",
     "hips_pixel_bitpix", "hips_pixel_scale", "hips_tile_format", "hips_tile_width", "hips_version",
+    "hipsgen_plane", "hipsgen_planes",
 }  # fmt: skip
 
 
@@ -52,8 +56,10 @@ class Options:
     excluded: tuple[str, ...] = DEFAULT_EXCLUDED
     blank: float | None = None
     properties: tuple[tuple[str, str], ...] = ()
+    plane: str = "image"
 
     def __post_init__(self) -> None:
+        _one_of("--planes", self.plane, PLANES)
         if self.order is not None and not 0 <= self.order <= _DEEPEST_ORDER:
             raise ConfigError(f"--order {self.order} is not within 0 and {_DEEPEST_ORDER}")
         _one_of("--frame", self.frame, FRAMES)
@@ -73,6 +79,26 @@ class Options:
         for key, value in self.properties:
             _check_property(key, value)
 
+    def of_plane(self, plane: str, alone: bool = True) -> "Options":
+        """The same for another plane of the coadds. alone: nothing here was meant for the image.
+
+        Of a mask there are flags in FITS tiles, and what values are made by does not apply.
+        """
+        if plane == "mask":
+            return replace(
+                self,
+                plane=plane,
+                formats=("fits",),
+                interpolation="nearest",
+                stretch="linear",
+                cuts=(0.0, 1.0),  # so that a picture shows what has a flag
+                excluded=(),
+                blank=None,
+            )
+        if plane == "variance":
+            return replace(self, plane=plane, blank=None, cuts=self.cuts if alone else None)
+        return replace(self, plane=plane)
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -80,7 +106,8 @@ class Recipe:
 
     order: of the leaf tiles; render_order: at which coadds are sampled, deeper than `order` when
     the tiles are coarser than the input, whose pixels are then averaged. block_depth: a block
-    is the subtree under a tile of order `order - block_depth`.
+    is the subtree under a tile of order `order - block_depth`. names: of the flags of a mask, from
+    bit 0 on.
     """
 
     order: int
@@ -98,6 +125,8 @@ class Recipe:
     pixel_scale: float
     tile_width: int = TILE_WIDTH
     version: str = __version__
+    plane: str = "image"
+    names: tuple[str, ...] = ()
 
     @property
     def block_order(self) -> int:
@@ -109,25 +138,42 @@ class Recipe:
         """arcsec^2 of the input pixels to which the unit refers."""
         return float(f"{(self.pixel_scale * 3600) ** 2:.9g}")
 
+    @property
+    def planes(self) -> dict[str, int]:
+        """Bits of the flags of a mask by name; empty for values."""
+        if self.plane != "mask":
+            return {}
+        return {**{name: bit for bit, name in enumerate(self.names)}, OTHER: OTHER_BIT}
+
+    @property
+    def reader(self) -> FitsReader:
+        """What reads the coadds."""
+        return FitsReader(self.excluded, self.blank, plane=self.plane)
+
     def encoders(self) -> tuple[Format, ...]:
         """The formats of the tiles, in the order asked for."""
         made: list[Format] = []
         for name in self.formats:
             if name == "fits":
-                made.append(FitsTile(self.frame, self.unit, self.band, self.pixel_area))
+                planes = tuple(self.planes.items())
+                area = 0.0 if planes else self.pixel_area
+                made.append(FitsTile(self.frame, self.unit, self.band, area, planes))
             else:
                 made.append(format_of(name))
         return tuple(made)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, from which `from_json` makes it again."""
-        return {**asdict(self), "stretch": [type(self.stretch).__name__, asdict(self.stretch)]}
+        values = {**asdict(self), "stretch": [type(self.stretch).__name__, asdict(self.stretch)]}
+        if self.plane == "image":  # as it was written before there were others
+            del values["plane"], values["names"]
+        return values
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Recipe":
         """Raises ConfigError for values of another version of this software."""
         known = {f.name for f in fields(cls)}
-        if set(values) != known:
+        if {*values, "plane", "names"} != known:
             raise ConfigError("the build was begun by another version of hipsgen; use --fresh")
         kind, parameters = values["stretch"]
         stretch = {"Linear": Linear, "Asinh": Asinh}[kind](**parameters)

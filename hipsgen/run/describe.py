@@ -14,6 +14,11 @@ from hipsgen.survey.bands import regime, wavelengths
 from hipsgen.survey.provenance import UsedCoadd
 
 HIPS_VERSION = "1.4"
+_WORDS = {
+    "image": "coadded images resampled to HEALPix tiles",
+    "variance": "variance of coadded images, as a map, resampled to HEALPix tiles",
+    "mask": "mask of coadded images, the flags of the nearest pixels, in HEALPix tiles",
+}
 
 
 @dataclass(frozen=True)
@@ -21,7 +26,7 @@ class Subject:
     """What a survey is of.
 
     name: of its folder; place: that with the folder above it, where there are several.
-    title: one line. progenitor: where its coadds come from.
+    title: one line. progenitor: where its coadds come from. plane: of those.
     """
 
     name: str
@@ -29,6 +34,7 @@ class Subject:
     progenitor: str
     band: str = ""
     place: str = ""
+    plane: str = "image"
 
 
 def names_of(ref: CoaddRef) -> dict[str, Any]:
@@ -57,9 +63,7 @@ def identity(subject: Subject, created: str) -> dict[str, Any]:
     return {
         "creator_did": f"ivo://unregistered/P/{_path_name(subject.place or subject.name)}",
         "obs_title": subject.title,
-        "obs_description": (
-            f"{subject.title}: coadded images resampled to HEALPix tiles by hipsgen {__version__}"
-        ),
+        "obs_description": f"{subject.title}: {_WORDS[subject.plane]} by hipsgen {__version__}",
         "prov_progenitor": subject.progenitor,
         "hips_creator": "unknown",
         "hips_builder": f"hipsgen/{__version__}",

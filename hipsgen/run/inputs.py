@@ -1,7 +1,7 @@
 """From what the user names to one source of coadds per survey."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hipsgen.errors import ConfigError, InputError
@@ -36,12 +36,26 @@ class Query:
 class Job:
     """One survey to be made: its band ("" when the coadds do not say) and its coadds.
 
-    title: empty when there is nothing better to call it than its folder.
+    title: empty when there is nothing better to call it than its folder. plane: of the coadds.
     """
 
     band: str
     title: str
     source: ImageSource
+    plane: str = "image"
+
+
+def of_planes(jobs: Sequence[Job], readers: Mapping[str, CoaddReader]) -> list[Job]:
+    """For each plane, by its reader, a job on the coadds of each of these, which are of images."""
+    if list(readers) == ["image"]:
+        return list(jobs)
+    made = []
+    for job in jobs:
+        refs = tuple(job.source.refs())  # the registry is asked once
+        for plane, reader in readers.items():
+            text, problems = job.source.describe(), list(job.source.problems)
+            made.append(replace(job, source=RefList(refs, reader, text, problems), plane=plane))
+    return sorted(made, key=lambda job: list(readers).index(job.plane))
 
 
 def find_jobs(

@@ -138,10 +138,9 @@ class Journal:
     def _write_state(self, root: Tile, state: BlockState) -> None:
         arrays: dict[str, Any] = {"cells": state.cells, "content": np.array(state.content)}
         if state.layer is not None:
-            arrays |= {"value": state.layer.value, "coverage": state.layer.coverage}
+            arrays |= _arrays("", state.layer)
         for tile, layer in state.small.items():
-            name = f"{tile.order}_{tile.npix}"
-            arrays |= {f"value_{name}": layer.value, f"coverage_{name}": layer.coverage}
+            arrays |= _arrays(f"_{tile.order}_{tile.npix}", layer)
         buffer = io.BytesIO()
         np.savez(buffer, **arrays)
         self._store.write(_path(root, _ROOTS), buffer.getvalue())
@@ -181,13 +180,13 @@ class Journal:
         """What a finished block left for the top orders. Raises ValueError when it is damaged."""
         try:
             with np.load(io.BytesIO(self._store.read(_path(root, _ROOTS)))) as arrays:
-                layer = Layer(arrays["value"], arrays["coverage"]) if "value" in arrays else None
+                layer = _layer("", arrays) if "value" in arrays else None
                 small = {}
                 for name in arrays.files:
                     if name.startswith("value_"):
                         key = name.removeprefix("value_")
                         order, npix = map(int, key.split("_"))
-                        small[Tile(order, npix)] = Layer(arrays[name], arrays[f"coverage_{key}"])
+                        small[Tile(order, npix)] = _layer(f"_{key}", arrays)
                 return BlockState(layer, arrays["cells"], small, str(arrays["content"]))
         except _DAMAGE as error:
             raise ValueError(f"{_path(root, _ROOTS)} is damaged ({error})") from error
@@ -228,6 +227,18 @@ class Journal:
             return TopRecord(tally, files, values["fingerprint"])
         except _DAMAGE:
             return None
+
+
+def _arrays(name: str, layer: Layer) -> dict[str, Any]:
+    """What is kept of a layer; of flags the coverage follows from them."""
+    if layer.value.dtype == np.int32:
+        return {f"value{name}": layer.value}
+    return {f"value{name}": layer.value, f"coverage{name}": layer.coverage}
+
+
+def _layer(name: str, arrays: Any) -> Layer:
+    value = arrays[f"value{name}"]
+    return Layer(value, None if value.dtype == np.int32 else arrays[f"coverage{name}"])
 
 
 def record_path(root: Tile) -> str:

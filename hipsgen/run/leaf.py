@@ -11,15 +11,15 @@ from hipsgen.errors import CoaddError
 from hipsgen.images.source import CoaddInfo, CoaddReader, CoaddRef
 from hipsgen.run.cache import CoaddCache
 from hipsgen.run.config import Recipe
+from hipsgen.run.content import content_of
 from hipsgen.run.records import InputUse
-from hipsgen.run.units import factor_to
 from hipsgen.run.window import Window, above, room
-from hipsgen.sky.combine import Accumulator
+from hipsgen.sky.flags import Pixels, is_known
 from hipsgen.sky.frames import from_icrs
 from hipsgen.sky.grid import Circle, PixelMap
 from hipsgen.sky.polygon import bounding_circle, to_vectors
 from hipsgen.sky.pyramid import Layer, parent_of
-from hipsgen.sky.resample import margin, resample
+from hipsgen.sky.resample import margin
 from hipsgen.sky.tiles import Tile
 
 _BEYOND = 1.02  # outlines are sampled; images with curved edges reach a little beyond
@@ -43,15 +43,18 @@ class Sampler:
     ) -> None:
         self.uses: dict[int, InputUse] = {}
         self.problems: dict[int, str] = {}
-        self._recipe, self._refs = recipe, refs
+        self._recipe, self._refs, self._content = recipe, refs, content_of(recipe)
         self._reader, self._cache = reader, cache
         self._circles = {k: _circle(ref, recipe.frame) for k, ref in refs.items()}
         self._room = room(window_bytes)
         self._windows: dict[int, Window] = {}
         self._under: Tile | None = None
 
-    def leaf(self, tile: Tile, refs: Sequence[int]) -> npt.NDArray[np.float32] | None:
-        """Values (width, width) of a leaf tile, NaN missing; None when no coadd touches it."""
+    def leaf(self, tile: Tile, refs: Sequence[int]) -> Pixels | None:
+        """Values (width, width) of a leaf tile, NaN missing; None when no coadd touches it.
+
+        Or its flags, int32.
+        """
         made = self._sampled(tile, refs)
         return None if made is None else made.visible()
 
@@ -72,12 +75,12 @@ class Sampler:
         # the sides of a tile are no great circles
         return [k for k in refs if _meet(self._circles[k], middle, 1.3 * radius)]
 
-    def _combined(self, tile: Tile, refs: Sequence[int]) -> npt.NDArray[np.float32] | None:
+    def _combined(self, tile: Tile, refs: Sequence[int]) -> Pixels | None:
         """The tile from all coadds that touch it, None when there is none."""
         touching = [placed for index in refs if (placed := self._place(tile, index))]
         several = len(touching) > 1
-        gathered = Accumulator(self._recipe.tile_width, self._recipe.overlap) if several else None
-        value: npt.NDArray[np.float32] | None = None
+        gathered = self._content.gather(self._recipe.tile_width) if several else None
+        value: Pixels | None = None
         for placed in touching:
             value = self._values(placed)
             if gathered is not None and value is not None:
@@ -117,12 +120,12 @@ class Sampler:
             )
         return self._windows[index]
 
-    def _values(self, placed: "_Placed") -> npt.NDArray[np.float32] | None:
-        """A coadd's values on the tile in the survey's unit, None when there are none."""
-        index, info, recipe = placed.index, placed.window.info, self._recipe
+    def _values(self, placed: "_Placed") -> Pixels | None:
+        """A coadd's pixels on the tile in the survey's unit, None when there are none."""
+        index, info = placed.index, placed.window.info
         ref = self._refs[index]
         try:
-            factor = factor_to(info, recipe.unit, recipe.pixel_scale)
+            factor = self._content.factor(info)
             found = placed.window.read(placed.at, self._reader, self._cache, self._room)
         except CoaddError as error:
             self.problems[index] = str(error)
@@ -130,10 +133,8 @@ class Sampler:
         if found is None:
             return None
         pixels, first = found
-        values = resample(pixels, placed.at, recipe.interpolation, first)
-        if factor != 1.0:
-            values *= np.float32(factor)
-        if index not in self.uses and not np.isnan(values).all():
+        values = self._content.sample(pixels, placed.at, first, info, factor)
+        if index not in self.uses and is_known(values).any():
             self.uses[index] = _use(ref, info, factor)
         return values
 

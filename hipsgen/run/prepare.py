@@ -10,8 +10,8 @@ from hipsgen.run.config import TILE_WIDTH, Options, Recipe
 from hipsgen.run.journal import Journal
 from hipsgen.run.place import wipe
 from hipsgen.run.plan import Plan, make_plan
-from hipsgen.run.sample import COADDS, Sample, take_sample
-from hipsgen.sky.stretch import choose_stretch
+from hipsgen.run.sample import COADDS, Sample, take_names, take_sample
+from hipsgen.sky.stretch import Asinh, Linear, SkyLevel, choose_stretch
 from hipsgen.sky.tiles import order_for
 from hipsgen.survey.store import Store
 
@@ -31,13 +31,27 @@ def _make_recipe(options: Options, sample: Sample, band: str, order: int, depth:
         formats=options.formats,
         interpolation=options.interpolation,
         overlap=options.overlap,
-        stretch=choose_stretch(options.stretch, sample.level, options.cuts),
+        stretch=stretch_of(options, sample.level),
         excluded=options.excluded,
         blank=options.blank,
         unit=sample.unit,
         band=band,
         pixel_scale=sample.pixel_scale,
+        plane=options.plane,
+        names=sample.names,
     )
+
+
+def stretch_of(options: Options, level: SkyLevel) -> Linear | Asinh:
+    """The stretch of the pictures, from a sample of the survey's values.
+
+    That of a variance begins at the lowest: where its sky is deeper is what one wants to see.
+    """
+    cuts = options.cuts
+    if cuts is None and options.plane == "variance":
+        low, high = level.cuts()
+        cuts = min(low, level.minimum), high
+    return choose_stretch(options.stretch, level, cuts)
 
 
 def prepare(
@@ -59,7 +73,8 @@ def prepare(
     journal = Journal(store)
     earlier = None if fresh else earlier_recipe(store, options, band, recut)
     if earlier is None:
-        sample, problems = take_sample(refs, looking)
+        take = take_names if options.plane == "mask" else take_sample
+        sample, problems = take(refs, looking)
         order = options.order if options.order is not None else natural_order(sample.pixel_scale)
         plan = make_plan(refs, order, options.frame)
         recipe = _make_recipe(options, sample, band, order, plan.block_depth)
@@ -68,10 +83,10 @@ def prepare(
         journal.begin(recipe)
         return recipe, plan, problems
     plan = make_plan(refs, earlier.order, earlier.frame, earlier.block_depth)
-    if not recut:
+    if not recut or earlier.plane == "mask":
         return earlier, plan, []
     sample, problems = take_sample(refs, looking, (earlier.unit, earlier.pixel_scale))
-    stretch = choose_stretch(options.stretch, sample.level, options.cuts)
+    stretch = stretch_of(options, sample.level)
     return replace(earlier, stretch=stretch), plan, problems
 
 
@@ -93,6 +108,8 @@ def earlier_recipe(store: Store, options: Options, band: str, recut: bool = Fals
 
 def _contradictions(options: Options, band: str, earlier: Recipe) -> tuple[list[str], list[str]]:
     """What is asked for otherwise than before: of the values, and of the pictures alone."""
+    if options.plane != earlier.plane:
+        return _unlike([("plane", options.plane, earlier.plane)]), []
     values: list[tuple[str, object, object]] = [
         ("band", band, earlier.band),
         ("frame", options.frame, earlier.frame),

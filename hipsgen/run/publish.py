@@ -24,6 +24,7 @@ from hipsgen.run.place import sweep_top
 from hipsgen.run.records import BlockRecord, BlockState, InputUse, TopRecord
 from hipsgen.run.tally import FileSum, Tally
 from hipsgen.run.writer import Writer
+from hipsgen.sky.flags import as_values
 from hipsgen.sky.pyramid import Layer, parent_of, shrink
 from hipsgen.sky.tiles import Tile
 from hipsgen.survey.coverage import (
@@ -37,7 +38,6 @@ from hipsgen.survey.coverage import (
     moc_order,
 )
 from hipsgen.survey.extent import extent
-from hipsgen.survey.fits_tile import FitsTile
 from hipsgen.survey.formats import Format, JpegTile
 from hipsgen.survey.page import page_files
 from hipsgen.survey.preview import FILE_NAME as PREVIEW
@@ -169,11 +169,12 @@ class Publication:
 
     def _preview(self, centre: tuple[float, float], fov: float) -> bytes | memoryview:
         """preview.jpg, 256 x 256, from the FITS tiles."""
-        fits, stretch = FitsTile(), self.recipe.stretch
+        fits = self._encoders[self.recipe.formats.index("fits")]
 
         def read(tile: Tile) -> Any:
             try:
-                return stretch(fits.decode(self.store.read(tile.path("fits"))))
+                values = as_values(fits.decode(self.store.read(tile.path("fits"))))
+                return self.recipe.stretch(values)
             except FileNotFoundError:
                 return None
 
@@ -182,21 +183,24 @@ class Publication:
 
     def _pixel_words(self) -> dict[str, Any]:
         recipe = self.recipe
+        are_flags = recipe.plane == "mask"
         low = min(r.low for r in self.records)
         high = max(r.high for r in self.records)
         written = sum(self.tally.size().values()) + sum(sum(r.size.values()) for r in self.records)
         return {
             "hips_bunit": recipe.unit,
-            "hips_pixel_bitpix": -32,
-            "data_pixel_bitpix": -32,
+            "hips_pixel_bitpix": 32 if are_flags else -32,
+            "data_pixel_bitpix": 32 if are_flags else -32,
             "s_pixel_scale": f"{recipe.pixel_scale:.8g}",
             "hips_pixel_cut": range_words(recipe.stretch.low, recipe.stretch.high),
             "hips_data_range": range_words(low, high),
             "hips_sampling": recipe.interpolation,
-            "hips_overlay": recipe.overlap,
-            "hips_hierarchy": "mean",
+            "hips_overlay": "or" if are_flags and recipe.overlap != "primary" else recipe.overlap,
+            "hips_hierarchy": "or" if are_flags else "mean",
             "hips_estsize": max(1, round(written / 1024)),
             "hipsgen_stretch": recipe.stretch.describe(),
+            "hipsgen_plane": None if recipe.plane == "image" else recipe.plane,
+            "hipsgen_planes": " ".join(f"{name}:{bit}" for name, bit in recipe.planes.items()),
         }
 
 

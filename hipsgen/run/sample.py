@@ -1,5 +1,6 @@
 """A look at the coadds before the first tile: pixel size, unit, and the sky level for the cuts."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,6 +9,7 @@ import numpy.typing as npt
 
 from hipsgen.errors import CoaddError, InputError
 from hipsgen.images.source import CoaddInfo, CoaddReader, CoaddRef, Problem, Section, corners_of
+from hipsgen.run.config import OTHER, OTHER_BIT
 from hipsgen.run.units import factor_to
 from hipsgen.sky.polygon import middles, to_vectors
 from hipsgen.sky.stretch import SkyLevel
@@ -19,6 +21,8 @@ _ROWS = 32
 _PIXELS = 100_000  # kept of each coadd
 _PLACE_ORDER = 14
 _REFS_AT_ONCE = 1 << 15
+_FLAGGED = SkyLevel(0.0, 0.0, 1.0, 0.0, 1.0)  # or not
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,50}")
 
 
 @dataclass(frozen=True)
@@ -26,12 +30,13 @@ class Sample:
     """What the sample says of the survey.
 
     pixel_scale: of the finest input, degrees. unit: that of the first coadd that has one.
-    level: of the values in that unit.
+    level: of the values in that unit. names: of the flags of masks.
     """
 
     pixel_scale: float
     unit: str
     level: SkyLevel
+    names: tuple[str, ...] = ()
 
 
 def take_sample(
@@ -42,15 +47,7 @@ def take_sample(
     like: unit and pixel size (degrees) of a survey that has them already. Raises InputError when
     none can, or none has a pixel.
     """
-    infos: list[tuple[CoaddRef, CoaddInfo]] = []
-    problems: list[Problem] = []
-    for ref in spread(refs, COADDS):
-        try:
-            infos.append((ref, reader.info(ref)))
-        except CoaddError as error:
-            problems.append(Problem(str(ref), str(error)))
-    if not infos:
-        raise InputError(f"none of the coadds can be read; the first: {problems[0]}")
+    infos, problems = _opened(refs, reader)
     finest = min([info.pixel_scale for _, info in infos] + known_scales(refs))
     unit = next((info.unit for _, info in infos if info.unit), "")
     unit, finest = like or (unit, finest)
@@ -67,6 +64,39 @@ def take_sample(
     if not np.isfinite(known).any():
         raise InputError("the coadds hold no valid pixel where they were sampled")
     return Sample(finest, unit, SkyLevel.of(known)), problems
+
+
+def take_names(refs: Sequence[CoaddRef], reader: CoaddReader) -> tuple[Sample, list[Problem]]:
+    """What `take_sample` is for values, for masks: the names of their planes, no pixel.
+
+    By the lowest bit that one has in some coadd, then by name; those that can stand in a header and
+    in `properties`, and as many as there are bits for.
+    """
+    infos, problems = _opened(refs, reader)
+    finest = min([info.pixel_scale for _, info in infos] + known_scales(refs))
+    lowest: dict[str, int] = {}
+    for _, info in infos:
+        for name, bit in info.planes.items():
+            if _NAME.fullmatch(name) and name != OTHER:
+                lowest[name] = min(bit, lowest.get(name, bit))
+    names = sorted(lowest, key=lambda name: (lowest[name], name))[:OTHER_BIT]
+    return Sample(finest, "", _FLAGGED, tuple(names)), problems
+
+
+def _opened(
+    refs: Sequence[CoaddRef], reader: CoaddReader
+) -> tuple[list[tuple[CoaddRef, CoaddInfo]], list[Problem]]:
+    """Headers of some coadds, and which have none that can be read. Raises InputError for none."""
+    infos: list[tuple[CoaddRef, CoaddInfo]] = []
+    problems: list[Problem] = []
+    for ref in spread(refs, COADDS):
+        try:
+            infos.append((ref, reader.info(ref)))
+        except CoaddError as error:
+            problems.append(Problem(str(ref), str(error)))
+    if not infos:
+        raise InputError(f"none of the coadds can be read; the first: {problems[0]}")
+    return infos, problems
 
 
 def known_scales(refs: Sequence[CoaddRef]) -> list[float]:

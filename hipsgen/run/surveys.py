@@ -20,14 +20,13 @@ from hipsgen.run.change import Change
 from hipsgen.run.color import build_color
 from hipsgen.run.config import TILE_WIDTH, Options, Runtime, tile_bytes
 from hipsgen.run.describe import Subject
-from hipsgen.run.inputs import Job, Query, color_bands, find_jobs
+from hipsgen.run.inputs import Job, Query, color_bands, find_jobs, of_planes
 from hipsgen.run.journal import BUILD_PATH, Journal
 from hipsgen.run.plan import make_plan
-from hipsgen.run.prepare import earlier_recipe, natural_order
+from hipsgen.run.prepare import earlier_recipe, natural_order, stretch_of
 from hipsgen.run.report import Reporter, human_size
-from hipsgen.run.sample import known_scales, take_sample
+from hipsgen.run.sample import known_scales, take_names, take_sample
 from hipsgen.run.warm import warm_up
-from hipsgen.sky.stretch import choose_stretch
 from hipsgen.sky.tiles import pixel_size
 from hipsgen.survey.properties import FILE_NAME as PROPERTIES
 from hipsgen.survey.store import is_url, open_store
@@ -44,32 +43,39 @@ def build_all(
     out: Path,
     color: str,
     reporter: Reporter,
+    planes: tuple[str, ...] = ("image",),
 ) -> list[Summary]:
-    """Build the survey of each band, and the colour survey of three, as `hipsgen build` does."""
-    jobs = _jobs(inputs, query, options, color, reporter)
-    warm_up(options.interpolation, options.overlap, reporter)
+    """Build the survey of each band, and the colour survey of three, as `hipsgen build` does.
+
+    planes: of the coadds (PLANES), each a survey of its own.
+    """
+    jobs = _jobs(inputs, query, options, color, planes, reporter)
+    warm_up(options.interpolation, options.overlap, reporter, "mask" in planes)
     several = len(jobs) > 1 or bool(color)
-    rgb = color_bands(color, [job.band for job in jobs]) if color else None
+    images = [job.band for job in jobs if job.plane == "image"]
+    rgb = color_bands(color, images) if color else None
+    color_waits = False
+    if planes == ("mask",) and len(options.formats) > 1:
+        reporter.note("of a mask there are no pictures: only FITS tiles are made")
     _refuse_mixture(out, several)
     summaries = []
     unfinished = []
     for job in jobs:
         place = _place(out, job, several)
-        title = job.title or f"{out.name} {job.band}".strip()
-        path = f"{out.name}/{place.name}" if several else place.name
-        subject = Subject(place.name, title, job.source.describe(), job.band, path)
+        wanted = options.of_plane(job.plane, alone=len(planes) == 1)
+        subject = _subject(job, out, place, several)
         try:
             summaries.append(
-                build_survey(job.source, open_store(place), subject, options, runtime, reporter)
+                build_survey(job.source, open_store(place), subject, wanted, runtime, reporter)
             )
-        except UnfinishedError as error:  # the other bands go on
+        except UnfinishedError as error:  # the others go on
             unfinished.append(str(error))
-    if unfinished:
-        done = ", ".join(summary.name for summary in summaries)
-        more = [f"done: {done}"] if done else []
-        more += ["the colour survey waits"] if rgb else []
-        raise UnfinishedError("; ".join([*unfinished, *more]))
-    if rgb:
+            color_waits |= bool(rgb) and job.plane == "image"
+        except InputError as error:
+            if job.plane == "image":
+                raise
+            unfinished.append(f"{place.name}: {error}")  # coadds without that plane
+    if rgb and not color_waits:
         places = tuple(out / band_folder(band) for band in rgb)
         name = "color_" + _word(color.replace(",", ""))
         red, green, blue = places
@@ -77,12 +83,27 @@ def build_all(
         summaries.append(
             color_of((red, green, blue), out / name, options.formats, runtime, reporter, own, True)
         )
+    if unfinished:
+        done = ", ".join(summary.name for summary in summaries)
+        more = [f"done: {done}"] if done else []
+        more += ["the colour survey waits"] if color_waits else []
+        raise UnfinishedError("; ".join([*unfinished, *more]))
     return summaries
 
 
-def band_folder(band: str) -> str:
-    """Folder of a band's survey: filters are called F110W/F160W, or worse."""
-    return f"band_{_word(band)}"
+def _subject(job: Job, out: Path, place: Path, several: bool) -> Subject:
+    """What a job's survey is to be called."""
+    title = job.title or f"{out.name} {job.band}".strip()
+    path = f"{out.name}/{place.name}" if several else place.name
+    if job.plane != "image":
+        title = f"{title}: {job.plane}"
+        path = path if several else f"{path}/{job.plane}"
+    return Subject(place.name, title, job.source.describe(), job.band, path, job.plane)
+
+
+def band_folder(band: str, plane: str = "image") -> str:
+    """Folder of a survey among others: filters are called F110W/F160W, or worse."""
+    return f"{'band' if plane == 'image' else plane}_{_word(band)}"
 
 
 def _word(text: str) -> str:
@@ -120,32 +141,35 @@ def plan_all(
     color: str,
     reporter: Reporter,
     out: Path | None = None,
+    planes: tuple[str, ...] = ("image",),
 ) -> Iterator[str]:
     """Lines that say what `build_all` would do; out: where it would do so."""
     if manifest is not None and not manifest.absolute().parent.is_dir():
         raise ConfigError(f"--manifest {manifest}: there is no folder {manifest.parent}")
-    jobs = _jobs(inputs, query, options, color, reporter)
+    jobs = _jobs(inputs, query, options, color, planes, reporter)
     if color:
-        color_bands(color, [job.band for job in jobs])
+        color_bands(color, [job.band for job in jobs if job.plane == "image"])
     saved = []
     for job in jobs:
         refs = collect(job.source, reporter)
-        saved += refs
+        saved += refs if job.plane == planes[0] else []
+        wanted = options.of_plane(job.plane, alone=len(planes) == 1)
         place = _place(out, job, len(jobs) > 1 or bool(color)) if out else None
         faults = sum(problem.is_fault for problem in job.source.problems)
         if faults:
             yield f"{faults} inputs cannot be used: a build does not finish without --skip-bad"
         if place is not None and Journal(open_store(place)).exists():
-            yield _update(job, refs, options, place)
+            yield _update(job, refs, wanted, place)
             continue
-        scale, cuts = _look(job, refs, options, reporter)
+        scale, cuts = _look(job, refs, wanted, reporter)
         order = options.order if options.order is not None else natural_order(scale)
         made = make_plan(refs, order, options.frame)
         counts = made.leaf_counts()
         leaves, tiles = int(counts.sum()), made.tile_count(counts)
-        bytes_all = tiles * tile_bytes(options.formats)
+        bytes_all = tiles * tile_bytes(wanted.formats)
         seconds = leaves * _LEAF_SECONDS * 4 ** max(0, natural_order(scale) - order)
         name = f"band {job.band}" if job.band else job.source.describe()
+        name += "" if job.plane == "image" else f", {job.plane}"
         yield (
             f"{name}: {len(refs)} coadds, order {order}, at most {leaves} leaf tiles and "
             f"{tiles} in all, {human_size(bytes_all)}, about {seconds:.0f} s of CPU time; {cuts}"
@@ -153,6 +177,7 @@ def plan_all(
     if manifest is not None:
         count = write_manifest(manifest, saved, jobs[0].source.describe())
         again = f" --color {color}" if color else ""
+        again += "" if planes == ("image",) else f" --planes {','.join(planes)}"
         yield f"{count} references saved: hipsgen build {manifest}{again} -o OUT"
 
 
@@ -179,7 +204,7 @@ def _update(job: Job, refs: Sequence[CoaddRef], options: Options, place: Path) -
 
 def _place(out: Path, job: Job, several: bool) -> Path:
     """Folder of a job's survey."""
-    return out / band_folder(job.band) if several else out
+    return out / band_folder(job.band, job.plane) if several else out
 
 
 def _look(
@@ -190,7 +215,8 @@ def _look(
     Where none can be read, what the references and the options say of the pixels is enough.
     """
     try:
-        sample, problems = take_sample(refs, job.source.reader().at_a_glance())
+        take = take_names if options.plane == "mask" else take_sample
+        sample, problems = take(refs, job.source.reader().at_a_glance())
     except HipsgenError as error:
         asked = [] if options.order is None else [pixel_size(options.order, TILE_WIDTH)]
         scale = min(known_scales(refs) or asked, default=None)
@@ -199,7 +225,9 @@ def _look(
         return scale, f"cuts not known: {error}"
     for problem in problems:
         reporter.problem(problem)
-    stretch = choose_stretch(options.stretch, sample.level, options.cuts)
+    if sample.names:
+        return sample.pixel_scale, f"flags {', '.join(sample.names)}"
+    stretch = stretch_of(options, sample.level)
     cuts = f"cuts {stretch.low:.4g} to {stretch.high:.4g} {sample.unit}".rstrip()
     return sample.pixel_scale, cuts
 
@@ -233,6 +261,8 @@ def describe_survey(place: str | Path) -> str:
     p = survey.properties
     rows = [
         ("survey", f"{survey.title} ({place})"),
+        ("plane", p.get("hipsgen_plane", "")),
+        ("flags", ", ".join(survey.planes)),
         ("order", f"{survey.order}, {_angle(p.get('hips_pixel_scale', ''))} pixels"),
         ("frame", survey.frame),
         ("formats", " ".join(survey.formats)),
@@ -249,15 +279,28 @@ def describe_survey(place: str | Path) -> str:
 
 
 def _jobs(
-    inputs: Sequence[str], query: Query, options: Options, color: str, reporter: Reporter
+    inputs: Sequence[str],
+    query: Query,
+    options: Options,
+    color: str,
+    planes: tuple[str, ...],
+    reporter: Reporter,
 ) -> list[Job]:
+    """The images of each band, then their other planes."""
+    if color and "image" not in planes:
+        raise ConfigError("--color is made of images: add image to --planes")
     reader = FitsReader(options.excluded, options.blank)
     if color and not query.bands:
         query = _narrowed(inputs, query, color)
     jobs = find_jobs(inputs, query, reader, reporter)
     if not jobs:
         raise InputError("nothing to do")
-    return jobs
+    return of_planes(jobs, {plane: _reader(options, plane) for plane in planes})
+
+
+def _reader(options: Options, plane: str) -> FitsReader:
+    wanted = options.of_plane(plane)
+    return FitsReader(wanted.excluded, wanted.blank, plane=plane)
 
 
 def _narrowed(inputs: Sequence[str], query: Query, color: str) -> Query:

@@ -1,6 +1,7 @@
 """Bringing coadds of different units and pixel sizes to the survey's."""
 
 import re
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -16,6 +17,7 @@ _COUNTS = {
     "photon": "photon", "photons": "photon", "ph": "photon",
     "maggy": "maggy", "maggies": "maggy", "nanomaggy": "nanomaggy", "nanomaggies": "nanomaggy",
 }  # fmt: skip
+_SQUARED = "**2"
 _SOLID_ANGLE = re.compile(r"sr|arcsec|arcmin|deg|beam|mas", re.IGNORECASE)
 
 
@@ -23,9 +25,13 @@ def factor_to(info: CoaddInfo, unit: str, pixel_scale: float) -> float:
     """What values of a coadd must be multiplied with to join a survey.
 
     unit, pixel_scale (degrees): the survey's. A unit of flux per pixel (Jy, adu, electron ...)
-    is brought to the survey's pixel area, lest fine images come out fainter than coarse ones.
+    is brought to the survey's pixel area, lest fine images come out fainter than coarse ones; the
+    square of one, that of a variance, by the square of the factor.
     Raises CoaddError when one unit cannot be converted into the other.
     """
+    if (info.unit or unit).endswith(_SQUARED):
+        root = replace(info, unit=info.unit.removesuffix(_SQUARED))
+        return factor_to(root, unit.removesuffix(_SQUARED), pixel_scale) ** 2
     factor = 1.0
     if info.unit and unit and info.unit != unit:
         factor = _convert(info.unit, unit)

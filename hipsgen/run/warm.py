@@ -11,7 +11,8 @@ import numpy as np
 
 from hipsgen.run.report import Reporter
 from hipsgen.sky.combine import Accumulator
-from hipsgen.sky.grid import FloatArray, lay
+from hipsgen.sky.flags import Translation, pick
+from hipsgen.sky.grid import FloatArray, PixelMap, lay
 from hipsgen.sky.outlines import outlines_of, touching
 from hipsgen.sky.pyramid import Layer, parent_of
 from hipsgen.sky.resample import resample
@@ -25,9 +26,10 @@ _YOUNG = 50_000  # objects more than were let go of, until a look for garbage am
 _PATIENCE = 3.0  # seconds; loading takes a tenth of it, more on a busy machine
 
 
-def warm_up(interpolation: str, overlap: str, reporter: Reporter) -> None:
+def warm_up(interpolation: str, overlap: str, reporter: Reporter, masks: bool = False) -> None:
     """Run every loop that a build needs once, on a tile of nothing; say so if that takes time.
 
+    masks: there is one to be made of these, too.
     What is in memory then stays; garbage is looked for in what comes after it.
     """
     text = "compiling the inner loops for this machine, once: 10 seconds or so"
@@ -35,14 +37,18 @@ def warm_up(interpolation: str, overlap: str, reporter: Reporter) -> None:
     notice.daemon = True
     notice.start()
     try:
-        _make_a_tile(interpolation, overlap)
+        at = _make_a_tile(interpolation, overlap)
+        if masks:
+            nothing = np.zeros((90, 90), np.int32)
+            pick(nothing, at, Translation.between({"A": 0}, {"A": 0, "B": 1}, "B"))
     finally:
         notice.cancel()
     gc.freeze()
     gc.set_threshold(_YOUNG)
 
 
-def _make_a_tile(interpolation: str, overlap: str) -> None:
+def _make_a_tile(interpolation: str, overlap: str) -> PixelMap:
+    """Gives back where it lay."""
     tile, shape = Tile(3, 300), (90, 90)
     corners = tile.vectors(np.array([0, 0, 63, 63]), np.array([0, 63, 63, 0]), _WIDTH)
     touching(outlines_of(corners, np.array([4])), 3)
@@ -71,3 +77,4 @@ def _make_a_tile(interpolation: str, overlap: str) -> None:
     parent.visible()
     Linear(0.0, 1.0)(value)
     FitsTile().encode(value, tile)
+    return at

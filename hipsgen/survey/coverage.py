@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from hipsgen.errors import SurveyError
 from hipsgen.sky import tile_kernels as kernels
+from hipsgen.sky.flags import NONE, Pixels, is_known
 from hipsgen.sky.pyramid import Layer
 from hipsgen.sky.tiles import MAX_ORDER, Tile, nested_index
 
@@ -26,19 +27,29 @@ def moc_order(leaf_order: int) -> int:
     return min(MAX_ORDER, leaf_order + _CELLS.bit_length() - 1)
 
 
-def look_over(
-    tile: Tile, values: npt.NDArray[np.float32]
-) -> tuple[npt.NDArray[np.uint64], float, float]:
-    """Where a leaf tile (width, width) has data, and the range of its values.
+def look_over(tile: Tile, values: Pixels) -> tuple[npt.NDArray[np.uint64], float, float]:
+    """Where a leaf tile (width, width) has data, and the range of its values, or of its flags.
 
     NESTED numbers, sorted, at `moc_order`, of the cells that have data; lowest and highest value
     (inf, -inf for none).
     """
     cells = min(_CELLS, 1 << (MAX_ORDER - tile.order))
     some = np.empty((cells, cells), np.bool_)
-    low, high = kernels.measure(values.view(np.int32), some)
+    if values.dtype == np.int32:
+        low, high = _measure_flags(values, some)
+    else:
+        low, high = kernels.measure(values.view(np.int32), some)
     inside = np.sort(_cell_index(cells)[some])
     return inside + np.uint64(tile.npix * cells * cells), low, high
+
+
+def _measure_flags(flags: Pixels, some: npt.NDArray[np.bool_]) -> tuple[float, float]:
+    """What `tile_kernels.measure` does for values."""
+    known = is_known(flags)
+    size = flags.shape[0] // some.shape[0]
+    some[...] = known.reshape(len(some), size, len(some), size).any(axis=(1, 3))
+    here = flags[known]
+    return (float(here.min()), float(here.max())) if here.size else (np.inf, -np.inf)
 
 
 @lru_cache
@@ -112,15 +123,17 @@ def _from_uniq(
     return depth.astype(np.uint8), numbers - first[depth]
 
 
-def allsky(layers: Mapping[int, Layer], order: int, tile_width: int) -> npt.NDArray[np.float32]:
-    """All tiles of an order, made small, in one image, in FITS orientation, NaN missing.
+def allsky(layers: Mapping[int, Layer], order: int, tile_width: int) -> Pixels:
+    """All tiles of an order, made small, in one image, in FITS orientation, NaN missing, or flags.
 
     layers: by npix, already `shrink`-ed to the width of a small tile (`allsky_width`). Tiles run
     from left to right and from top to bottom (HiPS 1.0, section 4.3.2).
     """
     columns, rows = allsky_shape(order)
     width = allsky_width(tile_width)
-    image = np.full((rows * width, columns * width), np.nan, np.float32)
+    are_flags = any(layer.value.dtype == np.int32 for layer in layers.values())
+    none = np.int32(NONE) if are_flags else np.float32(np.nan)
+    image = np.full((rows * width, columns * width), none)
     for npix, layer in layers.items():
         row, column = divmod(npix, columns)
         bottom = (rows - 1 - row) * width

@@ -51,6 +51,30 @@ def read_image(data: bytes | memoryview, header: Header) -> npt.NDArray[np.float
 
     None when it is not a plain image of two axes. Raises SurveyError when it is cut short.
     """
+    raw = _raw(data, header)
+    if raw is None:
+        return None
+    scale, zero = header.number("BSCALE", 1.0), header.number("BZERO", 0.0)
+    if (scale, zero) == (1.0, 0.0):
+        values = raw.astype(np.float32)
+    else:
+        values = (raw.astype(np.float64) * scale + zero).astype(np.float32)
+    blank = header.number("BLANK")  # Hipsgen writes it with a point, which is no integer
+    if raw.dtype.kind in "iu" and np.isfinite(blank):
+        values[raw == blank] = np.nan
+    return values
+
+
+def read_flags(data: bytes | memoryview, header: Header) -> npt.NDArray[np.int32]:
+    """The primary image (n, m), native int32. Raises SurveyError for one of something else."""
+    raw = _raw(data, header)
+    if raw is None or raw.dtype != ">i4":
+        raise SurveyError(f"not flags: BITPIX is {header.number('BITPIX'):.0f}, not 32")
+    return raw.astype(np.int32)
+
+
+def _raw(data: bytes | memoryview, header: Header) -> npt.NDArray[Any] | None:
+    """Numbers (n, m) as they stand in the file; as `read_image`."""
     kind = _TYPES.get(int(header.number("BITPIX", 0)))
     if kind is None or header.number("NAXIS") != 2:
         return None
@@ -61,16 +85,7 @@ def read_image(data: bytes | memoryview, header: Header) -> npt.NDArray[np.float
     if len(data) < header.start + size:
         missing = header.start + size - len(data)
         raise SurveyError(f"truncated: {missing} bytes of its image are not there")
-    raw: npt.NDArray[Any] = np.frombuffer(data, kind, rows * cols, header.start).reshape(rows, cols)
-    scale, zero = header.number("BSCALE", 1.0), header.number("BZERO", 0.0)
-    if (scale, zero) == (1.0, 0.0):
-        values = raw.astype(np.float32)
-    else:
-        values = (raw.astype(np.float64) * scale + zero).astype(np.float32)
-    blank = header.number("BLANK")  # Hipsgen writes it with a point, which is no integer
-    if kind[-2] in "iu" and np.isfinite(blank):
-        values[raw == blank] = np.nan
-    return values
+    return np.frombuffer(data, kind, rows * cols, header.start).reshape(rows, cols)
 
 
 def sums_agree(data: bytes | memoryview, header: Header) -> bool:

@@ -1,4 +1,4 @@
-"""FITS tiles: float32 with the WCS of a HEALPix tile, written without going through astropy.
+"""FITS tiles: float32, or flags, with the WCS of a HEALPix tile, written without astropy.
 
 Row 0 of a tile is the bottom one, in memory and in the file.
 """
@@ -14,8 +14,16 @@ import numpy.typing as npt
 
 from hipsgen.errors import SurveyError
 from hipsgen.sky import tile_kernels as kernels
+from hipsgen.sky.flags import NONE
 from hipsgen.sky.tiles import Tile
-from hipsgen.survey.fits_header import CARD, fold, read_header, read_image, whole_blocks
+from hipsgen.survey.fits_header import (
+    CARD,
+    fold,
+    read_flags,
+    read_header,
+    read_image,
+    whole_blocks,
+)
 
 Pixels = npt.NDArray[Any]
 
@@ -28,7 +36,8 @@ class FitsTile:
     """float32 with an HPX WCS, the unit, the band and checksums.
 
     frame: equatorial or galactic. pixel_area: arcsec^2 of the input pixels to which the unit
-    refers, 0 when not known.
+    refers, 0 when not known. planes: names and bits of flags; where there are some, pixels are
+    int32 with NONE for missing.
     """
 
     name: ClassVar[str] = "fits"
@@ -41,13 +50,14 @@ class FitsTile:
     unit: str = ""
     band: str = ""
     pixel_area: float = 0.0
+    planes: tuple[tuple[str, int], ...] = ()
 
     def encode(self, pixels: Pixels, tile: Tile | None = None) -> memoryview:
         """See `Format.encode`; the header carries CHECKSUM and DATASUM.
 
         The bytes begin on a page of memory, from where they can be written without a copy.
         """
-        values = np.ascontiguousarray(pixels, np.float32)
+        values = np.ascontiguousarray(pixels, np.int32 if self.planes else np.float32)
         cards = list(_fixed_cards(self, values.shape))
         if tile is not None:
             cards.append(_card("ORDER", tile.order, "HiPS order"))
@@ -63,7 +73,9 @@ class FitsTile:
         return file.data
 
     def decode(self, data: bytes | memoryview) -> Pixels:
-        """(n, m) native float32, NaN missing; scaled integers are unscaled."""
+        """(n, m) native float32, NaN missing, scaled integers unscaled; or flags, int32."""
+        if self.planes:
+            return read_flags(data, read_header(data))
         plain = read_image(data, read_header(data))
         return _through_astropy(data) if plain is None else plain
 
@@ -87,7 +99,7 @@ def _fixed_cards(form: FitsTile, shape: tuple[int, int]) -> tuple[str, ...]:
     """Cards that all tiles of a survey share, as astropy writes them."""
     from astropy.io import fits
 
-    header = fits.PrimaryHDU(np.zeros((1, 1), ">f4")).header
+    header = fits.PrimaryHDU(np.zeros((1, 1), ">i4" if form.planes else ">f4")).header
     header["NAXIS1"], header["NAXIS2"] = shape[1], shape[0]
     if form.unit:
         header["BUNIT"] = (form.unit, "unit of the pixel values")
@@ -95,6 +107,10 @@ def _fixed_cards(form: FitsTile, shape: tuple[int, int]) -> tuple[str, ...]:
         header["FILTER"] = (form.band, "band")
     if form.pixel_area:
         header["PIXAREA"] = (form.pixel_area, "[arcsec2] input pixel area that BUNIT is per")
+    if form.planes:
+        header["BLANK"] = (NONE, "no coadd")
+    for name, bit in form.planes:
+        header[f"{'' if len(name) <= 5 else 'HIERARCH '}MP_{name}"] = (bit, "bit")
     text = header.tostring(endcard=False, padding=False)
     return tuple(text[k : k + CARD] for k in range(0, len(text), CARD))
 

@@ -186,6 +186,8 @@ def _names(coadds: Sequence[NamedCoadd]) -> list[_Column]:
 def _named(row: Any) -> dict[str, Any]:
     """What `_names` and the region say of a coadd."""
     numbers = [float(x) for x in _text(row, "s_region").split()[2:]]
+    if not np.isfinite(numbers).all():
+        raise ValueError(f"s_region is {_text(row, 's_region'):.40}")
     return {
         "uri": _text(row, "access_url"),
         "hdu": _text(row, "hdu"),
@@ -201,7 +203,7 @@ def _named(row: Any) -> dict[str, Any]:
 def _object(text: str) -> dict[str, Any]:
     # NaN and Infinity, which Python reads and JSON does not know, are no integers
     found = json.loads(text, parse_constant=int)
-    if not isinstance(found, dict):
+    if not isinstance(found, dict) or any(isinstance(v, dict | list) for v in found.values()):
         raise ValueError(f"data_id is {text:.40}")
     return found
 

@@ -1,16 +1,17 @@
 """A survey that lies in a store: its properties, its coverage, its tiles."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from hipsgen.errors import SurveyError
 from hipsgen.sky.tiles import MAX_ORDER, IntArray, Tile
 from hipsgen.survey.coverage import MOC_NAME, read_moc
 from hipsgen.survey.fits_tile import FitsTile
+from hipsgen.survey.formats import Format, format_of
 from hipsgen.survey.properties import FILE_NAME, parse_properties
 from hipsgen.survey.store import Readable
 
@@ -63,10 +64,23 @@ class Survey:
         """obs_title, or the place."""
         return self.properties.get("obs_title", str(self.store))
 
-    def values(self, tile: Tile) -> npt.NDArray[np.float32] | None:
-        """A FITS tile (width, width) float32, FITS orientation, NaN missing; None for no tile."""
+    @property
+    def planes(self) -> dict[str, int]:
+        """Bits of the flags that its pixels are, by name; empty for a survey of values."""
+        found = re.findall(r"(\S+):(\d+)", self.properties.get("hipsgen_planes", ""))
+        return {name: int(bit) for name, bit in found}
+
+    def form(self, name: str) -> Format:
+        """What its tiles of a format (name) are read with."""
+        return FitsTile(planes=tuple(self.planes.items())) if name == "fits" else format_of(name)
+
+    def values(self, tile: Tile) -> Any:
+        """A FITS tile (width, width) float32, FITS orientation, NaN missing; None for no tile.
+
+        Of a mask: flags, int32, `flags.NONE` missing.
+        """
         try:
-            return np.asarray(FitsTile().decode(self.store.read(tile.path("fits"))))
+            return self.form("fits").decode(self.store.read(tile.path("fits")))
         except FileNotFoundError:
             return None
 

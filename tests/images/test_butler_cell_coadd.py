@@ -95,6 +95,7 @@ def write_cell_coadd(path: Path, side: int = 3300, cell: int = 150) -> tuple[Any
     return image, mask
 
 
+@pytest.mark.slow
 def test_a_cell_coadd_of_full_size_is_read_and_built(tmp_path: Path):
     """By the windows of a build, and as one; the same tiles come of a plain file of its pixels."""
     (tmp_path / "cells").mkdir()

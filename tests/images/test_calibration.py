@@ -165,6 +165,12 @@ def test_a_photocalib_that_varies_is_evaluated_at_every_pixel(
     reader.read(ref, EVERYTHING, parts, out)
     for part in parts:
         np.testing.assert_allclose(out[part], truth[part], rtol=1e-6)
+    with fits.open(tmp_path / "x.fits", mode="append") as hdus:
+        hdus.append(fits.ImageHDU(noise(seed=8), tan_header(EXTTYPE="VARIANCE")))
+    variance = FitsReader(plane="variance")
+    assert (variance.info(ref).unit, variance.info(ref).scale) == ("nJy**2", 57.5**2)
+    square = noise(seed=8) * chebyshev(x, y) ** 2
+    np.testing.assert_allclose(variance.read(ref, EVERYTHING), square, rtol=1e-6)
 
 
 def test_a_photocalib_that_varies_in_an_unknown_way_is_refused(tmp_path: Path):

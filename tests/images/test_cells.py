@@ -198,6 +198,23 @@ def test_an_old_file_has_its_unit_in_another_card(tmp_path: Path):
     assert FitsReader().info(ref_of(path)).unit == "nJy"
 
 
+@pytest.mark.parametrize("glancing", [False, True])
+def test_variance_and_flags_are_stitched_too(tmp_path: Path, glancing: bool):
+    path = write_cells(tmp_path / "holes.fits", missing=(1, 2))
+    image, mask = sky()
+    gone = owned(1, INNER[0], COUNT[0]), owned(2, INNER[1], COUNT[1])
+    image[gone], mask[gone] = np.nan, 1 << PLANES["NO_DATA"]
+    section = (slice(5, SHAPE[0] - 3), slice(11, SHAPE[1] - 1))
+    ref = ref_of(path)
+    flags = FitsReader((), plane="mask", glancing=glancing)
+    np.testing.assert_array_equal(flags.read(ref, section), mask[section])
+    assert (flags.info(ref).planes, flags.info(ref).unit) == (PLANES, "")
+    variance = FitsReader((), plane="variance", glancing=glancing)
+    np.testing.assert_array_equal(variance.read(ref, section), image[section] ** 2)
+    assert variance.info(ref).unit == "nJy**2"
+    assert variance.info(ref).in_parts
+
+
 def test_a_plane_beyond_the_mask_is_refused(cells: Path, tmp_path: Path):
     path = Path(shutil.copy(cells, tmp_path / "odd.fits"))
     with fits.open(path, mode="update") as hdus:

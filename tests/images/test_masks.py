@@ -124,7 +124,7 @@ def test_a_mask_of_another_shape_is_not_the_images(tmp_path: Path):
         fits.ImageHDU(np.ones((3, 3), np.int32), header),
     )
     ref = CoaddRef(uri_of(tmp_path / "x.fits"), "x")
-    assert FitsReader(excluded=("BAD",)).info(ref).planes == ()
+    assert FitsReader(excluded=("BAD",)).info(ref).planes == {}
     assert not np.isnan(FitsReader(excluded=("BAD",)).read(ref, EVERYTHING)).any()
 
 
@@ -169,3 +169,55 @@ def test_plane_bits_reads_both_spellings_and_nothing_else():
     assert plane_bits(header) == {"BAD": 0, "DETECTED_NEGATIVE": 6, "CLIPPED": 12}
     assert bit_mask({"A": 0, "B": 4, "C": 31}, ("B", "C", "unknown")) == (1 << 4) | (1 << 31)
     assert bit_mask({}, ("NO_DATA",)) == 0
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int16, np.int32])
+@pytest.mark.parametrize("compression", [None, "GZIP_1", "GZIP_2", "RICE_1"])
+def test_a_reader_of_masks_gives_their_bits(kind, compression, tmp_path: Path):
+    """Whatever their type; of a sign, too."""
+    width = 8 * np.dtype(kind).itemsize
+    rng = np.random.default_rng(2)
+    bits = rng.integers(0, 1 << width, (ROWS, COLS), dtype=np.uint64)
+    mask = bits.astype(f"u{width // 8}").view(kind)
+    header = tan_header(EXTTYPE="MASK", MP_BAD=0, MP_LAST=width - 1)
+    hdu = fits.ImageHDU(mask, header)
+    if compression:
+        hdu = fits.CompImageHDU(mask, header, compression_type=compression)
+    write(
+        tmp_path / "x.fits",
+        fits.PrimaryHDU(),
+        fits.ImageHDU(noise(), tan_header(EXTTYPE="IMAGE")),
+        hdu,
+    )
+    ref, reader = CoaddRef(uri_of(tmp_path / "x.fits"), "x"), FitsReader((), plane="mask")
+    found = reader.read(ref, EVERYTHING)
+    assert found.dtype == np.int32
+    np.testing.assert_array_equal(found.view(np.uint32), bits)
+    section, out = (slice(3, 20), slice(7, 31)), np.empty((17, 24), np.float32)
+    parts = [(slice(3, 9), slice(7, 20)), (slice(9, 20), slice(8, 31))]
+    given = reader.read(ref, section, parts, out)
+    assert np.shares_memory(given, out)
+    for rows, cols in parts:
+        at = slice(rows.start - 3, rows.stop - 3), slice(cols.start - 7, cols.stop - 7)
+        np.testing.assert_array_equal(given.view(np.uint32)[at], bits[rows, cols])
+    assert reader.info(ref).planes == {"BAD": 0, "LAST": width - 1}
+    assert reader.info(ref).in_parts == (compression is None)
+
+
+def test_a_variance_is_multiplied_with_the_square_of_what_the_image_is(tmp_path: Path):
+    header = tan_header(EXTTYPE="IMAGE", FLUXMAG0=1e12)
+    variance = np.abs(noise(seed=4))
+    write(
+        tmp_path / "x.fits",
+        fits.PrimaryHDU(),
+        fits.ImageHDU(noise(), header),
+        fits.ImageHDU(variance, tan_header(EXTTYPE="VARIANCE")),
+    )
+    ref = CoaddRef(uri_of(tmp_path / "x.fits"), "x")
+    image, square = FitsReader(), FitsReader(plane="variance")
+    info = square.info(ref)
+    assert (info.unit, info.unit_in) == ("nJy**2", "count**2")
+    assert info.scale == pytest.approx(image.info(ref).scale ** 2)
+    np.testing.assert_allclose(
+        square.read(ref, EVERYTHING), variance.astype(float) * info.scale, rtol=1e-6
+    )

@@ -17,6 +17,8 @@ from tests.check.test_deep import rewrite
 from tests.conftest import StarField, needs
 from tests.peers.test_aladin import JAR
 
+pytestmark = pytest.mark.slow
+
 DEEP = Depth(every_tile=True, workers=2)
 
 

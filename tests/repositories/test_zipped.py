@@ -66,6 +66,7 @@ def test_the_pixels_are_those_of_the_files(
         np.testing.assert_array_equal(glanced, pixels)
 
 
+@pytest.mark.slow
 def test_disassembled_coadds_behind_a_butler_server(repository: Path, tmp_path: Path):
     root = Path(shutil.copytree(repository, tmp_path / "repository"))
     refs = list(ButlerSource(str(root), DATASET_TYPE, (CHAIN,), "r").refs())
@@ -84,6 +85,7 @@ def test_disassembled_coadds_behind_a_butler_server(repository: Path, tmp_path: 
     assert survey_bytes(tmp_path / "server") == survey_bytes(tmp_path / "plain")
 
 
+@pytest.mark.slow
 def test_from_s3_and_a_butler_server_comes_the_same_survey(
     zipped: Path, repository: Path, tmp_path: Path
 ):

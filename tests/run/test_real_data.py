@@ -33,6 +33,7 @@ def test_m17_becomes_one_map_without_seams(shared_data: Path, tmp_path: Path) ->
     assert survey.properties["obs_regime"] == "Infrared"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("frame", ["equatorial", "galactic"])
 def test_the_galactic_centre_becomes_a_colour_survey(frame, shared_data, tmp_path) -> None:
     folder = str(shared_data / "galactic_centre_2mass_jhk")

@@ -71,7 +71,11 @@ def test_registry_names_the_stack_formatter(repository: Path) -> None:
     database = sqlite3.connect(repository / "gen3.sqlite3")
     rows = database.execute("select formatter, path from file_datastore_records").fetchall()
     database.close()
-    assert {f for f, _ in rows} == {"lsst.obs.base.formatters.fitsExposure.FitsExposureFormatter"}
+    formatters = {(path.rpartition(".")[2], formatter) for formatter, path in rows}
+    assert formatters == {
+        ("fits", "lsst.obs.base.formatters.fitsExposure.FitsExposureFormatter"),
+        ("parq", "lsst.daf.butler.formatters.parquet.ParquetFormatter"),
+    }
     assert all((repository / path).is_file() for _, path in rows)
     assert not any(name.startswith("lsst.obs") for name in sys.modules)
 

@@ -9,7 +9,8 @@ import numpy.typing as npt
 import pytest
 from numba import config
 
-from hipsgen.sky import grid_kernels, resample, sample_kernels, tile_kernels
+from hipsgen.sky import flag_kernels, grid_kernels, resample, sample_kernels, tile_kernels
+from hipsgen.sky.flags import NONE, Translation
 from hipsgen.sky.grid import PixelMap
 from hipsgen.sky.stretch import Asinh, Linear, _tables
 from tests import naive
@@ -192,6 +193,39 @@ def test_a_position_just_under_the_edge_of_one_pixel_stays_on_it() -> None:
     at = np.full((1, 1), np.nextafter(0.5, 0))
     out, _ = sampled("nearest", pixels, guarded_map(at, at))
     assert out[0, 0] == 5.0
+
+
+def picked(
+    pixels: Array, at: PixelMap, translation: Translation, first: tuple[int, int] = (0, 0)
+) -> Array:
+    t, out = translation, np.empty((at.rows, at.cols), np.int32)
+    flag_kernels.pick(
+        guarded(pixels), *first, at, t.bits, t.shifts, t.rest, t.other, NONE, guarded(out)
+    )
+    return out
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_pick_agrees_with_naive(seed: int) -> None:
+    rng = np.random.default_rng([seed, 12])
+    pixels = rng.integers(-(2**31), 2**31, (60, 70)).astype(np.int32)
+    pixels[rng.random(pixels.shape) < 0.3] = 0
+    froms, tos = rng.permutation(32)[:14].tolist(), rng.permutation(30)[:14].tolist()
+    names = [f"P{k}" for k in range(14)]
+    table = {**dict(zip(names[:12], tos, strict=False)), "OTHER": 30}
+    translation = Translation.between(dict(zip(names, froms, strict=True)), table, "OTHER")
+    moved = dict(zip(froms[:12], tos[:12], strict=True))
+    x, y = positions(rng, pixels.shape, 20)
+    wanted = naive.pick(pixels, x, y, moved, 30)
+    np.testing.assert_array_equal(picked(pixels, guarded_map(x, y), translation), wanted)
+    at = gridded(rng, 8, pixels.shape)
+    x, y = at.positions()
+    wanted = naive.pick(pixels, x, y, moved, 30)
+    np.testing.assert_array_equal(picked(pixels, at, translation), wanted)
+    part = np.ascontiguousarray(pixels[10:, 20:])
+    some = picked(part, at, translation, (10, 20))
+    inside = (y >= 9.5) & (x >= 19.5)
+    np.testing.assert_array_equal(some, np.where(inside, wanted, NONE))
 
 
 def accumulated(seed: int) -> tuple[Array, Array, Array, Array, Array]:

@@ -13,6 +13,7 @@ from astropy.wcs import WCS
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hipsgen.errors import SurveyError
 from hipsgen.sky.tiles import Tile
 from hipsgen.survey.fits_tile import FitsTile
 from tests.conftest import needs
@@ -117,14 +118,37 @@ def test_checksums_are_right_whatever_the_pixels(seed: int, rows: int, cols: int
         assert hdus[0].verify_checksum() == hdus[0].verify_datasum() == 1
 
 
+PLANES = (("BAD", 0), ("DETECTED_NEGATIVE", 6), ("OTHER", 30))
+
+
+def test_flags_come_back_to_the_last_bit_with_their_names():
+    flags = np.random.default_rng(4).integers(-(2**31), 2**31, (WIDTH, WIDTH)).astype(np.int32)
+    form = FitsTile("galactic", band="r", planes=PLANES)
+    data = bytes(form.encode(flags, Tile(9, 1234567)))
+    back = form.decode(data)
+    assert back.dtype == np.int32
+    np.testing.assert_array_equal(back, flags)
+    with fits.open(io.BytesIO(data), do_not_scale_image_data=True) as hdus:
+        np.testing.assert_array_equal(hdus[0].data, flags)
+        cards = hdus[0].header
+    assert (cards["BITPIX"], cards["BLANK"], cards["FILTER"]) == (32, -(2**31), "r")
+    assert {k[3:]: v for k, v in cards.items() if k.startswith("MP_")} == dict(PLANES)
+    with pytest.raises(SurveyError, match="BITPIX is -32, not 32"):
+        form.decode(samples()[0])
+    with pytest.raises(SurveyError, match="truncated"):
+        form.decode(data[:-5000])
+
+
 def samples() -> list[bytes]:
     pixels = np.random.default_rng(3).normal(size=(WIDTH, WIDTH)).astype(np.float32)
     pixels[10:20, :5] = np.nan
     made = FitsTile("galactic", "MJy/sr", "Ks", 1.0).encode(pixels, Tile(9, 1234567))
-    return [bytes(made), bytes(FitsTile().encode(np.full((64, 192), np.nan, np.float32)))]
+    mask = FitsTile(planes=PLANES).encode(np.arange(64 * 64).reshape(64, 64), Tile(9, 1234567))
+    allsky = FitsTile().encode(np.full((64, 192), np.nan, np.float32))
+    return [bytes(made), bytes(allsky), bytes(mask)]
 
 
-@pytest.mark.parametrize("data", samples(), ids=["tile", "allsky"])
+@pytest.mark.parametrize("data", samples(), ids=["tile", "allsky", "mask"])
 def test_checksums_are_right(data: bytes):
     """astropy warns of a wrong one, and warnings are errors here."""
     with fits.open(io.BytesIO(data), checksum=True) as hdus:
@@ -143,7 +167,7 @@ def test_a_flipped_byte_fails_the_checksum(place: int):
         fits.open(io.BytesIO(bytes(data)), checksum=True).close()
 
 
-@pytest.mark.parametrize("data", samples(), ids=["tile", "allsky"])
+@pytest.mark.parametrize("data", samples(), ids=["tile", "allsky", "mask"])
 def test_fitsverify_has_nothing_to_say(data: bytes, tmp_path: Path):
     program = needs("fitsverify", "fitsverify")
     path = tmp_path / "tile.fits"

@@ -188,3 +188,17 @@ def test_a_data_id_is_an_object_of_json(data_id: object):
     table = Provenance([replace(FULL, data_id=data_id)]).to_bytes()
     with pytest.raises(SurveyError, match="not a provenance table"):
         Provenance.from_bytes(table)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("lon", [float("nan"), float("inf")])
+def test_a_polygon_of_no_place_is_refused(lon: float):
+    data = Provenance([replace(FULL, polygon=((lon, 1.0), (179.0, 0.0), (181.0, 0.0)))])
+    with pytest.raises(SurveyError, match="s_region"):
+        Provenance.from_bytes(data.to_bytes())
+
+
+@pytest.mark.parametrize("value", [{"a": 1}, [1, 2]])
+def test_a_data_id_of_more_than_words_and_numbers_is_refused(value: object):
+    with pytest.raises(SurveyError, match="data_id"):
+        Provenance.from_bytes(Provenance([replace(FULL, data_id={"tract": value})]).to_bytes())
