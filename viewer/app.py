@@ -1,18 +1,27 @@
 """The web application: the surveys under /hips, what the page asks under /api, the page itself."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from viewer.access import TokenRequired
+from viewer.access_log import AccessLog
 from viewer.api import Api
+from viewer.catalogue import Catalogue
+from viewer.frames import Frames
+from viewer.health import PATH as HEALTH
+from viewer.health import Health
+from viewer.hosts import LocalNames
+from viewer.proxy import BehindProxy, Network
 from viewer.surveys import FRESH_SECONDS, Surveys, hips_list
 from viewer.tiles import ALWAYS_ASK, PLAIN_TEXT, serve_page_file, serve_survey_file
 
@@ -47,17 +56,36 @@ class ViewerConfig:
     static: the built page.
     fresh_seconds: how long a look over the roots stays good.
     read_only: flags are not kept here, but in each browser.
+    token: who does not know it sees nothing; None lets everybody look.
+    root_path: what stands before our paths on the site, '' or like /sky.
+    trusted: proxies that are believed for whom they ask.
+    access_log: descriptor that a line for each request is written to.
+    catalogues: what may be laid over the images.
+    view: the part after # of the address of what is shown first.
+    only_beneath: nothing answers that is not beneath the root path, which is a secret then.
+    frames: those of a notebook, whose pages may ask for wishes.
+    local_names: answer to addresses and names without a dot alone.
     """
 
     roots: tuple[Path, ...]
     static: Path = STATIC
     fresh_seconds: float = FRESH_SECONDS
     read_only: bool = False
+    token: str | None = field(default=None, repr=False)
+    root_path: str = ""
+    trusted: Sequence[Network] = ()
+    access_log: int | None = None
+    catalogues: tuple[Catalogue, ...] = ()
+    view: str = ""
+    only_beneath: bool = False
+    frames: Frames | None = None
+    local_names: bool = False
 
 
 def create_app(config: ViewerConfig) -> Starlette:
     """Make the application that serves the surveys under the configured roots."""
     surveys = Surveys(config.roots, config.fresh_seconds)
+    surveys.all()  # names are given now: processes that are forked from this one agree on them
 
     def page(request: Request) -> Response:
         if not (config.static / "index.html").is_file():
@@ -82,11 +110,35 @@ def create_app(config: ViewerConfig) -> Starlette:
     routes = [
         Route("/", page),
         Route("/static/{inner:path}", page_file),
+        Route(HEALTH, Health(surveys.roots).answer),
         Route("/hips/list", list_of_surveys),
         Route("/hips/{name:str}/{inner:path}", survey_file),
-        *Api(surveys, config.read_only).routes(),
+        *Api(surveys, config.read_only, config.catalogues, config.view).routes(),
+        *(config.frames.routes() if config.frames else ()),
     ]
-    return Starlette(routes=routes, middleware=[Middleware(SafeHeaders)])
+    return Starlette(
+        routes=routes,
+        middleware=_before_routes(config),
+        exception_handlers={ClientDisconnect: _nobody_listens},
+    )
+
+
+def _before_routes(config: ViewerConfig) -> list[Middleware]:
+    """What a request passes on its way in, from the outside."""
+    found = [Middleware(BehindProxy, config.root_path, config.trusted, config.only_beneath)]
+    if config.access_log is not None:
+        found.append(Middleware(AccessLog, config.access_log))
+    found.append(Middleware(SafeHeaders))
+    if config.local_names:
+        found.append(Middleware(LocalNames))
+    if config.token is not None:
+        found.append(Middleware(TokenRequired, config.token))
+    return found
+
+
+def _nobody_listens(request: Request, gone: Exception) -> Response:
+    """The client left in the midst of its request: no fault of ours, and nobody is told."""
+    return PlainTextResponse("incomplete request", 400)
 
 
 class SafeHeaders:
@@ -108,7 +160,7 @@ class SafeHeaders:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                headers["content-security-policy"] = CONTENT_SECURITY_POLICY
+                headers.setdefault("content-security-policy", CONTENT_SECURITY_POLICY)
                 headers["x-content-type-options"] = "nosniff"
                 headers["referrer-policy"] = "no-referrer"
                 headers.setdefault("cache-control", ALWAYS_ASK)

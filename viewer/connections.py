@@ -8,7 +8,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 # seconds for a request to be said, or for any byte of an answer to be taken
 PATIENCE = 30.0
 # seconds that are left to answers when the server stops
-PARTING = 2.0
+PARTING = 1.0
 
 
 class Connection(H11Protocol):
@@ -46,7 +46,8 @@ class Connection(H11Protocol):
         self.loop.call_later(PARTING, self.transport.abort)
 
     def _watch(self) -> None:
-        if self.cycle is not None and not self.cycle.response_complete:
+        # whether a request has been said to its end, and is being answered
+        if self.cycle is not None and not (self.cycle.more_body or self.cycle.response_complete):
             self._forget()
         elif self._deadline is None:
             self._deadline = self.loop.call_later(PATIENCE, self.transport.close)

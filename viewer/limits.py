@@ -6,7 +6,13 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
 Answer = TypeVar("Answer")
+
+_PIECE = 1 << 20
+_SLOWEST = 60.0  # seconds for a piece
 
 
 class BusyError(Exception):
@@ -14,12 +20,18 @@ class BusyError(Exception):
 
 
 class Desk:
-    """at_once: how many are served; waiting: how many may stand in line; seconds: for each."""
+    """at_once: how many are served; waiting: how many may stand in line; seconds: for each.
 
-    def __init__(self, at_once: int = 4, waiting: int = 32, seconds: float = 30.0) -> None:
+    room: bytes of answers that clients have not taken yet.
+    """
+
+    def __init__(
+        self, at_once: int = 4, waiting: int = 32, seconds: float = 30.0, room: int = 768 << 20
+    ) -> None:
         self._pool = ThreadPoolExecutor(at_once, thread_name_prefix="hipsgen-read")
         self._room = threading.BoundedSemaphore(at_once + waiting)
         self._seconds = seconds
+        self._left = room
 
     async def do(self, work: Callable[..., Answer], *words: Any) -> Answer:
         """The answer of a function that blocks. Raises BusyError.
@@ -37,3 +49,38 @@ class Desk:
             raise BusyError(
                 f"the coadd could not be read within {self._seconds:g} s: try a smaller region"
             ) from None
+
+    async def parcel(self, make: Callable[..., bytes], *words: Any) -> "Parcel":
+        """The bytes that a function makes, to be sent; see `do`. They take room until then."""
+        body = await self.do(make, *words)
+        if len(body) > self._left:
+            raise BusyError("too many large answers are on their way: try again")
+        self._left -= len(body)
+        return Parcel(body, self._give_back)
+
+    def _give_back(self, size: int) -> None:
+        self._left += size
+
+
+class Parcel(Response):
+    """Bytes that go out piece by piece, as the client takes them. done: told their number then."""
+
+    def __init__(self, body: bytes, done: Callable[[int], None]) -> None:
+        super().__init__()
+        self.headers["content-length"] = str(len(body))
+        self._bytes, self._done = body, done
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it; one who takes it too slowly is left, and the server breaks off."""
+        size = len(self._bytes)
+        start = {"status": self.status_code, "headers": self.raw_headers}
+        try:
+            await send({"type": "http.response.start", **start})
+            for at in range(0, size, _PIECE):
+                piece, more = self._bytes[at : at + _PIECE], at + _PIECE < size
+                message = {"type": "http.response.body", "body": piece, "more_body": more}
+                await asyncio.wait_for(send(message), _SLOWEST)
+        except TimeoutError:
+            return
+        finally:
+            self._done(size)

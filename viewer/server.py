@@ -1,22 +1,36 @@
 """Runs the viewer: checks the folders, takes the port, says where to look."""
 
 import errno
+import os
 import resource
 import socket
+import sys
+import threading
 import webbrowser
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from types import FrameType
+from urllib.parse import parse_qs
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from hipsgen.errors import ConfigError, InputError, SurveyError
 from viewer import connections
+from viewer.access import check_token
+from viewer.access_log import STDOUT, open_log
 from viewer.app import NOT_BUILT, ViewerConfig, create_app
+from viewer.catalogue import Catalogue
+from viewer.hosts import is_local
+from viewer.proxy import check_root_path, parse_networks
 from viewer.surveys import MAX_DEPTH, Surveys
+from viewer.workers import PATIENCE, keep
 
 _SHOWN = 6
+BEGUN = ".hipsgen/build.json"  # what a build writes first
+MADE_BY_THE_PAGE = ("live-colour", "sn-")  # names of surveys that the server does not have
+OPEN_TO_ALL = "all who reach this port see them: --token keeps others out"
 
 
 def serve(
@@ -25,26 +39,77 @@ def serve(
     port: int = 8000,
     open_browser: bool = False,
     read_only: bool = False,
+    token: str | None = None,
+    root_path: str = "",
+    trusted_proxies: str = "",
+    workers: int = 1,
+    access_log: str | None = None,
+    catalogues: Sequence[Catalogue] = (),
+    view: str = "",
 ) -> None:
-    """Serve the surveys under the folders until interrupted; port 0 takes any free one."""
-    checked = tuple(check_root(Path(root)) for root in roots)
-    config = ViewerConfig(checked, read_only=read_only)
+    """Serve the surveys under the folders until interrupted; port 0 takes any free one.
+
+    trusted_proxies: addresses and networks between commas. workers: processes that answer.
+    access_log: a file, '-' for stdout. view: a copied link, or its part after #.
+    The rest as in ViewerConfig. Raises ConfigError, InputError and SurveyError.
+    """
+    config = ViewerConfig(
+        tuple(check_root(Path(root)) for root in roots),
+        read_only=read_only,
+        token=check_token(token),
+        root_path=check_root_path(root_path),
+        trusted=parse_networks(trusted_proxies),
+        access_log=None if access_log is None else open_log(access_log),
+        catalogues=tuple(catalogues),
+        view=view.rpartition("#")[2],
+        # a token is asked for, and a proxy answers, by whatever name
+        local_names=is_local(host) and not (token or trusted_proxies or root_path),
+    )
     names = find_surveys(config)
+    check_view(config.view, names)
+    app = create_app(config)
     with take_port(host, port) as listening:
-        url = url_of(listening, host)
-        print(f"{url} shows {_summary(names)} (stop with Ctrl-C)", flush=True)
+        url = url_of(listening, host, config.root_path)
+        # stdout is for the lines of the log alone, if they go there
+        said = sys.stderr if access_log == STDOUT else sys.stdout
+        print(f"{url} shows {_summary(names)} (stop with Ctrl-C)", file=said, flush=True)
         if not (config.static / "index.html").is_file():
-            print(NOT_BUILT, flush=True)
+            print(NOT_BUILT, file=said, flush=True)
+        for catalogue in catalogues:
+            print(f"with {catalogue}", file=said, flush=True)
+        if token is None and not is_local(host):
+            print(OPEN_TO_ALL, file=said, flush=True)
         if open_browser:
             # the socket listens already: the browser waits until the server answers
             webbrowser.open(url)
         allow_many_files()
-        make_server(create_app(config)).run(sockets=[listening])
+
+        def work() -> None:
+            make_server(app).run(sockets=[listening])
+
+        if workers == 1:
+            work()
+        else:
+            keep(workers, work)
 
 
-def make_server(app: ASGIApp) -> uvicorn.Server:
-    """What runs the application: HTTP/1.1 and nothing else, silent unless something is wrong."""
-    return uvicorn.Server(
+class Server(uvicorn.Server):
+    """Ends soon after SIGINT or SIGTERM, whatever answers are worked on; uvicorn waits for them."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """A signal has come."""
+        leave = threading.Timer(PATIENCE, os._exit, [128 + sig])
+        leave.daemon = True
+        leave.start()
+        super().handle_exit(sig, frame)
+
+
+def make_server(app: ASGIApp, sets_logging: bool = True) -> Server:
+    """What runs the application: HTTP/1.1 and nothing else, silent unless something is wrong.
+
+    sets_logging: uvicorn's way, which closes the log files that others have opened.
+    """
+    return Server(
         uvicorn.Config(
             app,
             http=connections.Connection,
@@ -52,6 +117,9 @@ def make_server(app: ASGIApp) -> uvicorn.Server:
             lifespan="off",
             log_level="warning",
             access_log=False,
+            log_config=uvicorn.config.LOGGING_CONFIG if sets_logging else None,
+            # viewer/proxy.py does that, and believes nobody who is not named
+            proxy_headers=False,
         )
     )
 
@@ -76,11 +144,23 @@ def find_surveys(config: ViewerConfig) -> list[str]:
     """The names of the surveys; every folder that was named must hold one."""
     for root in config.roots:
         if not Surveys([root]).all():
+            if any(begun.is_file() for begun in (root / BEGUN, *root.glob(f"*/{BEGUN}"))):
+                raise SurveyError(
+                    f"no finished survey under {root}: run its 'hipsgen build' again, which goes on"
+                    " and says what is in the way"
+                )
             raise SurveyError(
                 f"no survey under {root} (a readable 'properties' file, {MAX_DEPTH} levels down):"
                 " build one with 'hipsgen build', or wait until a running build has finished"
             )
     return [survey.name for survey in Surveys(config.roots).all()]
+
+
+def check_view(view: str, names: Sequence[str]) -> None:
+    """Raise ConfigError when the page is to open on a survey that is not here."""
+    (name,) = parse_qs(view).get("survey", [""])[:1]
+    if name and name not in names and not name.startswith(MADE_BY_THE_PAGE):
+        raise ConfigError(f"--view: no survey {name!r}; there are {_listed(names)}")
 
 
 def take_port(host: str, port: int) -> socket.socket:
@@ -114,15 +194,18 @@ def take_port(host: str, port: int) -> socket.socket:
     return taken
 
 
-def url_of(listening: socket.socket, host: str) -> str:
+def url_of(listening: socket.socket, host: str, root_path: str = "") -> str:
     """The address to type into a browser."""
     port = listening.getsockname()[1]
     shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}.get(host, host)
     if ":" in shown and not shown.startswith("["):
         shown = f"[{shown}]"
-    return f"http://{shown}:{port}/"
+    return f"http://{shown}:{port}{root_path}/"
 
 
 def _summary(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
-    return f"{len(names)} survey{'s' if len(names) != 1 else ''}: {shown}"
+    return f"{len(names)} survey{'s' if len(names) != 1 else ''}: {_listed(names)}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")

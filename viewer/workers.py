@@ -1,0 +1,95 @@
+"""Several processes that do the same work, and the one that started them, which keeps them."""
+
+import logging
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import wait
+from multiprocessing.context import ForkProcess
+
+PATIENCE = 1.5  # seconds to come to an end by themselves
+_TICK = 0.1  # seconds between looks
+_SPACED = 1.0  # seconds between a worker and the one in its place
+
+logger = logging.getLogger(__name__)
+
+
+def keep(count: int, work: Callable[[], None]) -> None:
+    """Have so many processes do the work until SIGINT or SIGTERM; one that dies is replaced.
+
+    The work is to end soon after SIGTERM. No thread may run yet, since processes are forked.
+    The keeper holds the writing end of a pipe: when that is closed, by the keeper as it stops or by
+    the system when the keeper is killed, the workers end.
+    """
+    context = multiprocessing.get_context("fork")
+    watched, held = os.pipe()
+    workers: dict[ForkProcess, float] = {}
+
+    def start() -> None:
+        worker = context.Process(target=_work, args=(work, watched, held))
+        worker.start()
+        workers[worker] = time.monotonic()
+
+    with _signals() as asked:
+        try:
+            while not asked:
+                ended = [worker for worker in workers if not worker.is_alive()]
+                for worker in ended:
+                    if time.monotonic() - workers[worker] >= _SPACED:
+                        logger.warning(_obituary(worker))
+                        del workers[worker]
+                while len(workers) < count:
+                    start()
+                wait([w.sentinel for w in workers if w not in ended], _TICK)
+        finally:
+            os.close(held)
+            _await(list(workers))
+            os.close(watched)
+    # as it would have been without us
+    signal.raise_signal(asked[0])
+
+
+def _work(work: Callable[[], None], watched: int, held: int) -> None:
+    os.close(held)
+    # Ctrl-C reaches all of a terminal's processes, and is the keeper's to answer
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    threading.Thread(target=_end_with_keeper, args=(watched,), daemon=True).start()
+    work()
+
+
+def _end_with_keeper(watched: int) -> None:
+    os.read(watched, 1)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _await(workers: list[ForkProcess]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    for worker in workers:
+        worker.join(max(0.0, deadline - time.monotonic()))
+        if worker.is_alive():
+            worker.kill()
+            worker.join()
+
+
+def _obituary(worker: ForkProcess) -> str:
+    code = worker.exitcode or 0
+    cause = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+    return f"process {worker.pid} ended ({cause}): another takes its place"
+
+
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """The signals that asked to stop, so far."""
+    asked: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, lambda n, _: asked.append(n)) for number in numbers]
+    try:
+        yield asked
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
