@@ -1,0 +1,186 @@
+import os
+import shutil
+import sqlite3
+
+import numpy as np
+import pyarrow
+import pytest
+from astropy.coordinates import SkyCoord
+from astropy.table import vstack
+from pyarrow import parquet
+
+from hipsgen.errors import InputError
+from tests.viewer.conftest import Client
+from viewer.app import ViewerConfig, create_app
+from viewer.object_tables import open_objects
+from viewer.rows import Question
+from viewer.sky_table import Cone
+
+CHAIN, TYPE = "sample/coadds", "objectTable_tract"
+RA, DEC = 55.70, -31.42  # between the two tracts of the sample
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory):
+    pytest.importorskip("lsst.daf.butler", reason="the sample repository needs lsst-daf-butler")
+    from samples.repository import make_repository
+
+    root = tmp_path_factory.mktemp("sample") / "repo"
+    make_repository(root, 200, workers=1)
+    return root
+
+
+@pytest.fixture
+def own(repository, tmp_path):
+    """A copy, to do damage to."""
+    return shutil.copytree(repository, tmp_path / "repo")
+
+
+@pytest.fixture(scope="module")
+def measured(repository):
+    """All tables, as the Butler gives them."""
+    from lsst.daf.butler import Butler
+
+    with Butler.from_config(str(repository)) as butler:
+        refs = butler.query_datasets(TYPE, collections=CHAIN)
+        return vstack([butler.get(ref) for ref in refs])
+
+
+def ask(catalogue, radius=1.0, **words):
+    return catalogue.ask(Question(Cone(RA, DEC, radius), limit=20_000, **words))
+
+
+def ids(found):
+    return [int(row[0]) for row in found["rows"]]
+
+
+def test_rows_of_all_tracts_as_the_butler_gives_them(repository, measured):
+    objects = open_objects(str(repository), [CHAIN])
+    assert str(objects) == f"catalogue {TYPE}: 2 tables"
+    found = ask(objects)
+    assert sorted(ids(found)) == sorted(measured["objectId"])
+    assert not found["problems"]
+    told = {c["name"]: (c["kind"], c["unit"]) for c in objects.describe()["columns"]}
+    assert list(told) == measured.colnames
+    assert told["r_psfFlux"] == ("number", "nJy")
+    assert told["detect_isPrimary"] == ("flag", "")
+
+
+@pytest.mark.parametrize("radius", [0.001, 0.003, 0.01])
+def test_a_cone_over_the_seam(repository, measured, radius):
+    text = "refExtendedness == 1 and r_psfFlux / r_psfFluxErr > 8 and detect_isPrimary"
+    found = ask(open_objects(str(repository), [CHAIN]), radius, filter=text)
+    at = SkyCoord(measured["coord_ra"], measured["coord_dec"])
+    apart = at.separation(SkyCoord(RA, DEC, unit="deg")).deg
+    kept = (measured["refExtendedness"] == 1) & measured["detect_isPrimary"] & (apart <= radius)
+    kept &= measured["r_psfFlux"] / measured["r_psfFluxErr"] > 8
+    right = [int(measured["objectId"][k]) for k in np.argsort(apart) if kept[k]]
+    assert ids(found) == right
+    assert radius < 0.01 or {k >> 44 for k in right} == {4848, 4849}
+
+
+def test_a_file_is_opened_when_its_tract_is_looked_at(repository):
+    objects = open_objects(str(repository), [CHAIN])
+    objects.ask(Question(Cone(RA + 90, DEC, 1)))
+    assert len(objects._open) == 1  # the first, for its columns
+    ask(objects)
+    assert len(objects._open) == 2
+
+
+def test_by_sql_where_daf_butler_refuses(own, repository):
+    config = own / "butler.yaml"
+    other = "lsst.daf.butler.datastores.posixDatastore.PosixDatastore"
+    known = "lsst.daf.butler.datastores.fileDatastore.FileDatastore"
+    config.write_text(config.read_text().replace(known, other))
+    one, two = (ask(open_objects(str(root), [CHAIN])) for root in (repository, own))
+    assert one["rows"] == two["rows"]
+
+
+def test_nothing_is_written(own):
+    database = own / "gen3.sqlite3"
+
+    def state():
+        return {path: path.stat().st_mtime_ns for path in own.rglob("*")}, database.read_bytes()
+
+    before = state()
+    ask(open_objects(str(own), [CHAIN]))
+    assert state() == before
+
+
+def tables_of(root):
+    with sqlite3.connect(root / "gen3.sqlite3") as database:
+        rows = database.execute("select path from file_datastore_records order by path").fetchall()
+    return [root / path for (path,) in rows if path.endswith(".parq")]
+
+
+def tract_in(table):
+    return parquet.read_table(table)["tract"][0].as_py()
+
+
+def test_a_damaged_table_is_told_and_the_others_are_served(own, measured):
+    broken, whole = tables_of(own)
+    broken.write_bytes(b"junk")
+    objects = open_objects(str(own), [CHAIN])
+    client = Client(create_app(ViewerConfig((), catalogues=(objects,))))
+    url = f"/api/catalogues/{TYPE}?ra={RA}&dec={DEC}&radius=1&limit=20000"
+    found = client.get(url).json()
+    tract = tract_in(whole)
+    assert {int(row[0]) >> 44 for row in found["rows"]} == {tract}
+    (problem,) = found["problems"]
+    assert f"{TYPE} of tract {9697 - tract}" in problem
+    os.unlink(whole)
+    answer = client.get(url)
+    assert answer.status_code == 404
+    assert "of tract 484" in answer.json()["error"]
+    with pytest.raises(InputError, match="cannot be read"):
+        open_objects(str(own), [CHAIN])
+
+
+def test_a_table_with_other_columns_is_told(own):
+    first, second = tables_of(own)
+    parquet.write_table(parquet.read_table(second).drop_columns(["i_psfFlux"]), second)
+    objects = open_objects(str(own), [CHAIN])
+    found = ask(objects, columns=("objectId", "i_psfFlux"))
+    tract = tract_in(first)
+    assert {int(row[0]) >> 44 for row in found["rows"]} == {tract}
+    assert "no column 'i_psfFlux'" in found["problems"][0]
+    assert not ask(objects, columns=("objectId",))["problems"]
+
+
+def test_tables_by_patch(own):
+    """And those of a file per tract are preferred, being fewer."""
+    from lsst.daf.butler import Butler, DatasetType
+
+    with Butler.from_config(str(own), writeable=True) as butler:
+        dimensions = ("skymap", "tract", "patch")
+        kind = DatasetType("objectTable", dimensions, "ArrowTable", universe=butler.dimensions)
+        butler.registry.registerDatasetType(kind)
+        for record in butler.query_dimension_records("patch"):
+            x, y, z = record.region.getCentroid()
+            centre = SkyCoord(x, y, z, representation_type="cartesian").spherical
+            columns = {
+                "patch": [record.tract * 10 + record.id],
+                "coord_ra": [centre.lon.deg],
+                "coord_dec": [centre.lat.deg],
+            }
+            butler.put(
+                pyarrow.table(columns), kind, record.dataId, run="sample/run/20260202T000000Z"
+            )
+    objects = open_objects(str(own), [CHAIN], "objectTable")
+    assert sorted(ids(ask(objects))) == [48480, 48481, 48482, 48483, 48490, 48491, 48492, 48493]
+    assert open_objects(str(own), [CHAIN]).name == TYPE
+
+
+@pytest.mark.parametrize(
+    ("collections", "table", "words"),
+    [
+        ([], "", "name a collection with -c; there are: sample/coadds"),
+        (["other"], "", "no collection 'other'"),
+        ([CHAIN], "source", r"no table of objects source .* patch: objectTable_tract"),
+        ([CHAIN], "deepCoadd_calexp", "no table of objects deepCoadd_calexp"),
+        (["sample/run/20260202T000000Z"], "", "tables by tract or patch: none"),
+    ],
+)
+def test_what_there_is_not_is_told_with_what_there_is(repository, collections, table, words):
+    with pytest.raises(InputError, match=words):
+        open_objects(str(repository), collections, table)
