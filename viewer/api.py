@@ -1,7 +1,7 @@
 """What the page asks under /api: surveys, the coadds beneath a place, numbers, cutouts, flags."""
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict
 from functools import lru_cache
 from typing import Any
@@ -12,20 +12,26 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from hipsgen.errors import CoaddError, SurveyError
-from hipsgen.sky.tiles import Tile
+from hipsgen.errors import CoaddError, InputError, SurveyError
+from hipsgen.sky.frames import FRAMES
+from hipsgen.sky.tiles import MAX_ORDER, Tile
 from hipsgen.survey.fits_tile import FitsTile
 from hipsgen.survey.provenance import UsedCoadd
 from viewer import originals, regions
+from viewer.catalogue import Catalogue, by_name
 from viewer.files import open_beneath
+from viewer.filters import FilterError
 from viewer.flags import FlagError, Flags
 from viewer.inspect import Inspector, describe_coadd, parse_position
 from viewer.limits import BusyError, Desk
+from viewer.rows import MAX_ROWS, Question
+from viewer.sky_table import Cone
 from viewer.surveys import Survey, Surveys, describe
 
 MAX_CUTOUT = 3600.0  # arcsec
 _MAX_BODY = 32 * 1024
 _KEPT_TILES = 64
+_WIDTHS = {1 << k for k in range(6, 13)}
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -39,30 +45,41 @@ class RefusedError(Exception):
 
 
 class Api:
-    """The answers. read_only: no flag is kept here."""
+    """The answers. read_only: no flag is kept here. view: where the page opens."""
 
-    def __init__(self, surveys: Surveys, read_only: bool = False) -> None:
+    def __init__(
+        self,
+        surveys: Surveys,
+        read_only: bool = False,
+        catalogues: Sequence[Catalogue] = (),
+        view: str = "",
+    ) -> None:
         self._surveys = surveys
         self._inspector = Inspector(surveys.roots)
         self._desk = Desk()
         self._read_only = read_only
+        self._catalogues = by_name(catalogues)
+        self._view = view
 
     def routes(self) -> list[Route]:
         """All under /api."""
         return [
-            Route("/api/surveys", _guarded(self._list)),
-            Route("/api/coadds", _guarded(self._coadds)),
-            Route("/api/pixel", _guarded(self._pixel)),
-            Route("/api/cutout", _guarded(self._cutout)),
-            Route("/api/statistics", _guarded(self._statistics)),
-            Route("/api/profile", _guarded(self._profile)),
-            Route("/api/patches", _guarded(self._patches)),
-            Route("/api/flags", _guarded(self._flags), methods=["GET", "POST"]),
+            Route("/api/surveys", guarded(self._list)),
+            Route("/api/view", guarded(self._first_view)),
+            Route("/api/coadds", guarded(self._coadds)),
+            Route("/api/pixel", guarded(self._pixel)),
+            Route("/api/cutout", guarded(self._cutout)),
+            Route("/api/statistics", guarded(self._statistics)),
+            Route("/api/profile", guarded(self._profile)),
+            Route("/api/patches", guarded(self._patches)),
+            Route("/api/flags", guarded(self._flags), methods=["GET", "POST"]),
             Route(
                 "/api/flags/{survey:str}/{flag:str}",
-                _guarded(self._flag),
+                guarded(self._flag),
                 methods=["PUT", "DELETE"],
             ),
+            Route("/api/catalogues", guarded(self._all_catalogues)),
+            Route("/api/catalogues/{name:str}", guarded(self._catalogue)),
         ]
 
     async def _list(self, request: Request) -> Response:
@@ -73,6 +90,10 @@ class Api:
             return [describe(one, bool(known.with_provenance(one))) for one in known.all()]
 
         return answer(await run_in_threadpool(look))
+
+    async def _first_view(self, request: Request) -> Response:
+        """Where the page opens: the part of its address after #, "" for where it likes."""
+        return answer({"view": self._view})
 
     async def _coadds(self, request: Request) -> Response:
         """The coadds that gave pixels at a position."""
@@ -100,25 +121,38 @@ class Api:
         chosen = [one for one in coadds if wanted in ("", originals.name_of(one))]
         if not chosen:
             raise RefusedError(404, f"no coadd {wanted[:80]!r} of {survey.name} at this position")
-        data = await self._desk.do(originals.cutout_of, chosen[0], ra, dec, size)
+        parcel = await self._desk.parcel(originals.cutout_of, chosen[0], ra, dec, size)
         words = [f"{value}" for value in chosen[0].data_id.values()] or [chosen[0].band]
         name = "_".join([*words, f"{ra:.5f}", f"{dec:+.5f}"])
         safe = "".join(c if c.isascii() and (c.isalnum() or c in "._+-") else "-" for c in name)
-        headers = {"content-disposition": f'attachment; filename="cutout_{safe}.fits"'}
-        return Response(data, media_type="application/fits", headers=headers)
+        parcel.headers["content-type"] = "application/fits"
+        parcel.headers["content-disposition"] = f'attachment; filename="cutout_{safe}.fits"'
+        return parcel
 
     async def _statistics(self, request: Request) -> Response:
         """Of a region, for each survey that is named."""
         asked = request.query_params
         region = _region(asked)
-        found = []
-        for name in asked.getlist("survey")[:12]:
-            survey = await self._named(name)
-            coadds = await self._near(survey, region.ra, region.dec)
-            found.append(
-                {"survey": name} | await self._desk.do(self._measure, survey, coadds, region)
-            )
+        found = await self._each(asked, (region.ra, region.dec), self._measure, region)
         return answer({"region": asdict(region), "statistics": found})
+
+    async def _each(
+        self, asked: QueryParams, near: tuple[float, float], work: Callable[..., Any], *words: Any
+    ) -> list[dict[str, Any]]:
+        """What there is to tell of each survey that is named; of one among several, why nothing."""
+        found = []
+        names = asked.getlist("survey")[:12]
+        for name in names:
+            try:
+                survey = await self._named(name)
+                coadds = await self._near(survey, *near)
+                told = await self._desk.do(work, survey, coadds, *words)
+            except RefusedError as error:
+                if len(names) == 1:
+                    raise
+                told = {"error": str(error)}
+            found.append({"survey": name} | told)
+        return found
 
     def _measure(
         self, survey: Survey, coadds: list[UsedCoadd], region: regions.Region
@@ -129,7 +163,11 @@ class Api:
             found = {"error": str(error)}
         if found is not None and "error" not in found:
             return found
-        return regions.of_tiles(self._tiles_of(survey), region) | (found or {})
+        tiles = self._tiles_of(survey)
+        try:
+            return regions.of_tiles(tiles, region) | (found or {})
+        except CoaddError as error:
+            return {"error": str(error)}
 
     async def _profile(self, request: Request) -> Response:
         """Along a line, for each survey that is named."""
@@ -138,16 +176,16 @@ class Api:
         line = regions.Line(start, parse_pair(asked, "ra2", "dec2"))
         if line.length > 90:
             raise RefusedError(400, f"a line of {line.length:.3g} degrees: 90 are the most")
-        found = []
-        for name in asked.getlist("survey")[:12]:
-            survey = await self._named(name)
-            coadds = await self._near(survey, *start)
-            try:
-                profile = await self._desk.do(regions.profile, coadds, self._tiles_of(survey), line)
-            except CoaddError as error:
-                profile = {"error": str(error)}
-            found.append({"survey": name} | profile)
+        found = await self._each(asked, start, self._along, line)
         return answer({"length": 3600 * line.length, "profiles": found})
+
+    def _along(self, survey: Survey, coadds: list[UsedCoadd], line: regions.Line) -> dict[str, Any]:
+        tiles = self._tiles_of(survey)
+        try:
+            return regions.profile(coadds, tiles, line)
+        except CoaddError as error:
+            # tiles are there, whatever became of the coadd
+            return regions.profile([], tiles, line) | {"error": str(error)}
 
     async def _patches(self, request: Request) -> Response:
         """Outlines of the coadds of a survey, each once, whatever its band."""
@@ -192,24 +230,31 @@ class Api:
         flag = await run_in_threadpool(flags.change, name, words)
         return answer({"survey": survey.name, **asdict(flag)})
 
+    async def _all_catalogues(self, request: Request) -> Response:
+        """What may be laid over the images."""
+        found = [catalogue.describe() for catalogue in self._catalogues.values()]
+        return answer({"catalogues": found})
+
+    async def _catalogue(self, request: Request) -> Response:
+        """Rows of a catalogue within a cone."""
+        name, asked = request.path_params["name"], request.query_params
+        if name not in self._catalogues:
+            raise RefusedError(404, f"no catalogue {name[:80]!r}; /api/catalogues lists them")
+        radius = _number(asked, "radius", 1e-7, 180)
+        question = Question(
+            cone=Cone(*_position(asked), radius),
+            filter=asked.get("filter", ""),
+            columns=tuple(c for text in asked.getlist("columns") for c in text.split(",") if c),
+            sort=asked.get("sort", ""),
+            limit=int(_number(asked, "limit", 1, MAX_ROWS)) if "limit" in asked else Question.limit,
+        )
+        # a million values are not to be written while others wait
+        return await self._desk.do(lambda: answer(self._catalogues[name].ask(question)))
+
     async def _words(self, request: Request) -> dict[str, Any]:
-        """The JSON object that came; other sites' forms cannot send one."""
         if self._read_only:
             raise RefusedError(403, "this server is read-only: flags stay in the browser")
-        if request.headers.get("content-type", "").partition(";")[0] != "application/json":
-            raise RefusedError(415, "send application/json")
-        body = b""
-        async for piece in request.stream():
-            body += piece
-            if len(body) > _MAX_BODY:
-                raise RefusedError(413, f"more than {_MAX_BODY} bytes")
-        try:
-            words = json.loads(body)
-        except (ValueError, RecursionError):
-            raise RefusedError(400, "that is not JSON") from None
-        if not isinstance(words, dict):
-            raise RefusedError(400, "send a JSON object")
-        return words
+        return await json_object(request, _MAX_BODY)
 
     async def _survey(self, request: Request) -> Survey:
         return await self._named(request.query_params.get("survey", ""))
@@ -231,9 +276,9 @@ class Api:
             raise RefusedError(404, f"survey {survey.name!r}: {error}") from error
 
     async def _near(self, survey: Survey, ra: float, dec: float) -> list[UsedCoadd]:
-        """The coadds at a position; none where nobody knows."""
+        """The coadds of whose images a survey is, at a position; none where nobody knows."""
         try:
-            return [] if survey.is_color else await self._beneath(survey, ra, dec)
+            return [] if survey.is_color or survey.plane else await self._beneath(survey, ra, dec)
         except RefusedError:
             return []
 
@@ -242,21 +287,32 @@ class Api:
             raise RefusedError(
                 404, f"survey {survey.name!r} has no FITS tiles: pictures are no values"
             )
+        if survey.planes is not None:
+            raise RefusedError(404, f"survey {survey.name!r} holds flags, which are no values")
+
+        order, order_min = (int(survey.number(f"hips_order{k}") or 0) for k in ("", "_min"))
+        width = int(survey.number("hips_tile_width") or 512)
+        frame = survey.properties.get("hips_frame", "equatorial")
+        is_known = 0 <= order_min <= order <= MAX_ORDER and width in _WIDTHS and frame in FRAMES
+        if not is_known or width << order > 1 << MAX_ORDER:
+            told = f"orders {order_min:g} to {order:g}, width {width:g}, frame {frame[:20]!r}"
+            raise RefusedError(404, f"survey {survey.name!r}: tiles of {told} are not measured")
 
         @lru_cache(_KEPT_TILES)
         def tile(one: Tile) -> Any:
             try:
                 with open_beneath(self._surveys.roots, survey.folder / one.path("fits")) as file:
-                    return FitsTile().decode(file.read())
+                    pixels = FitsTile().decode(file.read())
             except (OSError, SurveyError):
                 return None
+            return pixels if pixels.shape == (width, width) else None
 
         return regions.TileSurvey(
             tiles=tile,
-            order=int(survey.number("hips_order") or 0),
-            order_min=int(survey.number("hips_order_min") or 0),
-            width=int(survey.number("hips_tile_width") or 512),
-            frame=survey.properties.get("hips_frame", "equatorial"),
+            order=order,
+            order_min=order_min,
+            width=width,
+            frame=frame,
             unit=survey.properties.get("hips_bunit", ""),
             pixel_scale=survey.number("s_pixel_scale") or 0.0,
         )
@@ -268,6 +324,27 @@ def answer(words: Any, status: int = 200) -> Response:
     return Response(text, status, media_type="application/json")
 
 
+async def json_object(request: Request, most: int) -> dict[str, Any]:
+    """The JSON object that came, of `most` bytes; other sites' forms cannot send one.
+
+    Raises RefusedError.
+    """
+    if request.headers.get("content-type", "").partition(";")[0] != "application/json":
+        raise RefusedError(415, "send application/json")
+    body = b""
+    async for piece in request.stream():
+        body += piece
+        if len(body) > most:
+            raise RefusedError(413, f"more than {most} bytes")
+    try:
+        words = json.loads(body)
+    except (ValueError, RecursionError):
+        raise RefusedError(400, "that is not JSON") from None
+    if not isinstance(words, dict):
+        raise RefusedError(400, "send a JSON object")
+    return words
+
+
 def parse_pair(asked: QueryParams, ra: str, dec: str) -> tuple[float, float]:
     """An ICRS position, degrees. Raises RefusedError."""
     try:
@@ -276,7 +353,9 @@ def parse_pair(asked: QueryParams, ra: str, dec: str) -> tuple[float, float]:
         raise RefusedError(400, str(error)) from error
 
 
-def _guarded(call: Endpoint) -> Endpoint:
+def guarded(call: Endpoint) -> Endpoint:
+    """The same, with what is refused as an answer that says why."""
+
     async def guarded(request: Request) -> Response:
         try:
             return await call(request)
@@ -284,9 +363,11 @@ def _guarded(call: Endpoint) -> Endpoint:
             return answer({"error": str(error)}, error.status)
         except FlagError as error:
             return answer({"error": str(error)}, error.status)
+        except FilterError as error:
+            return answer({"error": str(error)}, 400)
         except BusyError as error:
             return answer({"error": str(error)}, 503)
-        except (CoaddError, SurveyError) as error:
+        except (InputError, SurveyError) as error:
             return answer({"error": str(error)}, 404)
 
     return guarded

@@ -66,7 +66,8 @@ class Flags:
 
     def add(self, words: Mapping[str, Any]) -> Flag:
         """A new one. Raises FlagError."""
-        if len(self._latest()) >= MAX_FLAGS:
+        # those that were deleted leave a file each, and need not be read while there are few
+        if len(self._latest()) >= MAX_FLAGS and len(self.all()) >= MAX_FLAGS:
             raise FlagError(f"there are {MAX_FLAGS} flags already: export and delete some", 409)
         now = _now()
         flag = Flag(secrets.token_hex(8), 1, *_position(words), created=now, changed=now)
@@ -113,10 +114,11 @@ class Flags:
         """A flag as it is; None when it is not there, or not to be read."""
         while entry is not None:
             try:
-                return Flag(**json.loads((self._place / entry).read_text(encoding="utf-8")))
+                words = json.loads((self._place / entry).read_text(encoding="utf-8"))
+                return _checked(Flag(**words), entry)
             except FileNotFoundError:
                 entry = self._latest().get(name)  # the next version took its place
-            except (OSError, ValueError, TypeError):
+            except (OSError, ValueError, TypeError, RecursionError, FlagError):
                 return None
         return None
 
@@ -153,6 +155,17 @@ class Flags:
                 with suppress(OSError):
                     (self._place / f"{flag.id}.{version}.json").unlink()
         return flag
+
+
+def _checked(flag: Flag, entry: str) -> Flag:
+    """A flag as somebody's editor left it. Raises FlagError, TypeError or ValueError."""
+    words = asdict(flag)
+    ra, dec = _position(words)
+    dates = flag.created, flag.changed
+    is_whole = type(flag.version) is int and all(isinstance(date, str) for date in dates)
+    if not is_whole or entry != f"{flag.id}.{flag.version}.json":
+        raise ValueError(entry)
+    return replace(flag, ra=ra, dec=dec, **_texts(words), deleted=flag.deleted is True)
 
 
 def _position(words: Mapping[str, Any]) -> tuple[float, float]:

@@ -13,7 +13,7 @@ from hipsgen.images.source import CoaddInfo, CoaddRef, Polygon, Section
 from hipsgen.sky.polygon import to_lonlat, to_vectors
 from hipsgen.survey.provenance import UsedCoadd
 
-MAX_PIXELS = 4096 * 4096
+MAX_PIXELS = 4608 * 4608  # patches have 4200 x 4200
 # AB magnitude of 1 nJy
 _NJY_ZERO_POINT = 31.4
 

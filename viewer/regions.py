@@ -9,6 +9,7 @@ import healpy
 import numpy as np
 import numpy.typing as npt
 
+from hipsgen.errors import CoaddError
 from hipsgen.images.source import CoaddInfo, Section
 from hipsgen.sky.frames import from_icrs, to_icrs
 from hipsgen.sky.polygon import to_lonlat, to_vectors
@@ -22,6 +23,7 @@ Tiles = Callable[[Tile], "npt.NDArray[np.float32] | None"]
 MAX_PIXELS = 2_250_000  # of a coadd for statistics; more are taken from tiles
 MAX_POINTS = 1000  # of a profile
 _MAX_TILES = 64
+_MOST_LISTED = 4096
 _SIDES = 64  # points on the border of a region
 
 
@@ -165,6 +167,11 @@ def of_tiles(survey: TileSurvey, region: Region) -> dict[str, Any]:
     those. Raises CoaddError for a region that even the lowest order has too many tiles of.
     """
     order = survey.order_for(region.area)
+    # of a long thin region: numbers of tiles that are too many are not even listed
+    while order > survey.order_min and _cap(region) > _MAX_TILES * _tile_area(order):
+        order -= 1
+    if _cap(region) > _MOST_LISTED * _tile_area(order):
+        raise CoaddError(f"the region is too large for tiles of order {order}")
     tiles = list(_tiles_of(survey, region, order))
     while len(tiles) > _MAX_TILES and order > survey.order_min:
         order -= 1
@@ -283,6 +290,16 @@ def _section(info: CoaddInfo, vectors: Vectors) -> Section | None:
     if (rows.stop - rows.start) * (cols.stop - cols.start) > MAX_PIXELS:
         return None
     return rows, cols
+
+
+def _cap(region: Region) -> float:
+    """Square degrees, of a circle round a region."""
+    return math.degrees(math.degrees(2 * math.pi * (1 - math.cos(math.radians(region.radius)))))
+
+
+def _tile_area(order: int) -> float:
+    """Square degrees."""
+    return math.degrees(math.degrees(4 * math.pi)) / (12 << 2 * order)
 
 
 def _tiles_of(survey: TileSurvey, region: Region, order: int) -> Iterator[Tile]:

@@ -72,9 +72,14 @@ class Survey:
         return match.group(1) if match else ""
 
     @property
+    def plane(self) -> str:
+        """Of the coadds: "" for the image, variance, mask."""
+        return self.properties.get("hipsgen_plane", "")
+
+    @property
     def planes(self) -> dict[str, int] | None:
         """Bits of a mask survey by the names of the planes; None for a survey of values."""
-        if self.properties.get("hipsgen_plane") != "mask":
+        if self.plane != "mask":
             return None
         words = (word.rpartition(":") for word in self.properties.get("hipsgen_planes", "").split())
         return {name: int(bit) for name, _, bit in words if name and bit.isdigit()}
@@ -111,7 +116,7 @@ class Surveys:
         self._lock = threading.Lock()
 
     def all(self) -> list[Survey]:
-        """Every survey: root by root, colour first, then by wavelength and name."""
+        """Every survey: root by root, colour, images, other planes; by wavelength and name."""
         # while one looks the others go by what is known; at first nothing is
         never = self._scanned == float("-inf")
         if self._is_due(self._scanned) and self._lock.acquire(blocking=never):
@@ -236,7 +241,7 @@ def describe(survey: Survey, has_provenance: bool = False) -> dict[str, Any]:
         "description": properties.get("obs_description", ""),
         "collection": survey.folder.parent.name,
         "band": survey.band,
-        "plane": properties.get("hipsgen_plane", ""),
+        "plane": survey.plane,
         "planes": survey.planes,
         "white": white_balance(survey.band),
         "pixel_scale": 3600 * (survey.number("s_pixel_scale") or 0.0),
@@ -257,10 +262,13 @@ def describe(survey: Survey, has_provenance: bool = False) -> dict[str, Any]:
     }
 
 
-def _order(survey: Survey) -> tuple[str, bool, float, str]:
+def _order(survey: Survey) -> tuple[str, int, float, str]:
     wavelength = survey.number("em_min")
     far = float("inf") if wavelength is None else wavelength
-    return str(survey.folder.parent), not survey.is_color, far, survey.name
+    planes = ("color", "", "variance", "mask")
+    plane = "color" if survey.is_color else survey.plane
+    rank = planes.index(plane) if plane in planes else len(planes)
+    return str(survey.folder.parent), rank, far, survey.name
 
 
 def _record(survey: Survey, base_url: str) -> dict[str, str]:

@@ -379,10 +379,12 @@ def test_next_and_previous_patch(page, coadds):
 
 
 def test_bookmarks(page):
-    page.page.on("dialog", lambda dialog: dialog.accept("my star"))
     page.look(*sky_of(page, 500, 250), 0.013)
     there = page.page.evaluate("viewer.app.sky.view()")
     page.page.keyboard.press("b")
+    page.page.get_by_label("Name of this view").fill("my star")
+    page.page.keyboard.press("Enter")
+    page.until("!document.querySelector('#keep').open")
     page.page.keyboard.press("h")
     page.until("viewer.app.sky.view().fov > 0.02")
     box = page.page.get_by_label("Go to RA Dec (ICRS)")
@@ -390,6 +392,15 @@ def test_bookmarks(page):
     box.press("Enter")
     page.until(f"Math.abs(viewer.app.sky.view().ra - {there['ra']}) < 1e-5")
     assert page.page.evaluate("viewer.app.sky.view().fov") == pytest.approx(there["fov"], rel=1e-3)
+    # the list of them, and one less
+    page.page.keyboard.press("Escape")
+    page.page.locator("#bookmark").click()
+    page.page.get_by_role("link", name="my star").click()
+    page.until("!document.querySelector('#keep').open")
+    page.page.locator("#bookmark").click()
+    page.page.get_by_label("Forget my star").click()
+    assert page.page.locator("#keep li").count() == 0
+    assert page.page.evaluate("document.querySelector('#bookmarks').children.length") == 0
 
 
 # 6: flags

@@ -7,10 +7,11 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from viewer.app import ViewerConfig, create_app
 from viewer.server import make_server, take_port
@@ -57,8 +58,12 @@ def complaints() -> Iterator[list[str]]:
 class Process:
     """The server in a process of its own, so that what it holds can be read in /proc."""
 
-    def __init__(self, root: Path, log: Path, **options: Any) -> None:
-        serve = "import sys; from viewer.server import serve; serve([sys.argv[1]], port=0)"
+    def __init__(
+        self, root: Path, log: Path, serving: Mapping[str, Any] | None = None, **options: Any
+    ) -> None:
+        """serving: more words for `serve`; options: for the process."""
+        given = {"port": 0, **(serving or {})}
+        serve = f"import sys; from viewer.server import serve; serve([sys.argv[1]], **{given!r})"
         self._log = log
         with log.open("wb") as errors:
             self._running = subprocess.Popen(
@@ -69,8 +74,10 @@ class Process:
                 **options,
             )
         assert self._running.stdout
-        url = self._running.stdout.readline().split()[0]
-        self.port = int(url.rstrip("/").rpartition(":")[2])
+        self.first_line = self._running.stdout.readline()
+        self.url = self.first_line.split()[0]
+        self.port = urlsplit(self.url).port or 0
+        self.pid = self._running.pid
         self._proc = Path("/proc") / str(self._running.pid)
 
     def __enter__(self) -> "Process":
@@ -83,6 +90,20 @@ class Process:
         """Ask it to end, and wait until it has."""
         self._running.terminate()
         self._running.communicate(timeout=PATIENCE)
+
+    def wait(self) -> int:
+        """Its exit code, when it ends by itself."""
+        return self._running.wait(PATIENCE)
+
+    def workers(self) -> list[int]:
+        """The processes that it has started and that live."""
+        text = (self._proc / "task" / str(self.pid) / "children").read_text()
+        return [pid for pid in map(int, text.split()) if state(pid) not in ("Z", "")]
+
+    def zombies(self) -> list[int]:
+        """Those that have ended, and that it has not taken notice of."""
+        text = (self._proc / "task" / str(self.pid) / "children").read_text()
+        return [pid for pid in map(int, text.split()) if state(pid) == "Z"]
 
     def complaints(self) -> str:
         """What it has written on stderr."""
@@ -105,6 +126,14 @@ class Process:
     def _count(self, name: str, key: str) -> int:
         lines = (self._proc / name).read_text().splitlines()
         return next(int(line.split()[1]) for line in lines if line.startswith(f"{key}:"))
+
+
+def state(pid: int) -> str:
+    """Of a process, as the system has it (R, S, Z ...); '' when there is none."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return ""
 
 
 class Wire:

@@ -99,6 +99,36 @@ def test_files_that_are_no_flags_are_passed_over(tmp_path):
     assert Flags(tmp_path).all() == [flag]
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        {"ra": float("nan")}, {"dec": "1"}, {"ra": None}, {"created": 5}, {"note": ["x"]},
+        {"version": "1"}, {"version": 2}, {"id": "c" * 16}, {"note": "x" * 2001},
+    ],
+)  # fmt: skip
+def test_a_flag_that_was_edited_into_nonsense_hides_no_other(tmp_path, words):
+    folder = make_survey(tmp_path / "band_g")
+    flag, spoilt = Flags(folder).add(HERE), Flags(folder).add(HERE)
+    path = folder / FOLDER / f"{spoilt.id}.1.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **words}))
+    assert Flags(folder).all() == [flag]
+    with served(tmp_path) as port:
+        status, found = Asking(port)("GET")
+    assert (status, [one["id"] for one in found["flags"]]) == (200, [flag.id])
+
+
+def test_deleted_flags_make_room(tmp_path, monkeypatch):
+    monkeypatch.setattr("viewer.flags.MAX_FLAGS", 3)
+    flags = Flags(tmp_path)
+    made = [flags.add(HERE) for _ in range(3)]
+    with pytest.raises(FlagError, match="export and delete some"):
+        flags.add(HERE)
+    flags.delete(made[0].id, {"version": 1})
+    flags.add(HERE)
+    with pytest.raises(FlagError, match="export and delete some"):
+        flags.add(HERE)
+
+
 class Asking:
     """JSON to and fro."""
 

@@ -13,6 +13,7 @@ from hipsgen.survey.provenance import Provenance
 from tests.viewer.conftest import COADD
 from tests.viewer.serving import Wire, complaints, served
 from tests.viewer.small_hips import FACE, make_survey
+from viewer.catalogue import open_file
 
 SECRET = b"nobody shall get this"
 EXAMPLES, BATCH = 530, 20
@@ -124,6 +125,24 @@ BODIES = [b"\r\n"] * 12 + [
 ]
 COORDINATES = [b"-0", b"1e999", b"NaN", b"inf", b"-361", b"9" * 400, b"%00", b"1%2C5"]
 COORDINATES += [b"", b"%D9%A3", b"\xd9\xa3", b"M31", b"1&ra=2"]
+ASKED = [b"pixel", b"cutout", b"statistics", b"profile", b"patches", b"view", b"flags"]
+ASKED += [b"catalogues", b"catalogues/stars", b"catalogues/..%2fsecret", b"flags/band_g/..%2f1"]
+KEYS = [b"ra", b"dec", b"ra2", b"dec2", b"size", b"radius", b"width", b"height", b"coadd"]
+KEYS += [b"filter", b"columns", b"sort", b"limit", b"survey"]
+VALUES = [b"180", b"1", b"0.01", b"mag", b"-mag", b"mag,name", b"band_g", b"mag>1", b"1e300"]
+VALUES += [b"(" * 300 + b"mag" + b")" * 300, b"mag**9**9**9", b"__import__('os').abort()"]
+VALUES += [b"not" + b"%20not" * 500 + b"%20mag", b"mag%2f0>1", b"0x" + b"f" * 400 + b"<mag"]
+VALUES += [b"lambda:0", b"name=='a'", b"name%3d%3d'a'"]
+FLAGS = [
+    b'{"survey":"band_g","ra":180,"dec":1,"note":"a","view":"b"}',
+    b'{"survey":"band_g","ra":NaN,"dec":1e999,"note":"a","view":"b"}',
+    b'{"survey":"../band_g","ra":"1","dec":[],"note":{},"view":null}',
+    b'{"survey":"band_g","ra":180,"dec":1,"note":"\\u0000\\ud800","view":"b","version":-1}',
+    b"[" * 9000,
+    b"{",
+    b"\xff",
+]
+LONGEST = 60_000  # bytes of a request of which a server reads all before it refuses
 
 
 @dataclass
@@ -136,7 +155,13 @@ class Site:
 
     def check(self, request: bytes) -> None:
         """Ask, and see that the answer is fit for anybody."""
-        answer, body = self.wire.ask(request)
+        try:
+            answer, body = self.wire.ask(request)
+        except OSError:
+            # it was refused before all of it was sent
+            assert len(request) > LONGEST
+            self.wire.close()
+            return
         if b"\r\nContent-Length" in request or b"\r\nTransfer" in request:
             # who knows where it ends
             self.wire.close()
@@ -208,7 +233,10 @@ def site(tmp_path_factory) -> Iterator[Site]:
     os.mkfifo(root / "fifo" / "properties")
     (root / "folder" / "properties").mkdir()
 
-    with served(root, static=static, fresh_seconds=0.05) as port, complaints() as told_of:
+    (top / "stars.csv").write_text("ra,dec,mag,name\n180,1,5.5,a\n180.001,1,,b\n")
+    stars = (open_file(str(top / "stars.csv")),)
+    served_so = served(root, static=static, fresh_seconds=0.05, catalogues=stars)
+    with served_so as port, complaints() as told_of:
         site = Site(Wire(port))
         for path in (
             *(p.decode() for p in GOOD),
@@ -262,9 +290,20 @@ coadds = joined(
     some([b"&dec=", b"&dec=", b"&"]),
     some([b"1"] * 6 + COORDINATES),
 )
+api = joined(
+    st.just(b"/api/"),
+    some(ASKED),
+    st.just(b"?survey=band_g&"),
+    st.lists(
+        joined(some(KEYS), st.just(b"="), some(VALUES * 3 + COORDINATES + PIECES)), max_size=7
+    ).map(b"&".join),
+)
+SENT = b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
+flags = some(FLAGS).map(lambda text: SENT % (len(text), text))
 targets = st.one_of(
     paths,
     coadds,
+    api,
     joined(some([b"http://here", b"http://[::1", b"//evil", b"file://", b"x:"]), paths),
     joined(paths, some([b"?", b"?a=b", b"/", b"//", b"?%00=\xff"])),
     some([b"*", b"", b"here:80"]),
@@ -290,7 +329,14 @@ careful = st.tuples(
     st.lists(st.one_of(joined(st.just(b"Range: bytes="), spans), conditions), max_size=3),
     st.just(b"\r\n"),
 )
-requests = st.one_of(wild, wild, careful).map(whole)
+raised = st.tuples(
+    some([b"POST", b"PUT", b"DELETE"]),
+    some([b"/api/flags", b"/api/flags/band_g/1", b"/api/flags/../x", b"/api/flags/band_g/%2e%2e"]),
+    st.just(b"Host: here\r\n"),
+    st.just([]),
+    flags,
+)
+requests = st.one_of(wild, wild, careful, raised).map(whole)
 
 
 @pytest.mark.slow

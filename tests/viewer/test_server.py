@@ -6,6 +6,7 @@ import uvicorn
 
 from hipsgen.errors import ConfigError, InputError, SurveyError
 from viewer import server
+from viewer.catalogue import open_file
 
 
 @pytest.fixture
@@ -91,3 +92,33 @@ def test_it_really_serves(root, monkeypatch):
     monkeypatch.setattr(uvicorn.Server, "startup", ask_then_stop)
     server.serve([root], port=0)
     assert b"ivo://test/P/band_g" in seen[0]
+
+
+def test_a_first_view_of_a_survey_that_is_not_here_is_said(root):
+    with pytest.raises(ConfigError, match=r"--view: no survey 'nosuch'; there are band_g"):
+        server.serve([root], port=0, view="http://here/#survey=nosuch&ra=1")
+
+
+def test_two_catalogues_of_a_name_are_refused_before_anything_is_said(root, tmp_path, capsys):
+    (tmp_path / "stars.csv").write_text("ra,dec\n1,2\n")
+    stars = open_file(str(tmp_path / "stars.csv"))
+    with pytest.raises(ConfigError, match="two catalogues are called 'stars'"):
+        server.serve([root], port=0, catalogues=[stars, stars])
+    assert capsys.readouterr().out == ""
+
+
+def test_a_survey_that_was_begun_and_not_finished_is_said(tmp_path):
+    begun = tmp_path / "sky" / "band_g" / ".hipsgen"
+    begun.mkdir(parents=True)
+    (begun / "build.json").write_text("{}")
+    with pytest.raises(SurveyError, match=r"no finished survey under .*run its 'hipsgen build'"):
+        server.serve([tmp_path / "sky"], port=0)
+
+
+def test_who_may_look_is_said_where_others_reach_the_port(root, no_run, capsys):
+    said = "all who reach this port see them: --token keeps others out"
+    server.serve([root], host="0.0.0.0", port=0)
+    assert said in capsys.readouterr().out
+    server.serve([root], host="0.0.0.0", port=0, token="correct-horse")
+    server.serve([root], host="127.0.0.1", port=0)
+    assert said not in capsys.readouterr().out

@@ -37,7 +37,7 @@ SHARED = ("sky.js", "gate.js", "moc.js", "fits.js", "healpix.js", "coords.js", "
 PAGE = (
     *("index.html", "style.css", "main.js", "viewer.js", "address.js", "layers.js", "inspect.js"),
     *("compare.js", "overlay.js", "patches.js", "regions.js", "measuring.js", "flags.js"),
-    *("histogram.js", "live.js", "elements.js"),
+    *("catalogues.js", "histogram.js", "live.js", "elements.js", "frame.js"),
     *SHARED,
 )
 SURVEY_PAGE = ("survey.js", "survey.css", *SHARED)
@@ -70,6 +70,7 @@ def build(static: Path = STATIC, force: bool = False) -> bool:
     with tempfile.TemporaryDirectory(dir=static.parent, prefix=".static-") as scratch:
         made = Path(scratch) / "made"
         _copy(PAGE, made)
+        _preload(made / "index.html")
         _copy(SURVEY_PAGE, made / "survey" / "page")
         shutil.copyfile(WEB / "survey.html", made / "survey" / "index.html")
         _add_aladin(made / "aladin", static, None if force else stamp, Path(scratch))
@@ -169,6 +170,15 @@ def _copy(names: tuple[str, ...], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name in names:
         shutil.copyfile(WEB / name, folder / name)
+
+
+def _preload(page: Path) -> None:
+    """Have a browser ask for all scripts at once: it learns of each only from the one before."""
+    script = '<script type="module" src="static/main.js">'
+    names = [name for name in PAGE if name.endswith(".js") and name != "main.js"]
+    links = "".join(f'<link rel="modulepreload" href="static/{name}">\n' for name in names)
+    text = page.read_text(encoding="utf-8")
+    page.write_text(text.replace(script, links + script), encoding="utf-8")
 
 
 def _replace(static: Path, made: Path, aside: Path) -> None:

@@ -82,3 +82,8 @@ export function toGalactic(ra, dec) {
   const [x, y, z] = GALACTIC.map((row) => row.reduce((sum, m, i) => sum + m * vector[i], 0));
   return [(Math.atan2(y, x) / RADIANS + 360) % 360, Math.atan2(z, Math.hypot(x, y)) / RADIANS];
 }
+
+/** A unit as people write it: nJy² for nJy**2. */
+export function formatUnit(unit) {
+  return (unit ?? "").replaceAll("**2", "²").replaceAll("**3", "³");
+}

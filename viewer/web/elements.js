@@ -11,6 +11,11 @@ export function make(tag, attributes = {}, ...children) {
   return element;
 }
 
+/** What there is room for where several surveys are told apart. */
+export function shortName({ band, plane, title }) {
+  return [band || title, band && plane].filter(Boolean).join(" ");
+}
+
 /** A labelled control in a row of two columns. */
 export function row(text, control) {
   return make("label", { class: "row" }, make("span", {}, text), control);

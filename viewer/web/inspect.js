@@ -8,16 +8,16 @@ export const CUTOUT = 20; // arcsec
 
 let asked = 0;
 
-/** Fill and open `card` for an ICRS position; a survey without provenance has none. */
-export async function coaddCard(card, survey, ra, dec, linkHere) {
+/** Fill and open `card` for an ICRS position in surveys; those without provenance tell nothing. What was told: coadds, or a problem. */
+export async function coaddCard(card, title, surveys, ra, dec, linkHere) {
   const turn = ++asked;
-  if (!survey.provenance) {
+  const telling = surveys.filter((one) => one.provenance);
+  if (!telling.length) {
     card.hidden = true;
-    return;
+    return null;
   }
-  const query = new URLSearchParams({ survey: survey.name, ra, dec });
   const list = card.querySelector("ul");
-  card.querySelector("[data-part=survey]").textContent = survey.title;
+  card.querySelector("[data-part=survey]").textContent = title;
   card.querySelector("[data-part=position]").replaceChildren(...positionLines(ra, dec));
   card.querySelector("[data-part=actions]").replaceChildren(
     copyButton("Copy RA Dec", `${ra.toFixed(7)} ${dec.toFixed(7)}`),
@@ -27,11 +27,14 @@ export async function coaddCard(card, survey, ra, dec, linkHere) {
   card.dataset.state = "asked";
   card.hidden = false;
   card.querySelector("[data-part=close]").onclick = () => (card.hidden = true);
-  const { found, problem } = await ask(query);
-  if (turn !== asked) return;
-  const items = found ? found.coadds.map((coadd) => coaddItem(coadd, query)) : [make("li", {}, problem)];
+  const queries = telling.map(({ name }) => new URLSearchParams({ survey: name, ra, dec }));
+  const answers = await Promise.all(queries.map(ask));
+  if (turn !== asked) return null;
+  const items = answers.flatMap(({ found, problem }, i) => (found ? found.coadds.map((coadd) => coaddItem(coadd, queries[i])) : [make("li", {}, problem)]));
   list.replaceChildren(...(items.length ? items : [make("li", {}, "No coadd gave pixels here.")]));
   card.dataset.state = "told";
+  const problem = answers.map((one) => one.problem).filter(Boolean).join("; ");
+  return { survey: telling[0].name, coadds: answers.flatMap(({ found }) => found?.coadds ?? []), problem };
 }
 
 async function ask(query) {

@@ -1,6 +1,7 @@
 // The panel on the left: a card for each survey, with its controls while it is on the screen.
 
-import { button, make, row } from "./elements.js";
+import { formatUnit } from "./coords.js";
+import { button, make, row, shortName } from "./elements.js";
 import { drawHistogram, percentileCuts, sampleScreen, zscaleCuts } from "./histogram.js";
 import { planeColor } from "./live.js";
 import { COLORMAPS, STRETCHES, shownFormats } from "./sky.js";
@@ -16,7 +17,8 @@ const PERCENTS = [90, 99, 99.5, 99.9];
 export class LayerPanel {
   constructor(list, viewer) {
     this.viewer = viewer;
-    this.cards = viewer.surveys.map((survey, i) => (survey.planes ? new MaskCard(survey, viewer) : new Card(survey, i, viewer)));
+    const images = viewer.images();
+    this.cards = viewer.surveys.map((survey) => (survey.planes ? new MaskCard(survey, viewer) : new Card(survey, images.indexOf(survey), viewer)));
     const groups = Map.groupBy(this.cards, (card) => card.survey.collection ?? "");
     list.replaceChildren(...[...groups].flatMap(([name, cards]) => [
       ...(groups.size > 1 ? [make("li", { class: "group" }, name || "others")] : []),
@@ -41,11 +43,14 @@ class MaskCard {
     this.viewer = viewer;
     this.boxes = Object.entries(survey.planes).map(([name, bit]) => {
       const check = make("input", { type: "checkbox", "data-plane": name, onchange: () => this.changed() });
-      const label = make("label", { class: "inline plane", title: `bit ${bit}` }, check, make("i", {}), name);
+      const label = make("label", { class: "inline plane", title: `${name}: bit ${bit}` }, check, make("i", {}), name);
       label.style.setProperty("--plane", planeColor(name));
       return { name, check, label };
     });
-    const about = make("summary", {}, make("span", { class: "chip" }, "mask"), ` ${survey.title}`);
+    this.painted = make("b", {});
+    const chip = make("span", { class: "chip" }, `${survey.band} mask`.trim());
+    chip.style.setProperty("--band", BAND_COLORS[survey.band] ?? "#7d8ca3");
+    const about = make("summary", { title: survey.title }, chip, " ", this.painted);
     this.element = make("li", { class: "card mask", "data-survey": survey.name },
       make("details", {}, about, make("div", { class: "planes" }, ...this.boxes.map((one) => one.label))));
   }
@@ -57,6 +62,7 @@ class MaskCard {
   update() {
     const planes = this.viewer.masks.get(this.survey.name) ?? [];
     for (const { name, check } of this.boxes) check.checked = planes.includes(name);
+    this.painted.textContent = planes.join(", ");
     this.element.classList.toggle("over", planes.length > 0);
   }
 }
@@ -73,7 +79,7 @@ class Card {
       make("span", { class: "names" }, make("span", { class: "title" }, title), about(survey, index)),
     );
     this.check = make("input", { type: "checkbox", onchange: () => viewer.stack(name, this.check.checked) });
-    const label = make("label", { class: "stack", title: "Stack on the base survey" }, this.check, make("span", { class: "sr" }, `Stack ${title}`));
+    const label = make("label", { class: "stack", title: "Lay over the survey that is shown, half transparent" }, this.check, make("span", { class: "sr" }, `Stack ${title}`));
     this.controls = make("div", { class: "controls" }, ...this.makeControls());
     this.element = make("li", { class: "card", "data-survey": name }, this.pick, label, this.controls);
   }
@@ -117,7 +123,7 @@ class Card {
       "div", { class: "fits-only" },
       this.makeHistogram(),
       row("Stretch", this.stretch),
-      make("div", { class: "row" }, make("span", {}, "Cuts", make("small", {}, unit ? ` ${unit}` : "")), cuts),
+      make("div", { class: "row" }, make("span", {}, "Cuts", make("small", {}, unit ? ` ${formatUnit(unit)}` : "")), cuts),
       row("Colours", this.colormap),
       make("div", { class: "row" }, make("label", { class: "inline" }, this.reversed, " Invert"), reset),
     );
@@ -243,7 +249,7 @@ function thumbnail(survey) {
 }
 
 function about(survey, index) {
-  const chip = make("span", { class: "chip" }, survey.color ? "colour" : survey.band || "image");
+  const chip = make("span", { class: "chip" }, survey.color ? "colour" : survey.band ? shortName(survey) : survey.plane || "image");
   if (!survey.color) chip.style.setProperty("--band", BAND_COLORS[survey.band] ?? "#7d8ca3");
   const key = index < 9 ? make("kbd", { title: "Key" }, String(index + 1)) : "";
   const formats = shownFormats(survey).map((format) => FORMAT_NAMES[format]).join(" + ");

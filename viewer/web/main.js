@@ -1,6 +1,7 @@
 // The viewer's page: finds the surveys, starts the viewer, wires buttons and keys.
 
-import { keep, make, recall, save } from "./elements.js";
+import { button, keep, make, recall, save, shortName } from "./elements.js";
+import { followKernel } from "./frame.js";
 import { probe } from "./readout.js";
 import { initialView, shownFormats } from "./sky.js";
 import { Viewer } from "./viewer.js";
@@ -32,9 +33,16 @@ function wireTools(viewer) {
   act("panel-toggle", togglePanel);
   for (const button of document.querySelectorAll("#modes button")) {
     button.addEventListener("click", () => viewer.compare(button.dataset.mode));
+    // after the mouse, space is for blinking and not for the button
+    button.addEventListener("click", (event) => event.detail && button.blur());
   }
+  $("partner").querySelector("select").addEventListener("change", (event) => {
+    viewer.setOther(0, event.target.value);
+    event.target.blur();
+  });
   $("lock").addEventListener("change", () => viewer.setLock($("lock").checked));
-  $("help").querySelector("button").addEventListener("click", () => $("help").close());
+  for (const id of ["help", "keep"]) $(id).querySelector("button").addEventListener("click", () => $(id).close());
+  $("keep").querySelector("form").addEventListener("submit", (event) => keepBookmark(viewer, event));
   addEventListener("keydown", (event) => pressed(viewer, event));
   listBookmarks();
 }
@@ -89,7 +97,7 @@ function pressed(viewer, event) {
   const { target, key } = event;
   if (target.closest("input:not([type=checkbox], [type=range]), select, textarea, dialog")) return;
   if (event.ctrlKey || event.metaKey || event.altKey || (key === " " && target.closest("button, summary, a"))) return;
-  const survey = /^[1-9]$/.test(key) && viewer.surveys[Number(key) - 1];
+  const survey = /^[1-9]$/.test(key) && viewer.images()[Number(key) - 1];
   const act = survey ? () => viewer.select(survey.name) : KEYS[key];
   if (!act) return;
   event.preventDefault();
@@ -103,6 +111,7 @@ function scaleCut(viewer, factor) {
 
 function closeAll(viewer) {
   viewer.measuring.choose(null);
+  viewer.catalogues.forget();
   viewer.forgetHere();
   viewer.measuring.clear();
   $("notice").hidden = true;
@@ -113,15 +122,33 @@ function bookmarks() {
 }
 
 function bookmark(viewer) {
-  const name = prompt("Name of this view; the box to go to a place takes it", $("goto-text").value || viewer.base.title);
-  if (!name?.trim()) return;
-  const others = bookmarks().filter((one) => one.name !== name.trim());
-  keep(BOOKMARKS, [...others, { name: name.trim(), hash: viewer.hash() }]);
+  const [dialog, input] = [$("keep"), $("keep").querySelector("input")];
+  const { ra, dec } = viewer.sky.view();
+  input.value = $("goto-text").value || `${shortName(viewer.base)} ${ra.toFixed(3)} ${dec.toFixed(3)}`;
+  dialog.showModal();
+  input.select();
+}
+
+function keepBookmark(viewer, event) {
+  event.preventDefault();
+  const name = $("keep").querySelector("input").value.trim();
+  if (!name) return;
+  forgetBookmark(name);
+  keep(BOOKMARKS, [...bookmarks(), { name, hash: viewer.hash() }]);
+  listBookmarks();
+  $("keep").close();
+}
+
+function forgetBookmark(name) {
+  keep(BOOKMARKS, bookmarks().filter((one) => one.name !== name));
   listBookmarks();
 }
 
 function listBookmarks() {
   $("bookmarks").replaceChildren(...bookmarks().map(({ name }) => make("option", { value: name })));
+  $("keep").querySelector("ul").replaceChildren(...bookmarks().map(({ name, hash }) =>
+    make("li", {}, make("a", { href: `#${hash}`, onclick: () => $("keep").close() }, name),
+      button("×", () => forgetBookmark(name), { "aria-label": `Forget ${name}`, title: "Forget" }))));
 }
 
 async function copyLink(viewer) {
@@ -173,17 +200,25 @@ async function fetchSurveys() {
     .filter((survey) => shownFormats(survey).length);
 }
 
+/** The part after # with which the server wants to be opened. */
+async function firstView() {
+  const answer = await fetch("api/view");
+  return answer.ok ? (await answer.json()).view : "";
+}
+
 async function start() {
   $("notice").querySelector("button").addEventListener("click", () => ($("notice").hidden = true));
-  const surveys = await fetchSurveys();
+  const [surveys, first] = await Promise.all([fetchSurveys(), firstView()]);
   if (!surveys.length) {
     document.body.classList.add("empty");
     notice("No surveys yet", "There is no survey under the served folders. Build one with “hipsgen build”, then reload this page.");
     return null;
   }
   const viewer = new Viewer(surveys);
-  await viewer.open();
+  await viewer.open(location.hash || first);
   wireTools(viewer);
+  const frame = new URLSearchParams(location.search).get("frame");
+  if (frame) followKernel(viewer, frame);
   return viewer;
 }
 

@@ -1,5 +1,6 @@
 // The tool that draws a region, and the drawer that shows what was measured in it.
 
+import { formatDec, formatRa } from "./coords.js";
 import { button, make } from "./elements.js";
 import { cornersOf, measure, regionOf, resultElements } from "./regions.js";
 
@@ -64,8 +65,14 @@ export class Measuring {
     this.cover.addEventListener("pointerup", stop, { once: true });
   }
 
-  async measure(region) {
+  measure(region) {
+    this.work = this.measured(region);
+    return this.work;
+  }
+
+  async measured(region) {
     const turn = ++this.turn;
+    this.found = null;
     const { viewer } = this;
     viewer.region = region;
     viewer.redraw();
@@ -73,9 +80,9 @@ export class Measuring {
     this.drawer.hidden = false;
     this.drawer.dataset.state = "asked";
     body.replaceChildren(make("p", { class: "dim" }, "measuring …"));
-    const title = (name) => viewer.find(name)?.band || viewer.find(name)?.title || name;
+    const title = (name) => viewer.called(viewer.find(name));
     try {
-      const found = await measure(region, viewer.bands());
+      const found = await measure(region, viewer.measurable());
       if (turn !== this.turn) return;
       this.found = found;
       body.replaceChildren(...resultElements(region, found, title));
@@ -83,7 +90,7 @@ export class Measuring {
       if (turn !== this.turn) return;
       body.replaceChildren(make("p", { class: "problem" }, error.message), button("Again", () => this.measure(region)));
     }
-    this.drawer.querySelector("h2").textContent = describe(region);
+    this.drawer.querySelector("h2").textContent = `${describe(region)} · ${formatRa(region.ra)} ${formatDec(region.dec)}`;
     this.drawer.dataset.state = "told";
   }
 

@@ -42,6 +42,7 @@ export class Overlay {
 
   draw(context, item) {
     if (item.kind === "outline") this.outline(context, item);
+    else if (item.kind === "points") this.points(context, item);
     else if (item.kind === "cross") this.cross(context, item);
     else if (item.kind === "flag") this.flag(context, item);
   }
@@ -74,6 +75,21 @@ export class Overlay {
     context.strokeText(label, x, y);
     context.fillStyle = color;
     context.fillText(label, x, y);
+  }
+
+  /** {places: [[ra, dec]], color, chosen} */
+  points(context, { places, color, chosen }) {
+    context.strokeStyle = color;
+    context.lineWidth = 1.4;
+    context.beginPath();
+    places.forEach(([ra, dec], i) => {
+      const at = this.sky.pixel(ra, dec);
+      if (!at || at[0] < -9 || at[1] < -9 || at[0] > this.box.width + 9 || at[1] > this.box.height + 9) return;
+      const size = i === chosen ? 9 : 5;
+      context.moveTo(at[0] + size, at[1]);
+      context.arc(at[0], at[1], size, 0, 2 * Math.PI);
+    });
+    context.stroke();
   }
 
   /** {ra, dec, color, gap}: a cross that leaves its middle free. */

@@ -8,13 +8,19 @@ const known = new Map();
 /** The patches of a survey in order: [{tract, patch, skymap, name, polygon, ra, dec, size, label}]. */
 export function patchesOf(survey) {
   if (!survey.provenance) return Promise.resolve([]);
-  if (!known.has(survey.name)) known.set(survey.name, load(survey).catch(() => []));
+  if (!known.has(survey.name)) known.set(survey.name, load(survey).catch(() => forgotten(survey)));
   return known.get(survey.name);
+}
+
+/** None now; the server may answer the next time. */
+function forgotten(survey) {
+  known.delete(survey.name);
+  return [];
 }
 
 async function load(survey) {
   const answer = await fetch(`api/patches?${new URLSearchParams({ survey: survey.name })}`);
-  if (!answer.ok) return [];
+  if (!answer.ok) throw new Error(`the server answered ${answer.status}`);
   const { patches } = await answer.json();
   return patches.map(described).sort(inOrder);
 }

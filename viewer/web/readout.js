@@ -1,6 +1,6 @@
 // What lies under the pointer: the value of a survey's FITS tile, as the survey stores it.
 
-import { formatAngle, formatDec, formatRa, formatValue, toGalactic } from "./coords.js";
+import { formatAngle, formatDec, formatRa, formatUnit, formatValue, toGalactic } from "./coords.js";
 import { tiles } from "./fits.js";
 import { watch } from "./gate.js";
 import { tilePixel } from "./healpix.js";
@@ -40,9 +40,9 @@ function inFrame(survey, ra, dec) {
 
 /** The bar at the bottom; follows the pointer, or the centre of the view when there is none. */
 export class Readout {
-  /** layers(): [{survey, label}], the base survey first. bands(): surveys whose values are told, too. */
+  /** layers(sky): [{survey, label}], what a view shows first. bands(): likewise, of the table. */
   constructor(sky, bar, layers, bands = () => []) {
-    this.sky = sky;
+    this.first = this.sky = sky;
     this.bar = bar;
     this.layers = layers;
     this.bands = bands;
@@ -50,18 +50,25 @@ export class Readout {
     this.pointer = null;
     this.last = null;
     this.turn = 0;
-    sky.div.addEventListener("pointermove", (event) => this.follow(event));
+    this.listen(sky);
+  }
+
+  /** Follow the pointer in a view, too. */
+  listen(sky) {
+    sky.div.addEventListener("pointermove", (event) => this.follow(sky, event));
     sky.div.addEventListener("pointerleave", () => this.leave());
     sky.onMove(() => this.update());
   }
 
-  follow(event) {
-    const box = this.sky.div.getBoundingClientRect();
+  follow(sky, event) {
+    const box = sky.div.getBoundingClientRect();
+    this.sky = sky;
     this.pointer = [event.clientX - box.left, event.clientY - box.top];
     this.update();
   }
 
   leave() {
+    this.sky = this.first;
     this.pointer = null;
     this.update();
   }
@@ -79,15 +86,15 @@ export class Readout {
 
   async ask([ra, dec]) {
     const values = await Promise.all(
-      this.layers().map(async ({ survey, label }) => {
+      this.layers(this.sky).map(async ({ survey, label }) => {
         const order = this.sky.order(survey);
         return { label, name: survey.name, ...(await probe(survey, ra, dec, order)) };
       }),
     );
     const bands = await Promise.all(
-      this.bands().map(async (survey) => {
+      this.bands().map(async ({ survey, label }) => {
         const found = await probe(survey, ra, dec, this.sky.order(survey));
-        return { band: survey.band || survey.title, name: survey.name, ...found, brightness: brightness(found, survey) };
+        return { band: label, name: survey.name, ...found, brightness: brightness(found, survey) };
       }),
     );
     return { ra, dec, values, bands, galactic: toGalactic(ra, dec), at: this.pointer ? "pointer" : "centre" };
@@ -122,7 +129,7 @@ function brightness({ value, state, unit }, survey) {
 function bandRow({ band, name, value, unit, state, brightness: magnitude }) {
   const row = document.createElement("tr");
   row.dataset.survey = name;
-  const cells = [band, state === "value" ? formatValue(value) : WORDS[state], state === "value" ? unit : "", magnitude === null ? "" : magnitude.toFixed(2)];
+  const cells = [band, state === "value" ? formatValue(value) : WORDS[state], state === "value" ? formatUnit(unit) : "", magnitude === null ? "" : magnitude.toFixed(2)];
   cells.forEach((text, i) => {
     const cell = document.createElement(i ? "td" : "th");
     if (!i) cell.scope = "row";
@@ -138,7 +145,7 @@ function valueElement({ label, value, unit, state }) {
   const element = document.createElement("span");
   element.className = `value ${state}`;
   const parts = [["b", label], ["strong", state === "value" ? formatValue(value) : WORDS[state]]];
-  if (state === "value") parts.push(["i", unit || "no unit"]);
+  if (state === "value") parts.push(["i", formatUnit(unit) || "no unit"]);
   for (const [tag, text] of parts) {
     if (!text) continue;
     const part = document.createElement(tag);

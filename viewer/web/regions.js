@@ -65,10 +65,14 @@ export function resultElements(region, found, title) {
   return region.kind === "line" ? [profilePlot(found, title)] : [statisticsTable(found.statistics, title)];
 }
 
-const COLUMNS = ["count", "mean", "median", "sigma", "sum", "min", "max"];
+const COLUMNS = ["count", "missing", "mean", "median", "sigma", "sum", "min", "max"];
+const MEANT = {
+  count: "pixels with a value, whatever the mask says of them", missing: "pixels without one",
+  sigma: "standard deviation of all of them: stars and spikes count",
+};
 
 function statisticsTable(rows, title) {
-  const head = ["band", ...COLUMNS, "unit", "from"].map((name) => make("th", { scope: "col" }, name));
+  const head = ["band", ...COLUMNS, "unit", "from"].map((name) => make("th", { scope: "col", title: MEANT[name] }, name));
   return make("table", { class: "numbers" }, make("thead", {}, make("tr", {}, ...head)),
     make("tbody", {}, ...rows.map((row) => make("tr", { "data-survey": row.survey },
       make("th", { scope: "row" }, title(row.survey)),
@@ -94,13 +98,13 @@ function profilePlot({ profiles, length }, title) {
   const drawn = profiles.filter((one) => one.value?.some((value) => value !== null));
   const values = drawn.flatMap((one) => one.value.filter((value) => value !== null));
   const box = make("div", { class: "profile" });
-  const failed = profiles.filter((one) => one.error).map((one) => make("p", {}, `${title(one.survey)}: ${one.error}`));
+  const failed = profiles.filter((one) => one.error && !drawn.includes(one)).map((one) => make("p", {}, `${title(one.survey)}: ${one.error}`));
   if (!values.length) {
     box.append(make("p", {}, "No values along this line."), ...failed);
     return box;
   }
   const [low, high] = [Math.min(...values), Math.max(...values)];
-  const x = (distance) => PLOT.left + (distance / length) * (PLOT.width - PLOT.left - PLOT.right);
+  const x = (distance) => PLOT.left + (distance / (length || 1)) * (PLOT.width - PLOT.left - PLOT.right);
   const y = (value) => PLOT.top + (1 - (value - low) / (high - low || 1)) * (PLOT.height - PLOT.top - PLOT.bottom);
   const svg = shape("svg", { viewBox: `0 0 ${PLOT.width} ${PLOT.height}`, role: "img", "aria-label": "Profile" });
   for (const part of [0, 0.5, 1]) {

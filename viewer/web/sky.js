@@ -41,6 +41,12 @@ export function defaultSettings(survey) {
   return { format, stretch, low, high, colormap: "grayscale", reversed: false };
 }
 
+/** Of a look what the survey and Aladin Lite have: an address may tell of anything. */
+export function possible(survey, look = {}) {
+  const known = { format: shownFormats(survey), stretch: STRETCHES, colormap: COLORMAPS };
+  return Object.fromEntries(Object.entries(look).filter(([key, value]) => known[key]?.includes(value) ?? true));
+}
+
 /** The formats to choose from, the best first: FITS, and the best of the pictures. */
 export function shownFormats(survey) {
   const picture = ["png", "webp", "jpeg"].find((format) => survey.formats.includes(format));
@@ -65,8 +71,8 @@ export async function openSky(div, survey, settings, { ra, dec, fov }) {
   const layer = makeLayer(survey, settings, 1);
   const aladin = A.aladin(div, {
     ...QUIET,
-    // two numbers: a name would go to a resolver
-    target: `${ra} ${dec}`,
+    // two numbers without exponents: a name would go to a resolver
+    target: `${(((ra % 360) + 360) % 360).toFixed(9)} ${dec.toFixed(9)}`,
     fov,
     projection: "SIN",
     cooFrame: "ICRSd",
@@ -151,6 +157,8 @@ export class Sky {
     const layer = makeLayer(survey, settings, opacity);
     this.aladin.setOverlayImageLayer(layer, overlayName(survey, kind));
     await this.added(layer);
+    // Aladin Lite takes an opacity of 0 for none given
+    layer.setOpacity(opacity);
   }
 
   unstack(survey, kind = "over") {

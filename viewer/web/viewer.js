@@ -1,16 +1,18 @@
 // What is shown: a base survey, others stacked on it or compared with it, what lies over them.
 
 import { fromHash, toHash } from "./address.js";
+import { Catalogues } from "./catalogues.js";
 import { Panes } from "./compare.js";
-import { keep, recall } from "./elements.js";
+import { keep, make, recall, shortName } from "./elements.js";
 import { FlagPanel } from "./flags.js";
+import { forget } from "./gate.js";
 import { coaddCard } from "./inspect.js";
 import { LayerPanel } from "./layers.js";
-import { LiveColor, MaskPaint, SignalToNoise } from "./live.js";
+import { LiveColor, MaskPaint, SignalToNoise, planeColor } from "./live.js";
 import { Measuring } from "./measuring.js";
 import { beside, parsePlace, patchesOf, viewOf } from "./patches.js";
 import { Readout, isCovered } from "./readout.js";
-import { defaultSettings, initialView, openSky } from "./sky.js";
+import { defaultSettings, initialView, openSky, possible } from "./sky.js";
 
 const $ = (id) => document.getElementById(id);
 const OVERLAYS = ["grid", "patches", "coverage", "flags"];
@@ -29,13 +31,17 @@ export class Viewer {
     this.swipe = 0.5;
     this.lock = false;
     this.here = null;
+    this.inspected = null;
     this.region = null;
     this.colour = this.surveys.find((one) => one.name === "live-colour")?.maker.settings ?? null;
+    this.blinker = null;
     this.work = Promise.resolve();
   }
 
-  async open() {
-    const asked = fromHash(location.hash);
+  /** address: the part after # of what is shown first. */
+  async open(address) {
+    const asked = fromHash(address);
+    this.remix(asked.colour);
     const first = this.find(asked.survey) ?? this.images()[0] ?? this.surveys[0];
     const { sky, layer } = await openSky($("sky"), first, this.settings.get(first.name), asked.view ?? initialView(first));
     this.sky = sky;
@@ -44,22 +50,24 @@ export class Viewer {
     this.panel = new LayerPanel($("layers"), this);
     this.flags = new FlagPanel($("flags"), this);
     this.measuring = new Measuring($("results"), this);
+    this.catalogues = new Catalogues($("catalogues"), this);
     const values = foldable($("inspect").querySelector("details"), "hipsgen-values");
-    this.readout = new Readout(this.sky, $("readout"), () => this.visible(), () => (values.open ? this.bands() : []));
+    this.readout = new Readout(this.sky, $("readout"), (sky) => this.visible(sky), () => (values.open ? this.told() : []));
     values.addEventListener("toggle", () => this.readout.update());
     this.sky.onMove(() => this.moved());
     this.listen(sky);
     this.sky.onCuts((layer, low, high) => this.cutsDragged(layer, low, high));
     addEventListener("popstate", () => this.restore(fromHash(location.hash)));
     this.refresh();
-    await this.flags.load();
+    await Promise.all([this.flags.load(), this.catalogues.load()]);
     await this.restore(asked);
     this.moved();
   }
 
   /** A click in any of the views. */
   listen(sky) {
-    sky.onClick(({ ra, dec }) => this.measuring.busy || this.inspect(ra, dec));
+    sky.onClick(({ ra, dec }) => this.measuring.busy || this.catalogues.picked(sky, ra, dec) || this.inspect(ra, dec, this.seen(sky)));
+    if (sky !== this.sky) this.readout.listen(sky);
   }
 
   /** The survey that was asked for, else the next one that can be shown. */
@@ -81,7 +89,10 @@ export class Viewer {
 
   /** Be as an address says. */
   restore(state) {
+    const asked = (this.asked = state);
     return this.queue(async () => {
+      // of several steps back only the last counts
+      if (asked !== this.asked) return;
       this.restoring = true;
       try {
         await this.restored(state);
@@ -94,19 +105,20 @@ export class Viewer {
   async restored(state) {
     const looks = new Map(state.looks);
     for (const survey of this.surveys) {
-      Object.assign(this.settings.get(survey.name), defaultSettings(survey), looks.get(survey.name));
+      Object.assign(this.settings.get(survey.name), defaultSettings(survey), possible(survey, looks.get(survey.name)));
     }
     this.lock = state.lock;
-    if (state.colour && this.colour && state.colour.parts.every((name) => this.find(name))) this.mixed(state.colour);
+    this.remix(state.colour);
     const survey = this.find(state.survey) ?? this.base;
+    if (state.survey && state.survey !== survey.name) this.tell("Not here", `No survey ${state.survey.slice(0, 80)}: ${survey.title} is shown.`);
     const over = new Map(state.over.filter(([name]) => this.find(name) && name !== survey.name));
     for (const name of [...this.stacked.keys()]) {
-      if (!over.has(name)) {
+      if (!over.has(name) || this.isStale(this.sky.overlay(this.find(name)), this.find(name))) {
         this.sky.unstack(this.find(name));
         this.stacked.delete(name);
       }
     }
-    if (survey !== this.base) {
+    if (survey !== this.base || this.isStale(this.sky.baseLayer(), survey)) {
       await this.sky.setBase(survey, this.settings.get(survey.name));
       this.base = survey;
     }
@@ -118,11 +130,14 @@ export class Viewer {
     for (const name of [this.base.name, ...this.stacked.keys()]) this.apply(name);
     this.swipe = state.swipe;
     await this.compared(state.mode, state.others.filter((name) => this.find(name)));
+    if (state.turned && this.mode === "blink") this.turnTo(true);
+    this.badge();
     this.shown = new Set(state.shown.filter((name) => OVERLAYS.includes(name)));
     const masks = new Map(state.masks);
     for (const name of new Set([...masks.keys(), ...this.masks.keys()])) await this.paint(name, masks.get(name) ?? []);
+    this.catalogues.restore(new Map(state.objects));
     this.showOverlays();
-    if (state.here) this.inspectNow(...state.here);
+    if (state.here) this.inspectNow(...state.here, this.find(state.hereOf) ?? this.seen(this.sky));
     else this.forgetHere();
     this.measuring.restore(state.region);
   }
@@ -135,10 +150,12 @@ export class Viewer {
     const isShown = (name) => name === this.base.name || this.stacked.has(name) || this.others.includes(name);
     return {
       survey: this.base.name, view: this.sky.view(), over: [...this.stacked], mode: this.mode, others: this.others,
-      swipe: this.swipe, shown: [...this.shown], lock: this.lock, here: this.here, region: this.region,
+      swipe: this.swipe, turned: this.flipped, shown: [...this.shown], lock: this.lock, region: this.region,
+      here: this.here, hereOf: this.hereOf === this.base ? null : this.hereOf?.name,
       looks: [...this.settings].filter(([name]) => isShown(name)).filter(changed),
       masks: [...this.masks].filter(([, planes]) => planes.length),
       colour: isShown("live-colour") ? this.colour : null,
+      objects: this.catalogues?.state() ?? [],
     };
   }
 
@@ -161,7 +178,10 @@ export class Viewer {
   moved() {
     this.writeHash();
     clearTimeout(this.counting);
-    this.counting = setTimeout(() => this.panel.count(), MOVED);
+    this.counting = setTimeout(() => {
+      this.panel.count();
+      this.catalogues.renew();
+    }, MOVED);
   }
 
   /** The right button drags the cuts of a layer in Aladin Lite: the panel follows. */
@@ -182,24 +202,53 @@ export class Viewer {
     return this.surveys.filter((survey) => !survey.planes);
   }
 
-  /** The surveys whose values are told beside that of the base: the bands of its collection. */
+  /** The images in every band of the base's collection. */
   bands() {
+    return this.withValues().filter((one) => !one.plane);
+  }
+
+  /** The surveys whose values are told beside that of the base: its collection's bands, and their variances. */
+  withValues() {
     const { collection } = this.base ?? this.surveys[0];
     const values = this.images().filter((one) => !one.live && one.formats.includes("fits"));
     const near = values.filter((one) => one.collection === collection);
-    return near.length ? near : values;
+    return near.some((one) => !one.plane) ? near : values;
   }
 
-  /** A survey whose folder may keep a flag. */
+  /** The survey that a view shows: the one the pointer is in, or the first. */
+  seen(sky = this.panes?.pointed?.sky ?? this.sky) {
+    const pane = this.panes?.panes.find((one) => one.sky === sky);
+    return pane?.survey ?? (this.flipped ? this.blinker : this.base);
+  }
+
+  /** The images in every band, and those that are compared. */
+  measurable() {
+    const others = this.others.map((name) => this.find(name)).filter((one) => one && !one.live && !one.plane && one.formats.includes("fits"));
+    return [...new Set([...this.bands(), ...others])];
+  }
+
+  /** What the table of values tells: those, and their variances. */
+  told() {
+    return [...new Set([...this.measurable(), ...this.withValues()])].map((survey) => ({ survey, label: this.called(survey) }));
+  }
+
+  /** A survey whose folder may keep a flag of what is seen. */
   flaggable() {
-    return this.base.live ? this.bands()[0] : this.base;
+    return sourcesOf(this.seen())[0];
   }
 
-  /** What the readout tells: the survey that is seen, then those stacked on it. */
-  visible() {
-    const seen = this.mode === "blink" && this.flipped ? this.find(this.others[0]) : this.base;
-    const shown = [seen, ...this.surveys.filter((s) => this.stacked.has(s.name) && s !== seen)];
-    return shown.map((survey) => ({ survey, label: shown.length > 1 ? survey.band || survey.title : "" }));
+  /** What the readout tells: the survey that a view shows, then those stacked on it. */
+  visible(sky = this.sky) {
+    const seen = this.seen(sky);
+    const over = sky === this.sky ? this.surveys.filter((s) => this.stacked.has(s.name) && s !== seen) : [];
+    const shown = [seen, ...over];
+    return shown.map((survey) => ({ survey, label: shown.length > 1 || this.mode !== "single" ? this.called(survey) : "" }));
+  }
+
+  /** A short name, with the collection where another has the band, too. */
+  called(survey) {
+    const isTwin = (one) => !one.live && one.band === survey.band && one.plane === survey.plane && one.color === survey.color && one.collection !== survey.collection;
+    return shortName(survey) + (!survey.live && this.images().some(isTwin) ? ` · ${survey.collection}` : "");
   }
 
   /** One change after the other: Aladin Lite takes layers in as their properties arrive. */
@@ -224,8 +273,10 @@ export class Viewer {
       const survey = this.find(name);
       if (!survey || survey === this.base || survey.planes) return;
       if (this.stacked.delete(name)) this.sky.unstack(survey);
+      this.turnTo(false);
       await this.sky.setBase(survey, this.settings.get(name));
       this.base = survey;
+      this.badge();
       // it told of the other survey
       this.forgetHere();
       this.showOverlays();
@@ -285,7 +336,7 @@ export class Viewer {
   }
 
   opacityOf(name) {
-    return name === this.base.name ? 1 : (this.stacked.get(name) ?? 1);
+    return name === this.base.name ? Number(!this.flipped) : (this.stacked.get(name) ?? 1);
   }
 
   /** Another mixture of the live colour. */
@@ -300,6 +351,18 @@ export class Viewer {
       }
       if (this.others.includes(survey.name)) await this.compared(this.mode, this.others);
     });
+  }
+
+  /** The mixture that an address tells of, if there are such bands and it is another. */
+  remix(settings) {
+    const isBand = (one) => one && !one.live && !one.color && !one.planes && one.formats.includes("fits");
+    if (!settings || !this.colour || !settings.parts.every((name) => isBand(this.find(name)))) return;
+    if (JSON.stringify(settings) !== JSON.stringify(this.colour)) this.mixed(settings);
+  }
+
+  /** Whether a layer asks under an address at which its survey does not answer any more. */
+  isStale(layer, survey) {
+    return layer?.url !== survey.url;
   }
 
   mixed(settings) {
@@ -319,14 +382,29 @@ export class Viewer {
     const mask = this.find(name);
     if (!mask?.planes) return;
     const before = this.painted.get(name);
-    if (before) this.sky.unstack(before.survey);
+    if (before) {
+      this.sky.unstack(before.survey);
+      forget(before.survey.url);
+    }
     this.painted.delete(name);
     const known = planes.filter((plane) => plane in mask.planes);
     this.masks.set(name, known);
+    this.legend();
     if (!known.length) return;
     const paint = new MaskPaint(mask, known);
     await this.sky.stack(paint.survey, defaultSettings(paint.survey), 0.65);
     this.painted.set(name, paint);
+  }
+
+  /** Which colour is which plane, of those that are painted. */
+  legend() {
+    const painted = [...this.masks].flatMap(([name, planes]) => planes.map((plane) => ({ plane, mask: this.find(name) })));
+    $("legend").hidden = !painted.length;
+    $("legend").replaceChildren(...painted.map(({ plane, mask }) => {
+      const item = make("span", {}, make("i", {}), `${plane} ${mask.band}`);
+      item.style.setProperty("--plane", planeColor(plane));
+      return item;
+    }));
   }
 
   /** m: all masks of the base's band on, or all of them off. */
@@ -337,8 +415,10 @@ export class Viewer {
     const mine = masks.find((one) => one.band === this.base.band && one.collection === this.base.collection) ?? masks[0];
     const worst = Object.keys(mine.planes).filter((name) => !/^(DETECTED|OTHER|INEXACT)/.test(name));
     return this.step(async () => {
-      if (on) for (const one of masks) await this.paint(one.name, []);
-      else await this.paint(mine.name, worst);
+      if (on) {
+        this.unpainted = [...this.masks].filter(([, planes]) => planes.length);
+        for (const one of masks) await this.paint(one.name, []);
+      } else for (const [name, planes] of this.unpainted ?? [[mine.name, worst]]) await this.paint(name, planes);
     });
   }
 
@@ -354,18 +434,19 @@ export class Viewer {
   async compared(mode, names) {
     const count = { single: 0, blink: 1, swipe: 1, 2: 1, 4: 3 }[mode];
     const rest = this.images().filter((one) => one !== this.base && !names.includes(one.name));
-    const alike = (one) => Number(one.band === this.base.band && one.collection !== this.base.collection) * 2 + Number(!one.color && !one.live);
+    const isTwin = (one) => one.band === this.base.band && one.plane === this.base.plane && one.collection !== this.base.collection;
+    const alike = (one) => Number(isTwin(one)) * 2 + Number(!one.color && !one.live && !one.plane);
     rest.sort((a, b) => alike(b) - alike(a));
     const wanted = [...names.map((name) => this.find(name)), ...rest].filter(Boolean).slice(0, count);
     if (wanted.length < count) this.tell("Nothing to compare with", `There are ${this.images().length} surveys; ${mode === "4" ? "four views want four" : "two are needed"}.`);
     const over = this.blinker;
-    if (over && (mode !== "blink" || over !== wanted[0])) {
+    if (over && (mode !== "blink" || over !== wanted[0] || this.isStale(this.sky.overlay(over, "blink"), over))) {
       this.sky.unstack(over, "blink");
       this.blinker = null;
     }
     this.mode = wanted.length ? mode : "single";
     this.others = wanted.map((one) => one.name);
-    this.flipped = false;
+    this.turnTo(false);
     await this.panes.show(this.mode, wanted);
     if (this.mode === "blink" && !this.blinker) {
       await this.sky.stack(wanted[0], this.settings.get(wanted[0].name), 0, "blink");
@@ -377,17 +458,31 @@ export class Viewer {
   /** Space: the other of two surveys. */
   flip() {
     if (this.mode !== "blink") return this.compare("blink").then(() => this.mode === "blink" && this.flip());
-    this.flipped = !this.flipped;
-    this.sky.overlay(this.blinker, "blink")?.setOpacity(this.flipped ? 1 : 0);
+    // the other is still to come
+    if (!this.blinker) return null;
+    this.turnTo(!this.flipped);
     this.badge();
     this.readout.update();
+    this.writeHash();
     return null;
   }
 
+  /** Which of two that blink is seen; the other is not there, lest it show in the holes of this one. */
+  turnTo(flipped) {
+    this.flipped = flipped;
+    this.sky.baseLayer().setOpacity(Number(!flipped));
+    if (this.blinker) this.sky.overlay(this.blinker, "blink")?.setOpacity(Number(flipped));
+  }
+
+  /** What the first view shows, where there is something to compare it with. */
   badge() {
-    const badge = $("badge");
-    badge.hidden = this.mode !== "blink";
-    if (!badge.hidden) badge.textContent = (this.flipped ? this.blinker : this.base).title;
+    $("badge").hidden = this.mode === "single";
+    $("badge").textContent = this.seen(this.sky).title;
+    const partner = $("partner");
+    partner.hidden = this.mode !== "blink";
+    const choose = partner.querySelector("select");
+    choose.replaceChildren(...this.images().filter((one) => one !== this.base).map(({ name, title }) => make("option", { value: name }, title)));
+    choose.value = this.others[0] ?? "";
   }
 
   setSwipe(at) {
@@ -435,33 +530,32 @@ export class Viewer {
   overlayItems(sky) {
     const patches = this.shown.has("patches") ? this.outlines : [];
     const items = patches.map(({ polygon, label }) => ({ kind: "outline", corners: polygon, color: "#9fb4d6", label }));
-    items.push(...this.measuring.items(), ...this.flags.items());
+    items.push(...this.catalogues.items(), ...this.measuring.items(), ...this.flags.items());
     if (this.here) items.push({ kind: "cross", ra: this.here[0], dec: this.here[1], color: "#66d9c2" });
     const pointed = this.panes?.pointed;
     if (pointed?.at && pointed.sky !== sky) items.push({ kind: "cross", ra: pointed.at[0], dec: pointed.at[1], color: "#ffffff", gap: 3 });
     return items;
   }
 
-  inspect(ra, dec) {
-    this.inspectNow(ra, dec);
+  inspect(ra, dec, survey) {
+    this.inspectNow(ra, dec, survey);
     this.writeHash(true);
   }
 
-  inspectNow(ra, dec) {
-    this.here = [ra, dec];
+  inspectNow(ra, dec, survey) {
+    [this.here, this.hereOf] = [[ra, dec], survey];
     this.redraw();
-    const survey = this.base.live ? this.withPatches() : this.base;
-    coaddCard($("coadds"), survey, ra, dec, () => this.link()).catch((error) => this.fail(error));
+    this.inspected = coaddCard($("coadds"), survey.title, sourcesOf(survey), ra, dec, () => this.link()).catch((error) => this.fail(error));
   }
 
   forgetHere() {
-    this.here = null;
+    this.here = this.hereOf = null;
     $("coadds").hidden = true;
     this.redraw();
   }
 
   link() {
-    return `${location.href.split("#")[0]}#${this.hash()}`;
+    return `${location.href.split(/[?#]/)[0]}#${this.hash()}`;
   }
 
   async goTo(text) {
@@ -522,6 +616,11 @@ function foldable(details, key) {
   details.open = recall(key) !== "closed";
   details.addEventListener("toggle", () => keep(key, details.open ? "open" : "closed"));
   return details;
+}
+
+/** The surveys of the server that one is, or is made of; of coadds with their images, where one may choose. */
+function sourcesOf(survey) {
+  return survey.live ? survey.maker.parts.filter((part) => !part.plane) : [survey];
 }
 
 /** Surveys that the page makes itself: a live colour of three bands, signal to noise. */

@@ -1,0 +1,102 @@
+"""Links that were copied, or made up: what they show; and nothing is asked that is not there."""
+
+import pytest
+
+LIVE = "survey=live-colour&colour=band_i,band_r,band_g,{q},900,0,0,0,1,1,1"
+URLS = "[viewer.app.sky.baseLayer().url, viewer.app.find('live-colour').url]"
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def sky(watched):
+    """The page, which is left before its server stops."""
+    yield watched
+    watched.leave()
+
+
+def test_a_link_to_a_live_colour_shows_it(sky, demo_site):
+    sky.open(f"{demo_site}#{LIVE.format(q=20)}")
+    sky.settled()
+    sky.drawn()
+    assert sky.page.evaluate("viewer.app.colour.q") == 20
+    base, told = sky.page.evaluate(URLS)
+    assert base == told
+
+
+def test_back_undoes_a_mixture(sky, demo_site):
+    sky.open(f"{demo_site}#{LIVE.format(q=20)}")
+    for q in (3, 40):
+        sky.page.evaluate(f"viewer.app.mix({{q: {q}}})")
+        sky.until(f"location.hash.includes('band_g%2C{q}%2C')")
+    sky.page.evaluate("history.back()")
+    sky.until("viewer.app.colour.q === 3")
+    sky.settled()
+    base, told = sky.page.evaluate(URLS)
+    assert base == told
+    # a mixture with which another blinks, too
+    sky.page.evaluate("viewer.app.select('band_g').then(() => viewer.app.compare('blink'))")
+    sky.page.evaluate("viewer.app.setOther(0, 'live-colour')")
+    sky.page.evaluate("viewer.app.mix({q: 7})")
+    layer = "viewer.app.sky.overlay(viewer.app.find('live-colour'), 'blink').url"
+    assert sky.page.evaluate(layer) == sky.page.evaluate(URLS)[1]
+    sky.settled()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "survey=live-colour&colour=live-colour,band_g,color_gri,0,0,0,0,0,0,0,0",
+        "survey=band_g&look.band_g=xyz,foo,0,1,nocolormap,1",
+        "survey=band_g&look.band_g=jpeg,asinh,0,1,grayscale,0",
+        "survey=band_g&region=line,55.7,-31.42,55.7,-31.42",
+        "survey=band_g&ra=1e-7&dec=-1e-7&fov=1",
+        "survey=band_g&ra=1e300&dec=0&fov=1e300",
+    ],
+)
+def test_what_an_address_cannot_mean_is_left_out(sky, demo_site, words):
+    sky.open(f"{demo_site}#{words}")
+    sky.settled()
+    sky.page.wait_for_timeout(300)
+    assert sky.page.evaluate("document.getElementById('notice').hidden")
+    look = sky.page.evaluate("viewer.settings('band_g')")
+    assert (look["format"], look["stretch"]) != ("xyz", "foo")
+    assert look["format"] in ("fits", "png")
+
+
+def test_space_while_the_other_of_two_still_loads(sky, demo_site):
+    sky.open(f"{demo_site}#survey=band_g")
+    flipped = sky.page.evaluate(
+        """(async () => {
+            const { app } = viewer, work = app.compare("blink");
+            while (app.mode !== "blink") await new Promise((done) => setTimeout(done));
+            app.flip();
+            await work;
+            return app.flipped;
+        })()"""
+    )
+    assert flipped is False
+    sky.page.keyboard.press("Space")
+    sky.until("viewer.app.flipped && document.getElementById('badge').textContent")
+
+
+def test_steps_back_one_after_the_other_end_at_the_last(sky, demo_site):
+    sky.open(f"{demo_site}#survey=band_g")
+    for name in ("band_r", "band_i", "color_gri"):
+        sky.page.evaluate(f"viewer.app.select('{name}')")
+        sky.until(f"location.hash.includes('survey={name}')")
+    for _ in range(3):
+        sky.page.evaluate("history.back()")
+        sky.page.wait_for_timeout(20)
+    sky.until("location.hash.includes('survey=band_g')")
+    sky.settled()
+    assert sky.page.evaluate("viewer.current") == "band_g"
+    assert sky.page.evaluate("viewer.app.sky.baseLayer().url").endswith("/band_g")
+
+
+def test_patches_are_asked_for_again_after_a_refusal(sky, demo_site):
+    sky.open(f"{demo_site}#survey=band_g")
+    sky.page.route("**/api/patches*", lambda route: route.fulfill(status=200, body="busy"))
+    assert sky.page.evaluate("viewer.app.patch(1)") is None
+    sky.page.unroute("**/api/patches*")
+    assert sky.page.evaluate("viewer.app.patch(1)")["tract"] is not None
