@@ -60,9 +60,12 @@ class AccessLog:
             nonlocal status, size
             if message["type"] == "http.response.start":
                 status = message["status"]
-            elif scope["method"] != "HEAD":
-                size += len(message.get("body", b""))
-            await send(message)
+            try:
+                await send(message)
+            finally:
+                if scope["method"] != "HEAD":
+                    # of a file the server tells how far it came
+                    size += message.get("sent", len(message.get("body", b"")))
 
         try:
             await self.app(scope, receive, counting)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -87,25 +88,29 @@ def create_app(config: ViewerConfig) -> Starlette:
     surveys = Surveys(config.roots, config.fresh_seconds)
     surveys.all()  # names are given now: processes that are forked from this one agree on them
 
-    def page(request: Request) -> Response:
-        if not (config.static / "index.html").is_file():
+    async def page(request: Request) -> Response:
+        try:
+            return await serve_page_file(config.static, "index.html", request)
+        except HTTPException as error:
+            if error.status_code != 404:
+                raise
             return PlainTextResponse(NOT_BUILT, status_code=503)
-        return serve_page_file(config.static, "index.html", request)
 
-    def page_file(request: Request) -> Response:
-        return serve_page_file(config.static, request.path_params["inner"], request)
+    async def page_file(request: Request) -> Response:
+        return await serve_page_file(config.static, request.path_params["inner"], request)
 
     def list_of_surveys(request: Request) -> Response:
         text = hips_list(surveys.all(), str(request.base_url))
         return Response(text, media_type=PLAIN_TEXT)
 
-    def survey_file(request: Request) -> Response:
-        survey = surveys.get(request.path_params["name"])
+    async def survey_file(request: Request) -> Response:
+        name = request.path_params["name"]
+        survey = surveys.fresh(name) or await run_in_threadpool(surveys.get, name)
         # names and tile paths need no escapes; one that is there hides a slash or a NUL
         if survey is None or b"%" in request.scope.get("raw_path", b""):
             raise HTTPException(404)
         inner = request.path_params["inner"] or "index.html"
-        return serve_survey_file(surveys.roots, survey.folder, inner, request)
+        return await serve_survey_file(surveys.roots, survey.folder, inner, request)
 
     routes = [
         Route("/", page),

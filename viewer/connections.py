@@ -1,30 +1,71 @@
-"""Clients that keep the server waiting are sent off: who stops in a request, or takes no answer."""
+"""HTTP/1.1 to clients: files go from the disk to the network; who keeps us waiting is sent off."""
 
 import asyncio
+import os
+import socket
+from contextlib import suppress
+from functools import partial
+from io import FileIO
+from typing import Any
 
-import h11
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from viewer.files import bring_in, is_in_memory
 
 # seconds for a request to be said, or for any byte of an answer to be taken
 PATIENCE = 30.0
 # seconds that are left to answers when the server stops
 PARTING = 1.0
+# bytes before the body of a request
+LONGEST_HEAD = 1 << 16
+
+# ASGI's extension for files that the server sends: asgi.readthedocs.io/en/latest/extensions.html
+ZERO_COPY = "http.response.zerocopysend"
+
+_CORK = getattr(socket, "TCP_CORK", None)  # Linux
+_WINDOW = 1 << 21  # bytes that are looked for in memory at a time: a FITS tile and a little
+_MORSEL = 1 << 14  # bytes by which a full socket tells that there is room again
 
 
-class Connection(H11Protocol):
-    """HTTP/1.1 as uvicorn speaks it; but uvicorn waits for ever for a request that has begun."""
+class Connection(HttpToolsProtocol):
+    """What uvicorn speaks, and what it lacks.
+
+    Files are handed to the system, which sends them without a copy in our memory. A request has a
+    time within which it must be said, and a length; uvicorn waits for ever, and takes anything.
+    """
 
     _deadline: asyncio.TimerHandle | None = None
+    _head = 0
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.app = partial(self._with_files, self.app)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client has come."""
         super().connection_made(transport)
+        # to be writable is to have nothing left to write: what is sent past it keeps its place
+        transport.set_write_buffer_limits(0)
         self._watch()
 
     def data_received(self, data: bytes) -> None:
         """A piece of a request, or the end of one."""
+        self._head += len(data)
         super().data_received(data)
+        if self._head > LONGEST_HEAD and not self.transport.is_closing():
+            self.send_400_response("The head of the request is too long.")
         self._watch()
+
+    def on_headers_complete(self) -> None:
+        """What comes now is a body, or the next request."""
+        self._head = 0
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of a body."""
+        self._head = 0
+        super().on_body(body)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone."""
@@ -33,12 +74,17 @@ class Connection(H11Protocol):
 
     def send_400_response(self, msg: str) -> None:
         """A client talks nonsense, which it can be told unless it is in the midst of an answer."""
-        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+        cycle = self.cycle
+        is_idle = cycle is None or (cycle.response_complete and not cycle.more_body)
+        is_waiting = cycle is not None and not (cycle.response_started or self.pipeline)
+        if is_waiting:
+            # nothing more is said to it
+            cycle.disconnected = True
+        if is_idle or is_waiting:
             super().send_400_response(msg)
+            return
         self.transport.close()
-        if self.cycle is not None:
-            # for an answer that is still on its way
-            self.cycle.disconnected = True
+        cycle.disconnected = True
 
     def shutdown(self) -> None:
         """The server stops: an answer under way has a moment to arrive."""
@@ -56,3 +102,73 @@ class Connection(H11Protocol):
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
+
+    async def _with_files(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+        cycle: RequestResponseCycle = send.__self__  # type: ignore[attr-defined]
+        start: Message | None = None
+
+        async def sending(message: Message) -> None:
+            nonlocal start
+            if message["type"] == "http.response.start":
+                # until it is known of what
+                start = message
+                return
+            is_file = message["type"] == ZERO_COPY
+            if is_file:
+                self._fill_packets(True)
+            if start is not None:
+                await send(start)
+                start = None
+            if is_file:
+                await self._send_file(cycle, message)
+                self._fill_packets(False)
+                more = message.get("more_body", False)
+                message = {"type": "http.response.body", "body": b"", "more_body": more}
+            await send(message)
+
+        scope["extensions"] = {ZERO_COPY: {}}
+        await app(scope, receive, sending)
+
+    async def _send_file(self, cycle: RequestResponseCycle, message: Message) -> None:
+        """Send a part of a file, while there is a client. EOFError when the file is shorter."""
+        file, first = message["file"], message["offset"]
+        message["sent"] = 0
+        end, known = first + message["count"], first
+        while first < end:
+            if first >= known:
+                known = min(first + _WINDOW, end)
+                # the disk keeps this file waiting, and no others
+                if not is_in_memory(file, first, known):
+                    await self.loop.run_in_executor(None, bring_in, file, first, known)
+            if self.flow.write_paused:
+                await self.flow.drain()
+            if cycle.disconnected or self.transport.is_closing():
+                cycle.disconnected = True
+                return
+            sent = self._as_far_as_it_goes(file, first, known)
+            cycle.expected_content_length -= sent
+            if first + sent < known:
+                # the transport tells when it is rid of this
+                morsel = os.pread(file.fileno(), min(_MORSEL, known - first - sent), first + sent)
+                if not morsel:
+                    raise EOFError
+                await cycle.send({"type": "http.response.body", "body": morsel, "more_body": True})
+                sent += len(morsel)
+            first += sent
+            message["sent"] += sent
+
+    def _fill_packets(self, on: bool) -> None:
+        """A packet is not ended where we write it: the head of an answer goes with its file."""
+        if _CORK is not None:
+            with suppress(OSError):  # the client may be gone
+                self.transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, _CORK, on)
+
+    def _as_far_as_it_goes(self, file: FileIO, first: int, end: int) -> int:
+        out = self.transport.get_extra_info("socket").fileno()
+        try:
+            return os.sendfile(out, file.fileno(), first, end - first)
+        except BlockingIOError:
+            return 0
+        except (ConnectionError, TimeoutError):
+            # the transport finds out by itself
+            return 0

@@ -6,6 +6,7 @@ nothing is ever executed as Python.
 
 import ast
 import difflib
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -17,6 +18,8 @@ MAX_LETTERS = 2000
 _MAX_NODES = 300
 _MAX_DEPTH = 40
 _MAX_NUMBER = 2.0**64
+# Python 3.11 loses count of the depth when two threads parse at once
+_PARSER = threading.Lock()
 _SHOWN = 40  # letters of what is refused
 _ALLOWED = "columns, numbers, 'text', and, or, not, < <= == != >= >, + - * /, (), isnan(x)"
 
@@ -51,7 +54,8 @@ def parse_filter(text: str, kinds: Mapping[str, str]) -> Filter:
     if not text.isprintable():
         raise FilterError("a filter is one line of printable letters")
     try:
-        tree = ast.parse(text.strip(), mode="eval").body
+        with _PARSER:
+            tree = ast.parse(text.strip(), mode="eval").body
     except SyntaxError as error:
         raise FilterError(
             f"filter {_short(text)!r} cannot be read: {error.msg}; it is like"

@@ -2,6 +2,7 @@
 
 import ipaddress
 import re
+from functools import lru_cache
 
 from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
@@ -40,6 +41,7 @@ class LocalNames:
             await PlainTextResponse(_REFUSED, 421)(scope, receive, send)
 
 
+@lru_cache(64)
 def _is_good(host: str) -> bool:
     name = _PORT.sub("", host).lower().rstrip(".")
     if name.endswith(".localhost") or not re.search("[.:]", name):

@@ -81,7 +81,8 @@ class BehindProxy:
         return hmac.compare_digest(path.encode()[: len(root)], root)
 
     def _told(self, scope: Scope) -> Scope:
-        peer = _address(scope["client"][0]) if scope.get("client") else None
+        # most viewers have no proxy, and every tile comes by here
+        peer = _address(scope["client"][0]) if self._trusted and scope.get("client") else None
         if peer is None or not self._trusts(peer):
             return scope
         headers = Headers(scope=scope)

@@ -113,6 +113,8 @@ def make_server(app: ASGIApp, sets_logging: bool = True) -> Server:
         uvicorn.Config(
             app,
             http=connections.Connection,
+            # whatever else is installed
+            loop="asyncio",
             ws="none",
             lifespan="off",
             log_level="warning",

@@ -94,6 +94,9 @@ class SkyTable:
 
     def _runs(self, cone: Cone) -> tuple[Rows, Rows]:
         """Where runs of rows begin that lie in pixels that touch a cone, and how long they are."""
+        if cone.radius > 90:
+            # healpy (1.20) leaves out pixels of discs beyond 135 degrees, and little is won here
+            return np.zeros(1, np.int64), np.array([len(self)])
         order = math.ceil(math.log2(58.6 * _ACROSS / cone.radius))
         order = min(_ORDER, max(0, order))
         radius = math.radians(min(cone.radius, 180.0))

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +127,11 @@ class Surveys:
                 self._lock.release()
         return list(self._found.values())
 
+    def fresh(self, name: str) -> Survey | None:
+        """The survey of this name, if that needs no look at the folders."""
+        known = self._found.get(name)
+        return None if known is None or self._is_due_for(known) else known
+
     def get(self, name: str) -> Survey | None:
         """The survey of this name; a known one costs a look at its properties now and then."""
         known = self._found.get(name)
@@ -147,8 +152,11 @@ class Surveys:
     def _is_due(self, last: float) -> bool:
         return time.monotonic() - last >= self._fresh_seconds
 
+    def _is_due_for(self, known: Survey) -> bool:
+        return self._is_due(max(self._scanned, self._checked.get(known.name, self._scanned)))
+
     def _is_changed(self, known: Survey) -> bool:
-        if not self._is_due(max(self._scanned, self._checked.get(known.name, self._scanned))):
+        if not self._is_due_for(known):
             return False
         self._checked[known.name] = time.monotonic()
         try:
@@ -181,7 +189,9 @@ class Surveys:
             self._complain(path, str(error))
             return None
         self._names[folder] = name
-        return Survey(name, folder, properties, modified(status), stamp(status))
+        return Survey(
+            name, folder, properties, datetime.fromtimestamp(modified(status), UTC), stamp(status)
+        )
 
     def _complain(self, path: Path, reason: str) -> None:
         # once, not at every scan

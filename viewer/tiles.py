@@ -6,9 +6,10 @@ import logging
 import os
 import re
 from collections.abc import Iterable, Mapping
-from email.utils import format_datetime, parsedate_to_datetime
+from email.utils import parsedate_to_datetime
 from io import FileIO
 from pathlib import Path
+from wsgiref.handlers import format_date_time
 
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
@@ -17,7 +18,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from viewer.files import modified, open_beneath
+from viewer.connections import ZERO_COPY
+from viewer.files import modified, open_at_once, open_beneath
 
 MEDIA_TYPES = {
     ".fits": "application/fits",
@@ -73,33 +75,38 @@ class SurveyFile(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it, as long as there is somebody to take it, and close the file."""
-        gone = asyncio.ensure_future(_disconnected(receive))
-        left = 0 if scope["method"] == "HEAD" else len(self._part)
-        more = True
+        start = {"status": self.status_code, "headers": self.raw_headers}
         try:
-            start = {"status": self.status_code, "headers": self.raw_headers}
             await send({"type": "http.response.start", **start})
-            while more and not gone.done():
-                piece = await run_in_threadpool(self._read, min(_PIECE, left))
-                left -= len(piece)
-                more = left > 0
-                if more and not piece:
-                    # too few for the length that was told: the server breaks the connection off
-                    return
-                await send({"type": "http.response.body", "body": piece, "more_body": more})
-        finally:
-            gone.cancel()
-            self._file.close()
-
-    def _read(self, size: int) -> bytes:
-        try:
-            piece = self._file.read(size) or b""
+            if scope["method"] == "HEAD" or not self._part:
+                await send({"type": "http.response.body", "body": b""})
+            elif ZERO_COPY in scope.get("extensions", {}):
+                first, count = self._part[0], len(self._part)
+                await send({"type": ZERO_COPY, "file": self._file, "offset": first, "count": count})
+            else:
+                await self._read_out(receive, send)
+        # too few for the length that was told: the server breaks the connection off
+        except EOFError:
+            logger.warning("%s became shorter while it was sent", self._file.name)
         except OSError as error:
             logger.warning("%s cannot be read to its end: %s", self._file.name, error)
-            return b""
-        if size and not piece:
-            logger.warning("%s became shorter while it was sent", self._file.name)
-        return piece
+        finally:
+            self._file.close()
+
+    async def _read_out(self, receive: Receive, send: Send) -> None:
+        """To a server that cannot send files."""
+        gone = asyncio.ensure_future(_disconnected(receive))
+        left = len(self._part)
+        try:
+            self._file.seek(self._part[0])
+            while left and not gone.done():
+                piece = await run_in_threadpool(self._file.read, min(_PIECE, left))
+                if not piece:
+                    raise EOFError
+                left -= len(piece)
+                await send({"type": "http.response.body", "body": piece, "more_body": left > 0})
+        finally:
+            gone.cancel()
 
 
 async def _disconnected(receive: Receive) -> None:
@@ -107,42 +114,42 @@ async def _disconnected(receive: Receive) -> None:
         pass
 
 
-def serve_survey_file(
+async def serve_survey_file(
     roots: Iterable[Path], folder: Path, inner: str, request: Request
 ) -> Response:
     """Answer for one file of a survey; 404 for what is missing, hidden or not of a survey."""
     if _TILE.fullmatch(inner):
-        return serve_file(roots, folder / inner, request, TILE_FRESH)
+        return await serve_file(roots, f"{folder}/{inner}", request, TILE_FRESH)
     if _OTHER.fullmatch(inner):
-        return serve_file(roots, folder / inner, request)
+        return await serve_file(roots, f"{folder}/{inner}", request)
     raise HTTPException(404)
 
 
-def serve_page_file(static: Path, inner: str, request: Request) -> Response:
+async def serve_page_file(static: Path, inner: str, request: Request) -> Response:
     """Answer for one file of the page, under the same rules."""
     if not _PAGE.fullmatch(inner):
         raise HTTPException(404)
-    return serve_file([static.resolve()], static / inner, request)
+    return await serve_file([static.resolve()], f"{static}/{inner}", request)
 
 
-def serve_file(
-    roots: Iterable[Path], path: Path, request: Request, freshness: str = ALWAYS_ASK
+async def serve_file(
+    roots: Iterable[Path], path: str, request: Request, freshness: str = ALWAYS_ASK
 ) -> Response:
     """The file or the asked part of it, or 304 when the client's copy is good.
 
     404 unless it really lies beneath a root, 503 while the machine cannot read it.
     """
-    file = _open(roots, path)
+    file = await _open(roots, path)
     found = os.fstat(file.fileno())
     headers = {
         "etag": f'"{found.st_mtime_ns:x}-{found.st_size:x}"',
-        "last-modified": format_datetime(modified(found), usegmt=True),
+        "last-modified": format_date_time(modified(found)),
         "cache-control": freshness,
     }
     if is_unchanged(request.headers, headers):
         file.close()
         return Response(status_code=304, headers=headers)
-    headers |= {"content-type": media_type(path.name), "accept-ranges": "bytes"}
+    headers |= {"content-type": media_type(path), "accept-ranges": "bytes"}
     # HEAD has no parts (RFC 9110, 14.2)
     part = asked_part(request.headers, headers["etag"], found.st_size)
     if part is None or request.method == "HEAD":
@@ -151,7 +158,6 @@ def serve_file(
     if not part:
         file.close()
         raise HTTPException(416, headers={"content-range": f"bytes */{found.st_size}"})
-    file.seek(part.start)
     headers["content-range"] = f"bytes {part[0]}-{part[-1]}/{found.st_size}"
     headers["content-length"] = str(len(part))
     return SurveyFile(file, part, headers, 206)
@@ -159,7 +165,7 @@ def serve_file(
 
 def media_type(name: str) -> str:
     """What a file is, told from its name; Starlette calls .fits an image, properties nothing."""
-    return MEDIA_TYPES.get(Path(name).suffix, PLAIN_TEXT)
+    return MEDIA_TYPES.get(os.path.splitext(name)[1], PLAIN_TEXT)
 
 
 def is_unchanged(asked: Headers, answer: Mapping[str, str]) -> bool:
@@ -189,9 +195,10 @@ def asked_part(asked: Headers, etag: str, size: int) -> range | None:
     return range(first, min(last + 1, size)) if first <= last else None
 
 
-def _open(roots: Iterable[Path], path: Path) -> FileIO:
+async def _open(roots: Iterable[Path], path: str) -> FileIO:
     try:
-        return open_beneath(roots, path)
+        file = open_at_once(roots, path)
+        return file if file else await run_in_threadpool(open_beneath, roots, path)
     except OSError as error:
         if error.errno in _FOR_NOW:
             raise HTTPException(503, error.strerror, {"retry-after": "1"}) from error

@@ -101,6 +101,7 @@ def expected(table, ra, dec, radius):
 @example(ra=0.0, dec=0.0, radius=0.2)
 @example(ra=359.999, dec=0.0, radius=0.2)
 @example(ra=12.0, dec=-30.0, radius=180.0)
+@example(ra=0.0, dec=0.0, radius=177.8)
 @settings(deadline=None, max_examples=150)
 def test_a_cone_is_what_astropy_finds(table, opened, ra, dec, radius):
     found = ask(opened, ra, dec, radius)

@@ -14,6 +14,9 @@ import { coverageOf } from "./moc.js";
 
 const PLACE = /^(.*)\/Norder(\d+)\/(?:Allsky|Dir\d+\/Npix(\d+))\.\w+$/;
 
+/** Beneath it are the surveys that are made here; nobody is asked for them, not even for old ones. */
+const LIVE = new URL("hips/~live/", document.baseURI).href;
+
 const surveys = new Map();
 const live = new Map();
 const ask = window.fetch.bind(window);
@@ -25,22 +28,25 @@ export function watch(survey) {
 }
 
 /**
- * From now on a survey that is made here, of others, answers under its address.
+ * From now on a survey that is made here, of others, answers under the address that is returned.
  * answer(path): a promise of a Response to a path within it, or of null.
  */
-export function answerFor(url, answer) {
+export function answerFor(name, answer) {
+  const url = LIVE + name;
   live.set(url, answer);
+  return url;
 }
 
-/** The survey is not wanted any more. */
+/** The survey is not wanted any more; what a layer of it still asks for is missing. */
 export function forget(url) {
   live.delete(url);
 }
 
 window.fetch = async function fetch(resource, options) {
   const address = new URL(resource instanceof Request ? resource.url : resource, document.baseURI).href;
-  for (const [url, answer] of live) {
-    if (address.startsWith(`${url}/`)) return (await answer(address.slice(url.length + 1))) ?? missing();
+  if (address.startsWith(LIVE)) {
+    const end = address.indexOf("/", LIVE.length);
+    return (await live.get(address.slice(0, end))?.(address.slice(end + 1))) ?? missing();
   }
   const place = placeOf(address);
   if (!place || (await hasTile(place))) return ask(resource, options);

@@ -38,8 +38,7 @@ class Live {
   /** Another address, so that no old tile is taken for a new one. */
   renew() {
     if (this.survey.url) forget(this.survey.url);
-    this.survey.url = new URL(`hips/~live/${this.survey.name}-${++made}`, document.baseURI).href;
-    answerFor(this.survey.url, (path) => this.answer(path));
+    this.survey.url = answerFor(`${this.survey.name}-${++made}`, (path) => this.answer(path));
   }
 
   async answer(path) {
