@@ -4,13 +4,15 @@ Runs as hatch's build hook (wheels and editable installs) and by hand:
 python viewer/web/build_page.py [--force]
 
     static/index.html, *.css, *.js    the viewer's page
-    static/aladin/                    Aladin Lite as one replaceable file, its licences, its source
+    static/aladin/                    Aladin Lite, replaceable, its licences, its source
     static/survey/                    the page that goes into each survey's folder
 """
 
+import base64
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -31,6 +33,7 @@ STATIC = WEB.parent / "static"
 STAMP = "stamp.json"
 PACKAGE = "aladin-lite"
 SOURCE = "https://github.com/cds-astro/aladin-lite"
+WITHIN = re.compile(r'new URL\("data:application/wasm;base64,([A-Za-z0-9+/=]+)",[^)]*\)')
 
 # what both pages use
 SHARED = ("sky.js", "gate.js", "moc.js", "fits.js", "healpix.js", "coords.js", "readout.js")
@@ -41,7 +44,7 @@ PAGE = (
     *SHARED,
 )
 SURVEY_PAGE = ("survey.js", "survey.css", *SHARED)
-ALADIN = ("aladin.js", "LICENSE", "COPYING", "SOURCE.txt")
+ALADIN = ("aladin.js", "aladin.wasm", "LICENSE", "COPYING", "SOURCE.txt")
 
 
 class PageError(Exception):
@@ -70,9 +73,10 @@ def build(static: Path = STATIC, force: bool = False) -> bool:
     with tempfile.TemporaryDirectory(dir=static.parent, prefix=".static-") as scratch:
         made = Path(scratch) / "made"
         _copy(PAGE, made)
-        _preload(made / "index.html")
+        _preload(made / "index.html", "static/", PAGE)
         _copy(SURVEY_PAGE, made / "survey" / "page")
         shutil.copyfile(WEB / "survey.html", made / "survey" / "index.html")
+        _preload(made / "survey" / "index.html", "page/", SURVEY_PAGE)
         _add_aladin(made / "aladin", static, None if force else stamp, Path(scratch))
         (made / STAMP).write_text(json.dumps(stamp, indent=1) + "\n", encoding="utf-8")
         _replace(static, made, Path(scratch) / "old")
@@ -87,10 +91,21 @@ def _add_aladin(folder: Path, static: Path, stamp: dict[str, str] | None, scratc
     package = _npm_ci(scratch / "npm") / PACKAGE
     version = json.loads((package / "package.json").read_text(encoding="utf-8"))["version"]
     folder.mkdir(parents=True)
-    shutil.copyfile(package / "dist" / "aladin.js", folder / "aladin.js")
+    script, binary = _apart((package / "dist" / "aladin.js").read_text(encoding="utf-8"))
+    (folder / "aladin.js").write_text(script, encoding="utf-8")
+    (folder / "aladin.wasm").write_bytes(binary)
     for name in ("LICENSE", "COPYING"):
         shutil.copyfile(package / name, folder / name)
     (folder / "SOURCE.txt").write_text(_source_text(version), encoding="utf-8")
+
+
+def _apart(script: str) -> tuple[str, bytes]:
+    """Aladin Lite, and the WebAssembly that it has within, which compiles while it arrives then."""
+    found = WITHIN.search(script)
+    if not found:
+        raise PageError("aladin.js has no WebAssembly within: look how this version loads it")
+    outside = 'new URL("./aladin.wasm",import.meta.url)'
+    return script.replace(found[0], outside), base64.b64decode(found[1])
 
 
 def _npm_ci(folder: Path) -> Path:
@@ -172,13 +187,15 @@ def _copy(names: tuple[str, ...], folder: Path) -> None:
         shutil.copyfile(WEB / name, folder / name)
 
 
-def _preload(page: Path) -> None:
+def _preload(page: Path, place: str, names: tuple[str, ...]) -> None:
     """Have a browser ask for all scripts at once: it learns of each only from the one before."""
-    script = '<script type="module" src="static/main.js">'
-    names = [name for name in PAGE if name.endswith(".js") and name != "main.js"]
-    links = "".join(f'<link rel="modulepreload" href="static/{name}">\n' for name in names)
     text = page.read_text(encoding="utf-8")
-    page.write_text(text.replace(script, links + script), encoding="utf-8")
+    begin = text.index('<script type="module"')
+    scripts = ["aladin/aladin.js", *(name for name in names if name.endswith(".js"))]
+    links = [f'<link rel="modulepreload" href="{place}{name}">\n' for name in scripts]
+    binary = 'rel="preload" as="fetch" type="application/wasm" crossorigin'
+    links.insert(1, f'<link {binary} href="{place}aladin/aladin.wasm">\n')
+    page.write_text(text[:begin] + "".join(links) + text[begin:], encoding="utf-8")
 
 
 def _replace(static: Path, made: Path, aside: Path) -> None:
@@ -192,8 +209,9 @@ def _source_text(version: str) -> str:
         f"Aladin Lite {version}, by CDS, Strasbourg (LGPL-3.0-or-later; see LICENSE, COPYING).\n"
         f"Source: {SOURCE}, version {version}\n"
         f"Package: https://www.npmjs.com/package/{PACKAGE}/v/{version}\n"
-        "aladin.js is the unmodified file of that package. It is loaded as a separate file:\n"
-        "put another version in its place to use it instead.\n"
+        "aladin.js is the file of that package but for one thing: the WebAssembly that it has\n"
+        "within, as base64, is beside it, in aladin.wasm. Both are loaded as separate files: put\n"
+        "another version's aladin.js in the place of this one to use it instead.\n"
     )
 
 

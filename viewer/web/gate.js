@@ -17,9 +17,16 @@ const PLACE = /^(.*)\/Norder(\d+)\/(?:Allsky|Dir\d+\/Npix(\d+))\.\w+$/;
 /** Beneath it are the surveys that are made here; nobody is asked for them, not even for old ones. */
 const LIVE = new URL("hips/~live/", document.baseURI).href;
 
+// milliseconds: no picture is waited for any longer, nor tiles of the order that is wanted
+const PATIENCE = 1500;
+const FINER = 250;
+
 const surveys = new Map();
 const live = new Map();
 const ask = window.fetch.bind(window);
+const tiles = { asked: 0, came: 0, held: 0 };
+let open;
+const opened = new Promise((done) => (open = done));
 
 /** From now on nobody is asked for tiles that this survey does not have; its MOC is fetched. */
 export function watch(survey) {
@@ -49,9 +56,44 @@ window.fetch = async function fetch(resource, options) {
     return (await live.get(address.slice(0, end))?.(address.slice(end + 1))) ?? missing();
   }
   const place = placeOf(address);
-  if (!place || (await hasTile(place))) return ask(resource, options);
-  return missing();
+  if (!place) return ask(resource, options);
+  if (!(await hasTile(place))) return missing();
+  if (place.order === 0 && place.survey.order > 0) {
+    // what stands for an Allsky is as large as the tiles that are wanted
+    tiles.held ||= performance.now();
+    await opened;
+  }
+  tiles.asked++;
+  try {
+    return await ask(resource, options);
+  } finally {
+    tiles.came++;
+  }
 };
+
+/**
+ * Resolves when the first tiles are drawn, or could be. Whatever may come later should: a browser
+ * that draws without a graphics processor has no time for anything else.
+ */
+export async function firstPicture() {
+  const begun = performance.now();
+  const until = async (isSo) => {
+    while (!isSo() && performance.now() < begun + PATIENCE) await pause(20);
+  };
+  await until(() => (tiles.asked ? tiles.came === tiles.asked : performance.now() > (tiles.held || begun) + FINER && tiles.held));
+  open();
+  if (!tiles.asked) await until(() => tiles.asked && tiles.came === tiles.asked);
+  // there are no frames while the page is not looked at
+  await Promise.race([frame().then(frame), pause(500)]);
+}
+
+function pause(milliseconds) {
+  return new Promise((done) => setTimeout(done, milliseconds));
+}
+
+function frame() {
+  return new Promise((done) => requestAnimationFrame(done));
+}
 
 function missing() {
   return new Response(null, { status: 404, statusText: "Not Found" });

@@ -206,7 +206,11 @@ async function firstView() {
   return answer.ok ? (await answer.json()).view : "";
 }
 
+// milliseconds until the page is shown as it is, whatever has not come yet
+const LATE = 3000;
+
 async function start() {
+  setTimeout(() => ["starting", "opening"].includes(document.body.dataset.state) && (document.body.dataset.state = "late"), LATE);
   $("notice").querySelector("button").addEventListener("click", () => ($("notice").hidden = true));
   const [surveys, first] = await Promise.all([fetchSurveys(), firstView()]);
   if (!surveys.length) {

@@ -5,7 +5,7 @@ import { Catalogues } from "./catalogues.js";
 import { Panes } from "./compare.js";
 import { keep, make, recall, shortName } from "./elements.js";
 import { FlagPanel } from "./flags.js";
-import { forget } from "./gate.js";
+import { firstPicture, forget } from "./gate.js";
 import { coaddCard } from "./inspect.js";
 import { LayerPanel } from "./layers.js";
 import { LiveColor, MaskPaint, SignalToNoise, planeColor } from "./live.js";
@@ -46,6 +46,9 @@ export class Viewer {
     const { sky, layer } = await openSky($("sky"), first, this.settings.get(first.name), asked.view ?? initialView(first));
     this.sky = sky;
     this.base = await this.firstThatLoads(first, layer);
+    document.body.dataset.state = "opening";
+    await firstPicture();
+    document.body.dataset.state = "open";
     this.panes = new Panes($("panes"), sky, this);
     this.panel = new LayerPanel($("layers"), this);
     this.flags = new FlagPanel($("flags"), this);
