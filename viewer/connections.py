@@ -1,6 +1,7 @@
 """HTTP/1.1 to clients: files go from the disk to the network; who keeps us waiting is sent off."""
 
 import asyncio
+import errno
 import os
 import socket
 from contextlib import suppress
@@ -8,6 +9,7 @@ from functools import partial
 from io import FileIO
 from typing import Any
 
+from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
@@ -24,6 +26,7 @@ LONGEST_HEAD = 1 << 16
 ZERO_COPY = "http.response.zerocopysend"
 
 _CORK = getattr(socket, "TCP_CORK", None)  # Linux
+_CANNOT = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}  # file systems that lack it
 _WINDOW = 1 << 21  # bytes that are looked for in memory at a time: a FITS tile and a little
 _MORSEL = 1 << 14  # bytes by which a full socket tells that there is room again
 
@@ -139,7 +142,7 @@ class Connection(HttpToolsProtocol):
                 known = min(first + _WINDOW, end)
                 # the disk keeps this file waiting, and no others
                 if not is_in_memory(file, first, known):
-                    await self.loop.run_in_executor(None, bring_in, file, first, known)
+                    await run_in_threadpool(bring_in, file, first, known)
             if self.flow.write_paused:
                 await self.flow.drain()
             if cycle.disconnected or self.transport.is_closing():
@@ -167,8 +170,10 @@ class Connection(HttpToolsProtocol):
         out = self.transport.get_extra_info("socket").fileno()
         try:
             return os.sendfile(out, file.fileno(), first, end - first)
-        except BlockingIOError:
+        except (BlockingIOError, ConnectionError, TimeoutError):
+            # that the client is gone the transport finds out by itself
             return 0
-        except (ConnectionError, TimeoutError):
-            # the transport finds out by itself
-            return 0
+        except OSError as error:
+            if error.errno in _CANNOT:
+                return 0
+            raise

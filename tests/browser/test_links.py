@@ -24,6 +24,17 @@ def test_a_link_to_a_live_colour_shows_it(sky, demo_site):
     assert base == told
 
 
+def test_nobody_is_asked_for_what_a_mixture_was_before(sky, demo_site):
+    """A layer may still want tiles of it while the next one comes."""
+    sky.open(f"{demo_site}#{LIVE.format(q=20)}")
+    before = sky.page.evaluate("viewer.app.find('live-colour').url")
+    sky.page.evaluate("viewer.app.mix({q: 3})")
+    sky.settled()
+    asked = f"fetch('{before}/Norder0/Dir0/Npix5.png').then((answer) => answer.status)"
+    assert sky.page.evaluate(asked) == 404
+    assert not [url for url in sky.asked if "~live" in url]
+
+
 def test_back_undoes_a_mixture(sky, demo_site):
     sky.open(f"{demo_site}#{LIVE.format(q=20)}")
     for q in (3, 40):

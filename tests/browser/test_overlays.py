@@ -3,7 +3,11 @@
 import io
 import os
 import re
+import shutil
+import statistics
+import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,15 +16,16 @@ from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.table import Table, vstack
 from astropy.wcs import WCS
-from PIL import Image
+from PIL import Image, ImageGrab
 from pyarrow import parquet
 from scipy.ndimage import minimum_filter
 
 from hipsgen.images.files import path_of
 from hipsgen.images.masks import plane_bits
 from hipsgen.survey.provenance import Provenance
-from tests.browser.conftest import running
+from tests.browser.conftest import ARGUMENTS, CHROMIUM, running
 from tests.viewer.inspected import build
+from tests.viewer.serving import Process
 from tests.viewer.small_hips import value_at
 
 pytestmark = pytest.mark.slow
@@ -58,10 +63,15 @@ def site(repo, root):
     from viewer.object_tables import open_objects
 
     objects = open_objects(str(repo), ["sample/coadds"], "")
+    with running(root, catalogues=(objects,), view=first_view()) as url:
+        yield url
+
+
+def first_view() -> str:
+    """Where the demo opens."""
     view = re.search(r"(?m)^VIEW := (.*)$", Path("Makefile").read_text(encoding="utf-8"))
     assert view
-    with running(root, catalogues=(objects,), view=view[1]) as url:
-        yield url
+    return view[1]
 
 
 @pytest.fixture
@@ -359,19 +369,50 @@ def test_a_filter_that_is_wrong_is_said(page):
     page.complaints.clear()
 
 
-def test_the_first_picture_is_quick(watched, site, root, capsys):
-    """From the address to a sky that is not blank, with nothing of the page in the browser."""
-    watched.page.set_viewport_size({"width": 1280, "height": 720})
+@pytest.fixture
+def display() -> Iterator[str]:
+    """A screen, of which pictures can be taken without a question to the browser."""
+    program = shutil.which("Xvfb")
+    if not program:
+        pytest.skip("needs Xvfb")
+    told, tells = os.pipe()
+    command = [program, "-displayfd", str(tells), "-screen", "0", "1280x900x24", "-nolisten", "tcp"]
+    with subprocess.Popen(command, pass_fds=[tells], stderr=subprocess.DEVNULL) as running:
+        os.close(tells)
+        with open(told, encoding="ascii") as answer:
+            yield f":{answer.readline().strip()}"
+        running.terminate()
+
+
+def is_picture(display: str) -> bool:
+    """Whether the middle of the screen has many shades, and is not that of an empty page."""
+    seen = ImageGrab.grab((310, 300, 510, 520), xdisplay=display).convert("L")
+    shades = np.bincount(np.asarray(seen).ravel(), minlength=256) > 2
+    return bool(shades.sum() > 12 and not shades[240:].any())
+
+
+def test_the_first_picture_is_quick(chromium, root, display, tmp_path, capsys):
+    """From the address to a sky that is not blank, in a browser that was just started."""
     taken = []
-    for _ in range(5):
-        watched.leave()
-        session = watched.page.context.new_cdp_session(watched.page)
-        session.send("Network.clearBrowserCache")
-        start = time.monotonic()
-        watched.page.goto(f"{site}#survey=band_i", wait_until="domcontentloaded")
-        watched.drawn()
-        taken.append(time.monotonic() - start)
+    with Process(root, tmp_path / "log", {"view": first_view()}) as server:
+        for _ in range(5):
+            browser = chromium.browser_type.launch(
+                executable_path=CHROMIUM,
+                headless=False,
+                args=[*ARGUMENTS, "--window-position=0,0", "--window-size=1280,900"],
+                env={**os.environ, "DISPLAY": display},
+            )
+            page = browser.new_context(viewport={"width": 1280, "height": 720}).new_page()
+            page.goto("about:blank")
+            time.sleep(1)
+            assert not is_picture(display)
+            start = time.monotonic()
+            page.goto(server.url, wait_until="commit")
+            while not is_picture(display) and time.monotonic() < start + 10:
+                time.sleep(0.03)
+            taken.append(time.monotonic() - start)
+            browser.close()
     with capsys.disabled():
-        print(f" first picture after {', '.join(f'{t:.2f}' for t in taken)} s", end="")
+        print(f" first picture after {', '.join(f'{t:.2f}' for t in sorted(taken))} s", end="")
     # other tests that run beside this one take a processor
-    assert min(taken) < QUICK * (2 if os.getloadavg()[0] > 1.5 else 1)
+    assert statistics.median(taken) < QUICK * (2 if os.getloadavg()[0] > 1.5 else 1)

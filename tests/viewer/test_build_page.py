@@ -1,3 +1,4 @@
+import base64
 import importlib.util
 import json
 import os
@@ -10,6 +11,12 @@ import pytest
 import viewer
 
 WEB = Path(viewer.__file__).parent / "web"
+BINARY = b"\0asm\1\0\0\0"
+SCRIPT = (
+    'const Q=new URL("data:application/wasm;base64,'
+    + base64.b64encode(BINARY).decode()
+    + '",self.location);export default Q'
+)
 
 
 @pytest.fixture
@@ -24,7 +31,7 @@ def build_page(monkeypatch):
         module.calls.append(folder)
         package = folder / "node_modules" / "aladin-lite"
         (package / "dist").mkdir(parents=True)
-        (package / "dist" / "aladin.js").write_text("export default 1")
+        (package / "dist" / "aladin.js").write_text(SCRIPT)
         (package / "package.json").write_text('{"version": "3.9.2-beta"}')
         for name in ("LICENSE", "COPYING"):
             (package / name).write_text(name)
@@ -40,12 +47,41 @@ def test_everything_is_there_and_aladin_lite_only_once(build_page, tmp_path):
     files = {str(path.relative_to(static)) for path in static.rglob("*") if path.is_file()}
     assert {"index.html", "main.js", "style.css", "survey/index.html"} <= files
     assert {"survey/page/survey.js", "survey/page/survey.css"} <= files
-    assert {f"aladin/{name}" for name in ("aladin.js", "LICENSE", "COPYING", "SOURCE.txt")} <= files
+    assert {f"aladin/{name}" for name in build_page.ALADIN} <= files
     assert [name for name in files if name.endswith("aladin.js")] == ["aladin/aladin.js"]
     source = (static / "aladin" / "SOURCE.txt").read_text()
     assert "https://github.com/cds-astro/aladin-lite" in source
     assert "3.9.2-beta" in source
     assert os.listdir(tmp_path) == ["static"]
+
+
+def test_webassembly_is_beside_the_script_that_has_it_within(build_page, tmp_path):
+    build_page.build(tmp_path / "static")
+    folder = tmp_path / "static" / "aladin"
+    assert (folder / "aladin.wasm").read_bytes() == BINARY
+    script = (folder / "aladin.js").read_text()
+    assert script == 'const Q=new URL("./aladin.wasm",import.meta.url);export default Q'
+    assert "aladin.wasm" in (folder / "SOURCE.txt").read_text()
+
+
+def test_a_version_that_loads_it_otherwise_is_not_taken_apart_blindly(build_page, tmp_path):
+    with pytest.raises(build_page.PageError, match="no WebAssembly within"):
+        build_page._apart("export default 1")
+
+
+def test_what_a_page_asks_for_at_once_is_there(build_page, tmp_path):
+    import re
+
+    static = tmp_path / "static"
+    build_page.build(static)
+    for page, found_in in (("index.html", static), ("survey/index.html", static / "survey")):
+        text = (static / page).read_text()
+        names = re.findall(r'<link rel="(?:module)?preload"[^>]* href="([^"]+)"', text)
+        places = [name.removeprefix("static/") for name in names if not name.startswith("api/")]
+        assert len(places) > 5
+        for name in places:
+            place = name.removeprefix("page/") if "aladin/" in name else name
+            assert (found_in / place).is_file() or (static / place).is_file(), name
 
 
 def test_every_script_that_a_page_loads_is_there(build_page, tmp_path):

@@ -1,5 +1,6 @@
 """What goes over the wire: many requests at once, parts of files, requests without an end."""
 
+import errno
 import http.client
 import os
 import socket
@@ -86,6 +87,17 @@ def test_a_file_that_the_system_has_forgotten(port, survey):
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     wire = Wire(port)
     assert wire.get(BIG)[1] == path.read_bytes()
+    wire.close()
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_file_system_from_which_nothing_can_be_sent(port, survey, monkeypatch, number):
+    def refuse(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "sendfile", refuse)
+    wire = Wire(port)
+    assert wire.get(BIG)[1] == content(survey, BIG)
     wire.close()
 
 

@@ -37,11 +37,11 @@ WITHIN = re.compile(r'new URL\("data:application/wasm;base64,([A-Za-z0-9+/=]+)",
 
 # what both pages use
 SHARED = ("sky.js", "gate.js", "moc.js", "fits.js", "healpix.js", "coords.js", "readout.js")
+FIRST = ("main.js", "viewer.js", "address.js", "elements.js", "live.js", "patches.js", *SHARED)
 PAGE = (
-    *("index.html", "style.css", "main.js", "viewer.js", "address.js", "layers.js", "inspect.js"),
-    *("compare.js", "overlay.js", "patches.js", "regions.js", "measuring.js", "flags.js"),
-    *("catalogues.js", "histogram.js", "live.js", "elements.js", "frame.js"),
-    *SHARED,
+    *("index.html", "style.css", "panels.js", "layers.js", "histogram.js", "inspect.js"),
+    *("compare.js", "overlay.js", "regions.js", "measuring.js", "flags.js", "catalogues.js"),
+    *("frame.js", *FIRST),
 )
 SURVEY_PAGE = ("survey.js", "survey.css", *SHARED)
 ALADIN = ("aladin.js", "aladin.wasm", "LICENSE", "COPYING", "SOURCE.txt")
@@ -73,7 +73,7 @@ def build(static: Path = STATIC, force: bool = False) -> bool:
     with tempfile.TemporaryDirectory(dir=static.parent, prefix=".static-") as scratch:
         made = Path(scratch) / "made"
         _copy(PAGE, made)
-        _preload(made / "index.html", "static/", PAGE)
+        _preload(made / "index.html", "static/", FIRST)
         _copy(SURVEY_PAGE, made / "survey" / "page")
         shutil.copyfile(WEB / "survey.html", made / "survey" / "index.html")
         _preload(made / "survey" / "index.html", "page/", SURVEY_PAGE)
@@ -188,7 +188,7 @@ def _copy(names: tuple[str, ...], folder: Path) -> None:
 
 
 def _preload(page: Path, place: str, names: tuple[str, ...]) -> None:
-    """Have a browser ask for all scripts at once: it learns of each only from the one before."""
+    """Have a browser ask at once for what the first picture needs; else one leads to the other."""
     text = page.read_text(encoding="utf-8")
     begin = text.index('<script type="module"')
     scripts = ["aladin/aladin.js", *(name for name in names if name.endswith(".js"))]

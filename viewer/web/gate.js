@@ -17,16 +17,43 @@ const PLACE = /^(.*)\/Norder(\d+)\/(?:Allsky|Dir\d+\/Npix(\d+))\.\w+$/;
 /** Beneath it are the surveys that are made here; nobody is asked for them, not even for old ones. */
 const LIVE = new URL("hips/~live/", document.baseURI).href;
 
-// milliseconds: no picture is waited for any longer, nor tiles of the order that is wanted
+// milliseconds: no picture is waited for any longer; no tile, where none is asked for at first
 const PATIENCE = 1500;
-const FINER = 250;
+const NONE = 250;
 
 const surveys = new Map();
 const live = new Map();
 const ask = window.fetch.bind(window);
-const tiles = { asked: 0, came: 0, held: 0 };
+const tiles = { begun: 0, asked: 0, came: 0 };
 let open;
 const opened = new Promise((done) => (open = done));
+
+// What draws slowly leaves as much time to all else: without a graphics processor a frame takes a
+// fifth of a second, Aladin Lite draws one after the other, and a browser does that first.
+const nextFrame = window.requestAnimationFrame.bind(window);
+const { port1, port2 } = new MessageChannel();
+const SLOW = 40; // milliseconds
+const drawings = { last: 0, wanted: new Set() };
+let frameBegun = 0;
+let frameTook = 0;
+port1.onmessage = () => (frameTook = performance.now() - frameBegun);
+
+window.requestAnimationFrame = function requestAnimationFrame(draw) {
+  const id = ++drawings.last;
+  const ask = () => nextFrame((now) => {
+    if (!drawings.wanted.delete(id)) return;
+    frameBegun = performance.now();
+    // heard of when the frame is on its way to the screen
+    port2.postMessage(null);
+    draw(now);
+  });
+  drawings.wanted.add(id);
+  if (frameTook > SLOW) setTimeout(ask, frameTook);
+  else ask();
+  return id;
+};
+
+window.cancelAnimationFrame = (id) => drawings.wanted.delete(id);
 
 /** From now on nobody is asked for tiles that this survey does not have; its MOC is fetched. */
 export function watch(survey) {
@@ -57,12 +84,10 @@ window.fetch = async function fetch(resource, options) {
   }
   const place = placeOf(address);
   if (!place) return ask(resource, options);
+  tiles.begun ||= performance.now();
   if (!(await hasTile(place))) return missing();
-  if (place.order === 0 && place.survey.order > 0) {
-    // what stands for an Allsky is as large as the tiles that are wanted
-    tiles.held ||= performance.now();
-    await opened;
-  }
+  // what stands for an Allsky is as large as the tiles that are wanted
+  if (place.order === 0 && place.survey.order > 0) await opened;
   tiles.asked++;
   try {
     return await ask(resource, options);
@@ -76,13 +101,14 @@ window.fetch = async function fetch(resource, options) {
  * that draws without a graphics processor has no time for anything else.
  */
 export async function firstPicture() {
-  const begun = performance.now();
+  const end = performance.now() + PATIENCE;
   const until = async (isSo) => {
-    while (!isSo() && performance.now() < begun + PATIENCE) await pause(20);
+    while (!isSo() && performance.now() < end) await pause(20);
   };
-  await until(() => (tiles.asked ? tiles.came === tiles.asked : performance.now() > (tiles.held || begun) + FINER && tiles.held));
+  const areThere = () => tiles.asked > 0 && tiles.came === tiles.asked;
+  await until(() => areThere() || (!tiles.asked && tiles.begun && performance.now() > tiles.begun + NONE));
   open();
-  if (!tiles.asked) await until(() => tiles.asked && tiles.came === tiles.asked);
+  if (tiles.asked) await until(areThere);
   // there are no frames while the page is not looked at
   await Promise.race([frame().then(frame), pause(500)]);
 }

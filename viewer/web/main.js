@@ -1,7 +1,6 @@
 // The viewer's page: finds the surveys, starts the viewer, wires buttons and keys.
 
 import { button, keep, make, recall, save, shortName } from "./elements.js";
-import { followKernel } from "./frame.js";
 import { probe } from "./readout.js";
 import { initialView, shownFormats } from "./sky.js";
 import { Viewer } from "./viewer.js";
@@ -222,7 +221,7 @@ async function start() {
   await viewer.open(location.hash || first);
   wireTools(viewer);
   const frame = new URLSearchParams(location.search).get("frame");
-  if (frame) followKernel(viewer, frame);
+  if (frame) (await import("./frame.js")).followKernel(viewer, frame);
   return viewer;
 }
 

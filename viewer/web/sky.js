@@ -1,7 +1,8 @@
 // Aladin Lite, kept at home: it gets local surveys only, and nothing that would ask the outside.
 
-import A from "./aladin/aladin.js";
+// before Aladin Lite, which takes what it finds
 import { watch } from "./gate.js";
+import A from "./aladin/aladin.js";
 
 const QUIET = {
   log: false,

@@ -1,5 +1,6 @@
 // A survey's own page: works from any web server at any path, and asks for nothing outside its folder.
 
+import { firstPicture } from "./gate.js";
 import { Readout, probe } from "./readout.js";
 import { defaultSettings, initialView, openSky } from "./sky.js";
 
@@ -44,6 +45,7 @@ async function start() {
   const div = document.getElementById("sky");
   const { sky, layer } = await openSky(div, survey, defaultSettings(survey), initialView(survey));
   await sky.added(layer);
+  await firstPicture();
   const readout = new Readout(sky, document.getElementById("readout"), () => [{ survey, label: "" }]);
   readout.update();
   Object.assign(window.viewer, { survey, sky });

@@ -1,21 +1,16 @@
 // What is shown: a base survey, others stacked on it or compared with it, what lies over them.
 
 import { fromHash, toHash } from "./address.js";
-import { Catalogues } from "./catalogues.js";
-import { Panes } from "./compare.js";
 import { keep, make, recall, shortName } from "./elements.js";
-import { FlagPanel } from "./flags.js";
 import { firstPicture, forget } from "./gate.js";
-import { coaddCard } from "./inspect.js";
-import { LayerPanel } from "./layers.js";
 import { LiveColor, MaskPaint, SignalToNoise, planeColor } from "./live.js";
-import { Measuring } from "./measuring.js";
 import { beside, parsePlace, patchesOf, viewOf } from "./patches.js";
 import { Readout, isCovered } from "./readout.js";
 import { defaultSettings, initialView, openSky, possible } from "./sky.js";
 
 const $ = (id) => document.getElementById(id);
 const OVERLAYS = ["grid", "patches", "coverage", "flags"];
+let panels = null;
 const MOVED = 350; // milliseconds without a move, until what is on the screen is counted again
 
 export class Viewer {
@@ -48,12 +43,13 @@ export class Viewer {
     this.base = await this.firstThatLoads(first, layer);
     document.body.dataset.state = "opening";
     await firstPicture();
+    panels = await import("./panels.js");
     document.body.dataset.state = "open";
-    this.panes = new Panes($("panes"), sky, this);
-    this.panel = new LayerPanel($("layers"), this);
-    this.flags = new FlagPanel($("flags"), this);
-    this.measuring = new Measuring($("results"), this);
-    this.catalogues = new Catalogues($("catalogues"), this);
+    this.panes = new panels.Panes($("panes"), sky, this);
+    this.panel = new panels.LayerPanel($("layers"), this);
+    this.flags = new panels.FlagPanel($("flags"), this);
+    this.measuring = new panels.Measuring($("results"), this);
+    this.catalogues = new panels.Catalogues($("catalogues"), this);
     const values = foldable($("inspect").querySelector("details"), "hipsgen-values");
     this.readout = new Readout(this.sky, $("readout"), (sky) => this.visible(sky), () => (values.open ? this.told() : []));
     values.addEventListener("toggle", () => this.readout.update());
@@ -548,7 +544,7 @@ export class Viewer {
   inspectNow(ra, dec, survey) {
     [this.here, this.hereOf] = [[ra, dec], survey];
     this.redraw();
-    this.inspected = coaddCard($("coadds"), survey.title, sourcesOf(survey), ra, dec, () => this.link()).catch((error) => this.fail(error));
+    this.inspected = panels.coaddCard($("coadds"), survey.title, sourcesOf(survey), ra, dec, () => this.link()).catch((error) => this.fail(error));
   }
 
   forgetHere() {
