@@ -56,7 +56,9 @@ class Api:
     ) -> None:
         self._surveys = surveys
         self._inspector = Inspector(surveys.roots)
-        self._desk = Desk()
+        # one whose files hang does not keep those waiting who want the other
+        self._desk = Desk("coadd")
+        self._catalogue_desk = Desk("catalogue")
         self._read_only = read_only
         self._catalogues = by_name(catalogues)
         self._view = view
@@ -249,7 +251,7 @@ class Api:
             limit=int(_number(asked, "limit", 1, MAX_ROWS)) if "limit" in asked else Question.limit,
         )
         # a million values are not to be written while others wait
-        return await self._desk.do(lambda: answer(self._catalogues[name].ask(question)))
+        return await self._catalogue_desk.do(lambda: answer(self._catalogues[name].ask(question)))
 
     async def _words(self, request: Request) -> dict[str, Any]:
         if self._read_only:

@@ -20,14 +20,20 @@ class BusyError(Exception):
 
 
 class Desk:
-    """at_once: how many are served; waiting: how many may stand in line; seconds: for each.
+    """what: is read there, at_once of them; waiting: how many may stand in line.
 
-    room: bytes of answers that clients have not taken yet.
+    seconds: for each; room: bytes of answers that clients have not taken yet.
     """
 
     def __init__(
-        self, at_once: int = 4, waiting: int = 32, seconds: float = 30.0, room: int = 768 << 20
+        self,
+        what: str,
+        at_once: int = 4,
+        waiting: int = 32,
+        seconds: float = 30.0,
+        room: int = 768 << 20,
     ) -> None:
+        self._what = what
         self._pool = ThreadPoolExecutor(at_once, thread_name_prefix="hipsgen-read")
         self._room = threading.BoundedSemaphore(at_once + waiting)
         self._seconds = seconds
@@ -39,7 +45,7 @@ class Desk:
         One that takes too long keeps its place until it ends, so that no more than `at_once` run.
         """
         if not self._room.acquire(blocking=False):
-            raise BusyError("too many requests for coadds at once: try again")
+            raise BusyError(f"too many requests for {self._what}s at once: try again")
         future = self._pool.submit(work, *words)
         future.add_done_callback(lambda _: self._room.release())
         try:
@@ -47,7 +53,8 @@ class Desk:
         except TimeoutError:
             future.cancel()
             raise BusyError(
-                f"the coadd could not be read within {self._seconds:g} s: try a smaller region"
+                f"the {self._what} could not be read within {self._seconds:g} s:"
+                " try a smaller region"
             ) from None
 
     async def parcel(self, make: Callable[..., bytes], *words: Any) -> "Parcel":

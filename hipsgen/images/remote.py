@@ -84,7 +84,7 @@ def place_of(uri: str) -> Any:
 
 def member_of(uri: str) -> str:
     """The member of a zip file that a URI names, "" if it names a whole file."""
-    name, _, value = urlsplit(uri).fragment.partition("&component-")[0].partition("=")
+    name, _, value = uri.partition("#")[2].partition("&component-")[0].partition("=")
     return unquote(value) if name in MEMBERS else ""  # as the Butler does, who does not quote it
 
 

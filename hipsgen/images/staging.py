@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
-from urllib.parse import quote, unquote_plus, urlencode, urlsplit
+from urllib.parse import quote, unquote_plus, urlencode
 
 from hipsgen.errors import CoaddError
 from hipsgen.images.butler_server import dataset_of, places_of
@@ -37,7 +37,11 @@ def local_file(uri: str) -> Iterator[Path]:
     """
     path = path_of(uri)
     if path is None or member_of(uri) or _others(uri):
-        copy = _copies.take(uri)
+        try:
+            copy = _copies.take(uri)
+        except ValueError as error:  # of brackets, for one
+            shown = uri.partition("?")[0][:80]
+            raise CoaddError(f"{shown} is no address: {error}") from None
         try:
             yield copy.path
         finally:
@@ -156,7 +160,7 @@ def _end(file: IO[bytes], path: Path) -> None:
 
 def _others(uri: str) -> dict[str, str]:
     """URIs of the other components of a disassembled coadd, by what the fragment calls them."""
-    found = dict(_OTHER.findall(urlsplit(uri).fragment))
+    found = dict(_OTHER.findall(uri.partition("#")[2]))
     return {key: unquote_plus(value) for key, value in found.items()}
 
 

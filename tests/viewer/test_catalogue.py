@@ -1,7 +1,11 @@
 import json
+import os
+import select
+import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
+from dataclasses import replace
 from http.client import HTTPException
 from urllib.parse import urlencode
 
@@ -16,8 +20,10 @@ from hypothesis import strategies as st
 
 from hipsgen.cli import cli
 from hipsgen.errors import ConfigError, InputError, MissingExtraError
-from tests.viewer.conftest import Client
+from hipsgen.survey.provenance import Provenance
+from tests.viewer.conftest import COADD, Client
 from tests.viewer.serving import Wire, served
+from tests.viewer.small_hips import DEC, RA, make_survey
 from viewer import tables
 from viewer.app import ViewerConfig, create_app
 from viewer.catalogue import open_file
@@ -534,3 +540,32 @@ def test_a_real_server_outlives_hostile_requests_at_once(root, opened, table):
         with suppress(OSError, HTTPException):
             assert get("y" * 1_000_000)[0] in range(400, 500)
         assert get("primary")[0] == 200
+
+
+# astropy leaves a file open in which nothing is
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_who_asks_a_catalogue_does_not_wait_for_coadds_that_hang(opened, tmp_path):
+    """Be it on a file system that does not answer: here nobody writes into a FIFO."""
+    survey = make_survey(tmp_path / "root" / "band_g")
+    os.mkfifo(tmp_path / "coadd.fits")
+    coadd = replace(COADD, uri=(tmp_path / "coadd.fits").as_uri())
+    (survey / "provenance.fits").write_bytes(Provenance([coadd]).to_bytes())
+    with served(survey.parent, catalogues=(opened,)) as port:
+        hanging = []
+        for _ in range(8):
+            hanging.append(socket.create_connection(("127.0.0.1", port), 20))
+            query = urlencode({"survey": "band_g", "ra": RA, "dec": DEC})
+            hanging[-1].sendall(f"GET /api/pixel?{query} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        hanging[0].settimeout(1)
+        with pytest.raises(TimeoutError):
+            hanging[0].recv(1)
+        with closing(Wire(port)) as wire:
+            answer, body = wire.get("/api/catalogues/stars?ra=0&dec=0&radius=1")
+        assert (answer.status, json.loads(body)["rows"] != []) == (200, True)
+        # they see that there is nothing
+        while any(not select.select([client], [], [], 0)[0] for client in hanging):
+            with suppress(OSError):
+                os.close(os.open(tmp_path / "coadd.fits", os.O_WRONLY | os.O_NONBLOCK))
+            time.sleep(0.05)
+        for client in hanging:
+            client.close()

@@ -21,7 +21,7 @@ ROOM = 60 << 20
 @pytest.fixture
 def port():
     """A server of nothing but large answers, with room for two."""
-    desk = Desk(room=ROOM)
+    desk = Desk("answer", room=ROOM)
 
     async def large(request):
         try:

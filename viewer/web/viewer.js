@@ -110,7 +110,7 @@ export class Viewer {
     this.remix(state.colour);
     const survey = this.find(state.survey) ?? this.base;
     if (state.survey && state.survey !== survey.name) this.tell("Not here", `No survey ${state.survey.slice(0, 80)}: ${survey.title} is shown.`);
-    const over = new Map(state.over.filter(([name]) => this.find(name) && name !== survey.name));
+    const over = new Map(state.over.filter(([name]) => name !== survey.name && this.images().includes(this.find(name))));
     for (const name of [...this.stacked.keys()]) {
       if (!over.has(name) || this.isStale(this.sky.overlay(this.find(name)), this.find(name))) {
         this.sky.unstack(this.find(name));
