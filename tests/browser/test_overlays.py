@@ -279,7 +279,8 @@ def test_variance_and_signal_to_noise_are_those_of_the_tiles(page, root):
         page.drawn()
         # the same place when the mouse has been elsewhere
         page.page.mouse.move(500, 500)
-        told = page.readout_at(620, 330)
+        page.readout_at(620, 330)
+        told = page.until(f"viewer.readout.values[0].name === '{name}' && viewer.readout")
         place = (told["ra"], told["dec"])
         order = told["values"][0]["order"]
         image, variance = (
@@ -315,7 +316,7 @@ def test_objects_are_drawn_filtered_and_told(page, objects):
     stars = inside & (objects["i_psfFlux"] > 1000) & (objects["refExtendedness"] == 0)
     assert stars.any()
     once(page, lambda: told.inner_text() == f"{stars.sum()} in view")
-    assert "objects.objectTable_tract=i_psfFlux" in page.page.evaluate("location.hash")
+    page.until("location.hash.includes('objects.objectTable_tract=i_psfFlux')")
 
     box.fill("")
     box.press("Enter")

@@ -30,7 +30,7 @@ const opened = new Promise((done) => (open = done));
 
 // What draws slowly leaves as much time to all else: without a graphics processor a frame takes a
 // fifth of a second, Aladin Lite draws one after the other, and a browser does that first.
-const nextFrame = window.requestAnimationFrame.bind(window);
+export const nextFrame = window.requestAnimationFrame.bind(window);
 const { port1, port2 } = new MessageChannel();
 const SLOW = 40; // milliseconds
 const drawings = { last: 0, wanted: new Set() };

@@ -2,7 +2,7 @@
 
 import { formatAngle, formatDec, formatRa, formatUnit, formatValue, toGalactic } from "./coords.js";
 import { tiles } from "./fits.js";
-import { watch } from "./gate.js";
+import { nextFrame, watch } from "./gate.js";
 import { tilePixel } from "./healpix.js";
 import { coverageOf } from "./moc.js";
 
@@ -76,7 +76,7 @@ export class Readout {
   /** Ask once a frame at most; an answer that a later question overtook is dropped. */
   update() {
     const turn = ++this.turn;
-    requestAnimationFrame(async () => {
+    nextFrame(async () => {
       if (turn !== this.turn) return;
       const position = this.sky.position(this.pointer);
       const found = position ? await this.ask(position) : null;
