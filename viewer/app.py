@@ -105,7 +105,7 @@ def create_app(config: ViewerConfig) -> Starlette:
 
     async def survey_file(request: Request) -> Response:
         name = request.path_params["name"]
-        survey = surveys.fresh(name) or await run_in_threadpool(surveys.get, name)
+        survey = surveys.fresh(name) or await run_in_threadpool(surveys.look, name)
         # names and tile paths need no escapes; one that is there hides a slash or a NUL
         if survey is None or b"%" in request.scope.get("raw_path", b""):
             raise HTTPException(404)

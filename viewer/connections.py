@@ -108,6 +108,9 @@ class Connection(HttpToolsProtocol):
 
     async def _with_files(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
         cycle: RequestResponseCycle = send.__self__  # type: ignore[attr-defined]
+        if cycle.disconnected:
+            # refused before it was begun, for what came after its head
+            return
         start: Message | None = None
 
         async def sending(message: Message) -> None:

@@ -41,7 +41,7 @@ def open_at_once(roots: Iterable[Path], path: str) -> FileIO | None:
     is_beneath = any(path.startswith(os.path.join(root, "")) for root in roots)
     if _openat2 is None or not is_beneath or ".." in path:
         return None
-    found = _openat2(_HERE, os.fsencode(path), _HOW, len(_HOW))
+    found = _openat2(os.fsencode(path))
     if found < 0:
         return None
     file = FileIO(path, opener=lambda *_: found)
@@ -51,26 +51,19 @@ def open_at_once(roots: Iterable[Path], path: str) -> FileIO | None:
     return file
 
 
-def _system_call() -> Callable[[int, bytes, bytes, int], int] | None:
+def _system_call() -> Callable[[bytes], int] | None:
     """What calls openat2 (2), which Python lacks; its number is the same on all processors."""
     if sys.platform != "linux":
         return None
     call = ctypes.CDLL(None).syscall
     call.restype = ctypes.c_long
-    number = ctypes.c_long(437)
-    return lambda folder, path, how, size: call(
-        number,
-        ctypes.c_long(folder),
-        ctypes.c_char_p(path),
-        ctypes.c_char_p(how),
-        ctypes.c_size_t(size),
-    )
+    # struct open_how: flags, mode; RESOLVE_NO_SYMLINKS and RESOLVE_CACHED
+    how = struct.pack("=QQQ", _CAREFULLY, 0, 0x04 | 0x20)
+    number, here, size = ctypes.c_long(437), ctypes.c_long(-100), ctypes.c_size_t(len(how))
+    return lambda path: int(call(number, here, ctypes.c_char_p(path), how, size))
 
 
 _openat2 = _system_call()
-_HERE = -100  # AT_FDCWD: paths begin where the process is
-# struct open_how: flags, mode; RESOLVE_NO_SYMLINKS and RESOLVE_CACHED
-_HOW = struct.pack("=QQQ", _CAREFULLY, 0, 0x04 | 0x20)
 
 
 @contextmanager

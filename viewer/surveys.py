@@ -127,13 +127,21 @@ class Surveys:
                 self._lock.release()
         return list(self._found.values())
 
-    def fresh(self, name: str) -> Survey | None:
-        """The survey of this name, if that needs no look at the folders."""
-        known = self._found.get(name)
-        return None if known is None or self._is_due_for(known) else known
-
     def get(self, name: str) -> Survey | None:
         """The survey of this name; a known one costs a look at its properties now and then."""
+        return self.fresh(name) or self.look(name)
+
+    def fresh(self, name: str) -> Survey | None:
+        """The survey of this name, or None for one who is to `look`; others go by what is known."""
+        known = self._found.get(name)
+        last = max(self._scanned, self._checked.get(name, self._scanned))
+        if known is None or not self._is_due(last):
+            return known
+        self._checked[name] = time.monotonic()
+        return None
+
+    def look(self, name: str) -> Survey | None:
+        """The survey of this name as its folder has it now."""
         known = self._found.get(name)
         if known is None:
             self.all()
@@ -152,13 +160,7 @@ class Surveys:
     def _is_due(self, last: float) -> bool:
         return time.monotonic() - last >= self._fresh_seconds
 
-    def _is_due_for(self, known: Survey) -> bool:
-        return self._is_due(max(self._scanned, self._checked.get(known.name, self._scanned)))
-
     def _is_changed(self, known: Survey) -> bool:
-        if not self._is_due_for(known):
-            return False
-        self._checked[known.name] = time.monotonic()
         try:
             return stamp((known.folder / FILE_NAME).stat()) != known.stamp
         except OSError:

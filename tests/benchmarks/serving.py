@@ -19,8 +19,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.viewer.serving import free_port
 from tests.viewer.small_hips import make_survey
-from tests.viewer.test_nginx import free_port
 
 TILES = 64  # so that all of them stay in memory
 KINDS = {"fits": 1_054_080, "png": 30_000}

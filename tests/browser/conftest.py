@@ -168,8 +168,7 @@ class Watched:
     def open(self, url: str) -> None:
         self.page.goto("about:blank")
         self.page.goto(url)
-        # with all that an address may ask for, beside other tests
-        self.page.wait_for_selector("body[data-state=ready]", timeout=30_000)
+        self.page.wait_for_selector("body[data-state=ready]")
 
     def until(self, script: str, seconds: float = 8.0):
         """What a script says once it says something; the page's policy forbids polling inside."""

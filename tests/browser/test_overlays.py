@@ -133,7 +133,7 @@ def test_each_survey_is_seen_alone_when_blinking(page):
     def still() -> np.ndarray:
         """The sky, when there is one and no more tiles come."""
         before, now = screen(page)[sky], screen(page)[sky]
-        end = time.monotonic() + 20
+        end = time.monotonic() + 10
         while (before != now).any() or now.std() < 5:
             assert time.monotonic() < end
             time.sleep(0.7)

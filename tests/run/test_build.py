@@ -2,7 +2,8 @@
 
 import hashlib
 import os
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,27 @@ def images(folder: Path, count: int = 4) -> list[Path]:
             hdus[0].data += rng.normal(size=hdus[0].data.shape).astype(np.float32)
         made.append(path)
     return made
+
+
+@contextmanager
+def stopping(
+    monkeypatch: pytest.MonkeyPatch,
+    calls: int,
+    method: str = "write",
+    counts: Callable[[str], bool] = bool,
+) -> Iterator[None]:
+    """The machine stops after so many calls of the store's method for paths that count."""
+    real, left = getattr(LocalStore, method), [calls]
+
+    def counting(self, path, *words):
+        left[0] -= counts(path)
+        if left[0] < 0:
+            raise OSError("the machine stops")
+        real(self, path, *words)
+
+    with monkeypatch.context() as changed:
+        changed.setattr(LocalStore, method, counting)
+        yield
 
 
 def tile_bytes(place: Path) -> dict[str, str]:
@@ -270,18 +292,8 @@ def test_a_survey_that_is_half_thrown_away_is_not_taken_for_one(
     for fresh, deaths in ((False, 3), (True, 30), (False, 500)):
         place = build(inputs, order=12, fresh=True).place
         (place / "notes.txt").write_text("dear")
-        delete, left = LocalStore.delete, [deaths]
-
-        def dies(self, path, delete=delete, left=left):
-            left[0] -= 1
-            if left[0] < 0:
-                raise OSError("the machine stops")
-            delete(self, path)
-
-        with monkeypatch.context() as dying:
-            dying.setattr(LocalStore, "delete", dies)
-            with suppress(OSError):
-                build(images(tmp_path / "other", 1), order=12, fresh=True)
+        with stopping(monkeypatch, deaths, "delete"), suppress(OSError):
+            build(images(tmp_path / "other", 1), order=12, fresh=True)
         assert deaths == 500 or not (place / "properties").exists()
         build(inputs, order=12, fresh=fresh or deaths == 500)
         assert (place / "notes.txt").read_text() == "dear"

@@ -20,10 +20,10 @@ from hipsgen.run.inputs import Query
 from hipsgen.run.report import Quiet
 from hipsgen.run.surveys import build_all, color_of
 from hipsgen.sky.tiles import Tile
-from hipsgen.survey.store import LocalStore, open_store
+from hipsgen.survey.store import open_store
 from hipsgen.survey.survey import Survey
 from tests.conftest import StarField
-from tests.run.test_build import tile_bytes
+from tests.run.test_build import stopping, tile_bytes
 from tests.run.test_cli import hipsgen
 from tests.run.test_update import everything
 
@@ -378,20 +378,9 @@ def test_a_mask_that_was_killed_is_gone_on_with(tmp_path: Path, monkeypatch: pyt
         coadd(tmp_path / "in" / f"{k}.fits", 40.0 + 0.02 * k, seed=k)
     inputs, out = [tmp_path / "in"], tmp_path / "out"
     build(inputs, tmp_path / "whole", "mask")
-    write = LocalStore.write
     for deaths in (5, 20, 12):
-        left = [deaths]
-
-        def dies(self, path, data, left=left):
-            left[0] -= 1
-            if left[0] < 0:
-                raise OSError("the machine stops")
-            write(self, path, data)
-
-        with monkeypatch.context() as dying:
-            dying.setattr(LocalStore, "write", dies)
-            with pytest.raises(OSError, match="stops"):
-                build(inputs, out, "mask")
+        with stopping(monkeypatch, deaths), pytest.raises(OSError, match="stops"):
+            build(inputs, out, "mask")
     build(inputs, out, "mask")
     assert tile_bytes(out) == tile_bytes(tmp_path / "whole")
 

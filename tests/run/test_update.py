@@ -13,7 +13,7 @@ from astropy.io import fits
 from hipsgen.check.survey import check_survey
 from hipsgen.errors import ConfigError, HipsgenError
 from tests.conftest import Build, Built, StarField
-from tests.run.test_build import images, lone_images, tile_bytes
+from tests.run.test_build import images, lone_images, stopping, tile_bytes
 
 # a build anew would choose others; the order makes many tiles of small images
 CUTS = {"cuts": (-5.0, 100.0), "stretch": "linear", "order": 13}
@@ -105,30 +105,20 @@ def test_an_update_that_is_killed_and_taken_back_leaves_no_trace(
     build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """Half of a block is of the new coadds when it dies; then the old ones are asked for again."""
-    from hipsgen.survey.store import LocalStore
-
     folder = tmp_path / "in"
     images(folder)
     place = build([folder], **CUTS).place
     truth = tile_bytes(place)
     kept = (folder / "3.fits").read_bytes()
     stamp = (folder / "3.fits").stat().st_mtime
-    write = LocalStore.write
+
+    def is_tile(path: str) -> bool:
+        return "/Npix" in path and not path.startswith(".hipsgen")
+
     for deaths in (1, 4, 20, 45):
         move(folder)
-        left = [deaths]
-
-        def dies(self, path, data, left=left):
-            if "/Npix" in path and not path.startswith(".hipsgen"):
-                left[0] -= 1
-                if left[0] < 0:
-                    raise OSError("the machine stops")
-            write(self, path, data)
-
-        with monkeypatch.context() as dying:
-            dying.setattr(LocalStore, "write", dies)
-            with pytest.raises(OSError, match="stops"):
-                build([folder], **CUTS)
+        with stopping(monkeypatch, deaths, counts=is_tile), pytest.raises(OSError, match="stops"):
+            build([folder], **CUTS)
         (folder / "3.fits").write_bytes(kept)
         os.utime(folder / "3.fits", (stamp, stamp))
         build([folder], **CUTS)
@@ -174,22 +164,14 @@ def test_recut_changes_the_previews_and_no_value(build: Build, tmp_path: Path):
 def test_a_recut_that_is_killed_goes_on(
     build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    from hipsgen.survey.store import LocalStore
-
     inputs = images(tmp_path / "in", 2)
     place = build(inputs, cuts=(-5.0, 100.0), order=13).place
-    write, left = LocalStore.write, [30]
 
-    def dies(self, path, data):
-        left[0] -= path.endswith(".png")
-        if left[0] < 0:
-            raise OSError("the machine stops")
-        write(self, path, data)
+    def is_png(path: str) -> bool:
+        return path.endswith(".png")
 
-    with monkeypatch.context() as dying:
-        dying.setattr(LocalStore, "write", dies)
-        with pytest.raises(OSError, match="stops"):
-            build(inputs, recut=True, order=13)
+    with stopping(monkeypatch, 30, counts=is_png), pytest.raises(OSError, match="stops"):
+        build(inputs, recut=True, order=13)
     build(inputs, order=13)
     assert tile_bytes(place) == tile_bytes(build(inputs, "anew", order=13).place)
 

@@ -136,6 +136,18 @@ def state(pid: int) -> str:
         return ""
 
 
+def free_port() -> int:
+    """One that nobody listens on just now."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return int(taken.getsockname()[1])
+
+
+def nginx_scratch(folder: Path) -> str:
+    """Where nginx may put what it takes aside."""
+    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    return "".join(f"{kind}_temp_path {folder}/{kind};" for kind in kinds)
+
+
 class Wire:
     """A connection that is kept as long as the server lets it be; requests go out as they are."""
 

@@ -17,7 +17,7 @@ import pytest
 
 from hipsgen.survey.properties import parse_properties
 from tests.conftest import needs
-from tests.viewer.serving import PATIENCE
+from tests.viewer.serving import PATIENCE, free_port, nginx_scratch
 from tests.viewer.small_hips import FACE, make_survey
 
 DOCS = Path(__file__).parents[2] / "docs" / "production.md"
@@ -38,11 +38,6 @@ def replaced(text: str, **places: str) -> str:
         assert old in text
         text = text.replace(old, new)
     return text
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])
 
 
 class Site:
@@ -105,14 +100,10 @@ def site(
     )
     if not from_disk:
         inside = inside[: inside.index("    # Optional")] + "}"
-    temporary = "".join(
-        f"{kind}_temp_path {folder}/{kind};"
-        for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    )
     # the viewer's files are ours, and so must the one who reads them be
     (folder / "nginx.conf").write_text(
         f"daemon off; user {_me()}; pid {folder}/pid; error_log {folder}/error.log;"
-        f"events {{}} http {{ access_log off; {temporary} {inside} }}"
+        f"events {{}} http {{ access_log off; {nginx_scratch(folder)} {inside} }}"
     )
     log = folder / "access.log"
     command = [sys.executable, "-m", "hipsgen", "serve", str(surveys), "--port", str(inner)]

@@ -20,7 +20,7 @@ from astropy.coordinates import SkyCoord
 import viewer
 from hipsgen.errors import ConfigError, InputError, SurveyError
 from tests.conftest import needs
-from tests.viewer.serving import PATIENCE, served
+from tests.viewer.serving import PATIENCE, free_port, nginx_scratch, served
 from tests.viewer.small_hips import DEC, RA, make_survey
 from viewer.flags import Flags
 from viewer.frames import Channel, FrameError
@@ -322,17 +322,12 @@ def test_addresses_for_browsers_elsewhere(root, monkeypatch):
 def test_behind_a_proxy_that_takes_its_path_away(root, tmp_path):
     """As jupyter-server-proxy does it."""
     nginx = needs("nginx", "nginx-light")
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        outer = taken.getsockname()[1]
+    outer = free_port()
     frame = viewer.show(root, proxy=f"http://127.0.0.1:{outer}/user/me/proxy/{{port}}/")
     inner = source(frame).path.split("/")[4]
-    temporary = "".join(
-        f"{kind}_temp_path {tmp_path}/{kind};"
-        for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    )
     (tmp_path / "nginx.conf").write_text(
         f"daemon off; pid {tmp_path}/pid; error_log {tmp_path}/error.log; events {{}}"
-        f"http {{ access_log off; {temporary} server {{ listen 127.0.0.1:{outer};"
+        f"http {{ access_log off; {nginx_scratch(tmp_path)} server {{ listen 127.0.0.1:{outer};"
         f"location /user/me/proxy/{inner}/ {{ proxy_pass http://127.0.0.1:{inner}/; }} }} }}"
     )
     front = subprocess.Popen(

@@ -36,7 +36,10 @@ SOURCE = "https://github.com/cds-astro/aladin-lite"
 WITHIN = re.compile(r'new URL\("data:application/wasm;base64,([A-Za-z0-9+/=]+)",[^)]*\)')
 
 # what both pages use
-SHARED = ("sky.js", "gate.js", "moc.js", "fits.js", "healpix.js", "coords.js", "readout.js")
+SHARED = (
+    *("sky.js", "pace.js", "gate.js", "moc.js", "fits.js", "healpix.js", "coords.js"),
+    "readout.js",
+)
 FIRST = ("main.js", "viewer.js", "address.js", "elements.js", "live.js", "patches.js", *SHARED)
 PAGE = (
     *("index.html", "style.css", "panels.js", "layers.js", "histogram.js", "inspect.js"),

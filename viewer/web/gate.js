@@ -28,33 +28,6 @@ const tiles = { begun: 0, asked: 0, came: 0 };
 let open;
 const opened = new Promise((done) => (open = done));
 
-// What draws slowly leaves as much time to all else: without a graphics processor a frame takes a
-// fifth of a second, Aladin Lite draws one after the other, and a browser does that first.
-export const nextFrame = window.requestAnimationFrame.bind(window);
-const { port1, port2 } = new MessageChannel();
-const SLOW = 40; // milliseconds
-const drawings = { last: 0, wanted: new Set() };
-let frameBegun = 0;
-let frameTook = 0;
-port1.onmessage = () => (frameTook = performance.now() - frameBegun);
-
-window.requestAnimationFrame = function requestAnimationFrame(draw) {
-  const id = ++drawings.last;
-  const ask = () => nextFrame((now) => {
-    if (!drawings.wanted.delete(id)) return;
-    frameBegun = performance.now();
-    // heard of when the frame is on its way to the screen
-    port2.postMessage(null);
-    draw(now);
-  });
-  drawings.wanted.add(id);
-  if (frameTook > SLOW) setTimeout(ask, frameTook);
-  else ask();
-  return id;
-};
-
-window.cancelAnimationFrame = (id) => drawings.wanted.delete(id);
-
 /** From now on nobody is asked for tiles that this survey does not have; its MOC is fetched. */
 export function watch(survey) {
   surveys.set(survey.url, survey);

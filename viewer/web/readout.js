@@ -2,9 +2,10 @@
 
 import { formatAngle, formatDec, formatRa, formatUnit, formatValue, toGalactic } from "./coords.js";
 import { tiles } from "./fits.js";
-import { nextFrame, watch } from "./gate.js";
+import { watch } from "./gate.js";
 import { tilePixel } from "./healpix.js";
 import { coverageOf } from "./moc.js";
+import { nextFrame } from "./pace.js";
 
 /**
  * The value at an ICRS position in the tiles of one order.

@@ -1,8 +1,8 @@
 // Aladin Lite, kept at home: it gets local surveys only, and nothing that would ask the outside.
 
-// before Aladin Lite, which takes what it finds
-import { watch } from "./gate.js";
+import "./pace.js";
 import A from "./aladin/aladin.js";
+import { watch } from "./gate.js";
 
 const QUIET = {
   log: false,
