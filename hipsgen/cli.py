@@ -25,7 +25,7 @@ from hipsgen.arguments import (
     runtime_of,
     words,
 )
-from hipsgen.errors import ConfigError, HipsgenError
+from hipsgen.errors import ConfigError, HipsgenError, counted
 from hipsgen.run import stop
 
 
@@ -271,15 +271,22 @@ def _print_summaries(summaries: list[Any], out: Path) -> None:
     for s in summaries:
         size = ", ".join(f"{name} {human_size(count)}" for name, count in sorted(s.size.items()))
         click.echo(
-            f"{s.name}: order {s.order}, {s.coadds} {s.kind}, {s.tiles} tiles in all ({size}), "
-            f"{s.seconds:.1f} s" + (_changed(s) if s.updated else "")
+            f"{s.name}: order {s.order}, {counted(s.coadds, s.kind)}, "
+            f"{counted(s.tiles, 'tile')} in all ({size}), {s.seconds:.1f} s"
+            + (_changed(s) if s.updated else "")
         )
         if s.skipped:
             faults = sum(problem.is_fault for problem in s.skipped)
             others = len(s.skipped) - faults
-            left = f"{faults} inputs left out, named in provenance.fits" if faults else ""
-            passed = f"{others} files passed over" if others else ""
-            click.echo(f"{s.name}: {'; '.join(filter(None, (left, passed)))}")
+            said = [
+                f"{counted(number, thing)} {words}"
+                for number, thing, words in (
+                    (faults, "input", "left out, named in provenance.fits"),
+                    (others, "file", "passed over"),
+                )
+                if number
+            ]
+            click.echo(f"{s.name}: {'; '.join(said)}")
     click.echo(f"look at it: hipsgen serve {out}")
 
 

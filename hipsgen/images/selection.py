@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from hipsgen.errors import ConfigError, InputError
+from hipsgen.errors import ConfigError, InputError, counted
 from hipsgen.images.source import CoaddRef, Polygon
 
 _ORDER = 14  # cells of 13 arcsec: what lies so close to a region counts as touching it
@@ -141,7 +141,7 @@ class Selection:
         refs = list(refs)
         found = [ref for ref in refs if self.has(ref)]
         if refs and not found:
-            raise InputError(f"none of the {len(refs)} coadds is in {self}")
+            raise InputError(f"none of {counted(len(refs), 'coadd')} is in {self}")
         return found
 
 

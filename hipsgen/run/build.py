@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass, field
 
-from hipsgen.errors import HipsgenError, InputError
+from hipsgen.errors import HipsgenError, InputError, counted
 from hipsgen.images.source import CoaddReader, CoaddRef, ImageSource, Problem
 from hipsgen.run.block import BlockTask, render_block
 from hipsgen.run.change import Change
@@ -49,7 +49,7 @@ class Summary:
     removed: int = 0
     updated: bool = False
     skipped: list[Problem] = field(default_factory=list)
-    kind: str = "coadds"
+    kind: str = "coadd"
 
 
 class UnfinishedError(HipsgenError):
@@ -107,7 +107,7 @@ def build_survey(
         filled = [records[root] for root in sorted(records) if records[root].tiles]
         if not filled:
             raise InputError(
-                f"no valid pixel in any of the {len(refs)} coadds of {source.describe()}"
+                f"no valid pixel in {counted(len(refs), 'coadd')} of {source.describe()}"
             )
         publication = Publication(store, recipe, filled)
         with turn.held(doubt=journal.begin_top):
@@ -133,8 +133,8 @@ def _announce(subject: Subject, change: Change, reporter: Reporter) -> None:
     """Say what is going to be done."""
     recipe, blocks = change.recipe, len(change.leaves)
     reporter.note(
-        f"{subject.name}: {len(change.plan.refs)} coadds, order {recipe.order}, "
-        f"about {sum(change.leaves)} leaf tiles in {blocks} blocks"
+        f"{subject.name}: {counted(len(change.plan.refs), 'coadd')}, order {recipe.order}, "
+        f"about {counted(sum(change.leaves), 'leaf tile')} in {counted(blocks, 'block')}"
     )
     finest = min(known_scales(change.plan.refs), default=recipe.pixel_scale)
     if finest < 0.999 * recipe.pixel_scale:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hipsgen import __version__
-from hipsgen.errors import ConfigError
+from hipsgen.errors import ConfigError, counted
 from hipsgen.run.build import Summary
 from hipsgen.run.color_block import ColorTask, render_color_block
 from hipsgen.run.color_stretch import Triple, cells_of, choose_lupton, values_of
@@ -81,7 +81,9 @@ def build_color(
         known_top = journal.top()
         todo = [task for task in tasks if not _is_done(task, earlier, known_top)]
         count = sum(len(task.tiles) for task in tasks)
-        reporter.note(f"{subject.name}: order {order}, {count} tiles of {subject.progenitor}")
+        reporter.note(
+            f"{subject.name}: order {order}, {counted(count, 'tile')} of {subject.progenitor}"
+        )
         with turn.held():
             store.delete(PROPERTIES)
             if any(task.root is None for task in todo):
@@ -118,7 +120,7 @@ def build_color(
             made=sum(record.made for record in done) + len(sums),
             removed=removed + sum(record.removed for record in done),
             updated=bool(earlier),
-            kind="surveys",
+            kind="survey",
         )
 
 

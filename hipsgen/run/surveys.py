@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hipsgen.errors import ConfigError, HipsgenError, InputError, SurveyError
+from hipsgen.errors import ConfigError, HipsgenError, InputError, SurveyError, counted
 from hipsgen.images.coadd_fits import FitsReader
 from hipsgen.images.manifest import write_manifest
 from hipsgen.images.source import CoaddRef
@@ -171,7 +171,8 @@ def plan_all(
         name = f"band {job.band}" if job.band else job.source.describe()
         name += "" if job.plane == "image" else f", {job.plane}"
         yield (
-            f"{name}: {len(refs)} coadds, order {order}, at most {leaves} leaf tiles and "
+            f"{name}: {counted(len(refs), 'coadd')}, order {order}, at most "
+            f"{counted(leaves, 'leaf tile')} and "
             f"{tiles} in all, {human_size(bytes_all)}, about {seconds:.0f} s of CPU time; {cuts}"
         )
     if manifest is not None:
@@ -195,7 +196,7 @@ def _update(job: Job, refs: Sequence[CoaddRef], options: Options, place: Path) -
     total = made.tile_count(np.array(change.leaves))
     above = f" and those above order {recipe.block_order}" if counts else ""
     return (
-        f"{place}: {len(refs)} coadds, order {recipe.order}; {len(change.todo)} of "
+        f"{place}: {counted(len(refs), 'coadd')}, order {recipe.order}; {len(change.todo)} of "
         f"{len(made.npix)} blocks change: at most {new} of {total} tiles are made anew{above}, "
         f"about {gone} removed; cuts stay at {recipe.stretch.low:.4g} to {recipe.stretch.high:.4g} "
         f"{recipe.unit} (--recut chooses them anew)"

@@ -116,7 +116,7 @@ def test_tracts_and_patches_choose_by_data_id():
     assert len(Selection().of(refs)) == 4
     assert len(Selection(frozenset({1})).of(refs)) == 2
     assert len(Selection(frozenset({1, 2}), frozenset({2})).of(refs)) == 2
-    with pytest.raises(InputError, match="none of the 4 coadds is in tract 3; patch 7"):
+    with pytest.raises(InputError, match="none of 4 coadds is in tract 3; patch 7"):
         Selection(frozenset({3}), frozenset({7})).of(refs)
 
 

@@ -109,7 +109,7 @@ def test_a_plan_needs_no_pixel(tmp_path: Path) -> None:
     for words in (["said"], ["said", "--order", "11"], ["unsaid", "--order", "11"]):
         ran = hipsgen("plan", tmp_path / words[0], *words[1:])
         assert ran.returncode == 0, ran.stderr
-        assert "1 coadds, order 11, at most 6" in ran.stdout
+        assert "1 coadd, order 11, at most 6" in ran.stdout
         assert ran.stdout.count("\n") == 1
         assert "cuts not known: none of the coadds can be read" in ran.stdout
     ran = hipsgen("plan", tmp_path / "unsaid")
@@ -172,7 +172,7 @@ def test_a_file_without_wcs_is_named_and_the_rest_is_built(tmp_path: Path) -> No
     ran = hipsgen("build", folder, "-o", tmp_path / "out")
     assert ran.returncode == 0
     assert ran.stderr.count("nowcs.fits: no celestial WCS") == 1
-    assert "1 files passed over" in ran.stdout
+    assert "1 file passed over" in ran.stdout
 
 
 def test_a_folder_of_other_things_is_refused(tmp_path: Path) -> None:

@@ -128,7 +128,7 @@ class Campaign:
                 outcome.wrong.append(f"{how.name} took {took:.1f} s: {said}")
             if after < _BEGINNING:
                 return True
-            begun = " coadds, order " in said
+            begun = ", order " in said
             words = "goes on" if begun else "hipsgen: stopped"
             if words not in said and process.returncode != -how:
                 outcome.wrong.append(f"{how.name} after {after:.2f} s: {said!r}")
