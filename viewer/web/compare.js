@@ -11,7 +11,8 @@ export class Panes {
     this.box = box;
     this.viewer = viewer;
     this.panes = [{ sky: first, div: first.div }];
-    this.leader = first;
+    // where each was when all looked at the same place
+    this.places = new Map();
     this.follow(this.panes[0]);
     this.bar = make("div", { class: "swipe-bar", role: "slider", tabindex: 0, "aria-label": "Swipe", "aria-valuemin": 2, "aria-valuemax": 98, hidden: true });
     this.bar.addEventListener("pointerdown", (event) => this.drag(event));
@@ -29,10 +30,9 @@ export class Panes {
   /** What has to be as this view has it: where it looks, the pointer. */
   follow(pane) {
     const { sky, div } = pane;
-    for (const event of ["pointerdown", "wheel", "touchstart", "pointerenter"]) {
-      div.addEventListener(event, () => (this.leader = sky), { capture: true, passive: true });
-    }
-    sky.onMove(() => this.leader === sky && this.align());
+    // a drag goes on over the panels and the other views
+    div.addEventListener("pointerdown", ({ target, pointerId }) => target.matches("canvas") && target.setPointerCapture(pointerId), { capture: true });
+    sky.onMove(() => this.moved(sky));
     pane.overlay = new Overlay(sky, () => this.viewer.overlayItems(sky));
     div.addEventListener("pointermove", (event) => {
       const box = div.getBoundingClientRect();
@@ -45,11 +45,21 @@ export class Panes {
     });
   }
 
-  align() {
-    const view = this.leader.view();
+  /** A view that is not where it was put was moved by somebody: the others go where it is. */
+  moved(sky) {
+    const place = this.places.get(sky);
+    if (!this.aligning && place && differs(sky.view(), place)) this.align(sky);
+  }
+
+  /** All views look where one does. */
+  align(leader = this.panes[0].sky) {
+    const view = leader.view();
+    this.aligning = true;
     for (const sky of this.all) {
-      if (sky !== this.leader && differs(sky.view(), view)) sky.center(view);
+      if (sky !== leader && differs(sky.view(), view)) sky.center(view);
+      this.places.set(sky, sky.view());
     }
+    this.aligning = false;
   }
 
   redraw() {
@@ -73,7 +83,7 @@ export class Panes {
     }
     this.bar.hidden = mode !== "swipe";
     this.place();
-    this.leader = this.panes[0].sky;
+    this.places.clear();
     this.align();
     this.viewer.showOverlays();
   }

@@ -568,7 +568,6 @@ export class Viewer {
   }
 
   visitPlace(place) {
-    this.panes.leader = this.sky;
     this.sky.center(place);
     this.panes.align();
     this.writeHash(true);
