@@ -40,7 +40,10 @@ SHARED = (
     *("sky.js", "pace.js", "gate.js", "moc.js", "fits.js", "healpix.js", "coords.js"),
     "readout.js",
 )
-FIRST = ("main.js", "viewer.js", "address.js", "elements.js", "live.js", "patches.js", *SHARED)
+FIRST = (
+    *("main.js", "viewer.js", "address.js", "api.js", "elements.js", "live.js", "patches.js"),
+    *SHARED,
+)
 PAGE = (
     *("index.html", "style.css", "panels.js", "layers.js", "histogram.js", "inspect.js"),
     *("compare.js", "overlay.js", "regions.js", "measuring.js", "flags.js", "catalogues.js"),

@@ -1,5 +1,6 @@
 // Catalogues over the sky: those that the server was given, asked for what is on the screen.
 
+import { api } from "./api.js";
 import { formatUnit, formatValue } from "./coords.js";
 import { button, copyButton, make } from "./elements.js";
 
@@ -17,8 +18,7 @@ export class Catalogues {
   }
 
   async load() {
-    const answer = await fetch("api/catalogues").catch(() => null);
-    const found = answer?.ok ? (await answer.json()).catalogues : [];
+    const found = await api("api/catalogues").then((all) => all.catalogues, () => []);
     this.layers = found.map((one, i) => new Layer(one, COLORS[i % COLORS.length], this));
     this.box.hidden = !found.length;
     this.box.querySelector("ul").replaceChildren(...this.layers.map((layer) => layer.element));
@@ -183,11 +183,7 @@ class Layer {
   /** What the server answers; {error} if it does not. */
   async ask(words) {
     if (this.filter.value.trim()) words.filter = this.filter.value;
-    try {
-      const answer = await fetch(`api/catalogues/${encodeURIComponent(this.name)}?${new URLSearchParams(words)}`);
-      return await answer.json();
-    } catch (error) {
-      return { error: `the server does not answer (${error.message})` };
-    }
+    const path = `api/catalogues/${encodeURIComponent(this.name)}?${new URLSearchParams(words)}`;
+    return api(path).catch((error) => ({ error: error.message }));
   }
 }

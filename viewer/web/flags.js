@@ -1,5 +1,6 @@
 // The flag list: places with a note and the view in which they were seen, on the server or in the browser.
 
+import { api } from "./api.js";
 import { formatDec, formatRa } from "./coords.js";
 import { button, keep, make, recall, save } from "./elements.js";
 
@@ -14,9 +15,7 @@ export class FlagStore {
   }
 
   async load() {
-    const answer = await fetch("api/flags");
-    if (!answer.ok) throw new Error(`flags: the server answered ${answer.status}`);
-    const found = await answer.json();
+    const found = await api("api/flags");
     this.local = found.read_only;
     this.flags = [...found.flags, ...(this.local ? (recall(KEY) ?? []) : [])];
     return this.flags;
@@ -58,11 +57,8 @@ function address(flag) {
   return `api/flags/${encodeURIComponent(flag.survey)}/${encodeURIComponent(flag.id)}`;
 }
 
-async function send(method, url, words) {
-  const answer = await fetch(url, { method, headers: { "content-type": "application/json" }, body: JSON.stringify(words) });
-  const found = await answer.json();
-  if (!answer.ok) throw new Error(found.error);
-  return found;
+function send(method, url, words) {
+  return api(url, { method, headers: { "content-type": "application/json" }, body: JSON.stringify(words) });
 }
 
 /** All flags as CSV (RFC 4180). */

@@ -1,5 +1,6 @@
 // What a click tells: the coadds beneath, the pixel of each in its own file, and what to take along.
 
+import { api } from "./api.js";
 import { formatDec, formatRa, formatValue, toGalactic } from "./coords.js";
 import { copyButton, make } from "./elements.js";
 
@@ -39,11 +40,9 @@ export async function coaddCard(card, title, surveys, ra, dec, linkHere) {
 
 async function ask(query) {
   try {
-    const answer = await fetch(`api/pixel?${query}`);
-    const found = await answer.json();
-    return answer.ok ? { found } : { problem: found.error };
+    return { found: await api(`api/pixel?${query}`) };
   } catch (error) {
-    return { problem: `The server does not answer (${error.message}).` };
+    return { problem: error.message };
   }
 }
 

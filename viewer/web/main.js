@@ -1,5 +1,6 @@
 // The viewer's page: finds the surveys, starts the viewer, wires buttons and keys.
 
+import { api } from "./api.js";
 import { button, keep, make, recall, save, shortName } from "./elements.js";
 import { probe } from "./readout.js";
 import { initialView, shownFormats } from "./sky.js";
@@ -191,9 +192,7 @@ function notice(title, text) {
 }
 
 async function fetchSurveys() {
-  const answer = await fetch("api/surveys");
-  if (!answer.ok) throw new Error(`the server answered ${answer.status}`);
-  const surveys = await answer.json();
+  const surveys = await api("api/surveys");
   return surveys
     .map((survey) => ({ ...survey, url: new URL(survey.url, document.baseURI).href }))
     .filter((survey) => shownFormats(survey).length);
@@ -201,8 +200,7 @@ async function fetchSurveys() {
 
 /** The part after # with which the server wants to be opened. */
 async function firstView() {
-  const answer = await fetch("api/view");
-  return answer.ok ? (await answer.json()).view : "";
+  return api("api/view").then(({ view }) => view, () => "");
 }
 
 // milliseconds until the page is shown as it is, whatever has not come yet

@@ -1,5 +1,6 @@
 // Tracts and patches, as the coadds of a survey have them: outlines, one after the other, by name.
 
+import { api } from "./api.js";
 import { formatDec, formatRa, parsePosition } from "./coords.js";
 
 const RADIANS = Math.PI / 180;
@@ -19,9 +20,7 @@ function forgotten(survey) {
 }
 
 async function load(survey) {
-  const answer = await fetch(`api/patches?${new URLSearchParams({ survey: survey.name })}`);
-  if (!answer.ok) throw new Error(`the server answered ${answer.status}`);
-  const { patches } = await answer.json();
+  const { patches } = await api(`api/patches?${new URLSearchParams({ survey: survey.name })}`);
   return patches.map(described).sort(inOrder);
 }
 

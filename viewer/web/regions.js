@@ -1,5 +1,6 @@
 // Regions drawn on the sky, and what the server measures in them: statistics, profiles.
 
+import { api } from "./api.js";
 import { formatAngle, formatValue } from "./coords.js";
 import { make } from "./elements.js";
 
@@ -54,10 +55,7 @@ export async function measure(region, surveys) {
   const { kind, ...words } = region;
   const query = new URLSearchParams(words);
   for (const survey of surveys) query.append("survey", survey.name);
-  const answer = await fetch(`api/${kind === "line" ? "profile" : "statistics"}?${query}`);
-  const found = await answer.json();
-  if (!answer.ok) throw new Error(found.error);
-  return found;
+  return api(`api/${kind === "line" ? "profile" : "statistics"}?${query}`);
 }
 
 /** A table of statistics, or a plot of profiles, as elements. */
