@@ -7,7 +7,7 @@ import shutil
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,9 @@ ARGUMENTS = [
     "--disable-sync",
     "--no-first-run",
 ]
+# seconds after which a page is taken for stuck, beside other tests on a slow machine; how quick it
+# is has a test of its own in test_overlays.py
+PATIENCE = 60
 OUTSIDE = re.compile(r"^(?!data:|blob:|http://127\.0\.0\.1[:/])")
 
 
@@ -170,13 +173,20 @@ class Watched:
         self.page.goto(url)
         self.page.wait_for_selector("body[data-state=ready]")
 
-    def until(self, script: str, seconds: float = 8.0):
+    def until(self, script: str):
         """What a script says once it says something; the page's policy forbids polling inside."""
-        end = time.monotonic() + seconds
+        end = time.monotonic() + PATIENCE
         while not (found := self.page.evaluate(script)):
             assert time.monotonic() < end, f"never true: {script}"
             time.sleep(0.05)
         return found
+
+    def once(self, what: Callable[[], object]) -> None:
+        """Wait for what is seen from here."""
+        end = time.monotonic() + PATIENCE
+        while not what():
+            assert time.monotonic() < end, "never so"
+            self.page.wait_for_timeout(100)
 
     def fold_values(self) -> None:
         """Have the page ask for no values but those of what is shown."""
@@ -205,9 +215,9 @@ class Watched:
             }})()"""
         )
 
-    def drawn(self, seconds: float = 8.0) -> set:
+    def drawn(self) -> set:
         """The colours of the sky's middle, once it is not blank."""
-        end = time.monotonic() + seconds
+        end = time.monotonic() + PATIENCE
         while len(found := self.pixels()) <= 10:
             assert time.monotonic() < end, f"the sky is blank: {found}"
             time.sleep(0.1)
@@ -227,7 +237,7 @@ class Watched:
 def watched(chromium) -> Iterator[Watched]:
     context = chromium.new_context(viewport={"width": 860, "height": 520})
     found = Watched(context.new_page())
-    found.page.set_default_timeout(10_000)
+    found.page.set_default_timeout(PATIENCE * 1000)
     yield found
     context.close()
     assert found.outside == []

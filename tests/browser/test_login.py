@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.browser.conftest import PATIENCE
 from tests.viewer.serving import served
 
 TOKEN = "correct-horse-battery"
@@ -12,6 +13,7 @@ def test_the_login_leads_to_the_view_that_was_asked_for(chromium, surveys):
     with served(surveys, token=TOKEN, root_path="/sky") as port:
         context = chromium.new_context()
         page = context.new_page()
+        page.set_default_timeout(PATIENCE * 1000)
         told: list[str] = []
         page.on("console", lambda said: told.append(said.text) if said.type == "error" else None)
         asked = f"http://127.0.0.1:{port}/sky/"
@@ -34,4 +36,10 @@ def test_the_login_leads_to_the_view_that_was_asked_for(chromium, surveys):
         assert (cookie["httpOnly"], cookie["sameSite"], cookie["path"]) == (True, "Strict", "/sky")
         # a script of the page cannot read it
         assert page.evaluate("document.cookie") == ""
+
+        # what an open page says when it is not let in any more
+        page.wait_for_selector("body[data-state=ready]")
+        context.clear_cookies()
+        page.mouse.click(600, 330)
+        page.locator("#coadds").get_by_text("asks for its token again: reload").wait_for()
         context.close()

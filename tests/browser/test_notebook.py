@@ -19,12 +19,11 @@ from astropy.wcs import WCS
 import viewer
 from hipsgen.images.files import path_of
 from hipsgen.survey.provenance import Provenance
+from tests.browser.conftest import PATIENCE
 from tests.viewer.small_hips import DEC, RA
 from viewer.flags import Flags
 
 pytestmark = pytest.mark.slow
-
-PATIENCE = 30
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import shutil
 import statistics
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,7 @@ from scipy.ndimage import minimum_filter
 from hipsgen.images.files import path_of
 from hipsgen.images.masks import plane_bits
 from hipsgen.survey.provenance import Provenance
-from tests.browser.conftest import ARGUMENTS, CHROMIUM, running
+from tests.browser.conftest import ARGUMENTS, CHROMIUM, PATIENCE, running
 from tests.viewer.inspected import build
 from tests.viewer.serving import Process
 from tests.viewer.small_hips import value_at
@@ -106,11 +106,15 @@ def around(page, ra: float, dec: float) -> np.ndarray:
     return screen(page)[y - 2 : y + 3, x - 2 : x + 3].reshape(-1, 3)
 
 
-def once(page, what, seconds: float = 8.0) -> None:
-    end = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < end, "never so"
-        time.sleep(0.1)
+def at_rest(see: Callable[[], np.ndarray], is_it: Callable[[np.ndarray], object]) -> np.ndarray:
+    """What is seen once it is what it is to be, and changes no more."""
+    end = time.monotonic() + PATIENCE
+    before, now = see(), see()
+    while (before != now).any() or not is_it(now):
+        assert time.monotonic() < end, "no rest"
+        time.sleep(0.7)
+        before, now = now, see()
+    return now
 
 
 def test_the_demo_opens_where_there_is_something_to_inspect(page):
@@ -128,19 +132,12 @@ def test_the_demo_opens_where_there_is_something_to_inspect(page):
 
 def test_each_survey_is_seen_alone_when_blinking(page):
     """What is seen first is what the same survey looks like where nothing blinks."""
-    sky = np.s_[100:540, 320:900]
 
     def still() -> np.ndarray:
         """The sky, when there is one and no more tiles come."""
-        before, now = screen(page)[sky], screen(page)[sky]
-        end = time.monotonic() + 10
-        while (before != now).any() or now.std() < 5:
-            assert time.monotonic() < end
-            time.sleep(0.7)
-            before, now = now, screen(page)[sky]
-        return now
+        return at_rest(lambda: screen(page)[100:540, 320:900], lambda sky: sky.std() > 5)
 
-    once(page, lambda: around(page, *HOLE).min() > 30)
+    page.once(lambda: around(page, *HOLE).min() > 30)
     time.sleep(1)
     blinking = still()
     page.page.keyboard.press("Space")
@@ -219,13 +216,13 @@ def test_space_blinks_after_a_click_on_the_button(page):
 
 
 def test_the_hole_of_the_first_run_is_seen_when_blinking(page):
-    once(page, lambda: around(page, *HOLE).min() > 30)
+    page.once(lambda: around(page, *HOLE).min() > 30)
     page.page.keyboard.press("Space")
-    once(page, lambda: around(page, *HOLE).max() < 20)
+    page.once(lambda: around(page, *HOLE).max() < 20)
     (told,) = page.readout_at(*pixel_of(page, *HOLE))["values"]
     assert (told["name"], told["state"]) == ("first_run-band_i", "none")
     page.page.keyboard.press("Space")
-    once(page, lambda: around(page, *HOLE).min() > 30)
+    page.once(lambda: around(page, *HOLE).min() > 30)
     told = page.readout_at(*pixel_of(page, *HOLE))
     assert told["values"][0]["state"] == "value"
 
@@ -253,9 +250,7 @@ def test_painted_planes_are_where_the_file_has_them(page, root):
         is_red[:60] = is_red[600:] = is_red[:, :320] = is_red[:, 930:] = False
         return is_red
 
-    once(page, lambda: painted().any())
-    time.sleep(0.5)
-    shown, agree = painted(), []
+    shown, agree = at_rest(painted, np.any), []
     # beside the flagged, too; edges do not count
     for aside, wanted in ((0, True), (3, False)):
         same = minimum_filter(has_flag == wanted, size=3)
@@ -268,7 +263,7 @@ def test_painted_planes_are_where_the_file_has_them(page, root):
     assert np.mean(agree) > 0.99
     page.page.keyboard.press("m")
     page.settled()
-    once(page, lambda: not painted().any())
+    page.once(lambda: not painted().any())
 
 
 def test_variance_and_signal_to_noise_are_those_of_the_tiles(page, root):
@@ -308,19 +303,19 @@ def test_objects_are_drawn_filtered_and_told(page, objects):
     x, y = pixels_of(page, place.ra.deg, place.dec.deg).T
     inside = (x >= 0) & (x <= 1280) & (y >= 0) & (y <= 720)
     told = card.get_by_role("status")
-    once(page, lambda: told.inner_text() == f"{inside.sum()} in view")
+    page.once(lambda: told.inner_text() == f"{inside.sum()} in view")
 
     box = card.get_by_role("textbox")
     box.fill("i_psfFlux > 1000 and refExtendedness == 0")
     box.press("Enter")
     stars = inside & (objects["i_psfFlux"] > 1000) & (objects["refExtendedness"] == 0)
     assert stars.any()
-    once(page, lambda: told.inner_text() == f"{stars.sum()} in view")
+    page.once(lambda: told.inner_text() == f"{stars.sum()} in view")
     page.until("location.hash.includes('objects.objectTable_tract=i_psfFlux')")
 
     box.fill("")
     box.press("Enter")
-    once(page, lambda: told.inner_text() == f"{inside.sum()} in view")
+    page.once(lambda: told.inner_text() == f"{inside.sum()} in view")
     # one that no other is near, beside the panels
     rows = np.flatnonzero(inside)
     at = pixels_of(page, place[rows].ra.deg, place[rows].dec.deg)
@@ -350,9 +345,7 @@ def test_objects_are_drawn_filtered_and_told(page, objects):
     box.press("Enter")
     link = page.until("location.hash.includes('tract+%3D%3D+4848') && location.href")
     page.open(link)
-    once(
-        page, lambda: told.inner_text() == f"{(inside & (objects['tract'] == 4848)).sum()} in view"
-    )
+    page.once(lambda: told.inner_text() == f"{(inside & (objects['tract'] == 4848)).sum()} in view")
     assert card.get_by_role("checkbox").is_checked()
     assert box.input_value() == "tract == 4848"
 
@@ -363,7 +356,7 @@ def test_a_filter_that_is_wrong_is_said(page):
     box = card.get_by_role("textbox")
     box.fill("z_psfFlux > 3")
     box.press("Enter")
-    once(page, lambda: "z_psfFlux" in card.get_by_role("status").inner_text())
+    page.once(lambda: "z_psfFlux" in card.get_by_role("status").inner_text())
     assert box.get_attribute("aria-invalid") == "true"
     # the browser says so of every 400, which is no fault of the page
     page.refused.clear()

@@ -298,8 +298,7 @@ def test_a_colour_map_changes_the_picture(page):
     assert all(r == g == b for r, g, b in page.drawn())
     page.page.locator("li[data-survey=band_g]").get_by_label("Colours").select_option("viridis")
     page.settled()
-    page.page.wait_for_timeout(300)
-    assert any(r != g for r, g, b in page.pixels())
+    page.once(lambda: any(r != g for r, g, b in page.pixels()))
 
 
 def test_pictures_instead_of_fits(page):

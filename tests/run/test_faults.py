@@ -51,6 +51,7 @@ OPTIONS = {"order": 3, "formats": ("fits",), "cuts": (0.0, 10.0), "stretch": "li
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("small_page")
 @pytest.mark.parametrize("for_good", [False, True], ids=["once", "for good"])
 @pytest.mark.parametrize("update", [False, True], ids=["a new survey", "an update"])
 def test_a_disk_that_fails_at_any_call_loses_nothing(
