@@ -4,23 +4,34 @@ import asyncio
 import errno
 import os
 import socket
+import sys
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from io import FileIO
 from typing import Any
 
+from httptools import HttpParserError, HttpParserUpgrade
 from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from viewer.files import bring_in, is_in_memory
 
-# seconds for a request to be said, or for any byte of an answer to be taken
+# seconds for a request to be said
 PATIENCE = 30.0
+# seconds for any of an answer to be taken: a program that reads 10 kB/s from the megabytes that its
+# system has taken for it lets that take more for a minute and a half
+TAKING = 150.0
+# seconds for an answer to be begun to one who will ask no more
+GRACE = 2.0
 # seconds that are left to answers when the server stops
 PARTING = 1.0
 # bytes before the body of a request
 LONGEST_HEAD = 1 << 16
+# requests that wait for the answers to those before them
+QUEUE = 32
 
 # ASGI's extension for files that the server sends: asgi.readthedocs.io/en/latest/extensions.html
 ZERO_COPY = "http.response.zerocopysend"
@@ -29,36 +40,65 @@ _CORK = getattr(socket, "TCP_CORK", None)  # Linux
 _CANNOT = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}  # file systems that lack it
 _WINDOW = 1 << 21  # bytes that are looked for in memory at a time: a FITS tile and a little
 _MORSEL = 1 << 14  # bytes by which a full socket tells that there is room again
+_PIECE = 1 << 12  # bytes of requests that are read at a time
+_LOOKS = 8  # at whether an answer is taken, within TAKING
 
 
 class Connection(HttpToolsProtocol):
     """What uvicorn speaks, and what it lacks.
 
     Files are handed to the system, which sends them without a copy in our memory. A request has a
-    time within which it must be said, and a length; uvicorn waits for ever, and takes anything.
+    time within which it must be said, and a length, and few may wait for the answers before them;
+    uvicorn waits for ever, and takes anything.
     """
 
     _deadline: asyncio.TimerHandle | None = None
+    _look: asyncio.TimerHandle | None = None
+    _taken, _since = 0, 0.0
     _head = 0
+    _is_told = False  # whether an answer is under way
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.app = partial(self._with_files, self.app)
+        self._unread = bytearray()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client has come."""
         super().connection_made(transport)
+        self.flow = _Flow(transport, lambda: not self._unread)
         # to be writable is to have nothing left to write: what is sent past it keeps its place
         transport.set_write_buffer_limits(0)
         self._watch()
+        self._look_whether_it_takes()
 
     def data_received(self, data: bytes) -> None:
-        """A piece of a request, or the end of one."""
-        self._head += len(data)
-        super().data_received(data)
-        if self._head > LONGEST_HEAD and not self.transport.is_closing():
-            self.send_400_response("The head of the request is too long.")
-        self._watch()
+        """A piece of a request, or the end of one, or many of them."""
+        self._unset_keepalive_if_required()
+        self._unread += data
+        self._read()
+
+    def on_response_complete(self) -> None:
+        """One request less that waits."""
+        self._is_told = False
+        super().on_response_complete()
+        if self._unread:
+            self._unset_keepalive_if_required()
+            self._read()
+            self.flow.resume_reading()
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """It asks no more, but may wait for what it has asked; or it is gone, which looks alike."""
+        if self.cycle is None or self.cycle.response_complete:
+            return False
+        # the last that was asked for
+        self.cycle.keep_alive = False
+        self.loop.call_later(GRACE, self._end_of_grace)
+        return True
+
+    def _end_of_grace(self) -> None:
+        if not self._is_told:
+            self.transport.close()
 
     def on_headers_complete(self) -> None:
         """What comes now is a body, or the next request."""
@@ -74,6 +114,8 @@ class Connection(HttpToolsProtocol):
         """The client is gone."""
         super().connection_lost(exc)
         self._forget()
+        if self._look is not None:
+            self._look.cancel()
 
     def send_400_response(self, msg: str) -> None:
         """A client talks nonsense, which it can be told unless it is in the midst of an answer."""
@@ -93,6 +135,40 @@ class Connection(HttpToolsProtocol):
         """The server stops: an answer under way has a moment to arrive."""
         super().shutdown()
         self.loop.call_later(PARTING, self.transport.abort)
+
+    def _read(self) -> None:
+        """Parse what has come, while not too many requests wait; the rest keeps the client waiting.
+
+        uvicorn would parse all, and a client that does not wait for answers fill the memory.
+        """
+        while self._unread and len(self.pipeline) < QUEUE and not self.transport.is_closing():
+            piece = bytes(self._unread[:_PIECE])
+            del self._unread[:_PIECE]
+            self._head += len(piece)
+            try:
+                self.parser.feed_data(piece)
+            except HttpParserUpgrade as upgrade:
+                # another protocol is not taken up, and what comes next is of this one
+                self._unread[:0] = piece[upgrade.args[0] :]
+            except HttpParserError:
+                self.send_400_response("Invalid HTTP request received.")
+            if self._head > LONGEST_HEAD and not self.transport.is_closing():
+                self.send_400_response("The head of the request is too long.")
+        if self.transport.is_closing():
+            self._unread.clear()
+        elif self._unread:
+            self.flow.pause_reading()
+        self._watch()
+
+    def _look_whether_it_takes(self) -> None:
+        """Cut off who takes nothing for long, though there is something."""
+        taken, now = _acknowledged(self.transport.get_extra_info("socket")), self.loop.time()
+        if taken is None or taken != self._taken or not self.transport.get_write_buffer_size():
+            self._taken, self._since = taken or 0, now
+        elif now - self._since >= TAKING:
+            self.transport.abort()
+            return
+        self._look = self.loop.call_later(TAKING / _LOOKS, self._look_whether_it_takes)
 
     def _watch(self) -> None:
         # whether a request has been said to its end, and is being answered
@@ -123,6 +199,7 @@ class Connection(HttpToolsProtocol):
             if is_file:
                 self._fill_packets(True)
             if start is not None:
+                self._is_told = True
                 await send(start)
                 start = None
             if is_file:
@@ -180,3 +257,27 @@ class Connection(HttpToolsProtocol):
             if error.errno in _CANNOT:
                 return 0
             raise
+
+
+class _Flow(FlowControl):
+    """Reads no more while there is something that was not parsed."""
+
+    def __init__(self, transport: asyncio.Transport, may_read: Callable[[], bool]) -> None:
+        super().__init__(transport)
+        self._may_read = may_read
+
+    def resume_reading(self) -> None:
+        if self._may_read():
+            super().resume_reading()
+
+
+def _acknowledged(client: Any) -> int | None:
+    """Bytes that have arrived at the client's system; None where ours does not tell."""
+    if not sys.platform.startswith("linux"):
+        return None
+    try:
+        # struct tcp_info of linux/tcp.h: tcpi_bytes_acked
+        told = client.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 128)
+    except OSError:
+        return None
+    return int.from_bytes(told[120:128], sys.byteorder) if len(told) == 128 else None

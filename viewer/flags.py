@@ -17,10 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from hipsgen.errors import HipsgenError
+from viewer.files import open_beneath
 
 FOLDER = Path(".hipsgen", "flags")
 MAX_FLAGS = 10_000
 _MOST = {"note": 2000, "view": 4000, "author": 100}  # characters
+_LONGEST = 1 << 17  # bytes of a flag: six for every character, and its numbers
 _MEANWHILE = "somebody changed this flag meanwhile: load the list again"
 _NAME = re.compile(r"([0-9a-f]{16})\.([1-9][0-9]{0,5})\.json")
 
@@ -114,10 +116,15 @@ class Flags:
         """A flag as it is; None when it is not there, or not to be read."""
         while entry is not None:
             try:
-                words = json.loads((self._place / entry).read_text(encoding="utf-8"))
+                place = self._place.resolve()
+                with open_beneath([place], place / entry) as file:
+                    words = json.loads(file.read(_LONGEST))
                 return _checked(Flag(**words), entry)
             except FileNotFoundError:
-                entry = self._latest().get(name)  # the next version took its place
+                # the next version took its place, unless it is no file
+                seen, entry = entry, self._latest().get(name)
+                if entry == seen:
+                    return None
             except (OSError, ValueError, TypeError, RecursionError, FlagError):
                 return None
         return None

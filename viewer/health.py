@@ -25,8 +25,9 @@ class Health:
         # one look for all who ask: a file system that hangs would take a thread of each
         if self._look is None or self._look.done():
             self._look = asyncio.ensure_future(run_in_threadpool(self._complaint))
-        done, _ = await asyncio.wait({self._look}, timeout=PATIENCE)
-        reason = self._look.result() if done else f"folders are not listed within {PATIENCE:g} s"
+        look = self._look
+        done, _ = await asyncio.wait({look}, timeout=PATIENCE)
+        reason = look.result() if done else f"folders are not listed within {PATIENCE:g} s"
         return PlainTextResponse(f"{reason or 'ok'}\n", 503 if reason else 200)
 
     def _complaint(self) -> str:

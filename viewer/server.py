@@ -1,6 +1,8 @@
 """Runs the viewer: checks the folders, takes the port, says where to look."""
 
+import asyncio
 import errno
+import logging
 import os
 import resource
 import socket
@@ -11,12 +13,14 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
+from typing import Any
 from urllib.parse import parse_qs
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from hipsgen.errors import ConfigError, InputError, SurveyError
+from hipsgen.survey.folders import MAX_DEPTH, survey_folders
 from viewer import connections
 from viewer.access import check_token
 from viewer.access_log import STDOUT, open_log
@@ -24,12 +28,16 @@ from viewer.app import NOT_BUILT, ViewerConfig, create_app
 from viewer.catalogue import Catalogue
 from viewer.hosts import is_local
 from viewer.proxy import check_root_path, parse_networks
-from viewer.surveys import MAX_DEPTH, Surveys
+from viewer.surveys import Surveys
 from viewer.workers import PATIENCE, keep
 
 _SHOWN = 6
+_BACKLOG = 512  # clients that wait to be taken, and that are at a time
+_NO_ROOM = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+_EVERY = 60.0  # seconds between complaints of the same
 BEGUN = ".hipsgen/build.json"  # what a build writes first
 MADE_BY_THE_PAGE = ("live-colour", "sn-")  # names of surveys that the server does not have
+logger = logging.getLogger(__name__)
 OPEN_TO_ALL = "all who reach this port see them: --token keeps others out"
 
 
@@ -96,6 +104,26 @@ def serve(
 class Server(uvicorn.Server):
     """Ends soon after SIGINT or SIGTERM, whatever answers are worked on; uvicorn waits for them."""
 
+    _told = float("-inf")
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """It begins to take connections."""
+        asyncio.get_running_loop().set_exception_handler(self._complain)
+        await super().startup(sockets)
+
+    def _complain(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        if not isinstance(error, OSError) or error.errno not in _NO_ROOM:
+            loop.default_exception_handler(context)
+        elif loop.time() - self._told > _EVERY:
+            # asyncio tries again by itself, and tells of every try
+            self._told = loop.time()
+            most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+            logger.warning(
+                "new clients wait: %s (this process may have %d files and connections open: "
+                "raise 'ulimit -n', LimitNOFILE= of systemd)", error.strerror, most,
+            )  # fmt: skip
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """A signal has come."""
         leave = threading.Timer(PATIENCE, os._exit, [128 + sig])
@@ -115,6 +143,7 @@ def make_server(app: ASGIApp, sets_logging: bool = True) -> Server:
             http=connections.Connection,
             # whatever else is installed
             loop="asyncio",
+            backlog=_BACKLOG,
             ws="none",
             lifespan="off",
             log_level="warning",
@@ -146,7 +175,7 @@ def find_surveys(config: ViewerConfig) -> list[str]:
     """The names of the surveys; every folder that was named must hold one."""
     for root in config.roots:
         if not Surveys([root]).all():
-            if any(begun.is_file() for begun in (root / BEGUN, *root.glob(f"*/{BEGUN}"))):
+            if any(survey_folders(root, begun=BEGUN)):
                 raise SurveyError(
                     f"no finished survey under {root}: run its 'hipsgen build' again, which goes on"
                     " and says what is in the way"
@@ -178,13 +207,9 @@ def take_port(host: str, port: int) -> socket.socket:
         raise ConfigError(f"--host {host}: {error.strerror or error}") from error
     taken = socket.socket(family, kind, protocol)
     taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    # Linux passes this on to the connections: who takes nothing of an answer for so long is cut off
-    if hasattr(socket, "TCP_USER_TIMEOUT"):
-        patience = round(connections.PATIENCE * 1000)
-        taken.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, patience)
     try:
         taken.bind(address)
-        taken.listen(128)
+        taken.listen(_BACKLOG)
     except OSError as error:
         taken.close()
         if error.errno == errno.EADDRINUSE:

@@ -5,6 +5,7 @@ import os
 import resource
 import socket
 import struct
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -94,6 +95,29 @@ def test_thousands_that_drop_their_connections_leave_nothing_behind(server):
     assert server.complaints() == ""
 
 
+def test_requests_without_end_wait_where_they_come_from(server):
+    """One client asks and asks, and reads all answers: neither memory nor others suffer."""
+    assert is_well(server.port)
+    before, end = server.memory(), time.monotonic() + 3
+    asked = b"GET /nowhere HTTP/1.1\r\n\r\n" * 2000
+    with socket.create_connection(("127.0.0.1", server.port), 20) as client:
+
+        def ask() -> None:
+            with contextlib.suppress(OSError):
+                while time.monotonic() < end:
+                    client.sendall(asked)
+
+        threading.Thread(target=ask, daemon=True).start()
+        told = 0
+        while time.monotonic() < end:
+            told += len(client.recv(1 << 18))
+        assert told > 1 << 20
+        start = time.monotonic()
+        assert is_well(server.port)
+        assert time.monotonic() < start + 1
+        assert server.memory() <= before + (20 << 20)
+
+
 def test_what_nobody_takes_any_more_is_not_read(server):
     before = server.bytes_read()
     for _ in range(10):
@@ -118,6 +142,9 @@ def test_more_clients_than_a_process_may_have_files(surveys, tmp_path):
         idle += [connect(server.port, b"") for _ in range(60)]
         assert within(5, lambda: server.open_files() == 96)
         assert wire.get(TILE)[0].status == 503
+        said = server.complaints()
+        assert said.count("new clients wait: Too many open files") == 1
+        assert "Traceback" not in said
         for client in idle:
             client.close()
         assert within(5, lambda: wire.get(TILE)[0].status == 200)
@@ -163,6 +190,15 @@ def test_who_takes_nothing_of_an_answer_is_cut_off_and_who_is_slow_is_not(survey
             got += piece
             time.sleep(0.05)
         assert len(got) > SIZE
+        slow.close()
+        # one who always waits for what comes next
+        slow = connect(port, big)
+        start, got = time.monotonic(), 0
+        while time.monotonic() < start + 5:
+            piece = slow.recv(1 << 12)
+            assert piece
+            got += len(piece)
+            time.sleep(0.02)
         slow.close()
         # what is left is the clients' own ends
         assert within(10, lambda: len(os.listdir("/proc/self/fd")) <= before + len(idle))

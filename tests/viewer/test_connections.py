@@ -140,3 +140,28 @@ def test_other_protocols_are_not_taken_up(port, survey, protocol):
         assert (answer.status, body) == (200, content(survey, TILE))
     assert wire.get(TILE)[0].status == 200
     wire.close()
+
+
+def test_what_comes_behind_an_offer_to_change_the_protocol(port, survey):
+    """In the same packet, whole or in part."""
+    offer = f"GET /healthz HTTP/1.1\r\n{HOST}Connection: Upgrade\r\nUpgrade: h2c\r\n\r\n".encode()
+    asked = f"GET {TILE} HTTP/1.1\r\n{HOST}\r\n".encode()
+    for cut in (len(asked), 9):
+        with socket.create_connection(("127.0.0.1", port), 20) as client:
+            client.sendall(offer + asked[:cut])
+            time.sleep(0.1)
+            client.sendall(asked[cut:])
+            assert answers(client, ["GET"] * 2)[1] == (200, content(survey, TILE))
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/hips/list", TILE, BIG])
+@pytest.mark.parametrize("count", [1, 3])
+def test_who_asks_no_more_gets_what_he_has_asked_for(port, path, count):
+    asked = f"GET {path} HTTP/1.1\r\n{HOST}\r\n".encode()
+    with socket.create_connection(("127.0.0.1", port), 20) as client:
+        client.sendall(asked * count)
+        client.shutdown(socket.SHUT_WR)
+        found = answers(client, ["GET"] * count)
+        assert [status for status, _ in found] == [200] * count
+        assert len({body for _, body in found}) == 1
+        assert client.recv(1) == b""

@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import os
 import threading
 import urllib.error
 import urllib.request
@@ -96,6 +97,10 @@ def test_files_that_are_no_flags_are_passed_over(tmp_path):
     (place / f"{'a' * 16}.1.json").write_text("{")
     (place / f"{'b' * 16}.1.json").write_text("[]")
     (place / "readme").write_text("x")
+    # nor what would be waited for, or never end
+    os.mkfifo(place / f"{'c' * 16}.1.json")
+    (place / f"{'d' * 16}.1.json").symlink_to("/dev/zero")
+    (place / f"{'e' * 16}.1.json").mkdir()
     assert Flags(tmp_path).all() == [flag]
 
 

@@ -3,6 +3,7 @@
 import shutil
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
@@ -64,6 +65,17 @@ def test_a_file_system_that_hangs_is_told_of_and_holds_one_thread(places, monkey
         start = time.monotonic()
         while httpx.get(f"{url}/healthz").status_code != 200:
             assert time.monotonic() < start + 5
+
+
+def test_many_ask_at_once(places):
+    with served(*places) as port, complaints() as told:
+
+        def ask(_: int) -> int:
+            return httpx.get(f"http://127.0.0.1:{port}/healthz").status_code
+
+        with ThreadPoolExecutor(8) as asking:
+            assert set(asking.map(ask, range(200))) == {200}
+    assert told == []
 
 
 def test_who_does_not_wait_for_the_answer_leaves_nothing(places):
