@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hipsgen.errors import CoaddError
+from hipsgen.images.archive import archived, flag_of
 from hipsgen.images.source import Section
 
 # AB zero point of 1 nJy: -2.5 log10(1e-9 / 3631)
@@ -100,12 +101,12 @@ def photo_calib(hdus: Any, first: tuple[int, int]) -> tuple[float, ChebyshevFiel
             return None
         table, row = tables[0], tables[0].data[0]
     else:
-        table, row = _archived(hdus, number - 1, wanted, "PhotoCalib")  # AR_HDU counts from 1
-    if _flag(table, row, "isConstant"):
+        table, row = archived(hdus, number - 1, wanted, "PhotoCalib")  # AR_HDU counts from 1
+    if flag_of(table, row, "isConstant"):
         return float(row["calibrationMean"]), None
     if not number:
         raise CoaddError("its PhotoCalib varies over the image, and no archive says how")
-    _, values = _archived(hdus, number - 1, row["field"], "ChebyshevBoundedField")
+    _, values = archived(hdus, number - 1, row["field"], "ChebyshevBoundedField")
     across = int(values["order_x"]) + 1
     x, y = first
     box = (
@@ -116,23 +117,3 @@ def photo_calib(hdus: Any, first: tuple[int, int]) -> tuple[float, ChebyshevFiel
     )
     rows = np.asarray(values["coefficients"], np.float64).reshape(-1, across).tolist()
     return float(row["calibrationMean"]), ChebyshevField(box, tuple(map(tuple, rows)))
-
-
-def _archived(hdus: Any, index: int, wanted: int, name: str) -> tuple[Any, Any]:
-    """The table and the row of an object of an archive. Raises CoaddError without it."""
-    rows = hdus[index].data
-    others = set()
-    for row in rows[rows["id"] == wanted]:
-        if str(row["name"]).strip() == name:
-            table = hdus[index + int(row["cat.archive"])]
-            return table, table.data[int(row["row0"])]
-        others.add(str(row["name"]).strip())
-    there = f"; what has that number is a {', '.join(sorted(others))}" if others else ""
-    raise CoaddError(f"its archive has no {name} {wanted}{there}")
-
-
-def _flag(table: Any, row: Any, name: str) -> bool:
-    """A flag of an lsst.afw table: bit k of the column FLAGCOL, named by TFLAGk."""
-    column = int(table.header.get("FLAGCOL", 1)) - 1
-    bits = [k for k in range(1, 65) if table.header.get(f"TFLAG{k}") == name]
-    return bool(row[column][bits[0] - 1]) if bits else False

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hipsgen.errors import CoaddError, InputError, NoCoaddError
+from hipsgen.images.band import band_of
 from hipsgen.images.coadd_fits import FitsReader, open_fits
 from hipsgen.images.files import path_of, stamp_of, uri_of
 from hipsgen.images.layout import coadd_hdus
@@ -14,7 +15,6 @@ from hipsgen.images.source import CoaddRef, Polygon, Problem
 
 _FITS_NAME = re.compile(r"\.(fits|fit|fts|fz)(\.(gz|bz2|fz|z))?$", re.IGNORECASE)
 _LIST_NAME = re.compile(r"\.(txt|lst|list)$", re.IGNORECASE)
-_BAND_KEYS = ("FILTER", "FILTER1", "BAND", "FILTNAM", "FILTERS", "INSFLNAM")
 
 
 @dataclass
@@ -88,7 +88,7 @@ class FitsFolder:
                     uri=uri,
                     identity=identity,
                     hdu=str(number),
-                    band=_band(hdus[number].header) or _band(hdus[0].header),
+                    band=band_of(hdus, number),
                     polygon=Polygon(info.wcs.outline()),
                     pixel_scale=info.pixel_scale,
                 )
@@ -147,11 +147,3 @@ def _lines(path: Path) -> list[str]:
         for name in names
         if name and not name.startswith("#")
     ]
-
-
-def _band(header: object) -> str:
-    for key in _BAND_KEYS:
-        value = header.get(key)  # type: ignore[attr-defined]
-        if isinstance(value, str) and value.strip():
-            return value.strip()
-    return ""

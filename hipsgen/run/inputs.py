@@ -183,6 +183,11 @@ def known_band(name: str, known: Sequence[str]) -> str:
 
     alike = [band for band in known if plain(band) == plain(name)]
     if len(alike) != 1:
+        if not any(known):
+            raise InputError(
+                f"no image of band {name!r}: none says of which it is; leave --band out to put all "
+                "into one map"
+            )
         names = ", ".join(repr(b) for b in known)
         raise InputError(f"no image of band {name!r}; there are: {names}")
     return alike[0]

@@ -12,6 +12,7 @@ from hipsgen.errors import InputError
 from hipsgen.images.coadd_fits import FitsReader
 from hipsgen.images.files import path_of, uri_of
 from hipsgen.images.fits_folder import FitsFolder
+from samples.archive import FILTER_LABEL_ID, archive_hdus
 from tests.images.making import COLS, ROWS, noise, tan_header, write
 
 NAMES = ["with space.fits", "größe ☉.fits", "a#1.fits", "100%.fits", "q?x=1&y.fits", "[0].fits"]
@@ -149,6 +150,34 @@ def test_the_band_of_the_primary_header_counts_for_its_extensions(tmp_path: Path
         fits.ImageHDU(noise(), own, name="SCI", ver=2),
     )
     assert [ref.band for ref in FitsFolder([str(tmp_path)]).refs()] == ["g", "i"]
+
+
+def exposure(path: Path, label: str, index: int = 1, tells: bool = True) -> Path:
+    """As lsst.afw writes it: the band stands in an object of the archive."""
+    primary = fits.PrimaryHDU()
+    primary.header["AR_HDU"] = 3
+    primary.header["HIERARCH ARCHIVE_ID_FILTER"] = FILTER_LABEL_ID if index == 1 else 77
+    archive = archive_hdus(57.5, label)
+    if not tells:
+        archive[2].data["flags"] = False
+    return write(path, primary, fits.ImageHDU(noise(), tan_header(), name="IMAGE"), *archive)
+
+
+def test_the_band_of_an_exposure_is_that_of_its_label(tmp_path: Path):
+    for band in "gi":
+        exposure(tmp_path / f"{band}.fits", band)
+    assert [ref.band for ref in FitsFolder([str(tmp_path)]).refs()] == ["g", "i"]
+
+
+def test_a_label_that_cannot_be_read_is_none(tmp_path: Path):
+    exposure(tmp_path / "a.fits", "g", index=0)
+    exposure(tmp_path / "b.fits", "g", tells=False)
+    assert [ref.band for ref in FitsFolder([str(tmp_path)]).refs()] == ["", ""]
+
+
+def test_the_band_of_a_real_cell_coadd(shared_data: Path):
+    (path,) = (shared_data / "butler_dp2_cell_coadd").rglob("*.fits")
+    assert [ref.band for ref in FitsFolder([str(path)]).refs()] == ["g"]
 
 
 def test_identity_is_of_size_and_time(tmp_path: Path):
