@@ -5,7 +5,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,14 +14,12 @@ from typing import Any
 from hipsgen.errors import SurveyError
 from hipsgen.survey import provenance
 from hipsgen.survey.bands import white_balance
+from hipsgen.survey.folders import survey_folders
 from hipsgen.survey.properties import FILE_NAME, format_properties, parse_properties
 from viewer.files import modified, open_beneath, stamp
 
-MAX_DEPTH = 4
 FRESH_SECONDS = 2.0
 
-# never a folder that holds surveys: tiles, the page of a survey, hidden folders
-_NOT_DESCENDED = re.compile(r"Norder[0-9]+|Dir[0-9]+|page|\..*")
 # a survey of this name would hide /hips/list
 _RESERVED = {"list"}
 
@@ -208,33 +206,6 @@ class Surveys:
         candidates = [plain, f"{_url_safe(folder.parent.name)}-{plain}"]
         numbered = (f"{plain}-{number}" for number in range(2, len(taken) + 3))
         return next(name for name in (*candidates, *numbered) if name not in taken)
-
-
-def survey_folders(root: Path, depth: int = MAX_DEPTH) -> Iterator[Path]:
-    """Folders with a properties file: root itself, or those a few levels beneath it."""
-    try:
-        with os.scandir(root) as listing:
-            entries = sorted(listing, key=lambda entry: entry.name)
-    except OSError as error:
-        logger.debug("%s cannot be listed: %s", root, error)
-        return
-    if any(entry.name == FILE_NAME and _is_file(entry) for entry in entries):
-        yield root
-        return
-    if depth <= 0:
-        return
-    for entry in entries:
-        # a link could lead out of the folder that is to be served
-        if entry.is_dir(follow_symlinks=False) and not _NOT_DESCENDED.fullmatch(entry.name):
-            yield from survey_folders(Path(entry.path), depth - 1)
-
-
-def _is_file(entry: "os.DirEntry[str]") -> bool:
-    try:
-        return entry.is_file()
-    except OSError:
-        # a link that leads round in a circle
-        return False
 
 
 def hips_list(surveys: Sequence[Survey], base_url: str) -> str:

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from hipsgen import __version__
 from hipsgen.errors import ConfigError
+from hipsgen.images.coadd_fits import DEFAULT_EXCLUDED
 from hipsgen.images.source import CoaddReader, CoaddRef, Problem
 from hipsgen.run.config import TILE_WIDTH, Options, Recipe
 from hipsgen.run.journal import Journal
@@ -42,6 +43,14 @@ def _make_recipe(options: Options, sample: Sample, band: str, order: int, depth:
     )
 
 
+def check_excluded(options: Options, sample: Sample) -> None:
+    """Raise ConfigError for a mask plane that none of the coadds has."""
+    for name in options.excluded:
+        if name not in (*DEFAULT_EXCLUDED, *sample.planes):
+            there = f"there are {', '.join(sample.planes)}" if sample.planes else "they have none"
+            raise ConfigError(f"--exclude-mask: the masks have no plane {name!r}; {there}")
+
+
 def stretch_of(options: Options, level: SkyLevel) -> Linear | Asinh:
     """The stretch of the pictures, from a sample of the survey's values.
 
@@ -75,6 +84,7 @@ def prepare(
     if earlier is None:
         take = take_names if options.plane == "mask" else take_sample
         sample, problems = take(refs, looking)
+        check_excluded(options, sample)
         order = options.order if options.order is not None else natural_order(sample.pixel_scale)
         plan = make_plan(refs, order, options.frame)
         recipe = _make_recipe(options, sample, band, order, plan.block_depth)

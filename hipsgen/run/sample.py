@@ -30,13 +30,14 @@ class Sample:
     """What the sample says of the survey.
 
     pixel_scale: of the finest input, degrees. unit: that of the first coadd that has one.
-    level: of the values in that unit. names: of the flags of masks.
+    level: of the values in that unit. names: of the flags of masks. planes: of all their masks.
     """
 
     pixel_scale: float
     unit: str
     level: SkyLevel
     names: tuple[str, ...] = ()
+    planes: tuple[str, ...] = ()
 
 
 def take_sample(
@@ -63,7 +64,8 @@ def take_sample(
         known = np.concatenate([*_everything(infos, reader, unit, finest), known])
     if not np.isfinite(known).any():
         raise InputError("the coadds hold no valid pixel where they were sampled")
-    return Sample(finest, unit, SkyLevel.of(known)), problems
+    planes = dict.fromkeys(name for _, info in infos for name in info.planes)
+    return Sample(finest, unit, SkyLevel.of(known), planes=tuple(planes)), problems
 
 
 def take_names(refs: Sequence[CoaddRef], reader: CoaddReader) -> tuple[Sample, list[Problem]]:

@@ -23,11 +23,12 @@ from hipsgen.run.describe import Subject
 from hipsgen.run.inputs import Job, Query, color_bands, find_jobs, of_planes
 from hipsgen.run.journal import BUILD_PATH, Journal
 from hipsgen.run.plan import make_plan
-from hipsgen.run.prepare import earlier_recipe, natural_order, stretch_of
+from hipsgen.run.prepare import check_excluded, earlier_recipe, natural_order, stretch_of
 from hipsgen.run.report import Reporter, human_size
 from hipsgen.run.sample import known_scales, take_names, take_sample
 from hipsgen.run.warm import warm_up
 from hipsgen.sky.tiles import pixel_size
+from hipsgen.survey.folders import survey_folders
 from hipsgen.survey.properties import FILE_NAME as PROPERTIES
 from hipsgen.survey.store import is_url, open_store
 from hipsgen.survey.survey import Survey
@@ -157,7 +158,7 @@ def plan_all(
         place = _place(out, job, len(jobs) > 1 or bool(color)) if out else None
         faults = sum(problem.is_fault for problem in job.source.problems)
         if faults:
-            yield f"{faults} inputs cannot be used: a build does not finish without --skip-bad"
+            yield f"{counted(faults, 'input')} cannot be used: a build does not finish without --skip-bad"
         if place is not None and Journal(open_store(place)).exists():
             yield _update(job, refs, wanted, place)
             continue
@@ -224,6 +225,7 @@ def _look(
         if scale is None:
             raise
         return scale, f"cuts not known: {error}"
+    check_excluded(options, sample)
     for problem in problems:
         reporter.problem(problem)
     if sample.names:
@@ -234,7 +236,7 @@ def _look(
 
 
 def surveys_under(place: str | Path, unfinished: bool = False) -> list[str]:
-    """The place itself, or the surveys that are folders in it. Raises SurveyError for none.
+    """The place itself, or the surveys beneath it. Raises SurveyError for none.
 
     unfinished: those that a build has only begun, too.
     """
@@ -243,11 +245,7 @@ def surveys_under(place: str | Path, unfinished: bool = False) -> list[str]:
     out = Path(place)
     if not out.is_dir():
         raise SurveyError(f"no folder {out}")
-    if (out / PROPERTIES).is_file() or (unfinished and (out / BUILD_PATH).is_file()):
-        return [str(out)]
-    names = (PROPERTIES, BUILD_PATH) if unfinished else (PROPERTIES,)
-    folders = (path for path in out.iterdir() if path.is_dir())
-    found = sorted(str(f) for f in folders if any((f / name).is_file() for name in names))
+    found = [str(f) for f in survey_folders(out, begun=BUILD_PATH if unfinished else PROPERTIES)]
     if not found:
         raise SurveyError(f"{out} is not a finished HiPS and holds none: no properties file")
     return found

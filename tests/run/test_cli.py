@@ -1,5 +1,6 @@
 """The command line as a user has it: exit codes, one-line errors, what is printed."""
 
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -205,6 +206,31 @@ def test_a_full_disk_is_said_in_one_line(tmp_path: Path) -> None:
     assert ran.stdout == "", "no unfinished file is left"
 
 
+def test_surveys_in_folders_of_folders_are_found_as_the_viewer_finds_them(
+    surveys: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "runs" / "first").mkdir(parents=True)
+    shutil.copytree(surveys / "band_g", tmp_path / "runs" / "first" / "band_g")
+    shutil.copytree(surveys / "band_r", tmp_path / "band_r")
+    (tmp_path / "band_r" / "properties").unlink()
+    told = hipsgen("info", tmp_path)
+    assert told.stdout.count("order") >= 1
+    assert str(tmp_path / "runs" / "first" / "band_g") in told.stdout
+    said = hipsgen("check", tmp_path)
+    assert f"{tmp_path / 'runs' / 'first' / 'band_g'}: conforms" in said.stdout
+    # one that a build has begun is one, too
+    assert str(tmp_path / "band_r") in said.stdout
+    assert said.returncode == 1
+
+
+def test_a_band_is_asked_for_of_files_that_name_none(tmp_path: Path) -> None:
+    StarField(40.0, -10.0).write(tmp_path / "a.fits")
+    ran = hipsgen("plan", tmp_path, "-b", "i")
+    assert ran.returncode == 1
+    assert "no image of band 'i': none says of which it is; leave --band out" in ran.stderr
+    assert hipsgen("plan", tmp_path).returncode == 0
+
+
 def test_tract_and_patch_narrow_a_build(repo: Path, tmp_path: Path) -> None:
     words = ["-c", "sample/coadds", "-d", "deepCoadd_calexp", "-b", "i"]
     whole = hipsgen("plan", repo, *words, cwd=tmp_path)
@@ -227,7 +253,7 @@ def test_a_survey_that_is_not_finished_is_a_finding(tmp_path: Path) -> None:
     assert hipsgen("check", tmp_path / "out").returncode == 0
     path.write_bytes(path.read_bytes()[:6000])
     ran = hipsgen("plan", folder, "-b", "g", "-o", tmp_path / "out")
-    assert "1 inputs cannot be used: a build does not finish without --skip-bad" in ran.stdout
+    assert "1 input cannot be used: a build does not finish without --skip-bad" in ran.stdout
     (tmp_path / "out" / "band_r" / "properties").unlink()
     checked = hipsgen("check", tmp_path / "out")
     assert checked.returncode == 1

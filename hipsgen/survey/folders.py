@@ -1,0 +1,48 @@
+"""Which folders hold surveys."""
+
+import logging
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from hipsgen.survey.properties import FILE_NAME
+
+MAX_DEPTH = 4
+
+# never a folder that holds surveys: tiles, the page of a survey, hidden folders
+_NOT_DESCENDED = re.compile(r"Norder[0-9]+|Dir[0-9]+|page|\..*")
+
+logger = logging.getLogger(__name__)
+
+
+def survey_folders(root: Path, depth: int = MAX_DEPTH, begun: str = FILE_NAME) -> Iterator[Path]:
+    """Folders with a properties file: root itself, or those a few levels beneath it.
+
+    begun: another file by which one is known.
+    """
+    try:
+        with os.scandir(root) as listing:
+            entries = sorted(listing, key=lambda entry: entry.name)
+    except OSError as error:
+        logger.debug("%s cannot be listed: %s", root, error)
+        return
+    if any(entry.name == FILE_NAME and _is_file(entry) for entry in entries) or (
+        begun != FILE_NAME and (root / begun).is_file()
+    ):
+        yield root
+        return
+    if depth <= 0:
+        return
+    for entry in entries:
+        # a link could lead out of the folder
+        if entry.is_dir(follow_symlinks=False) and not _NOT_DESCENDED.fullmatch(entry.name):
+            yield from survey_folders(Path(entry.path), depth - 1, begun)
+
+
+def _is_file(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_file()
+    except OSError:
+        # a link that leads round in a circle
+        return False
