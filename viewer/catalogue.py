@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from hipsgen.errors import ConfigError, HipsgenError, InputError
+from hipsgen.errors import ConfigError, HipsgenError, InputError, counted
 from hipsgen.images.files import path_of, stamp_of, uri_of
 from viewer.filters import parse_filter
 from viewer.positions import Place
@@ -58,7 +58,7 @@ class Catalogue:
         if told["rows"] is None:
             return f"catalogue {self.name}: {told['tables']} tables"
         but = f" ({told['left_out']} more have no position)" if told["left_out"] else ""
-        return f"catalogue {self.name}: {told['rows']} rows{but}"
+        return f"catalogue {self.name}: {counted(told['rows'], 'row')}{but}"
 
     def describe(self) -> dict[str, Any]:
         """For the page. rows, left_out: None where it would take opening many files to know."""

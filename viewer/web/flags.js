@@ -123,15 +123,23 @@ export class FlagPanel {
     this.update();
   }
 
+  /** What the pointer is at, else what was clicked, else the middle. */
+  place() {
+    const { readout, here, sky } = this.viewer;
+    if (readout.last && readout.last.at === "pointer") return readout.last;
+    return here ? { ra: here[0], dec: here[1] } : (readout.last ?? sky.view());
+  }
+
   flagHere() {
-    const told = this.viewer.readout.last;
-    const { ra, dec } = told ?? this.viewer.sky.view();
+    const { ra, dec } = this.place();
     return this.guarded(async () => {
       const words = { survey: this.viewer.flaggable().name, ra: ((ra % 360) + 360) % 360, dec, note: "", view: this.viewer.hash() };
       const flag = await this.store.add(words);
       this.box.hidden = false;
       this.update();
-      this.list.querySelector(`[data-flag="${CSS.escape(flag.id)}"] textarea`)?.focus();
+      const item = this.list.querySelector(`[data-flag="${CSS.escape(flag.id)}"]`);
+      item?.querySelector("textarea").focus();
+      item?.scrollIntoView({ block: "nearest" });
     });
   }
 
@@ -162,7 +170,7 @@ export class FlagPanel {
   }
 
   item(flag) {
-    const note = make("textarea", { rows: 2, maxlength: 2000, placeholder: "note", "aria-label": "Note" });
+    const note = make("textarea", { rows: 2, maxlength: 2000, placeholder: "note (Enter keeps it)", "aria-label": "Note" });
     note.value = flag.note;
     note.addEventListener("change", () => this.guarded(() => this.store.change(this.now(flag), { note: note.value })));
     note.addEventListener("keydown", (event) => (event.key === "Escape" || (event.key === "Enter" && !event.shiftKey)) && note.blur());

@@ -25,6 +25,7 @@ const surveys = new Map();
 const live = new Map();
 const ask = window.fetch.bind(window);
 const tiles = { begun: 0, asked: 0, came: 0 };
+const waiting = { count: 0, tell: () => {} };
 let open;
 const opened = new Promise((done) => (open = done));
 
@@ -53,7 +54,7 @@ window.fetch = async function fetch(resource, options) {
   const address = new URL(resource instanceof Request ? resource.url : resource, document.baseURI).href;
   if (address.startsWith(LIVE)) {
     const end = address.indexOf("/", LIVE.length);
-    return (await live.get(address.slice(0, end))?.(address.slice(end + 1))) ?? missing();
+    return (await counted(live.get(address.slice(0, end))?.(address.slice(end + 1)))) ?? missing();
   }
   const place = placeOf(address);
   if (!place) return ask(resource, options);
@@ -63,11 +64,25 @@ window.fetch = async function fetch(resource, options) {
   if (place.order === 0 && place.survey.order > 0) await opened;
   tiles.asked++;
   try {
-    return await ask(resource, options);
+    return await counted(ask(resource, options));
   } finally {
     tiles.came++;
   }
 };
+
+async function counted(tile) {
+  waiting.tell(++waiting.count);
+  try {
+    return await tile;
+  } finally {
+    waiting.tell(--waiting.count);
+  }
+}
+
+/** Call `listener` with the number of tiles that are on their way, whenever that changes. */
+export function onLoading(listener) {
+  waiting.tell = listener;
+}
 
 /**
  * Resolves when the first tiles are drawn, or could be. Whatever may come later should: a browser

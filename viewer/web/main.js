@@ -51,13 +51,18 @@ async function go(viewer, text) {
   const input = $("goto-text");
   const marked = bookmarks().find((one) => one.name === text.trim());
   if (marked) {
+    input.blur();
     history.pushState(null, "", `#${marked.hash}`);
     dispatchEvent(new PopStateEvent("popstate"));
     return;
   }
   const place = await viewer.goTo(text);
-  $("goto-error").hidden = place !== null;
+  const complaint = await viewer.complaintOf(text, place);
+  $("goto-error").textContent = complaint;
+  $("goto-error").hidden = !complaint;
   input.setAttribute("aria-invalid", String(place === null));
+  // keys are for the sky again
+  if (place) input.blur();
 }
 
 function togglePanel() {

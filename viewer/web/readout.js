@@ -2,10 +2,13 @@
 
 import { formatAngle, formatDec, formatRa, formatUnit, formatValue, toGalactic } from "./coords.js";
 import { tiles } from "./fits.js";
-import { watch } from "./gate.js";
+import { onLoading, watch } from "./gate.js";
 import { tilePixel } from "./healpix.js";
 import { coverageOf } from "./moc.js";
 import { nextFrame } from "./pace.js";
+
+// milliseconds for which nothing is said of tiles that are on their way
+const MOMENT = 400;
 
 /**
  * The value at an ICRS position in the tiles of one order.
@@ -52,6 +55,17 @@ export class Readout {
     this.last = null;
     this.turn = 0;
     this.listen(sky);
+    onLoading((count) => this.tellLoading(count));
+  }
+
+  /** That the picture is not yet what it will be; of moments nothing is said. */
+  tellLoading(count) {
+    this.loading = count;
+    this.told ??= setTimeout(() => {
+      this.told = undefined;
+      this.bar.querySelector("[data-part=loading]").textContent = this.loading ? `${this.loading} to load` : "";
+      if (this.loading) this.tellLoading(this.loading);
+    }, MOMENT);
   }
 
   /** Follow the pointer in a view, too. */

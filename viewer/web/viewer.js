@@ -567,6 +567,14 @@ export class Viewer {
     return place;
   }
 
+  /** Why a place is not found, or what it lacks; "" where all is well. */
+  async complaintOf(text, place) {
+    if (place) return this.base.live || (await isCovered(this.base, place.ra, place.dec)) ? "" : `${this.base.title} has nothing at ${place.text}.`;
+    const [one] = await patchesOf(this.withPatches());
+    const patches = one ? `, nor is it a patch of this survey, such as ${one.label}` : "";
+    return `“${text.trim().slice(0, 40)}” is no position, such as 150.1 2.2 or 10:00:24 +02:12:00${patches}.`;
+  }
+
   visitPlace(place) {
     this.sky.center(place);
     this.panes.align();
