@@ -15,7 +15,7 @@ VIEW := survey=band_i&ra=55.680&dec=-31.450&fov=0.045&mode=blink&with=first_run-
 .PHONY: help demo test bench torture clean
 
 help:
-	@echo "make demo   sample Butler repository -> four surveys, served at http://127.0.0.1:$(PORT) (SERVE=0: only made)"
+	@echo "make demo   sample Butler repository -> its surveys, served at http://127.0.0.1:$(PORT) (SERVE=0: only made)"
 	@echo "make test   lint, types, floors and all tests"
 	@echo "make bench  us, Hipsgen, reproject and the floor, side by side: a quarter of an hour, 20 GB in bench/"
 	@echo "make torture  builds that are killed KILLS ($(KILLS)) times, and compared: half an hour"

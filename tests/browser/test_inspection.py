@@ -369,7 +369,23 @@ def test_a_patch_that_is_not_there_is_said(page):
     box = page.page.get_by_label("Go to RA Dec (ICRS)")
     box.fill("tract=1 patch=99")
     box.press("Enter")
-    page.page.locator("#goto-error").wait_for()
+    page.page.locator("#goto-error").get_by_text("“tract=1 patch=99” is no position").wait_for()
+    assert box.get_attribute("aria-invalid") == "true"
+
+
+def test_a_place_without_data_is_said_and_keys_are_for_the_sky_again(page):
+    box = page.page.get_by_label("Go to RA Dec (ICRS)")
+    box.fill("180 45")
+    box.press("Enter")
+    page.page.locator("#goto-error").get_by_text(
+        "has nothing at 12:00:00.000 +45:00:00.00"
+    ).wait_for()
+    assert box.get_attribute("aria-invalid") == "false"
+    page.page.keyboard.press("h")
+    page.until("Math.abs(viewer.app.sky.view().dec - 45) > 1")
+    box.fill("4848")
+    box.press("Enter")
+    page.page.locator("#goto-error").wait_for(state="hidden")
 
 
 def test_next_and_previous_patch(page, coadds):
@@ -444,6 +460,31 @@ def test_flags_are_raised_edited_visited_exported_and_imported(page, demo, tmp_p
     }
     page.page.get_by_role("button", name="Delete this flag").click()
     page.until("viewer.app.flags.store.flags.length === 0")
+
+
+def test_a_flag_is_for_what_was_clicked_when_the_pointer_is_elsewhere(page):
+    click(page, *sky_of(page, 560, 360))
+    ra, dec = page.page.evaluate("viewer.app.here")
+    page.page.mouse.move(640, 25)
+    page.until("viewer.readout.at === 'centre'")
+    page.page.keyboard.press("f")
+    page.until("viewer.app.flags.store.flags.length === 1")
+    flag = page.page.evaluate("viewer.app.flags.store.flags[0]")
+    assert (flag["ra"], flag["dec"]) == pytest.approx((ra, dec), abs=1e-7)
+    page.page.get_by_role("button", name="Delete this flag").click()
+    page.until("viewer.app.flags.store.flags.length === 0")
+
+
+def test_tiles_that_are_on_their_way_are_told_of(page):
+    held = []
+    page.page.route("**/Npix*.fits", lambda route: held.append(route))
+    page.page.locator("li[data-survey=band_i] .pick").click()
+    told = page.page.locator("#readout .loading")
+    told.get_by_text("to load").wait_for()
+    page.page.unroute("**/Npix*.fits")
+    for route in held:
+        route.continue_()
+    told.wait_for(state="hidden")
 
 
 def test_flags_of_a_read_only_server_stay_in_the_browser(watched, demo):
