@@ -221,9 +221,9 @@ def color(red: Path, green: Path, blue: Path, out: Path, **given: Any) -> None:
 
 
 @cli.command()
-@click.argument("out", type=click.Path(path_type=Path))
-def info(out: Path) -> None:
-    """Say what a survey, or each survey of a folder, is."""
+@click.argument("out")
+def info(out: str) -> None:
+    """Say what a survey is, or each survey of a folder, or the one at an http(s) URL."""
     from hipsgen.run.surveys import describe_survey, surveys_under
 
     click.echo("\n\n".join(map(describe_survey, surveys_under(out, unfinished=True))))

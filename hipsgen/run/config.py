@@ -242,7 +242,7 @@ def parse_size(text: str) -> int:
     """`2G`, `500MB`, `1.5 GiB` or a number of bytes -> bytes. Raises ConfigError."""
     match = re.fullmatch(r"\s*([0-9.]+)\s*([kKmMgGtT]?)(i?[bB])?\s*", text)
     if not match or match[1].count(".") > 1 or match[1] == ".":
-        raise ConfigError(f"size {text!r} is not like 500M or 2G")
+        raise ConfigError(f"--memory {text!r} is no size: write 500M or 2G")
     power = " KMGT".index(match[2].upper()) if match[2] else 0
     return int(float(match[1]) * 1024**power)
 

@@ -70,7 +70,10 @@ def find_jobs(
         return _butler_jobs(repositories[0], query, reader, reporter)
     if query.collections or query.dataset_type or query.skymap or query.where:
         if not manifests:
-            raise InputError(f"{inputs[0]} is not a Butler repository: {why_not(inputs[0])}")
+            raise InputError(
+                "--collection, --dataset-type, --skymap and --where are for a Butler repository, "
+                f"which {inputs[0]} is not: {why_not(inputs[0])}"
+            )
         words = "--band, --tract, --patch and --region"
         raise ConfigError(f"a manifest needs no registry: only {words} narrow it")
     if manifests:

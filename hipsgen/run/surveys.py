@@ -29,6 +29,7 @@ from hipsgen.run.sample import known_scales, take_names, take_sample
 from hipsgen.run.warm import warm_up
 from hipsgen.sky.tiles import pixel_size
 from hipsgen.survey.folders import survey_folders
+from hipsgen.survey.http_store import HttpStore
 from hipsgen.survey.properties import FILE_NAME as PROPERTIES
 from hipsgen.survey.store import is_url, open_store
 from hipsgen.survey.survey import Survey
@@ -158,7 +159,8 @@ def plan_all(
         place = _place(out, job, len(jobs) > 1 or bool(color)) if out else None
         faults = sum(problem.is_fault for problem in job.source.problems)
         if faults:
-            yield f"{counted(faults, 'input')} cannot be used: a build does not finish without --skip-bad"
+            bad = counted(faults, "input")
+            yield f"{bad} cannot be used: a build does not finish without --skip-bad"
         if place is not None and Journal(open_store(place)).exists():
             yield _update(job, refs, wanted, place)
             continue
@@ -254,7 +256,7 @@ def surveys_under(place: str | Path, unfinished: bool = False) -> list[str]:
 def describe_survey(place: str | Path) -> str:
     """A few lines on a survey."""
     try:
-        survey = Survey.open(open_store(place))
+        survey = Survey.open(HttpStore(str(place)) if is_url(place) else open_store(place))
     except SurveyError as error:
         return f"survey    {error}"
     p = survey.properties

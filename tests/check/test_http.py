@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 from hipsgen.check.survey import Depth, check_survey
+from hipsgen.run.surveys import describe_survey
 from tests.check.test_check import leaf
 from tests.viewer.serving import served
 
@@ -16,6 +17,8 @@ def test_a_sound_one_has_no_finding_and_a_lost_tile_is_named(sound: Path, tmp_pa
     with served(root) as port:
         url = f"http://127.0.0.1:{port}"
         assert check_survey(f"{url}/hips/sky", DEEP) == []
+        told = describe_survey(f"{url}/hips/sky")
+        assert told == describe_survey(place).replace(str(place), f"{url}/hips/sky")
         assert check_survey(f"{url}/hips/sky") == []
         lost = leaf(place, "fits")
         lost.unlink()
