@@ -142,6 +142,8 @@ function keepBookmark(viewer, event) {
   keep(BOOKMARKS, [...bookmarks(), { name, hash: viewer.hash() }]);
   listBookmarks();
   $("keep").close();
+  // a browser leaves the focus in there until it draws
+  document.activeElement.blur();
 }
 
 function forgetBookmark(name) {
