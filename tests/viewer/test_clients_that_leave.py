@@ -178,7 +178,7 @@ def test_who_does_not_come_to_the_end_of_a_request_is_sent_off(said, surveys, mo
 
 
 def test_who_takes_nothing_of_an_answer_is_cut_off_and_who_is_slow_is_not(surveys, monkeypatch):
-    monkeypatch.setattr(connections, "PATIENCE", 1.0)
+    monkeypatch.setattr(connections, "TAKING", 2.0)
     with served(surveys) as port:
         assert is_well(port)
         before = len(os.listdir("/proc/self/fd"))
