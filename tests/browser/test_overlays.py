@@ -7,7 +7,7 @@ import shutil
 import statistics
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -106,15 +106,19 @@ def around(page, ra: float, dec: float) -> np.ndarray:
     return screen(page)[y - 2 : y + 3, x - 2 : x + 3].reshape(-1, 3)
 
 
-def at_rest(see: Callable[[], np.ndarray], is_it: Callable[[np.ndarray], object]) -> np.ndarray:
-    """What is seen once it is what it is to be, and changes no more."""
+def sky_at_rest(page) -> np.ndarray:
+    """The sky, when there is one, no tile is on its way and nothing changes any more."""
     end = time.monotonic() + PATIENCE
-    before, now = see(), see()
-    while (before != now).any() or not is_it(now):
+    loading = page.page.locator("#readout [data-part=loading]")
+    seen: list[np.ndarray] = []
+    while len(seen) < 3 or seen[-1].std() <= 5:
         assert time.monotonic() < end, "no rest"
-        time.sleep(0.7)
-        before, now = now, see()
-    return now
+        time.sleep(0.5)
+        now = screen(page)[100:540, 320:900]
+        if loading.inner_text() or (seen and (seen[-1] != now).any()):
+            seen.clear()
+        seen.append(now)
+    return seen[-1]
 
 
 def test_the_demo_opens_where_there_is_something_to_inspect(page):
@@ -133,24 +137,16 @@ def test_the_demo_opens_where_there_is_something_to_inspect(page):
 def test_each_survey_is_seen_alone_when_blinking(page):
     """What is seen first is what the same survey looks like where nothing blinks."""
 
-    def still() -> np.ndarray:
-        """The sky, when there is one and no more tiles come."""
-        return at_rest(lambda: screen(page)[100:540, 320:900], lambda sky: sky.std() > 5)
-
     page.once(lambda: around(page, *HOLE).min() > 30)
-    time.sleep(1)
-    blinking = still()
+    blinking = sky_at_rest(page)
     page.page.keyboard.press("Space")
-    time.sleep(0.5)
-    turned = still()
+    turned = sky_at_rest(page)
     page.page.locator("#modes button", has_text="1").click()
     page.settled()
-    time.sleep(0.5)
-    assert np.abs(still() - blinking).mean() < 0.1
+    assert np.abs(sky_at_rest(page) - blinking).mean() < 0.1
     page.page.locator("li[data-survey='first_run-band_i'] .pick").click()
     page.settled()
-    time.sleep(1)
-    assert np.abs(still() - turned).mean() < 0.1
+    assert np.abs(sky_at_rest(page) - turned).mean() < 0.1
     assert np.abs(turned - blinking).mean() > 1
 
 
@@ -250,17 +246,20 @@ def test_painted_planes_are_where_the_file_has_them(page, root):
         is_red[:60] = is_red[600:] = is_red[:, :320] = is_red[:, 930:] = False
         return is_red
 
-    shown, agree = at_rest(painted, np.any), []
-    # beside the flagged, too; edges do not count
-    for aside, wanted in ((0, True), (3, False)):
-        same = minimum_filter(has_flag == wanted, size=3)
-        is_inside = same[rows, cols + aside]
-        row, col = rows[is_inside], cols[is_inside] + aside
-        x, y = pixels_of(page, *wcs.all_pix2world(col, row, 0)).round().astype(int).T
-        seen = (x > 320) & (x < 930) & (y > 60) & (y < 600)
-        assert seen.sum() > 50
-        agree += list(shown[y[seen], x[seen]] == wanted)
-    assert np.mean(agree) > 0.99
+    def agreement() -> float:
+        shown, agree = painted(), []
+        # beside the flagged, too; edges do not count
+        for aside, wanted in ((0, True), (3, False)):
+            same = minimum_filter(has_flag == wanted, size=3)
+            is_inside = same[rows, cols + aside]
+            row, col = rows[is_inside], cols[is_inside] + aside
+            x, y = pixels_of(page, *wcs.all_pix2world(col, row, 0)).round().astype(int).T
+            seen = (x > 320) & (x < 930) & (y > 60) & (y < 600)
+            assert seen.sum() > 50
+            agree += list(shown[y[seen], x[seen]] == wanted)
+        return float(np.mean(agree))
+
+    page.once(lambda: agreement() > 0.99)
     page.page.keyboard.press("m")
     page.settled()
     page.once(lambda: not painted().any())
