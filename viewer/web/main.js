@@ -30,7 +30,7 @@ function wireTools(viewer) {
   act("help-open", () => $("help").showModal());
   for (const name of ["grid", "patches", "coverage"]) act(name, () => viewer.toggle(name));
   act("flags-toggle", () => viewer.toggle("flags"));
-  act("panel-toggle", togglePanel);
+  act("panel-toggle", () => togglePanel(viewer));
   for (const button of document.querySelectorAll("#modes button")) {
     button.addEventListener("click", () => viewer.compare(button.dataset.mode));
     // after the mouse, space is for blinking and not for the button
@@ -65,10 +65,11 @@ async function go(viewer, text) {
   if (place) input.blur();
 }
 
-function togglePanel() {
+function togglePanel(viewer) {
   const on = $("panel-toggle").getAttribute("aria-pressed") !== "true";
   $("panel-toggle").setAttribute("aria-pressed", String(on));
   document.body.classList.toggle("panel-closed", !on);
+  viewer.redraw();
 }
 
 const KEYS = {

@@ -36,6 +36,7 @@ export class Overlay {
     const context = this.canvas.getContext("2d");
     context.scale(devicePixelRatio, devicePixelRatio);
     this.box = box;
+    this.corner = corner(box);
     this.labels = [];
     for (const item of this.items()) this.draw(context, item);
   }
@@ -62,7 +63,8 @@ export class Overlay {
     context.lineWidth = strong ? 2.5 : 1.2;
     context.stroke();
     if (!label || Math.min(right - left, bottom - top) < LABEL_SIZE) return;
-    const at = [Math.max(left, 0) + 6, Math.min(Math.max(top, 0) + 15, bottom - 4)];
+    const [x, y] = this.corner;
+    const at = [Math.max(left, x < right - LABEL_SIZE ? x : 0) + 6, Math.min(Math.max(top, y) + 15, bottom - 4)];
     while (this.labels.some(([x, y]) => Math.abs(x - at[0]) < 60 && Math.abs(y - at[1]) < 14)) at[1] += 14;
     this.labels.push(at);
     this.text(context, label, at, color);
@@ -127,4 +129,10 @@ export class Overlay {
     context.stroke();
     if (label) this.text(context, label.slice(0, 24), [x + 14, y - 10], "#ffd9b0");
   }
+}
+
+/** Where the sky begins in a view that spans a box, beside and below the panels. */
+function corner(box) {
+  const edge = (id, side) => document.getElementById(id)?.getBoundingClientRect()[side] ?? 0;
+  return [Math.max(0, edge("panel", "right") - box.left), Math.max(0, edge("tools", "bottom") - box.top)];
 }
