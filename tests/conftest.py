@@ -1,5 +1,7 @@
 """What many tests share: skies known analytically, small surveys, where the real data lie."""
 
+import fcntl
+import os
 import shutil
 import sys
 from collections.abc import Callable, Sequence
@@ -31,6 +33,26 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip("needs the folder of real data, shared/data beside the checkout")
     return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def sample_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The smallest sample repository, made once for all tests, which must not change it."""
+    pytest.importorskip("lsst.daf.butler", reason="needs the extra butler")
+    from samples.repository import make_repository
+
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent  # of all workers
+    root = folder / "sample repository"
+    with open(folder / "sample repository.lock", "w") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        if not (root / "butler.yaml").exists():
+            making = folder / "sample being made"
+            shutil.rmtree(making, ignore_errors=True)
+            make_repository(making, size=200)
+            making.rename(root)
+    return root
 
 
 def needs(program: str, package: str) -> str:

@@ -16,7 +16,7 @@ import uvicorn
 
 from hipsgen.survey.provenance import Provenance
 from tests.viewer.conftest import COADD
-from tests.viewer.inspected import make_sample
+from tests.viewer.inspected import build_bands
 from tests.viewer.small_hips import make_survey
 from viewer.app import STATIC, ViewerConfig, create_app
 
@@ -119,10 +119,9 @@ class QuietHandler(http.server.SimpleHTTPRequestHandler):
 
 
 @pytest.fixture(scope="package")
-def demo(tmp_path_factory, chromium) -> Path:
+def demo(chromium, sample_repository, tmp_path_factory) -> Path:
     """Bands g, r, i and a colour of the sample repository; needs Chromium, or nobody would look."""
-    pytest.importorskip("lsst.daf.butler", reason="needs the extra butler")
-    return make_sample(tmp_path_factory.mktemp("demo"), color="gri")
+    return build_bands(sample_repository, tmp_path_factory.mktemp("demo"), color="gri")
 
 
 @pytest.fixture(scope="package")
@@ -234,8 +233,15 @@ class Watched:
 
 
 @pytest.fixture
-def watched(chromium) -> Iterator[Watched]:
-    context = chromium.new_context(viewport={"width": 860, "height": 520})
+def scale() -> float:
+    """Pixels of the screen for one of the page: drawn by software, the sky costs by the pixel."""
+    return 0.5
+
+
+@pytest.fixture
+def watched(chromium, scale) -> Iterator[Watched]:
+    size = {"width": 860, "height": 520}
+    context = chromium.new_context(viewport=size, device_scale_factor=scale)
     found = Watched(context.new_page())
     found.page.set_default_timeout(PATIENCE * 1000)
     yield found

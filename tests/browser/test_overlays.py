@@ -75,6 +75,11 @@ def first_view() -> str:
 
 
 @pytest.fixture
+def scale() -> float:
+    return 1.0
+
+
+@pytest.fixture
 def page(watched, site):
     """The page where the demo opens."""
     watched.page.set_viewport_size({"width": 1280, "height": 720})

@@ -19,18 +19,13 @@ def hipsgen(*words: object, cwd: Path | None = None) -> subprocess.CompletedProc
 
 
 @pytest.fixture(scope="module")
-def repo(tmp_path_factory) -> Path:
-    pytest.importorskip("lsst.daf.butler", reason="needs the extra butler")
-    from samples.repository import make_repository
-
-    root = tmp_path_factory.mktemp("cli") / "repo"
-    make_repository(root, size=200)
-    return root
+def repo(sample_repository: Path) -> Path:
+    return sample_repository
 
 
 @pytest.fixture(scope="module")
-def surveys(repo: Path) -> Path:
-    out = repo.parent / "hips"
+def surveys(repo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("cli") / "hips"
     ran = hipsgen(
         "build", repo, "-c", "sample/coadds", "-d", "deepCoadd_calexp", "--color", "gri", "-o", out
     )

@@ -492,20 +492,20 @@ def test_the_colour_does_not_wait_for_a_mask(tmp_path: Path):
     assert not (out / "mask_g" / "properties").exists()
 
 
-@pytest.fixture(scope="module")
-def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    pytest.importorskip("lsst.daf.butler", reason="needs the extra butler")
-    from samples.repository import make_repository
-
-    root = tmp_path_factory.mktemp("planes") / "repo"
-    make_repository(root, size=200)
-    return root
-
-
-def test_all_planes_of_a_butler_in_one_command(repository: Path, tmp_path: Path):
+def test_all_planes_of_a_butler_in_one_command(sample_repository: Path, tmp_path: Path):
     """Its two tracts number their planes otherwise; one is in counts."""
     out = tmp_path / "out"
-    what = (repository, "-c", "sample/coadds", "-d", "deepCoadd_calexp", "-b", "g", "-b", "r")
+    what = (
+        sample_repository,
+        "-c",
+        "sample/coadds",
+        "-d",
+        "deepCoadd_calexp",
+        "-b",
+        "g",
+        "-b",
+        "r",
+    )
     planes = ("--planes", "image,mask,variance")
     plan = hipsgen("plan", *what, *planes)
     assert plan.returncode == 0, plan.stderr
@@ -520,7 +520,7 @@ def test_all_planes_of_a_butler_in_one_command(repository: Path, tmp_path: Path)
     assert checked.returncode == 0, checked.stdout
     survey = survey_at(out / "mask_g")
     assert survey.planes["SENSOR_EDGE"] < survey.planes["OTHER"]
-    coadds = [masked(path) for path in butler_files(repository, "g")]
+    coadds = [masked(path) for path in butler_files(sample_repository, "g")]
     for tile in survey.tiles_of(survey.order):
         found = [expected_flags(made, survey, tile) for made in coadds]
         clear = ~np.any([doubt for _, doubt in found], axis=0)

@@ -58,19 +58,17 @@ def build(*words: str | Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def make_sample(folder: Path, size: int = 200, color: str = "") -> Path:
+def build_bands(repo: Path, folder: Path, color: str = "") -> Path:
     """Bands g, r, i of the sample repository, and a colour; the folder of surveys."""
-    repo, out = folder / "repo", folder / "hips"
-    command = [sys.executable, "-m", "samples", str(repo), "--size", str(size)]
-    subprocess.run(command, check=True, capture_output=True)
+    out = folder / "hips"
     bands = ("-b", "g", "-b", "r", "-b", "i", *(("--color", color) if color else ()))
     build(repo, "-c", "sample/coadds", "-d", "deepCoadd_calexp", *bands, "-o", out)
     return out
 
 
-def exposure(folder: Path) -> Inspected:
+def exposure(repo: Path, folder: Path) -> Inspected:
     """A patch of the sample's second run, in band r."""
-    root = make_sample(folder)
+    root = build_bands(repo, folder)
     table = Provenance.from_bytes((root / "band_r" / "provenance.fits").read_bytes())
     coadd = next(c for c in table.coadds if c.unit_in == "count")
     return Inspected(root, "band_r", coadd)

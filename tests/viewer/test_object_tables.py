@@ -21,13 +21,8 @@ RA, DEC = 55.70, -31.42  # between the two tracts of the sample
 
 
 @pytest.fixture(scope="module")
-def repository(tmp_path_factory):
-    pytest.importorskip("lsst.daf.butler", reason="the sample repository needs lsst-daf-butler")
-    from samples.repository import make_repository
-
-    root = tmp_path_factory.mktemp("sample") / "repo"
-    make_repository(root, 200, workers=1)
-    return root
+def repository(sample_repository):
+    return sample_repository
 
 
 @pytest.fixture

@@ -20,10 +20,9 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module", params=["ExposureF", "CellCoadd"])
 def inspected(request, tmp_path_factory) -> Inspected:
-    pytest.importorskip("lsst.daf.butler", reason="needs the extra butler")
     folder = tmp_path_factory.mktemp(request.param)
     if request.param == "ExposureF":
-        return exposure(folder)
+        return exposure(request.getfixturevalue("sample_repository"), folder)
     data: Path = request.getfixturevalue("shared_data")
     return cell_coadd(data / "butler_dp2_cell_coadd", folder)
 
