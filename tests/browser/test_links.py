@@ -46,8 +46,10 @@ def test_back_undoes_a_mixture(sky, demo_site):
     base, told = sky.page.evaluate(URLS)
     assert base == told
     # a mixture with which another blinks, too
-    sky.page.evaluate("viewer.app.select('band_g').then(() => viewer.app.compare('blink'))")
-    sky.page.evaluate("viewer.app.setOther(0, 'live-colour')")
+    sky.page.evaluate(
+        "viewer.app.select('band_g').then(() => viewer.app.comparison.choose('blink'))"
+    )
+    sky.page.evaluate("viewer.app.comparison.setOther(0, 'live-colour')")
     sky.page.evaluate("viewer.app.mix({q: 7})")
     layer = "viewer.app.sky.overlay(viewer.app.find('live-colour'), 'blink').url"
     assert sky.page.evaluate(layer) == sky.page.evaluate(URLS)[1]
@@ -79,16 +81,16 @@ def test_space_while_the_other_of_two_still_loads(sky, demo_site):
     sky.open(f"{demo_site}#survey=band_g")
     flipped = sky.page.evaluate(
         """(async () => {
-            const { app } = viewer, work = app.compare("blink");
-            while (app.mode !== "blink") await new Promise((done) => setTimeout(done));
-            app.flip();
+            const { comparison } = viewer.app, work = comparison.choose("blink");
+            while (comparison.mode !== "blink") await new Promise((done) => setTimeout(done));
+            comparison.flip();
             await work;
-            return app.flipped;
+            return comparison.turned;
         })()"""
     )
     assert flipped is False
     sky.page.keyboard.press("Space")
-    sky.until("viewer.app.flipped && document.getElementById('badge').textContent")
+    sky.until("viewer.app.comparison.turned && document.getElementById('badge').textContent")
 
 
 def test_steps_back_one_after_the_other_end_at_the_last(sky, demo_site):

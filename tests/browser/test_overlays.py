@@ -187,7 +187,7 @@ def test_the_second_view_tells_its_own_survey(page, mode):
     at = page.page.evaluate(f"viewer.app.panes.panes[1].sky.pixel({HOLE[0]}, {HOLE[1]})")
     x, y = box["x"] + at[0], box["y"] + at[1]
     if mode == "Swipe":
-        page.page.evaluate("viewer.app.setSwipe(0.3)")
+        page.page.evaluate("viewer.app.comparison.setSwipe(0.3)")
     page.page.mouse.move(x, y)
     told = page.until(
         "viewer.readout?.at === 'pointer' && viewer.readout.values[0].state === 'none'"
@@ -209,7 +209,7 @@ def test_space_blinks_after_a_click_on_the_button(page):
     page.page.locator("#modes button", has_text="Blink").click()
     page.settled()
     page.page.keyboard.press("Space")
-    page.until("viewer.app.flipped")
+    page.until("viewer.app.comparison.turned")
     # another partner, by the list of them
     page.page.locator("#partner select").select_option("variance_i")
     page.settled()
@@ -268,6 +268,50 @@ def test_painted_planes_are_where_the_file_has_them(page, root):
     page.page.keyboard.press("m")
     page.settled()
     page.once(lambda: not painted().any())
+
+
+def test_planes_are_painted_in_every_view_and_over_all(page, root):
+    has_flag, wcs = saturated(root)
+    rows, cols = np.nonzero(minimum_filter(has_flag, size=5))
+    ra, dec = map(float, wcs.all_pix2world(cols[0], rows[0], 0))
+    page.look(ra, dec, 0.02)
+
+    def painted(pane: int) -> bool:
+        script = f"""(() => {{
+            const {{ sky, div }} = viewer.app.panes.panes[{pane}];
+            const {{ x, y }} = div.getBoundingClientRect(), at = sky.pixel({ra}, {dec});
+            return [x + at[0], y + at[1]];
+        }})()"""
+        x, y = map(round, page.page.evaluate(script))
+        red, green, blue = screen(page)[y, x]
+        return red - max(green, blue) > 40
+
+    page.once(lambda: painted(0))
+    # what comes to blink, or is stacked, afterwards lies beneath the mask
+    page.page.locator("#modes button", has_text="1").click()
+    page.page.locator("#modes button", has_text="Blink").click()
+    page.settled()
+    page.page.keyboard.press("Space")
+    page.until("viewer.app.comparison.turned")
+    sky_at_rest(page)
+    assert painted(0)
+    page.page.evaluate("viewer.app.stack('variance_i', true)")
+    page.page.evaluate("viewer.app.fade('variance_i', 1)")
+    page.settled()
+    sky_at_rest(page)
+    assert painted(0)
+    page.page.locator("#modes button", has_text="2").click()
+    page.settled()
+    page.once(lambda: painted(0) and painted(1))
+    page.page.keyboard.press("m")
+    page.settled()
+    page.once(lambda: not painted(0) and not painted(1))
+    # a view that opens later
+    page.page.keyboard.press("m")
+    page.page.locator("#modes button", has_text="1").click()
+    page.page.locator("#modes button", has_text="2").click()
+    page.settled()
+    page.once(lambda: painted(0) and painted(1))
 
 
 def test_variance_and_signal_to_noise_are_those_of_the_tiles(page, root):

@@ -266,6 +266,35 @@ def test_stacking_and_opacity(page):
     assert page.page.evaluate("viewer.app.sky.aladin.getStackLayers().length") == 1
 
 
+def test_stacked_surveys_are_raised_and_lowered(page, site):
+    """band_r is painted all yellow: where it lies on top, nothing else is seen."""
+    yellow = "look.band_r=fits,linear,-2000000,-1000000,viridis,0"
+    over = "over=band_r:1,pictures:1"
+    page.open(f"{site}#survey=band_g&ra={RA + 3}&dec={DEC}&fov=3&{over}&{yellow}")
+
+    def is_yellow() -> bool:
+        return all(red > 200 and blue < 90 for red, _, blue in page.pixels())
+
+    page.drawn()
+    page.once(lambda: not is_yellow())
+    card = page.page.locator("li[data-survey=pictures]")
+    assert card.get_by_role("button", name="Raise").is_disabled()
+    card.get_by_role("button", name="Lower").click()
+    page.once(is_yellow)
+    assert card.get_by_role("button", name="Lower").is_disabled()
+    assert page.page.evaluate("viewer.state.over") == [["pictures", 1], ["band_r", 1]]
+    page.until("location.hash.includes('over=pictures%3A1%2Cband_r%3A1')")
+    page.page.evaluate("history.back()")
+    page.once(lambda: not is_yellow())
+    page.page.locator("li[data-survey=band_r]").get_by_role("button", name="Raise").click()
+    page.once(is_yellow)
+    # with one alone there is nothing to order
+    page.page.get_by_label("Stack Small survey pictures").uncheck()
+    page.settled()
+    raising = page.page.locator("li[data-survey=band_r]").get_by_role("button", name="Raise")
+    assert not raising.is_visible()
+
+
 def test_display_controls_reach_the_layer_and_reset(page):
     page.look(RA + 3, DEC, 6)
     card = page.page.locator("li[data-survey=band_g]")

@@ -46,7 +46,8 @@ FIRST = (
 )
 PAGE = (
     *("index.html", "style.css", "panels.js", "layers.js", "histogram.js", "inspect.js"),
-    *("compare.js", "overlay.js", "regions.js", "measuring.js", "flags.js", "catalogues.js"),
+    *("compare.js", "panes.js", "masks.js", "overlay.js", "regions.js", "measuring.js"),
+    *("flags.js", "catalogues.js"),
     *("frame.js", *FIRST),
 )
 SURVEY_PAGE = ("survey.js", "survey.css", *SHARED)

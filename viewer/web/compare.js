@@ -1,132 +1,128 @@
-// Two, three, four views side by side or one over the other, which look at the same place.
+// Surveys compared: one after the other in the same place, on two sides of a bar, in views beside each other.
 
 import { make } from "./elements.js";
-import { Overlay } from "./overlay.js";
-import { openSky } from "./sky.js";
 
-/** The first view and those beside it. */
-export class Panes {
-  /** first: the viewer's own Sky. */
-  constructor(box, first, viewer) {
-    this.box = box;
+const PARTNERS = { single: 0, blink: 1, swipe: 1, 2: 1, 4: 3 };
+const $ = (id) => document.getElementById(id);
+
+export class Comparison {
+  constructor(viewer) {
     this.viewer = viewer;
-    this.panes = [{ sky: first, div: first.div }];
-    // where each was when all looked at the same place
-    this.places = new Map();
-    this.follow(this.panes[0]);
-    this.bar = make("div", { class: "swipe-bar", role: "slider", tabindex: 0, "aria-label": "Swipe", "aria-valuemin": 2, "aria-valuemax": 98, hidden: true });
-    this.bar.addEventListener("pointerdown", (event) => this.drag(event));
-    this.bar.addEventListener("keydown", (event) => {
-      const step = { ArrowLeft: -0.02, ArrowRight: 0.02 }[event.key];
-      if (step) this.viewer.setSwipe(this.viewer.swipe + step);
-    });
-    box.append(this.bar);
-  }
-
-  get all() {
-    return this.panes.map((pane) => pane.sky);
-  }
-
-  /** What has to be as this view has it: where it looks, the pointer. */
-  follow(pane) {
-    const { sky, div } = pane;
-    // a drag goes on over the panels and the other views
-    div.addEventListener("pointerdown", ({ target, pointerId }) => target.matches("canvas") && target.setPointerCapture(pointerId), { capture: true });
-    sky.onMove(() => this.moved(sky));
-    pane.overlay = new Overlay(sky, () => this.viewer.overlayItems(sky));
-    div.addEventListener("pointermove", (event) => {
-      const box = div.getBoundingClientRect();
-      this.pointed = { sky, at: sky.position([event.clientX - box.left, event.clientY - box.top]) };
-      if (this.panes.length > 1) this.redraw();
-    });
-    div.addEventListener("pointerleave", () => {
-      this.pointed = null;
-      if (this.panes.length > 1) this.redraw();
+    this.mode = "single";
+    // names of the surveys that the base is compared with
+    this.others = [];
+    this.swipe = 0.5;
+    // the survey that blinks with the base, and whether it is the one that is seen
+    this.blinker = null;
+    this.turned = false;
+    $("partner").querySelector("select").addEventListener("change", ({ target }) => {
+      this.setOther(0, target.value);
+      target.blur();
     });
   }
 
-  /** A view that is not where it was put was moved by somebody: the others go where it is. */
-  moved(sky) {
-    const place = this.places.get(sky);
-    if (!this.aligning && place && differs(sky.view(), place)) this.align(sky);
+  /** What the first view shows. */
+  get seen() {
+    return this.turned ? this.blinker : this.viewer.base;
   }
 
-  /** All views look where one does. */
-  align(leader = this.panes[0].sky) {
-    const view = leader.view();
-    this.aligning = true;
-    for (const sky of this.all) {
-      if (sky !== leader && differs(sky.view(), view)) sky.center(view);
-      this.places.set(sky, sky.view());
+  /** "single", "swipe", "blink", "2" or "4" views. */
+  choose(mode) {
+    return this.viewer.step(() => this.show(mode, this.others));
+  }
+
+  setOther(i, name) {
+    return this.viewer.step(() => this.show(this.mode, this.others.with(i, name)));
+  }
+
+  /** names: of the others, as far as they are known; the best are taken for those that lack. */
+  async show(mode, names) {
+    const { viewer } = this;
+    const wanted = this.partners(names).slice(0, PARTNERS[mode]);
+    if (wanted.length < PARTNERS[mode]) viewer.tell("Nothing to compare with", `There are ${viewer.images().length} surveys; ${mode === "4" ? "four views want four" : "two are needed"}.`);
+    const { blinker } = this;
+    if (blinker && (mode !== "blink" || blinker !== wanted[0] || viewer.isStale(this.layer(), blinker))) {
+      viewer.sky.unstack(blinker, "blink");
+      this.blinker = null;
     }
-    this.aligning = false;
-  }
-
-  redraw() {
-    for (const pane of this.panes) pane.overlay?.renew();
-  }
-
-  /** Show as many views as there are surveys; the first is the viewer's. */
-  async show(mode, surveys) {
-    const wanted = mode === "2" || mode === "swipe" ? surveys.slice(0, 1) : mode === "4" ? surveys.slice(0, 3) : [];
-    document.body.dataset.mode = mode;
-    while (this.panes.length > wanted.length + 1) this.panes.pop().div.remove();
-    for (const [i, survey] of wanted.entries()) {
-      const pane = this.panes[i + 1];
-      const settings = this.viewer.settings.get(survey.name);
-      if (!pane) await this.add(survey, settings, i);
-      else if (pane.survey !== survey || pane.url !== survey.url) {
-        await pane.sky.setBase(survey, settings);
-        Object.assign(pane, { survey, url: survey.url });
-      } else pane.sky.apply(pane.sky.baseLayer(), settings, 1);
-      this.panes[i + 1].choose.value = survey.name;
+    this.mode = wanted.length ? mode : "single";
+    this.others = wanted.map((one) => one.name);
+    this.turnTo(false);
+    await viewer.panes.show(this.mode, wanted);
+    if (this.mode === "blink" && !this.blinker) {
+      await viewer.sky.stack(wanted[0], viewer.settings.get(wanted[0].name), 0, "blink");
+      this.blinker = wanted[0];
     }
-    this.bar.hidden = mode !== "swipe";
-    this.place();
-    this.places.clear();
-    this.align();
-    this.viewer.showOverlays();
+    this.badge();
   }
 
-  async add(survey, settings, i) {
-    const div = make("div", { class: "pane", "data-pane": i + 1 });
-    this.box.append(div);
-    const { sky, layer } = await openSky(div, survey, settings, this.viewer.sky.view());
-    const pane = { sky, div, survey, url: survey.url };
-    pane.choose = make("select", { class: "choose", "aria-label": `Survey of view ${i + 2}`, onchange: () => this.viewer.setOther(i, pane.choose.value) });
-    pane.choose.append(...this.viewer.images().map(({ name, title }) => make("option", { value: name }, title)));
-    div.append(pane.choose);
-    this.panes.push(pane);
-    await sky.added(layer);
-    this.follow(pane);
-    this.viewer.listen(sky);
+  /** Those that are named, then all other images: first the same band of another collection. */
+  partners(names) {
+    const { base } = this.viewer;
+    const rest = this.viewer.images().filter((one) => one !== base && !names.includes(one.name));
+    const isTwin = (one) => one.band === base.band && one.plane === base.plane && one.collection !== base.collection;
+    const alike = (one) => Number(isTwin(one)) * 2 + Number(!one.color && !one.live && !one.plane);
+    rest.sort((a, b) => alike(b) - alike(a));
+    return [...names.map((name) => this.viewer.find(name)), ...rest].filter(Boolean);
   }
 
+  /** Space: the other of two surveys. */
+  flip() {
+    if (this.mode !== "blink") return this.choose("blink").then(() => this.mode === "blink" && this.flip());
+    // the other is still to come
+    if (!this.blinker) return null;
+    this.turnTo(!this.turned);
+    this.badge();
+    this.viewer.readout.update();
+    this.viewer.writeHash();
+    return null;
+  }
+
+  /** Which of two that blink is seen; the other is not there, lest it show in the holes of this one. */
+  turnTo(turned) {
+    this.turned = turned;
+    this.viewer.sky.baseLayer().setOpacity(Number(!turned));
+    this.layer()?.setOpacity(Number(turned));
+  }
+
+  /** The layer that blinks. */
+  layer() {
+    return this.blinker && this.viewer.sky.overlay(this.blinker, "blink");
+  }
+
+  /** Show a survey as its settings are now. */
   apply(survey) {
-    for (const pane of this.panes.slice(1)) {
-      if (pane.survey === survey) pane.sky.apply(pane.sky.baseLayer(), this.viewer.settings.get(survey.name), 1);
-    }
+    this.viewer.panes?.apply(survey);
+    const layer = survey === this.blinker && this.layer();
+    if (layer) this.viewer.sky.apply(layer, this.viewer.settings.get(survey.name), Number(this.turned));
   }
 
-  /** Where the swipe bar stands. */
-  place() {
-    const at = `${100 * this.viewer.swipe}%`;
-    this.box.style.setProperty("--swipe", at);
-    this.bar.setAttribute("aria-valuenow", Math.round(100 * this.viewer.swipe));
+  /** What the first view shows, where there is something to compare it with. */
+  badge() {
+    const { base } = this.viewer;
+    $("badge").hidden = this.mode === "single";
+    $("badge").textContent = this.seen.title;
+    const partner = $("partner");
+    partner.hidden = this.mode !== "blink";
+    const choose = partner.querySelector("select");
+    choose.replaceChildren(...this.viewer.images().filter((one) => one !== base).map(({ name, title }) => make("option", { value: name }, title)));
+    choose.value = this.others[0] ?? "";
   }
 
-  drag(event) {
-    event.preventDefault();
-    this.bar.setPointerCapture(event.pointerId);
-    const move = ({ clientX }) => {
-      const box = this.box.getBoundingClientRect();
-      this.viewer.setSwipe((clientX - box.left) / box.width);
-    };
-    this.bar.addEventListener("pointermove", move);
-    this.bar.addEventListener("pointerup", () => this.bar.removeEventListener("pointermove", move), { once: true });
+  setSwipe(at) {
+    this.swipe = Math.min(0.98, Math.max(0.02, at));
+    this.viewer.panes.place();
+    this.viewer.writeHash();
   }
-}
 
-function differs(a, b) {
-  return Math.abs(a.ra - b.ra) > 1e-9 || Math.abs(a.dec - b.dec) > 1e-9 || Math.abs(a.fov / b.fov - 1) > 1e-6;
+  state() {
+    return { mode: this.mode, others: this.others, swipe: this.swipe, turned: this.turned };
+  }
+
+  async restore({ mode, others, swipe, turned }) {
+    this.swipe = swipe;
+    await this.show(mode, others.filter((name) => this.viewer.find(name)));
+    if (turned && this.blinker) this.turnTo(true);
+    this.badge();
+  }
 }

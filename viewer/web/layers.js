@@ -56,11 +56,11 @@ class MaskCard {
   }
 
   changed() {
-    this.viewer.setMask(this.survey.name, this.boxes.filter((one) => one.check.checked).map((one) => one.name));
+    this.viewer.masks.set(this.survey.name, this.boxes.filter((one) => one.check.checked).map((one) => one.name));
   }
 
   update() {
-    const planes = this.viewer.masks.get(this.survey.name) ?? [];
+    const planes = this.viewer.masks.planesOf(this.survey.name);
     for (const { name, check } of this.boxes) check.checked = planes.includes(name);
     this.painted.textContent = planes.join(", ");
     this.element.classList.toggle("over", planes.length > 0);
@@ -96,7 +96,10 @@ class Card {
       oninput: () => this.viewer.fade(name, Number(this.opacity.value)),
     });
     this.opacityRow = row("Opacity", this.opacity);
-    return this.opacityRow;
+    this.higher = button("Raise", () => this.viewer.raise(name, 1), { title: "Over the next of those that are stacked" });
+    this.lower = button("Lower", () => this.viewer.raise(name, -1), { title: "Beneath the one before it" });
+    this.orderRow = make("div", { class: "row" }, make("span", {}, "Order"), make("div", { class: "actions" }, this.higher, this.lower));
+    return [this.opacityRow, this.orderRow];
   }
 
   makeFormats() {
@@ -223,6 +226,10 @@ class Card {
     this.controls.hidden = !isBase && opacity === undefined;
     this.opacityRow.hidden = opacity === undefined;
     if (opacity !== undefined) this.opacity.value = opacity;
+    const order = [...viewer.stacked.keys()];
+    this.orderRow.hidden = opacity === undefined || order.length < 2;
+    this.higher.disabled = order.at(-1) === survey.name;
+    this.lower.disabled = order[0] === survey.name;
     this.fitsOnly.hidden = settings.format !== "fits";
     for (const button of this.formats) {
       button.setAttribute("aria-pressed", String(button.dataset.format === settings.format));

@@ -141,6 +141,31 @@ export class SignalToNoise extends Live {
   }
 }
 
+/** Surveys that the page makes itself: a live colour of three bands, signal to noise. */
+export function madeHere(surveys) {
+  const made = [];
+  const values = surveys.filter((one) => one.formats.includes("fits") && one.bitpix && !one.planes);
+  for (const variance of values.filter((one) => one.plane === "variance")) {
+    const image = values.find((one) => !one.plane && one.band === variance.band && one.collection === variance.collection);
+    if (image) made.push(new SignalToNoise(image, variance));
+  }
+  const bands = values.filter((one) => !one.plane && !one.color);
+  const [first] = bands;
+  const alike = bands.filter((one) => one.collection === first.collection && one.frame === first.frame && one.tile_width === first.tile_width && one.unit === first.unit && one.order === first.order);
+  if (alike.length >= 3) {
+    // bands go from blue to red
+    const parts = [alike.at(-1), alike[Math.floor((alike.length - 1) / 2)], alike[0]];
+    const cuts = parts.map((part) => part.cuts ?? part.data_range ?? [0, 1]);
+    const span = Math.max(...cuts.map(([, high]) => high));
+    // the lower cut is a few times the noise of the sky below it
+    const noise = Math.max(...cuts.map(([low]) => Math.abs(low)), span / 2000);
+    const q = Math.max(1, Number((span / noise / 2).toPrecision(2)));
+    const settings = { parts: parts.map((part) => part.name), q, span, low: [0, 0, 0], gain: parts.map((part) => part.white ?? 1) };
+    made.push(new LiveColor(parts, settings));
+  }
+  return made.map((maker) => Object.assign(maker.survey, { maker }));
+}
+
 /** A PNG of width² pixels. each(i, put): i counts from the bottom row, as in FITS. */
 async function paint(width, each) {
   const canvas = new OffscreenCanvas(width, width);

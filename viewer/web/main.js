@@ -32,14 +32,10 @@ function wireTools(viewer) {
   act("flags-toggle", () => viewer.toggle("flags"));
   act("panel-toggle", () => togglePanel(viewer));
   for (const button of document.querySelectorAll("#modes button")) {
-    button.addEventListener("click", () => viewer.compare(button.dataset.mode));
+    button.addEventListener("click", () => viewer.comparison.choose(button.dataset.mode));
     // after the mouse, space is for blinking and not for the button
     button.addEventListener("click", (event) => event.detail && button.blur());
   }
-  $("partner").querySelector("select").addEventListener("change", (event) => {
-    viewer.setOther(0, event.target.value);
-    event.target.blur();
-  });
   $("lock").addEventListener("change", () => viewer.setLock($("lock").checked));
   for (const id of ["help", "keep"]) $(id).querySelector("button").addEventListener("click", () => $(id).close());
   $("keep").querySelector("form").addEventListener("submit", (event) => keepBookmark(viewer, event));
@@ -73,15 +69,15 @@ function togglePanel(viewer) {
 }
 
 const KEYS = {
-  " ": (viewer) => viewer.flip(),
-  w: (viewer) => viewer.compare(viewer.mode === "swipe" ? "single" : "swipe"),
+  " ": (viewer) => viewer.comparison.flip(),
+  w: ({ comparison }) => comparison.choose(comparison.mode === "swipe" ? "single" : "swipe"),
   n: (viewer) => viewer.patch(1),
   p: (viewer) => viewer.patch(-1),
   f: (viewer) => {
     viewer.toggle("flags", true);
     viewer.flags.flagHere();
   },
-  m: (viewer) => viewer.toggleMasks(),
+  m: (viewer) => viewer.masks.toggle(),
   g: (viewer) => viewer.toggle("grid"),
   t: (viewer) => viewer.toggle("patches"),
   c: (viewer) => viewer.toggle("coverage"),
@@ -179,9 +175,9 @@ async function savePicture(viewer) {
   for (const { sky, div, overlay } of viewer.panes.panes) {
     const { left, top, width, height } = div.getBoundingClientRect();
     context.save();
-    if (div.dataset.pane && viewer.mode === "swipe") {
+    if (div.dataset.pane && viewer.comparison.mode === "swipe") {
       context.beginPath();
-      context.rect(box.width * viewer.swipe, 0, box.width, box.height);
+      context.rect(box.width * viewer.comparison.swipe, 0, box.width, box.height);
       context.clip();
     }
     context.drawImage(await sky.picture(), left - box.left, top - box.top, width, height);

@@ -166,6 +166,16 @@ export class Sky {
     this.aladin.removeImageLayer(overlayName(survey, kind));
   }
 
+  /** wanted: [survey, kind] of what lies over the base, from the bottom to the top. */
+  arrange(wanted) {
+    const { view } = this.aladin;
+    const names = wanted.map(([survey, kind]) => overlayName(survey, kind)).filter((name) => view.imageLayers.has(name));
+    for (const [i, name] of names.entries()) {
+      const there = view.overlayLayers[i + 1];
+      if (there !== name) view.swapLayers(there, name);
+    }
+  }
+
   baseLayer() {
     return this.aladin.getBaseImageLayer();
   }

@@ -1,9 +1,9 @@
 // What is shown: a base survey, others stacked on it or compared with it, what lies over them.
 
 import { fromHash, toHash } from "./address.js";
-import { keep, make, recall, shortName } from "./elements.js";
-import { firstPicture, forget } from "./gate.js";
-import { LiveColor, MaskPaint, SignalToNoise, planeColor } from "./live.js";
+import { keep, recall, shortName } from "./elements.js";
+import { firstPicture } from "./gate.js";
+import { madeHere } from "./live.js";
 import { beside, parsePlace, patchesOf, viewOf } from "./patches.js";
 import { Readout, isCovered } from "./readout.js";
 import { defaultSettings, initialView, openSky, possible } from "./sky.js";
@@ -17,19 +17,14 @@ export class Viewer {
   constructor(surveys) {
     this.surveys = [...surveys, ...madeHere(surveys)];
     this.settings = new Map(this.surveys.map((survey) => [survey.name, defaultSettings(survey)]));
+    // names and opacities of what lies over the base, from the bottom to the top
     this.stacked = new Map();
-    this.masks = new Map();
-    this.painted = new Map();
     this.shown = new Set();
-    this.mode = "single";
-    this.others = [];
-    this.swipe = 0.5;
     this.lock = false;
     this.here = null;
     this.inspected = null;
     this.region = null;
     this.colour = this.surveys.find((one) => one.name === "live-colour")?.maker.settings ?? null;
-    this.blinker = null;
     this.work = Promise.resolve();
   }
 
@@ -45,6 +40,8 @@ export class Viewer {
     await firstPicture();
     panels = await import("./panels.js");
     document.body.dataset.state = "open";
+    this.comparison = new panels.Comparison(this);
+    this.masks = new panels.Masks($("legend"), this);
     this.panes = new panels.Panes($("panes"), sky, this);
     this.panel = new panels.LayerPanel($("layers"), this);
     this.flags = new panels.FlagPanel($("flags"), this);
@@ -125,15 +122,13 @@ export class Viewer {
       if (!this.stacked.has(name)) await this.sky.stack(this.find(name), this.settings.get(name), opacity);
       this.stacked.set(name, opacity);
     }
+    // in their order
+    this.stacked = over;
     if (state.view) this.sky.center(state.view);
     for (const name of [this.base.name, ...this.stacked.keys()]) this.apply(name);
-    this.swipe = state.swipe;
-    await this.compared(state.mode, state.others.filter((name) => this.find(name)));
-    if (state.turned && this.mode === "blink") this.turnTo(true);
-    this.badge();
+    await this.comparison.restore(state);
     this.shown = new Set(state.shown.filter((name) => OVERLAYS.includes(name)));
-    const masks = new Map(state.masks);
-    for (const name of new Set([...masks.keys(), ...this.masks.keys()])) await this.paint(name, masks.get(name) ?? []);
+    await this.masks.restore(state.masks);
     this.catalogues.restore(new Map(state.objects));
     this.showOverlays();
     if (state.here) this.inspectNow(...state.here, this.find(state.hereOf) ?? this.seen(this.sky));
@@ -146,13 +141,13 @@ export class Viewer {
       const first = defaultSettings(this.find(name));
       return Object.keys(first).some((key) => look[key] !== first[key]);
     };
-    const isShown = (name) => name === this.base.name || this.stacked.has(name) || this.others.includes(name);
+    const isShown = (name) => name === this.base.name || this.stacked.has(name) || this.comparison.others.includes(name);
     return {
-      survey: this.base.name, view: this.sky.view(), over: [...this.stacked], mode: this.mode, others: this.others,
-      swipe: this.swipe, turned: this.flipped, shown: [...this.shown], lock: this.lock, region: this.region,
+      survey: this.base.name, view: this.sky.view(), over: [...this.stacked], ...this.comparison.state(),
+      shown: [...this.shown], lock: this.lock, region: this.region,
       here: this.here, hereOf: this.hereOf === this.base ? null : this.hereOf?.name,
       looks: [...this.settings].filter(([name]) => isShown(name)).filter(changed),
-      masks: [...this.masks].filter(([, planes]) => planes.length),
+      masks: this.masks.state(),
       colour: isShown("live-colour") ? this.colour : null,
       objects: this.catalogues?.state() ?? [],
     };
@@ -217,12 +212,12 @@ export class Viewer {
   /** The survey that a view shows: the one the pointer is in, or the first. */
   seen(sky = this.panes?.pointed?.sky ?? this.sky) {
     const pane = this.panes?.panes.find((one) => one.sky === sky);
-    return pane?.survey ?? (this.flipped ? this.blinker : this.base);
+    return pane?.survey ?? this.comparison.seen;
   }
 
   /** The images in every band, and those that are compared. */
   measurable() {
-    const others = this.others.map((name) => this.find(name)).filter((one) => one && !one.live && !one.plane && one.formats.includes("fits"));
+    const others = this.comparison.others.map((name) => this.find(name)).filter((one) => one && !one.live && !one.plane && one.formats.includes("fits"));
     return [...new Set([...this.bands(), ...others])];
   }
 
@@ -241,7 +236,7 @@ export class Viewer {
     const seen = this.seen(sky);
     const over = sky === this.sky ? this.surveys.filter((s) => this.stacked.has(s.name) && s !== seen) : [];
     const shown = [seen, ...over];
-    return shown.map((survey) => ({ survey, label: shown.length > 1 || this.mode !== "single" ? this.called(survey) : "" }));
+    return shown.map((survey) => ({ survey, label: shown.length > 1 || this.comparison.mode !== "single" ? this.called(survey) : "" }));
   }
 
   /** A short name, with the collection where another has the band, too. */
@@ -253,7 +248,7 @@ export class Viewer {
   /** One change after the other: Aladin Lite takes layers in as their properties arrive. */
   queue(change) {
     document.body.classList.add("busy");
-    const work = this.work.then(change).then(() => this.refresh(), (error) => this.fail(error));
+    const work = this.work.then(change).then(() => this.arranged(), (error) => this.fail(error));
     this.work = work;
     work.then(() => this.work === work && document.body.classList.remove("busy"));
     return work;
@@ -272,10 +267,10 @@ export class Viewer {
       const survey = this.find(name);
       if (!survey || survey === this.base || survey.planes) return;
       if (this.stacked.delete(name)) this.sky.unstack(survey);
-      this.turnTo(false);
+      this.comparison.turnTo(false);
       await this.sky.setBase(survey, this.settings.get(name));
       this.base = survey;
-      this.badge();
+      this.comparison.badge();
       // it told of the other survey
       this.forgetHere();
       this.showOverlays();
@@ -297,6 +292,28 @@ export class Viewer {
         this.stacked.delete(name);
       }
     });
+  }
+
+  /** One above its neighbour (step 1) or below it (-1), of those that are stacked. */
+  raise(name, step) {
+    return this.step(() => {
+      const all = [...this.stacked];
+      const from = all.findIndex(([one]) => one === name);
+      if (from < 0 || !all[from + step]) return;
+      all.splice(from + step, 0, ...all.splice(from, 1));
+      this.stacked = new Map(all);
+    });
+  }
+
+  /** After a change: what blinks lies on the base, on both what is stacked, the masks over all. */
+  arranged() {
+    const { blinker } = this.comparison;
+    this.sky.arrange([
+      ...(blinker ? [[blinker, "blink"]] : []),
+      ...[...this.stacked.keys()].map((name) => [this.find(name), "over"]),
+      ...this.masks.painting().map((survey) => [survey, "mask"]),
+    ]);
+    this.refresh();
   }
 
   /** Another look of a survey; cuts and stretch of all bands, when they are locked together. */
@@ -327,15 +344,11 @@ export class Viewer {
     const survey = this.find(name);
     const layer = survey === this.base ? this.sky.baseLayer() : this.sky.overlay(survey);
     if (layer) this.sky.apply(layer, this.settings.get(name), this.opacityOf(name));
-    this.panes?.apply(survey);
-    if (this.mode === "blink" && this.others[0] === name) {
-      const over = this.sky.overlay(survey, "blink");
-      if (over) this.sky.apply(over, this.settings.get(name), this.flipped ? 1 : 0);
-    }
+    this.comparison.apply(survey);
   }
 
   opacityOf(name) {
-    return name === this.base.name ? Number(!this.flipped) : (this.stacked.get(name) ?? 1);
+    return name === this.base.name ? Number(!this.comparison.turned) : (this.stacked.get(name) ?? 1);
   }
 
   /** Another mixture of the live colour. */
@@ -348,7 +361,8 @@ export class Viewer {
         this.sky.unstack(survey);
         await this.sky.stack(survey, this.settings.get(survey.name), this.stacked.get(survey.name));
       }
-      if (this.others.includes(survey.name)) await this.compared(this.mode, this.others);
+      const { mode, others } = this.comparison;
+      if (others.includes(survey.name)) await this.comparison.show(mode, others);
     });
   }
 
@@ -370,124 +384,6 @@ export class Viewer {
     maker.parts = settings.parts.map((name) => this.find(name));
     maker.settings = settings;
     maker.renew();
-  }
-
-  /** Paint planes of a mask survey over the others; none: not at all. */
-  setMask(name, planes) {
-    return this.step(() => this.paint(name, planes));
-  }
-
-  async paint(name, planes) {
-    const mask = this.find(name);
-    if (!mask?.planes) return;
-    const before = this.painted.get(name);
-    if (before) {
-      this.sky.unstack(before.survey);
-      forget(before.survey.url);
-    }
-    this.painted.delete(name);
-    const known = planes.filter((plane) => plane in mask.planes);
-    this.masks.set(name, known);
-    this.legend();
-    if (!known.length) return;
-    const paint = new MaskPaint(mask, known);
-    await this.sky.stack(paint.survey, defaultSettings(paint.survey), 0.65);
-    this.painted.set(name, paint);
-  }
-
-  /** Which colour is which plane, of those that are painted. */
-  legend() {
-    const painted = [...this.masks].flatMap(([name, planes]) => planes.map((plane) => ({ plane, mask: this.find(name) })));
-    $("legend").hidden = !painted.length;
-    $("legend").replaceChildren(...painted.map(({ plane, mask }) => {
-      const item = make("span", {}, make("i", {}), `${plane} ${mask.band}`);
-      item.style.setProperty("--plane", planeColor(plane));
-      return item;
-    }));
-  }
-
-  /** m: all masks of the base's band on, or all of them off. */
-  toggleMasks() {
-    const masks = this.surveys.filter((one) => one.planes);
-    if (!masks.length) return this.tell("No mask survey", "Build one with “hipsgen build … --planes image,mask”.");
-    const on = masks.some((one) => this.masks.get(one.name)?.length);
-    const mine = masks.find((one) => one.band === this.base.band && one.collection === this.base.collection) ?? masks[0];
-    const worst = Object.keys(mine.planes).filter((name) => !/^(DETECTED|OTHER|INEXACT)/.test(name));
-    return this.step(async () => {
-      if (on) {
-        this.unpainted = [...this.masks].filter(([, planes]) => planes.length);
-        for (const one of masks) await this.paint(one.name, []);
-      } else for (const [name, planes] of this.unpainted ?? [[mine.name, worst]]) await this.paint(name, planes);
-    });
-  }
-
-  /** "single", "swipe", "blink", "2" or "4" views. */
-  compare(mode) {
-    return this.step(() => this.compared(mode, this.others));
-  }
-
-  setOther(i, name) {
-    return this.step(() => this.compared(this.mode, this.others.with(i, name)));
-  }
-
-  async compared(mode, names) {
-    const count = { single: 0, blink: 1, swipe: 1, 2: 1, 4: 3 }[mode];
-    const rest = this.images().filter((one) => one !== this.base && !names.includes(one.name));
-    const isTwin = (one) => one.band === this.base.band && one.plane === this.base.plane && one.collection !== this.base.collection;
-    const alike = (one) => Number(isTwin(one)) * 2 + Number(!one.color && !one.live && !one.plane);
-    rest.sort((a, b) => alike(b) - alike(a));
-    const wanted = [...names.map((name) => this.find(name)), ...rest].filter(Boolean).slice(0, count);
-    if (wanted.length < count) this.tell("Nothing to compare with", `There are ${this.images().length} surveys; ${mode === "4" ? "four views want four" : "two are needed"}.`);
-    const over = this.blinker;
-    if (over && (mode !== "blink" || over !== wanted[0] || this.isStale(this.sky.overlay(over, "blink"), over))) {
-      this.sky.unstack(over, "blink");
-      this.blinker = null;
-    }
-    this.mode = wanted.length ? mode : "single";
-    this.others = wanted.map((one) => one.name);
-    this.turnTo(false);
-    await this.panes.show(this.mode, wanted);
-    if (this.mode === "blink" && !this.blinker) {
-      await this.sky.stack(wanted[0], this.settings.get(wanted[0].name), 0, "blink");
-      this.blinker = wanted[0];
-    }
-    this.badge();
-  }
-
-  /** Space: the other of two surveys. */
-  flip() {
-    if (this.mode !== "blink") return this.compare("blink").then(() => this.mode === "blink" && this.flip());
-    // the other is still to come
-    if (!this.blinker) return null;
-    this.turnTo(!this.flipped);
-    this.badge();
-    this.readout.update();
-    this.writeHash();
-    return null;
-  }
-
-  /** Which of two that blink is seen; the other is not there, lest it show in the holes of this one. */
-  turnTo(flipped) {
-    this.flipped = flipped;
-    this.sky.baseLayer().setOpacity(Number(!flipped));
-    if (this.blinker) this.sky.overlay(this.blinker, "blink")?.setOpacity(Number(flipped));
-  }
-
-  /** What the first view shows, where there is something to compare it with. */
-  badge() {
-    $("badge").hidden = this.mode === "single";
-    $("badge").textContent = this.seen(this.sky).title;
-    const partner = $("partner");
-    partner.hidden = this.mode !== "blink";
-    const choose = partner.querySelector("select");
-    choose.replaceChildren(...this.images().filter((one) => one !== this.base).map(({ name, title }) => make("option", { value: name }, title)));
-    choose.value = this.others[0] ?? "";
-  }
-
-  setSwipe(at) {
-    this.swipe = Math.min(0.98, Math.max(0.02, at));
-    this.panes.place();
-    this.writeHash();
   }
 
   /** Grid, patches, coverage, flags: shown or not. */
@@ -602,7 +498,7 @@ export class Viewer {
     this.writeHash();
     document.title = `${this.base.title} – hipsgen`;
     for (const name of OVERLAYS) $(name === "flags" ? "flags-toggle" : name).setAttribute("aria-pressed", String(this.shown.has(name)));
-    for (const button of document.querySelectorAll("#modes button")) button.setAttribute("aria-pressed", String(button.dataset.mode === this.mode));
+    for (const button of document.querySelectorAll("#modes button")) button.setAttribute("aria-pressed", String(button.dataset.mode === this.comparison.mode));
     $("lock").checked = this.lock;
   }
 
@@ -627,29 +523,4 @@ function foldable(details, key) {
 /** The surveys of the server that one is, or is made of; of coadds with their images, where one may choose. */
 function sourcesOf(survey) {
   return survey.live ? survey.maker.parts.filter((part) => !part.plane) : [survey];
-}
-
-/** Surveys that the page makes itself: a live colour of three bands, signal to noise. */
-function madeHere(surveys) {
-  const made = [];
-  const values = surveys.filter((one) => one.formats.includes("fits") && one.bitpix && !one.planes);
-  for (const variance of values.filter((one) => one.plane === "variance")) {
-    const image = values.find((one) => !one.plane && one.band === variance.band && one.collection === variance.collection);
-    if (image) made.push(new SignalToNoise(image, variance));
-  }
-  const bands = values.filter((one) => !one.plane && !one.color);
-  const [first] = bands;
-  const alike = bands.filter((one) => one.collection === first.collection && one.frame === first.frame && one.tile_width === first.tile_width && one.unit === first.unit && one.order === first.order);
-  if (alike.length >= 3) {
-    // bands go from blue to red
-    const parts = [alike.at(-1), alike[Math.floor((alike.length - 1) / 2)], alike[0]];
-    const cuts = parts.map((part) => part.cuts ?? part.data_range ?? [0, 1]);
-    const span = Math.max(...cuts.map(([, high]) => high));
-    // the lower cut is a few times the noise of the sky below it
-    const noise = Math.max(...cuts.map(([low]) => Math.abs(low)), span / 2000);
-    const q = Math.max(1, Number((span / noise / 2).toPrecision(2)));
-    const settings = { parts: parts.map((part) => part.name), q, span, low: [0, 0, 0], gain: parts.map((part) => part.white ?? 1) };
-    made.push(new LiveColor(parts, settings));
-  }
-  return made.map((maker) => Object.assign(maker.survey, { maker }));
 }

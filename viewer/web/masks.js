@@ -1,0 +1,105 @@
+// Planes of mask surveys, painted over every view, each in its colour.
+
+import { make } from "./elements.js";
+import { forget } from "./gate.js";
+import { MaskPaint, planeColor } from "./live.js";
+import { defaultSettings } from "./sky.js";
+
+const OPACITY = 0.65;
+// set nearly everywhere, or of no harm
+const MILD = /^(DETECTED|OTHER|INEXACT)/;
+
+export class Masks {
+  /** legend: the element that says which colour is which plane. */
+  constructor(legend, viewer) {
+    this.legend = legend;
+    this.viewer = viewer;
+    this.surveys = viewer.surveys.filter((one) => one.planes);
+    // by the name of a mask survey: the planes that are chosen, and the survey that paints them
+    this.chosen = new Map();
+    this.paints = new Map();
+    // what was chosen when all were put out
+    this.last = null;
+  }
+
+  planesOf(name) {
+    return this.chosen.get(name) ?? [];
+  }
+
+  /** The surveys that paint, from the bottom to the top. */
+  painting() {
+    return [...this.paints.values()].map((paint) => paint.survey);
+  }
+
+  /** Paint planes of a mask survey over the others; none: not at all. */
+  set(name, planes) {
+    return this.viewer.step(() => this.paint(name, planes));
+  }
+
+  async paint(name, planes) {
+    const mask = this.surveys.find((one) => one.name === name);
+    if (!mask) return;
+    const known = planes.filter((plane) => plane in mask.planes);
+    if (known.join() === this.planesOf(name).join()) return;
+    const skies = this.viewer.panes.all;
+    const before = this.paints.get(name);
+    if (before) {
+      for (const sky of skies) sky.unstack(before.survey, "mask");
+      forget(before.survey.url);
+    }
+    this.paints.delete(name);
+    this.chosen.set(name, known);
+    this.explain();
+    if (!known.length) return;
+    const paint = new MaskPaint(mask, known);
+    this.paints.set(name, paint);
+    await Promise.all(skies.map((sky) => lay(paint.survey, sky)));
+  }
+
+  /** Over a view that is new. */
+  async cover(sky) {
+    for (const survey of this.painting()) await lay(survey, sky);
+  }
+
+  explain() {
+    const items = [...this.chosen].flatMap(([name, planes]) => planes.map((plane) => {
+      const item = make("span", {}, make("i", {}), `${plane} ${this.viewer.find(name).band}`);
+      item.style.setProperty("--plane", planeColor(plane));
+      return item;
+    }));
+    this.legend.hidden = !items.length;
+    this.legend.replaceChildren(...items);
+  }
+
+  /** m: the mask of the base's band on, or all of them off. */
+  toggle() {
+    const { viewer } = this;
+    if (!this.surveys.length) return viewer.tell("No mask survey", "Build one with “hipsgen build … --planes image,mask”.");
+    return viewer.step(async () => {
+      const shown = this.state();
+      if (shown.length) this.last = shown;
+      const wanted = shown.length ? shown.map(([name]) => [name, []]) : (this.last ?? [this.worst()]);
+      for (const [name, planes] of wanted) await this.paint(name, planes);
+    });
+  }
+
+  /** The mask of the base, and what of it matters. */
+  worst() {
+    const { band, collection } = this.viewer.base;
+    const mask = this.surveys.find((one) => one.band === band && one.collection === collection) ?? this.surveys[0];
+    return [mask.name, Object.keys(mask.planes).filter((plane) => !MILD.test(plane))];
+  }
+
+  state() {
+    return [...this.chosen].filter(([, planes]) => planes.length);
+  }
+
+  async restore(state) {
+    const wanted = new Map(state);
+    for (const { name } of this.surveys) await this.paint(name, wanted.get(name) ?? []);
+  }
+}
+
+function lay(survey, sky) {
+  return sky.stack(survey, defaultSettings(survey), OPACITY, "mask");
+}
