@@ -223,7 +223,7 @@ def color(red: Path, green: Path, blue: Path, out: Path, **given: Any) -> None:
 @cli.command()
 @click.argument("out")
 def info(out: str) -> None:
-    """Say what a survey is, or each survey of a folder, or the one at an http(s) URL."""
+    """Describe a survey, each survey of a folder, or the one at a URL."""
     from hipsgen.run.surveys import describe_survey, surveys_under
 
     click.echo("\n\n".join(map(describe_survey, surveys_under(out, unfinished=True))))
@@ -317,9 +317,11 @@ def main() -> None:
         stop.deaf()
     except (click.exceptions.Abort, KeyboardInterrupt, stop.StoppedError):
         stop.leave()
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         sys.exit(error.exit_code)
+    except click.ClickException as error:
+        _fail(_said(error), error.exit_code)
     except ConfigError as error:
         _fail(str(error), 2, debug, error)
     except HipsgenError as error:
@@ -328,6 +330,13 @@ def main() -> None:
         _fail(_system_error(error), 1, debug, error)
     finally:
         gc.freeze()  # at its end Python looks through all objects twice: 0.2 s for nothing
+
+
+def _said(error: click.ClickException) -> str:
+    """What is wrong with a command line, and where it is told how it should be."""
+    text = " ".join(error.format_message().split()).rstrip(".")
+    context = getattr(error, "ctx", None)
+    return f"{text}; see {context.command_path} --help" if context else text
 
 
 def _system_error(error: OSError) -> str:

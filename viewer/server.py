@@ -188,7 +188,9 @@ def find_surveys(config: ViewerConfig) -> list[str]:
 
 
 def check_view(view: str, names: Sequence[str]) -> None:
-    """Raise ConfigError when the page is to open on a survey that is not here."""
+    """Raise ConfigError for what is no view, or for one of a survey that is not here."""
+    if view and not parse_qs(view):
+        raise ConfigError(f"--view {view!r} is not a link that was copied from the page")
     (name,) = parse_qs(view).get("survey", [""])[:1]
     if name and name not in names and not name.startswith(MADE_BY_THE_PAGE):
         raise ConfigError(f"--view: no survey {name!r}; there are {_listed(names)}")

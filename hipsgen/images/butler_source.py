@@ -143,7 +143,11 @@ class ButlerSource:
         asked = f" in band {self.band!r}" if self.band else ""
         asked += f" where {self.where}" if self.where else ""
         asked += f" in {self.selection}" if self.selection else ""
-        return f"no {self.dataset_type}{asked}; {some([str(t) for t in known], 'tracts')}"
+        text = f"no {self.dataset_type}{asked}; {some([str(t) for t in known], 'tracts')}"
+        if self.selection.patches and any(map(self.selection.has_tract, known)):
+            patches = catalogue.values(search.dataset_type, search.collections, "patch")
+            text += f"; {some(sorted(patches, key=int), 'patches')}"
+        return text
 
     def _coadd_ref(self, found: Found, polygons: dict[tuple[int, int], Polygon]) -> CoaddRef | None:
         reason = ""

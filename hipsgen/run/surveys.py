@@ -296,12 +296,25 @@ def _jobs(
     jobs = find_jobs(inputs, query, reader, reporter)
     if not jobs:
         raise InputError("nothing to do")
+    if color and query.bands:
+        _check_color(color, query.bands, [job.band for job in jobs])
     return of_planes(jobs, {plane: _reader(options, plane) for plane in planes})
 
 
 def _reader(options: Options, plane: str) -> FitsReader:
     wanted = options.of_plane(plane)
     return FitsReader(wanted.excluded, wanted.blank, plane=plane)
+
+
+def _check_color(color: str, asked: Sequence[str], found: Sequence[str]) -> None:
+    """Raise ConfigError when the bands that were asked for are not those of the colour, too."""
+    try:
+        color_bands(color, found)
+    except InputError as error:
+        raise ConfigError(
+            f"--color {color} and --band {','.join(asked)}: {error}; "
+            "name its three bands with --band, or none"
+        ) from None
 
 
 def _narrowed(inputs: Sequence[str], query: Query, color: str) -> Query:

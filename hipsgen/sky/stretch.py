@@ -58,6 +58,8 @@ class SkyLevel:
         """Lowest and highest value to be told apart on screen."""
         if self.sigma > 0.0:
             low = self.zero - _BELOW_SKY * self.sigma
+            if self.minimum >= 0.0:  # a variance, or a count, is never below
+                low = max(low, 0.0)
             return low, max(self.high, self.zero + _ABOVE_SKY * self.sigma)
         if self.maximum > self.minimum:
             return self.minimum, max(self.high, self.minimum + (self.maximum - self.minimum) / 2)

@@ -138,6 +138,14 @@ WRONG = {
     "an order out of range": (["STARS", "--order", "25"], 2, "20"),
     "a size that is none": (["STARS", "--memory", "much"], 2, "2G"),
     "a colour of two bands": (["STARS", "--color", "gr"], 2, "three bands"),
+    "a colour of bands that are not built": (
+        ["REPO", "-c", "sample/coadds", "-d", "deepCoadd_calexp", "-b", "g", "--color", "gri"], 2,
+        "name its three bands with --band, or none"),
+    "a patch that is not there": (
+        ["REPO", "-c", "sample/coadds", "-d", "deepCoadd_calexp", "--patch", "99"], 1,
+        "there are patches: 0, 1"),
+    "a number that is none": (["STARS", "--order", "abc"], 2, "see hipsgen build --help"),
+    "no such option": (["STARS", "--ordr", "9"], 2, "--order"),
 }  # fmt: skip
 
 

@@ -179,6 +179,15 @@ def test_constant_and_sparse_samples_still_make_a_stretch(
         assert dark < bright
 
 
+def test_what_is_never_negative_is_not_cut_there() -> None:
+    """A variance: narrow and skew, its sigma reaches below zero."""
+    variance = np.random.default_rng(1).exponential(2.0, 10_000)
+    low, high = SkyLevel.of(variance).cuts()
+    assert low == 0.0
+    assert high > np.median(variance)
+    assert SkyLevel.of(variance - 1e-3).cuts()[0] < 0.0
+
+
 def test_a_constant_sample_is_neither_black_nor_white() -> None:
     constant = np.full((4, 4), 42.0)
     for name in STRETCHES:

@@ -99,6 +99,12 @@ def test_a_first_view_of_a_survey_that_is_not_here_is_said(root):
         server.serve([root], port=0, view="http://here/#survey=nosuch&ra=1")
 
 
+@pytest.mark.parametrize("view", ["nonsense", "http://here/"])
+def test_a_first_view_that_is_none_is_said(root, view):
+    with pytest.raises(ConfigError, match=f"--view '{view}' is not a link"):
+        server.serve([root], port=0, view=view)
+
+
 def test_two_catalogues_of_a_name_are_refused_before_anything_is_said(root, tmp_path, capsys):
     (tmp_path / "stars.csv").write_text("ra,dec\n1,2\n")
     stars = open_file(str(tmp_path / "stars.csv"))
