@@ -309,7 +309,7 @@ def main() -> None:
     stop.listen()
     try:
         try:
-            cli.main(standalone_mode=False)
+            cli.main(prog_name="hipsgen", standalone_mode=False)
         except BaseException:
             if stop.was_asked():  # whatever a library made of it
                 stop.leave()
