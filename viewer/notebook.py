@@ -159,7 +159,8 @@ class Frame:
         """The region that was drawn, and what was measured in it; None without.
 
         kind: `circle` (ra, dec; radius in arcsec), `box` (with width, height) or `line` (to ra2,
-        dec2). statistics: for each survey its count, mean, median, sigma, ...; or profiles.
+        dec2). statistics: for each survey its count, mean, median, sigma, robust_sigma, ...; or
+        profiles.
         """
         found: dict[str, Any] | None = self._channel.ask()["region"]
         return found

@@ -25,6 +25,7 @@ MAX_POINTS = 1000  # of a profile
 _MAX_TILES = 64
 _MOST_LISTED = 4096
 _SIDES = 64  # points on the border of a region
+_GAUSSIAN = 1.482602218505602  # sigma of Gaussian noise over its median absolute deviation
 
 
 @dataclass(frozen=True)
@@ -192,18 +193,24 @@ def of_tiles(survey: TileSurvey, region: Region) -> dict[str, Any]:
 
 
 def describe(values: npt.NDArray[Any], unit: str) -> dict[str, Any]:
-    """Of the values that are there: count, mean, median, sigma (n - 1), sum, min, max."""
+    """Of the values that are there: count, mean, median, sigma (n - 1), sum, min, max.
+
+    robust_sigma: 1.4826 times the median distance from the median, which is sigma for Gaussian
+    noise and which a few stars leave alone (Rousseeuw & Croux 1993, JASA 88, 1273).
+    """
     valid = values[np.isfinite(values)].astype(np.float64)
     if not valid.size:
-        names = ("mean", "median", "sigma", "sum", "min", "max")
+        names = ("mean", "median", "sigma", "robust_sigma", "sum", "min", "max")
         return {"count": 0, "missing": int(values.size), "unit": unit, **dict.fromkeys(names)}
+    median = float(np.median(valid))
     return {
         "count": int(valid.size),
         "missing": int(values.size - valid.size),
         "unit": unit,
         "mean": float(valid.mean()),
-        "median": float(np.median(valid)),
+        "median": median,
         "sigma": float(valid.std(ddof=1)) if valid.size > 1 else None,
+        "robust_sigma": _GAUSSIAN * float(np.median(np.abs(valid - median))),
         "sum": float(valid.sum()),
         "min": float(valid.min()),
         "max": float(valid.max()),

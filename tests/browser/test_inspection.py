@@ -1,6 +1,7 @@
 """Looking at coadds: what the page tells, draws and keeps is what astropy and the files say."""
 
 import base64
+import csv
 import json
 import math
 import re
@@ -440,16 +441,19 @@ def test_flags_are_raised_edited_visited_exported_and_imported(page, demo, tmp_p
     page.page.keyboard.press("f")
     note = page.page.locator("#flags textarea")
     note.wait_for()
-    note.fill('a "trail", bright')
+    note.fill('=a "trail", bright')
     note.press("Enter")
-    page.until("viewer.app.flags.store.flags[0]?.note === 'a \"trail\", bright'")
+    page.until("viewer.app.flags.store.flags[0]?.note === '=a \"trail\", bright'")
     (flag,) = page.page.evaluate("fetch('api/flags').then((a) => a.json())")["flags"]
-    assert (flag["survey"], flag["note"]) == ("band_r", 'a "trail", bright')
+    assert (flag["survey"], flag["note"]) == ("band_r", '=a "trail", bright')
     assert (flag["ra"], flag["dec"]) == pytest.approx((told["ra"], told["dec"]), abs=1e-7)
     assert len(list((demo / "band_r" / ".hipsgen" / "flags").iterdir())) == 1
     with page.page.expect_download() as waiting:
         page.page.get_by_role("button", name="Export CSV").click()
     waiting.value.save_as(tmp_path / "flags.csv")
+    # a spreadsheet is not to run it
+    (row,) = csv.DictReader((tmp_path / "flags.csv").read_text(encoding="utf-8").splitlines())
+    assert row["note"] == "'" + flag["note"]
     page.page.keyboard.press("h")
     page.page.get_by_role("button", name="Go to this flag").click()
     page.until(f"Math.abs(viewer.app.sky.view().ra - {flag['ra']}) < 1e-5")
@@ -633,6 +637,53 @@ def test_back_and_forward(page):
 
 
 # 9: for real people
+
+
+@pytest.fixture
+def tablet(chromium, demo_site):
+    """Band r on a screen that is touched."""
+    size = {"width": 1024, "height": 768}
+    context = chromium.new_context(viewport=size, has_touch=True, is_mobile=True)
+    watched = Watched(context.new_page())
+    watched.open(f"{demo_site}#survey=band_r")
+    watched.settled()
+    yield watched
+    context.close()
+    assert (watched.outside, watched.refused, watched.complaints) == ([], [], [])
+
+
+def test_fingers_tap_drag_and_pinch(tablet, coadds):
+    ra, dec, _ = coadds[0].circle()
+    tablet.look(ra, dec, 0.03)
+    tablet.page.wait_for_timeout(500)
+    ra, dec = sky_of(tablet, 600, 420)
+    tablet.page.touchscreen.tap(600, 420)
+    tablet.until("document.querySelector('#coadds').dataset.state === 'told'")
+    told = tablet.until("viewer.readout?.at === 'pointer' && viewer.readout")
+    assert (told["ra"], told["dec"]) == pytest.approx((ra, dec), abs=1e-9)
+    assert tablet.page.evaluate("viewer.app.here") == pytest.approx([ra, dec], abs=1e-6)
+    send = tablet.page.context.new_cdp_session(tablet.page).send
+
+    def move(*paths: tuple[tuple[float, float], tuple[float, float]]) -> None:
+        """Fingers from one place to another."""
+        for kind, share in (("touchStart", 0.0), *(("touchMove", k / 8) for k in range(1, 9))):
+            points = [
+                {"id": i, "x": x + share * (u - x), "y": y + share * (v - y)}
+                for i, ((x, y), (u, v)) in enumerate(paths)
+            ]
+            send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+            tablet.page.wait_for_timeout(40)
+        send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+
+    fov = tablet.page.evaluate("viewer.app.sky.fov()")
+    start = sky_of(tablet, 600, 400)
+    move(((600, 400), (680, 460)))
+    tablet.page.wait_for_timeout(500)
+    assert sky_of(tablet, 680, 460) == pytest.approx(start, abs=fov / 100)
+    move(((560, 400), (520, 400)), ((640, 400), (680, 400)))
+    tablet.until(f"Math.abs(viewer.app.sky.fov() / {fov} - 0.5) < 0.05")
+    # the sky is zoomed, not the page
+    assert tablet.page.evaluate("visualViewport.scale") == 1
 
 
 def test_help_opens_and_closes_by_key(page):

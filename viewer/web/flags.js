@@ -5,6 +5,9 @@ import { formatDec, formatRa } from "./coords.js";
 import { button, keep, make, recall, save } from "./elements.js";
 
 const KEY = "hipsgen-flags";
+// what people type, and what a spreadsheet takes for more than text
+const PEOPLES = ["note", "author"];
+const FORMULA = /^'*[=+\-@\t\r]/;
 const COLUMNS = ["survey", "ra", "dec", "note", "author", "created", "view", "id"];
 
 /** Where flags are kept: the server's, unless it is read-only; then this browser's. */
@@ -61,14 +64,15 @@ function send(method, url, words) {
   return api(url, { method, headers: { "content-type": "application/json" }, body: JSON.stringify(words) });
 }
 
-/** All flags as CSV (RFC 4180). */
+/** All flags as CSV (RFC 4180). What spreadsheets would run as a formula has an apostrophe before it. */
 export function toCsv(flags) {
   const cell = (value) => (/[",\r\n]/.test(value) ? `"${value.replaceAll('"', '""')}"` : value);
-  const rows = flags.map((flag) => COLUMNS.map((name) => cell(String(flag[name] ?? ""))).join(","));
+  const text = (value, name) => (PEOPLES.includes(name) && FORMULA.test(value) ? `'${value}` : value);
+  const rows = flags.map((flag) => COLUMNS.map((name) => cell(text(String(flag[name] ?? ""), name))).join(","));
   return [COLUMNS.join(","), ...rows].join("\r\n") + "\r\n";
 }
 
-/** Rows of a CSV text as objects; the first row has the names. */
+/** Rows of a CSV text as objects; the first row has the names. Apostrophes that `toCsv` put are gone. */
 export function fromCsv(text) {
   const rows = [[""]];
   let quoted = false;
@@ -87,7 +91,8 @@ export function fromCsv(text) {
   const [names, ...lines] = rows.filter((line) => line.length > 1 || line[0]);
   if (!names) return [];
   const keys = names.map((name) => name.trim().replace(/^\ufeff/, "").toLowerCase());
-  return lines.map((line) => Object.fromEntries(keys.map((key, i) => [key, line[i] ?? ""])));
+  const plain = (text, key) => (PEOPLES.includes(key) && text.startsWith("'") && FORMULA.test(text) ? text.slice(1) : text);
+  return lines.map((line) => Object.fromEntries(keys.map((key, i) => [key, plain(line[i] ?? "", key)])));
 }
 
 /** The list on the page. */

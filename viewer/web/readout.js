@@ -52,6 +52,8 @@ export class Readout {
     this.bands = bands;
     this.table = document.querySelector("#bands tbody");
     this.pointer = null;
+    // a finger: what it touched is told until the view moves
+    this.lifted = false;
     this.last = null;
     this.turn = 0;
     this.listen(sky);
@@ -70,20 +72,22 @@ export class Readout {
 
   /** Follow the pointer in a view, too. */
   listen(sky) {
-    sky.div.addEventListener("pointermove", (event) => this.follow(sky, event));
-    sky.div.addEventListener("pointerleave", () => this.leave());
-    sky.onMove(() => this.update());
+    for (const kind of ["pointerdown", "pointermove"]) sky.div.addEventListener(kind, (event) => this.follow(sky, event));
+    sky.div.addEventListener("pointerleave", ({ pointerType }) => (pointerType === "touch" ? (this.lifted = true) : this.leave()));
+    sky.onMove(() => (this.lifted ? this.leave() : this.update()));
   }
 
   follow(sky, event) {
     const box = sky.div.getBoundingClientRect();
     this.sky = sky;
+    this.lifted = false;
     this.pointer = [event.clientX - box.left, event.clientY - box.top];
     this.update();
   }
 
   leave() {
     this.sky = this.first;
+    this.lifted = false;
     this.pointer = null;
     this.update();
   }

@@ -63,14 +63,15 @@ export function resultElements(region, found, title) {
   return region.kind === "line" ? [profilePlot(found, title)] : [statisticsTable(found.statistics, title)];
 }
 
-const COLUMNS = ["count", "missing", "mean", "median", "sigma", "sum", "min", "max"];
+const COLUMNS = ["count", "missing", "mean", "median", "sigma", "robust_sigma", "sum", "min", "max"];
 const MEANT = {
   count: "pixels with a value, whatever the mask says of them", missing: "pixels without one",
   sigma: "standard deviation of all of them: stars and spikes count",
+  robust_sigma: "1.4826 times the median distance from the median: of the sky, where most pixels are sky",
 };
 
 function statisticsTable(rows, title) {
-  const head = ["band", ...COLUMNS, "unit", "from"].map((name) => make("th", { scope: "col", title: MEANT[name] }, name));
+  const head = ["band", ...COLUMNS, "unit", "from"].map((name) => make("th", { scope: "col", title: MEANT[name] }, name.replace("_", " ")));
   return make("table", { class: "numbers" }, make("thead", {}, make("tr", {}, ...head)),
     make("tbody", {}, ...rows.map((row) => make("tr", { "data-survey": row.survey },
       make("th", { scope: "row" }, title(row.survey)),
