@@ -1,6 +1,7 @@
 """The place where a survey comes to lie: ours or not, and what in it is out of date."""
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from hipsgen.errors import ConfigError
 from hipsgen.images.source import CoaddRef
@@ -21,10 +22,10 @@ FLAGS = f"{FOLDER}/flags"  # what people noted, in the viewer: not ours to remov
 def claim(store: Store, colour: bool = False) -> None:
     """Make sure that a place is ours: empty, or begun by an earlier build of the same kind.
 
-    Raises ConfigError when it holds something else.
+    Raises ConfigError when it holds something else, or lies within another survey.
     """
-    if isinstance(store, LocalStore) and store.root.exists() and not store.root.is_dir():
-        raise ConfigError(f"{store} is a file; name a folder with -o")
+    if isinstance(store, LocalStore):
+        _refuse_inside(store.root)
     kind = Journal(store).kind()
     if kind and kind != ("colour" if colour else "bands"):
         raise ConfigError(f"{store} holds a survey of another kind ({kind}): name another -o")
@@ -37,6 +38,15 @@ def claim(store: Store, colour: bool = False) -> None:
             f"{store} holds something that is not a survey of hipsgen ({something}); "
             "name an empty or a new folder with -o"
         )
+
+
+def _refuse_inside(root: Path) -> None:
+    """Raise ConfigError for a file, and for what lies in a survey: nobody looks there."""
+    if root.exists() and not root.is_dir():
+        raise ConfigError(f"{root} is a file; name a folder with -o")
+    for above in root.absolute().parents:
+        if Journal(LocalStore(above)).exists():
+            raise ConfigError(f"{root} lies within the survey {above}: name a folder beside it")
 
 
 def check_room(

@@ -179,6 +179,15 @@ def test_a_file_without_wcs_is_named_and_the_rest_is_built(tmp_path: Path) -> No
     assert "1 file passed over" in ran.stdout
 
 
+def test_a_survey_within_a_survey_is_refused(tmp_path: Path) -> None:
+    stars = StarField(10.0, 20.0, size=64, background=1.0).write(tmp_path / "stars.fits")
+    assert hipsgen("build", stars, "-o", "out", "--order", "9", cwd=tmp_path).returncode == 0
+    ran = hipsgen("build", stars, "-o", "out/more/of it", cwd=tmp_path)
+    assert ran.returncode == 2
+    assert f"within the survey {tmp_path / 'out'}: name a folder beside it" in ran.stderr
+    assert not (tmp_path / "out" / "more").exists()
+
+
 def test_a_folder_of_other_things_is_refused(tmp_path: Path) -> None:
     stars = StarField(10.0, 20.0, size=64, background=1.0).write(tmp_path / "stars.fits")
     out = tmp_path / "out"
