@@ -21,6 +21,8 @@ from hipsgen.survey.provenance import Provenance
 from tests.check.test_check import FAULTS, _set, leaf
 from tests.conftest import StarField
 
+pytestmark = pytest.mark.slow
+
 DEEP = Depth(every_tile=True, workers=2)
 
 

@@ -15,6 +15,8 @@ from hipsgen.errors import ConfigError, HipsgenError
 from tests.conftest import Build, Built, StarField
 from tests.run.test_build import images, lone_images, stopping, tile_bytes
 
+pytestmark = pytest.mark.slow
+
 # a build anew would choose others; the order makes many tiles of small images
 CUTS = {"cuts": (-5.0, 100.0), "stretch": "linear", "order": 13}
 

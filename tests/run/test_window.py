@@ -18,6 +18,8 @@ from hipsgen.sky.resample import INTERPOLATIONS, margin, resample
 from hipsgen.sky.tiles import Tile
 from tests.conftest import StarField
 
+pytestmark = pytest.mark.slow
+
 WIDTH = 64
 SIZE = 700
 ORDER = 14  # pixels of 0.2 arcsec, as those of the image
