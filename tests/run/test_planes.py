@@ -495,17 +495,8 @@ def test_the_colour_does_not_wait_for_a_mask(tmp_path: Path):
 def test_all_planes_of_a_butler_in_one_command(sample_repository: Path, tmp_path: Path):
     """Its two tracts number their planes otherwise; one is in counts."""
     out = tmp_path / "out"
-    what = (
-        sample_repository,
-        "-c",
-        "sample/coadds",
-        "-d",
-        "deepCoadd_calexp",
-        "-b",
-        "g",
-        "-b",
-        "r",
-    )
+    words = ["-c", "sample/coadds", "-d", "deepCoadd_calexp", "-b", "g", "-b", "r"]
+    what = (sample_repository, *words)
     planes = ("--planes", "image,mask,variance")
     plan = hipsgen("plan", *what, *planes)
     assert plan.returncode == 0, plan.stderr

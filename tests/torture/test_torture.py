@@ -8,7 +8,7 @@ from tests.torture.scenes import scene
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("engine", "kills"), [("threads", 5), ("processes", 3)])
+@pytest.mark.parametrize(("engine", "kills"), [("threads", 8), ("processes", 5)])
 def test_a_killed_build_ends_as_if_it_had_not_been(engine: str, kills: int, tmp_path: Path):
     """`make torture` has hundreds of them."""
     campaign = scene(tmp_path, engine, order=11)

@@ -92,7 +92,7 @@ export class Comparison {
 
   /** Show a survey as its settings are now. */
   apply(survey) {
-    this.viewer.panes?.apply(survey);
+    this.viewer.panes.apply(survey);
     const layer = survey === this.blinker && this.layer();
     if (layer) this.viewer.sky.apply(layer, this.viewer.settings.get(survey.name), Number(this.turned));
   }

@@ -6,7 +6,7 @@ import { button, keep, make, recall, save } from "./elements.js";
 
 const KEY = "hipsgen-flags";
 // what people type, and what a spreadsheet takes for more than text
-const PEOPLES = ["note", "author"];
+const TYPED = ["note", "author"];
 const FORMULA = /^'*[=+\-@\t\r]/;
 const COLUMNS = ["survey", "ra", "dec", "note", "author", "created", "view", "id"];
 
@@ -67,7 +67,7 @@ function send(method, url, words) {
 /** All flags as CSV (RFC 4180). What spreadsheets would run as a formula has an apostrophe before it. */
 export function toCsv(flags) {
   const cell = (value) => (/[",\r\n]/.test(value) ? `"${value.replaceAll('"', '""')}"` : value);
-  const text = (value, name) => (PEOPLES.includes(name) && FORMULA.test(value) ? `'${value}` : value);
+  const text = (value, name) => (TYPED.includes(name) && FORMULA.test(value) ? `'${value}` : value);
   const rows = flags.map((flag) => COLUMNS.map((name) => cell(text(String(flag[name] ?? ""), name))).join(","));
   return [COLUMNS.join(","), ...rows].join("\r\n") + "\r\n";
 }
@@ -91,7 +91,7 @@ export function fromCsv(text) {
   const [names, ...lines] = rows.filter((line) => line.length > 1 || line[0]);
   if (!names) return [];
   const keys = names.map((name) => name.trim().replace(/^\ufeff/, "").toLowerCase());
-  const plain = (text, key) => (PEOPLES.includes(key) && text.startsWith("'") && FORMULA.test(text) ? text.slice(1) : text);
+  const plain = (text, key) => (TYPED.includes(key) && text.startsWith("'") && FORMULA.test(text) ? text.slice(1) : text);
   return lines.map((line) => Object.fromEntries(keys.map((key, i) => [key, plain(line[i] ?? "", key)])));
 }
 
