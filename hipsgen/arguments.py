@@ -164,7 +164,7 @@ PROPERTY = click.option(
 
 def options_of(given: dict[str, Any]) -> Any:
     """The `Options` of a command. Raises ConfigError."""
-    from hipsgen.run.config import Options
+    from hipsgen.plan.options import Options
 
     return Options(
         order=given["order"],
@@ -193,7 +193,7 @@ def planes_of(given: dict[str, Any]) -> tuple[str, ...]:
 
 def query_of(given: dict[str, Any]) -> Any:
     """The `Query` of a command. Raises ConfigError."""
-    from hipsgen.run.inputs import Query
+    from hipsgen.plan.jobs import Query
 
     return Query(
         collections=tuple(c for text in given["collections"] for c in words(text)),
@@ -226,7 +226,7 @@ def _numbers(name: str, texts: tuple[str, ...]) -> frozenset[int]:
 
 def runtime_of(given: dict[str, Any]) -> Any:
     """The `Runtime` of a command. Raises ConfigError."""
-    from hipsgen.run.config import Runtime, parse_size
+    from hipsgen.plan.options import Runtime, parse_size
 
     return Runtime(
         workers=given["workers"],

@@ -26,7 +26,7 @@ from hipsgen.arguments import (
     words,
 )
 from hipsgen.errors import ConfigError, HipsgenError, counted
-from hipsgen.run import stop
+from hipsgen.run import interrupt
 
 
 class _Commands(click.Group):
@@ -66,8 +66,8 @@ def build(**given: Any) -> None:
     --color: each survey is a folder in OUT. An interrupted or grown build continues.
     """
     _can_go_on(given["fresh"])
-    from hipsgen.run.report import reporter
-    from hipsgen.run.surveys import build_all
+    from hipsgen.build.surveys import build_all
+    from hipsgen.run.progress import reporter
 
     options, query, runtime = options_of(given), query_of(given), runtime_of(given)
     say = reporter(given["quiet"], given["verbose"])
@@ -103,8 +103,8 @@ def plan(**given: Any) -> None:
     and `hipsgen build FILE` needs no registry. With --out it is said how many tiles of the survey
     that is there would be made anew.
     """
-    from hipsgen.run.report import reporter
-    from hipsgen.run.surveys import plan_all
+    from hipsgen.build.surveys import plan_all
+    from hipsgen.run.progress import reporter
 
     say = reporter(given["quiet"], given["verbose"])
     for line in plan_all(
@@ -155,9 +155,9 @@ def check(
     import json
     from dataclasses import asdict
 
+    from hipsgen.build.surveys import surveys_under
     from hipsgen.check.survey import Depth, check_survey, condensed
-    from hipsgen.run.report import reporter
-    from hipsgen.run.surveys import surveys_under
+    from hipsgen.run.progress import reporter
 
     say = reporter(quiet, verbose=False)
     depth = Depth(deep, against or 0, workers)
@@ -203,8 +203,8 @@ def _agrees(depth: Any) -> str:
 @SAY
 def color(red: Path, green: Path, blue: Path, out: Path, **given: Any) -> None:
     """Make a colour survey of three FITS surveys: RED GREEN BLUE."""
-    from hipsgen.run.report import reporter
-    from hipsgen.run.surveys import color_of
+    from hipsgen.build.surveys import color_of
+    from hipsgen.run.progress import reporter
 
     say = reporter(given["quiet"], given["verbose"])
     _can_go_on(given["fresh"])
@@ -224,7 +224,7 @@ def color(red: Path, green: Path, blue: Path, out: Path, **given: Any) -> None:
 @click.argument("out")
 def info(out: str) -> None:
     """Describe a survey, each survey of a folder, or the one at a URL."""
-    from hipsgen.run.surveys import describe_survey, surveys_under
+    from hipsgen.build.surveys import describe_survey, surveys_under
 
     click.echo("\n\n".join(map(describe_survey, surveys_under(out, unfinished=True))))
 
@@ -244,12 +244,12 @@ def serve(
 
     OUT is a survey or a folder of surveys.
     """
-    from viewer.catalogue import open_file
+    from viewer.catalogs.catalog import open_file
     from viewer.server import serve as serve_surveys
 
     catalogues = [open_file(file) for file in files]
     if objects:
-        from viewer.object_tables import open_objects
+        from viewer.catalogs.object_tables import open_objects
 
         searched = [c for text in collections for c in words(text)]
         catalogues.append(open_objects(objects, searched, object_table))
@@ -262,11 +262,11 @@ def serve(
 def _can_go_on(fresh: bool) -> None:
     """What a build that is stopped says."""
     but = " without --fresh" if fresh else ""
-    stop.advise(f"; the same command{but} goes on where it was")
+    interrupt.advise(f"; the same command{but} goes on where it was")
 
 
 def _print_summaries(summaries: list[Any], out: Path) -> None:
-    from hipsgen.run.report import human_size
+    from hipsgen.run.progress import human_size
 
     for s in summaries:
         size = ", ".join(f"{name} {human_size(count)}" for name, count in sorted(s.size.items()))
@@ -306,17 +306,17 @@ def main() -> None:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if not debug:  # astropy's remarks on headers; what matters comes as an error
         warnings.simplefilter("ignore")
-    stop.listen()
+    interrupt.listen()
     try:
         try:
             cli.main(prog_name="hipsgen", standalone_mode=False)
         except BaseException:
-            if stop.was_asked():  # whatever a library made of it
-                stop.leave()
+            if interrupt.was_asked():  # whatever a library made of it
+                interrupt.leave()
             raise
-        stop.deaf()
-    except (click.exceptions.Abort, KeyboardInterrupt, stop.StoppedError):
-        stop.leave()
+        interrupt.deaf()
+    except (click.exceptions.Abort, KeyboardInterrupt, interrupt.StoppedError):
+        interrupt.leave()
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         sys.exit(error.exit_code)

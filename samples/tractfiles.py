@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from samples.blemishes import blank_pixels, detector_edges
-from samples.catalogue import make_sky
+from samples.catalog import make_sky
 from samples.coadd import CURRENT_PLANES, OLDER_PLANES, SKY_SIGMA, Coadd, make_coadd
 from samples.exposure import Form, write_exposure
 from samples.field import Field

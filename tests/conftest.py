@@ -14,12 +14,12 @@ import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
 
+from hipsgen.build.metadata import Subject
+from hipsgen.build.survey import Summary, build_survey
 from hipsgen.images.coadd_fits import FitsReader
 from hipsgen.images.fits_folder import FitsFolder
-from hipsgen.run.build import Summary, build_survey
-from hipsgen.run.config import Options, Runtime
-from hipsgen.run.describe import Subject
-from hipsgen.run.report import Quiet
+from hipsgen.plan.options import Options, Runtime
+from hipsgen.run.progress import Quiet
 from hipsgen.survey.store import open_store
 from hipsgen.survey.survey import Survey
 

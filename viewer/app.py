@@ -14,17 +14,17 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from viewer.access import TokenRequired
-from viewer.access_log import AccessLog
-from viewer.api import Api
-from viewer.catalogue import Catalogue
-from viewer.frames import Frames
-from viewer.health import PATH as HEALTH
-from viewer.health import Health
-from viewer.hosts import LocalNames
-from viewer.proxy import BehindProxy, Network
+from viewer.api.api import Api
+from viewer.api.frames import Frames
+from viewer.catalogs.catalog import Catalogue
+from viewer.http.access_log import AccessLog
+from viewer.http.auth import TokenRequired
+from viewer.http.health import PATH as HEALTH
+from viewer.http.health import Health
+from viewer.http.host_check import LocalNames
+from viewer.http.proxy import BehindProxy, Network
+from viewer.http.survey_files import ALWAYS_ASK, PLAIN_TEXT, serve_page_file, serve_survey_file
 from viewer.surveys import FRESH_SECONDS, Surveys, hips_list
-from viewer.tiles import ALWAYS_ASK, PLAIN_TEXT, serve_page_file, serve_survey_file
 
 STATIC = Path(__file__).parent / "static"
 

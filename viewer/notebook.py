@@ -20,9 +20,9 @@ from astropy.coordinates import SkyCoord
 from astropy.table import Table
 
 from hipsgen.errors import ConfigError
+from viewer.annotations import Flags
+from viewer.api.frames import Channel, Frames
 from viewer.app import ViewerConfig, create_app
-from viewer.flags import Flags
-from viewer.frames import Channel, Frames
 from viewer.server import check_root, find_surveys, make_server, take_port
 from viewer.surveys import Surveys
 

@@ -21,15 +21,15 @@ from starlette.types import ASGIApp
 
 from hipsgen.errors import ConfigError, InputError, SurveyError
 from hipsgen.survey.folders import MAX_DEPTH, survey_folders
-from viewer import connections
-from viewer.access import check_token
-from viewer.access_log import STDOUT, open_log
 from viewer.app import NOT_BUILT, ViewerConfig, create_app
-from viewer.catalogue import Catalogue
-from viewer.hosts import is_local
-from viewer.proxy import check_root_path, parse_networks
+from viewer.catalogs.catalog import Catalogue
+from viewer.http import protocol
+from viewer.http.access_log import STDOUT, open_log
+from viewer.http.auth import check_token
+from viewer.http.host_check import is_local
+from viewer.http.proxy import check_root_path, parse_networks
+from viewer.http.workers import PATIENCE, keep
 from viewer.surveys import Surveys
-from viewer.workers import PATIENCE, keep
 
 _SHOWN = 6
 _BACKLOG = 512  # clients that wait to be taken, and that are at a time
@@ -140,7 +140,7 @@ def make_server(app: ASGIApp, sets_logging: bool = True) -> Server:
     return Server(
         uvicorn.Config(
             app,
-            http=connections.Connection,
+            http=protocol.Connection,
             # whatever else is installed
             loop="asyncio",
             backlog=_BACKLOG,
@@ -149,7 +149,7 @@ def make_server(app: ASGIApp, sets_logging: bool = True) -> Server:
             log_level="warning",
             access_log=False,
             log_config=uvicorn.config.LOGGING_CONFIG if sets_logging else None,
-            # viewer/proxy.py does that, and believes nobody who is not named
+            # viewer/http/proxy.py does that, and believes nobody who is not named
             proxy_headers=False,
         )
     )

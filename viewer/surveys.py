@@ -16,7 +16,7 @@ from hipsgen.survey import provenance
 from hipsgen.survey.bands import white_balance
 from hipsgen.survey.folders import survey_folders
 from hipsgen.survey.properties import FILE_NAME, format_properties, parse_properties
-from viewer.files import modified, open_beneath, stamp
+from viewer.http.files import modified, open_beneath, stamp
 
 FRESH_SECONDS = 2.0
 

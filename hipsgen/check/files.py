@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from hipsgen.check.finding import Finding
-from hipsgen.check.words import is_number
+from hipsgen.check.properties import is_number
 from hipsgen.errors import SurveyError
 from hipsgen.sky.tiles import MAX_ORDER, IntArray, Tile
 from hipsgen.survey.coverage import MOC_NAME

@@ -11,13 +11,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hipsgen.check.deep import Deep
+from hipsgen.check.coadds import against_inputs
 from hipsgen.check.files import Index, file_faults, tile_files
 from hipsgen.check.finding import Finding
-from hipsgen.check.inputs import against_inputs
-from hipsgen.check.words import check_words, is_number, is_power_of_two
+from hipsgen.check.properties import check_words, is_number, is_power_of_two
+from hipsgen.check.tiles import Deep
 from hipsgen.errors import SurveyError
-from hipsgen.run.report import Quiet, Reporter
+from hipsgen.run.progress import Quiet, Reporter
 from hipsgen.sky.frames import FRAMES, from_icrs
 from hipsgen.sky.polygon import to_vectors
 from hipsgen.sky.tiles import cell_centres, pixel_size

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from hipsgen.errors import CoaddError
-from hipsgen.images.archive import archived, flag_of
+from hipsgen.images.afw_archive import archived, flag_of
 
 _KEYS = ("FILTER", "FILTER1", "BAND", "FILTNAM", "FILTERS", "INSFLNAM")
 _LABELS = ("ARCHIVE_ID_FILTER", "FILTER_ID")

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from textwrap import shorten
 
 from hipsgen.errors import InputError, MissingExtraError
-from hipsgen.images.butler import ButlerCatalogue
-from hipsgen.images.catalogue import LAYOUTS, Catalogue, Found, Search, first_line, listed, some
 from hipsgen.images.coadd_fits import FitsReader
 from hipsgen.images.database import DatabaseError
+from hipsgen.images.registry import LAYOUTS, Catalogue, Found, Search, first_line, listed, some
+from hipsgen.images.registry_butler import ButlerCatalogue
 from hipsgen.images.registry_sql import SqlCatalogue
 from hipsgen.images.remote import advice_on, wants_package
 from hipsgen.images.repository import is_repository, labelled, why_not

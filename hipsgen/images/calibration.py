@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hipsgen.errors import CoaddError
-from hipsgen.images.archive import archived, flag_of
+from hipsgen.images.afw_archive import archived, flag_of
 from hipsgen.images.source import Section
 
 # AB zero point of 1 nJy: -2.5 log10(1e-9 / 3631)

@@ -15,16 +15,16 @@ from isal import igzip
 
 from hipsgen.errors import CoaddError
 from hipsgen.images import decode
-from hipsgen.images.blocks import BlockFile, Blocks, blocks_of
 from hipsgen.images.calibration import Calibration, ChebyshevField, first_pixel
 from hipsgen.images.cells import CellCoadd, Cells
 from hipsgen.images.cutout import Cutout
-from hipsgen.images.files import is_stamp, stamp_of
 from hipsgen.images.layout import Layout, coadd_hdus, layout_of
 from hipsgen.images.masks import bit_mask
+from hipsgen.images.range_reads import BlockFile, Blocks, blocks_of
 from hipsgen.images.source import CoaddInfo, CoaddRef, Section, Values
 from hipsgen.images.staging import has_copy, local_file
 from hipsgen.images.times import time_range
+from hipsgen.images.uris import is_stamp, stamp_of
 from hipsgen.images.wcs import ImageWcs
 
 PLANES = ("image", "variance", "mask")

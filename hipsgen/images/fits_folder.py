@@ -9,9 +9,9 @@ from pathlib import Path
 from hipsgen.errors import CoaddError, InputError, NoCoaddError
 from hipsgen.images.band import band_of
 from hipsgen.images.coadd_fits import FitsReader, open_fits
-from hipsgen.images.files import path_of, stamp_of, uri_of
 from hipsgen.images.layout import coadd_hdus
 from hipsgen.images.source import CoaddRef, Polygon, Problem
+from hipsgen.images.uris import path_of, stamp_of, uri_of
 
 _FITS_NAME = re.compile(r"\.(fits|fit|fts|fz)(\.(gz|bz2|fz|z))?$", re.IGNORECASE)
 _LIST_NAME = re.compile(r"\.(txt|lst|list)$", re.IGNORECASE)

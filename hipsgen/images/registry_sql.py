@@ -14,7 +14,8 @@ from functools import cached_property
 from typing import Any
 
 from hipsgen.errors import MissingExtraError
-from hipsgen.images.catalogue import (
+from hipsgen.images.database import engine_of
+from hipsgen.images.registry import (
     Catalogue,
     Collection,
     DatasetType,
@@ -23,7 +24,6 @@ from hipsgen.images.catalogue import (
     as_input_error,
     polygons_of,
 )
-from hipsgen.images.database import engine_of
 from hipsgen.images.repository import config_of
 from hipsgen.images.source import Polygon
 from hipsgen.images.where_sql import WhereError, clause_of

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from hipsgen.errors import InputError, MissingExtraError
-from hipsgen.images.files import path_of
+from hipsgen.images.uris import path_of
 
 _CONFIG = "butler.yaml"
 _YAML = (".yaml", ".yml")

@@ -19,8 +19,8 @@ from urllib.parse import quote, unquote_plus, urlencode
 
 from hipsgen.errors import CoaddError
 from hipsgen.images.butler_server import dataset_of, places_of
-from hipsgen.images.files import path_of
 from hipsgen.images.remote import MEMBERS, copy_to, member_of, patiently, place_of
+from hipsgen.images.uris import path_of
 
 ROOM = 4 << 30  # bytes of copies that nobody is reading; two workers need 20 coadds at once
 # what is read of a disassembled coadd besides its image, and how a URI says so

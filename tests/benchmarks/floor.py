@@ -206,8 +206,8 @@ def _fastest_decoder(path: Path) -> tuple[str, float]:
 
     def by_us() -> object:
         from hipsgen.images.coadd_fits import FitsReader
-        from hipsgen.images.files import uri_of
         from hipsgen.images.source import CoaddRef
+        from hipsgen.images.uris import uri_of
 
         ref = CoaddRef(uri_of(path), "")
         shape = FitsReader().info(ref).shape

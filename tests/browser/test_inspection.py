@@ -13,8 +13,8 @@ from astropy.io import fits
 from astropy.visualization import ZScaleInterval
 from astropy.wcs import WCS
 
-from hipsgen.images.files import path_of
 from hipsgen.images.masks import plane_bits
+from hipsgen.images.uris import path_of
 from hipsgen.survey.provenance import Provenance, UsedCoadd
 from tests.browser.conftest import Watched, running
 

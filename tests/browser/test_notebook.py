@@ -17,11 +17,11 @@ from astropy.io import fits
 from astropy.wcs import WCS
 
 import viewer
-from hipsgen.images.files import path_of
+from hipsgen.images.uris import path_of
 from hipsgen.survey.provenance import Provenance
 from tests.browser.conftest import PATIENCE
 from tests.viewer.small_hips import DEC, RA
-from viewer.flags import Flags
+from viewer.annotations import Flags
 
 pytestmark = pytest.mark.slow
 

@@ -20,8 +20,8 @@ from PIL import Image, ImageGrab
 from pyarrow import parquet
 from scipy.ndimage import minimum_filter
 
-from hipsgen.images.files import path_of
 from hipsgen.images.masks import plane_bits
+from hipsgen.images.uris import path_of
 from hipsgen.survey.provenance import Provenance
 from tests.browser.conftest import ARGUMENTS, CHROMIUM, PATIENCE, running
 from tests.viewer.inspected import build
@@ -60,7 +60,7 @@ def root(repo) -> Path:
 
 @pytest.fixture(scope="module")
 def site(repo, root):
-    from viewer.object_tables import open_objects
+    from viewer.catalogs.object_tables import open_objects
 
     objects = open_objects(str(repo), ["sample/coadds"], "")
     with running(root, catalogues=(objects,), view=first_view()) as url:

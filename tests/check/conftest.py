@@ -13,11 +13,11 @@ from tests.conftest import StarField
 @pytest.fixture(scope="session")
 def sound(tmp_path_factory) -> Path:
     """A survey without a fault."""
+    from hipsgen.build.metadata import Subject
+    from hipsgen.build.survey import build_survey
     from hipsgen.images.fits_folder import FitsFolder
-    from hipsgen.run.build import build_survey
-    from hipsgen.run.config import Options, Runtime
-    from hipsgen.run.describe import Subject
-    from hipsgen.run.report import Quiet
+    from hipsgen.plan.options import Options, Runtime
+    from hipsgen.run.progress import Quiet
     from hipsgen.survey.store import open_store
 
     folder = tmp_path_factory.mktemp("check")

@@ -3,8 +3,8 @@
 import shutil
 from pathlib import Path
 
+from hipsgen.build.surveys import describe_survey
 from hipsgen.check.survey import Depth, check_survey
-from hipsgen.run.surveys import describe_survey
 from tests.check.test_check import leaf
 from tests.viewer.serving import served
 

@@ -14,10 +14,10 @@ from astropy.io import fits
 from hipsgen.errors import CoaddError, InputError
 from hipsgen.images.butler_source import ButlerSource
 from hipsgen.images.coadd_fits import FitsReader
-from hipsgen.images.files import path_of, uri_of
 from hipsgen.images.fits_folder import FitsFolder
 from hipsgen.images.manifest import read_manifest, write_manifest
 from hipsgen.images.source import CoaddReader, CoaddRef, ImageSource, RefList
+from hipsgen.images.uris import path_of, uri_of
 from hipsgen.sky.polygon import to_vectors
 from samples.repository import CHAIN, DATASET_TYPE
 from samples.tractfiles import FIRST_RUN

@@ -7,12 +7,12 @@ import numpy as np
 import numpy.typing as npt
 from astropy.io import fits
 
+from hipsgen.build.metadata import Subject
+from hipsgen.build.survey import build_survey
 from hipsgen.images.coadd_fits import FitsReader
 from hipsgen.images.fits_folder import FitsFolder
-from hipsgen.run.build import build_survey
-from hipsgen.run.config import Options, Runtime
-from hipsgen.run.describe import Subject
-from hipsgen.run.report import Quiet
+from hipsgen.plan.options import Options, Runtime
+from hipsgen.run.progress import Quiet
 from hipsgen.survey.store import open_store
 from tests.repositories.conftest import survey_bytes
 

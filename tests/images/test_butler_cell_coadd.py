@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from hipsgen.images.butler import ButlerCatalogue
 from hipsgen.images.butler_source import ButlerSource
 from hipsgen.images.coadd_fits import FitsReader
-from hipsgen.images.files import path_of, uri_of
+from hipsgen.images.registry_butler import ButlerCatalogue
 from hipsgen.images.source import CoaddRef
+from hipsgen.images.uris import path_of, uri_of
 from tests.images.making import survey_of, tan_header
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "butler_dp2_cell_coadd"

@@ -9,8 +9,8 @@ from astropy.io import fits
 
 from hipsgen.errors import CoaddError
 from hipsgen.images.coadd_fits import FitsReader
-from hipsgen.images.files import uri_of
 from hipsgen.images.source import CoaddInfo, CoaddRef
+from hipsgen.images.uris import uri_of
 from samples.archive import Field, archive_hdus
 from samples.coadd import CURRENT_PLANES, OLDER_PLANES, Coadd
 from samples.exposure import FLUXMAG0, NANOJANSKY_PER_COUNT, Form, write_exposure

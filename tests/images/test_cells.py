@@ -14,13 +14,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hipsgen.errors import CoaddError
-from hipsgen.images.butler import ButlerCatalogue
 from hipsgen.images.butler_source import ButlerSource
 from hipsgen.images.coadd_fits import FitsReader, open_fits
-from hipsgen.images.files import path_of, uri_of
 from hipsgen.images.fits_folder import FitsFolder
 from hipsgen.images.layout import layout_of
+from hipsgen.images.registry_butler import ButlerCatalogue
 from hipsgen.images.source import CoaddRef
+from hipsgen.images.uris import path_of, uri_of
 from samples.repository import CHAIN, DATASET_TYPE
 from tests.images.making import survey_of, tan_header, write
 

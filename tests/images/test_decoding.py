@@ -18,9 +18,9 @@ from numba import njit
 from hipsgen.errors import CoaddError
 from hipsgen.images import coadd_fits, decode, decode_kernels
 from hipsgen.images.coadd_fits import FitsReader
-from hipsgen.images.files import uri_of
 from hipsgen.images.fits_folder import FitsFolder
 from hipsgen.images.source import CoaddRef, Section
+from hipsgen.images.uris import uri_of
 from tests.images.making import tan_header, with_hole, write
 
 SHAPE = ROWS, COLS = 120, 150  # a single tile outlasts the 10,000 random numbers of dithering

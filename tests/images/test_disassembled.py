@@ -11,11 +11,11 @@ from astropy.io import fits
 
 from hipsgen.errors import InputError
 from hipsgen.images import butler_source
-from hipsgen.images.butler import ButlerCatalogue
 from hipsgen.images.butler_source import ButlerSource
 from hipsgen.images.coadd_fits import FitsReader
-from hipsgen.images.files import path_of
+from hipsgen.images.registry_butler import ButlerCatalogue
 from hipsgen.images.registry_sql import SqlCatalogue
+from hipsgen.images.uris import path_of
 from samples.repository import CHAIN, DATASET_TYPE
 
 

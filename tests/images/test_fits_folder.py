@@ -10,8 +10,8 @@ from astropy.io import fits
 
 from hipsgen.errors import InputError
 from hipsgen.images.coadd_fits import FitsReader
-from hipsgen.images.files import path_of, uri_of
 from hipsgen.images.fits_folder import FitsFolder
+from hipsgen.images.uris import path_of, uri_of
 from samples.archive import FILTER_LABEL_ID, archive_hdus
 from tests.images.making import COLS, ROWS, noise, tan_header, write
 

@@ -10,9 +10,9 @@ from astropy.io import fits
 
 from hipsgen.errors import CoaddError
 from hipsgen.images.coadd_fits import DEFAULT_EXCLUDED, FitsReader
-from hipsgen.images.files import uri_of
 from hipsgen.images.masks import bit_mask, plane_bits
 from hipsgen.images.source import CoaddRef
+from hipsgen.images.uris import uri_of
 from samples.coadd import CURRENT_PLANES, OLDER_PLANES, Coadd
 from samples.exposure import Form, write_exposure
 from samples.skymap import make_tracts

@@ -14,8 +14,8 @@ from hipsgen.images.butler_source import ButlerSource
 from hipsgen.images.coadd_fits import FitsReader
 from hipsgen.images.selection import Region, Selection
 from hipsgen.images.source import CoaddRef, Polygon
-from hipsgen.run.inputs import Job, Query, find_jobs
-from hipsgen.run.report import Quiet
+from hipsgen.plan.jobs import Job, Query, find_jobs
+from hipsgen.run.progress import Quiet
 from hipsgen.sky.polygon import from_tangent_plane, to_lonlat, to_vectors
 from samples.repository import CHAIN, DATASET_TYPE
 from tests.images.making import noise, tan_header, write
@@ -125,7 +125,7 @@ def test_a_repository_is_narrowed_before_its_pages_are_asked_for(
     by_sql: bool, repository: Path, monkeypatch: pytest.MonkeyPatch
 ):
     from hipsgen.images import butler_source
-    from hipsgen.images.butler import ButlerCatalogue
+    from hipsgen.images.registry_butler import ButlerCatalogue
     from hipsgen.images.registry_sql import SqlCatalogue
 
     kind = SqlCatalogue if by_sql else ButlerCatalogue

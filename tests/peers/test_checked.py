@@ -13,7 +13,7 @@ from PIL import Image
 
 from hipsgen.check.finding import Finding
 from hipsgen.check.survey import Depth, check_survey
-from tests.check.test_deep import rewrite
+from tests.check.test_tiles import rewrite
 from tests.conftest import StarField, needs
 from tests.peers.test_aladin import JAR
 

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
+from hipsgen.build.metadata import Subject
+from hipsgen.build.survey import build_survey
 from hipsgen.images.butler_source import ButlerSource
-from hipsgen.images.files import path_of
 from hipsgen.images.source import CoaddRef
-from hipsgen.run.build import build_survey
-from hipsgen.run.config import Options, Runtime
-from hipsgen.run.describe import Subject
-from hipsgen.run.report import Quiet
+from hipsgen.images.uris import path_of
+from hipsgen.plan.options import Options, Runtime
+from hipsgen.run.progress import Quiet
 from hipsgen.sky.polygon import to_lonlat, to_vectors
 from hipsgen.survey.store import open_store
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from hipsgen.errors import InputError
-from hipsgen.images.butler import ButlerCatalogue
 from hipsgen.images.butler_source import ButlerSource, open_catalogue
-from hipsgen.images.catalogue import Catalogue, Search
 from hipsgen.images.database import DatabaseError
+from hipsgen.images.registry import Catalogue, Search
+from hipsgen.images.registry_butler import ButlerCatalogue
 from hipsgen.images.registry_sql import SqlCatalogue
 from tests.repositories.conftest import (
     BANDS,

@@ -15,8 +15,8 @@ from astropy.table import Table
 
 from hipsgen.errors import CoaddError
 from hipsgen.images import remote, staging
-from hipsgen.images.files import uri_of
 from hipsgen.images.staging import local_file
+from hipsgen.images.uris import uri_of
 from tests.repositories.conftest import (
     CHAIN,
     DATASET_TYPE,

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from hipsgen.images.butler import ButlerCatalogue
 from hipsgen.images.butler_source import ButlerSource, open_catalogue
+from hipsgen.images.registry_butler import ButlerCatalogue
 from hipsgen.images.registry_sql import SqlCatalogue
 from tests.repositories.conftest import (
     BANDS,

@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hipsgen.images.butler import ButlerCatalogue
 from hipsgen.images.butler_source import ButlerSource
-from hipsgen.images.catalogue import Catalogue
 from hipsgen.images.coadd_fits import FitsReader
-from hipsgen.images.files import path_of
+from hipsgen.images.registry import Catalogue
+from hipsgen.images.registry_butler import ButlerCatalogue
 from hipsgen.images.registry_sql import SqlCatalogue
 from hipsgen.images.source import CoaddRef
+from hipsgen.images.uris import path_of
 from samples.repository import CHAIN, DATASET_TYPE, named_formatter
 from tests.images.conftest import repository
 from tests.images.test_disassembled import disassemble, split

@@ -4,8 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.build.test_survey import images
 from tests.conftest import StarField
-from tests.run.test_build import images
 from tests.torture.campaign import Campaign, quiet
 
 _CUTS = ("--cuts=-5,100",)

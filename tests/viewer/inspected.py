@@ -9,7 +9,7 @@ import numpy as np
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from hipsgen.images.files import path_of
+from hipsgen.images.uris import path_of
 from hipsgen.survey.provenance import Provenance, UsedCoadd
 
 

@@ -16,7 +16,7 @@ import pytest
 from hipsgen.errors import ConfigError
 from tests.viewer.serving import Process, Wire, complaints, served
 from tests.viewer.small_hips import FACE, make_survey
-from viewer.access_log import open_log
+from viewer.http.access_log import open_log
 
 TILE = f"/hips/band_g/Norder0/Dir0/Npix{FACE}.fits"
 KEYS = ["time", "client", "method", "path", "status", "bytes", "seconds"]

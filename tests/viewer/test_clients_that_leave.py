@@ -14,7 +14,7 @@ import pytest
 
 from tests.viewer.serving import Process, Wire, complaints, served
 from tests.viewer.small_hips import make_survey
-from viewer import connections
+from viewer.http import protocol
 
 TILE, BIG = "/hips/band_g/Norder3/Dir0/Npix1.fits", "/hips/band_g/Moc.fits"
 SIZE = 1 << 20
@@ -161,7 +161,7 @@ def test_more_clients_than_a_process_may_have_files(surveys, tmp_path):
     ],
 )
 def test_who_does_not_come_to_the_end_of_a_request_is_sent_off(said, surveys, monkeypatch):
-    monkeypatch.setattr(connections, "PATIENCE", 1.0)
+    monkeypatch.setattr(protocol, "PATIENCE", 1.0)
     with served(surveys) as port:
         client = connect(port, said)
         start = time.monotonic()
@@ -178,7 +178,7 @@ def test_who_does_not_come_to_the_end_of_a_request_is_sent_off(said, surveys, mo
 
 
 def test_who_takes_nothing_of_an_answer_is_cut_off_and_who_is_slow_is_not(surveys, monkeypatch):
-    monkeypatch.setattr(connections, "TAKING", 2.0)
+    monkeypatch.setattr(protocol, "TAKING", 2.0)
     with served(surveys) as port:
         assert is_well(port)
         before = len(os.listdir("/proc/self/fd"))

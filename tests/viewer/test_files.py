@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from viewer import files
+from viewer.http import files
 
 LINUX = pytest.mark.skipif(not hasattr(os, "O_PATH"), reason="needs Linux")
 

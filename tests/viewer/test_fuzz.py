@@ -13,7 +13,7 @@ from hipsgen.survey.provenance import Provenance
 from tests.viewer.conftest import COADD
 from tests.viewer.serving import Wire, complaints, served
 from tests.viewer.small_hips import FACE, make_survey
-from viewer.catalogue import open_file
+from viewer.catalogs.catalog import open_file
 
 SECRET = b"nobody shall get this"
 EXAMPLES, BATCH = 530, 20

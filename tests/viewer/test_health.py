@@ -10,7 +10,7 @@ import pytest
 
 from tests.viewer.serving import Wire, complaints, served
 from tests.viewer.small_hips import make_survey
-from viewer import health
+from viewer.http import health
 
 
 @pytest.fixture

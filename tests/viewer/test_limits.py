@@ -10,8 +10,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from tests.viewer.serving import PATIENCE, Wire, complaints
-from viewer import limits
-from viewer.limits import BusyError, Desk
+from viewer.http import limits
+from viewer.http.limits import BusyError, Desk
 from viewer.server import make_server, take_port
 
 SIZE = 24 << 20  # more than the system keeps of an answer for a client

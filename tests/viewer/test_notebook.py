@@ -22,8 +22,8 @@ from hipsgen.errors import ConfigError, InputError, SurveyError
 from tests.conftest import needs
 from tests.viewer.serving import PATIENCE, free_port, nginx_scratch, served
 from tests.viewer.small_hips import DEC, RA, make_survey
-from viewer.flags import Flags
-from viewer.frames import Channel, FrameError
+from viewer.annotations import Flags
+from viewer.api.frames import Channel, FrameError
 from viewer.notebook import Frame, position_of
 
 STATE = {

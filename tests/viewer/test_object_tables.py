@@ -12,9 +12,9 @@ from pyarrow import parquet
 from hipsgen.errors import InputError
 from tests.viewer.conftest import Client
 from viewer.app import ViewerConfig, create_app
-from viewer.object_tables import open_objects
-from viewer.rows import Question
-from viewer.sky_table import Cone
+from viewer.catalogs.object_tables import open_objects
+from viewer.catalogs.query import Question
+from viewer.catalogs.sky_index import Cone
 
 CHAIN, TYPE = "sample/coadds", "objectTable_tract"
 RA, DEC = 55.70, -31.42  # between the two tracts of the sample

@@ -8,7 +8,7 @@ import pytest
 from hipsgen.errors import ConfigError
 from tests.viewer.serving import Wire, served
 from tests.viewer.small_hips import FACE
-from viewer.proxy import check_root_path, parse_networks
+from viewer.http.proxy import check_root_path, parse_networks
 
 LOCAL = parse_networks("127.0.0.1")
 TILE = f"/hips/band_g/Norder0/Dir0/Npix{FACE}.fits"

@@ -6,7 +6,7 @@ import uvicorn
 
 from hipsgen.errors import ConfigError, InputError, SurveyError
 from viewer import server
-from viewer.catalogue import open_file
+from viewer.catalogs.catalog import open_file
 
 
 @pytest.fixture

@@ -45,7 +45,7 @@ FIRST = (
     *SHARED,
 )
 PAGE = (
-    *("index.html", "style.css", "panels.js", "layers.js", "histogram.js", "inspect.js"),
+    *("index.html", "style.css", "panels.js", "layers.js", "histogram.js", "coadds.js"),
     *("compare.js", "panes.js", "masks.js", "overlay.js", "regions.js", "measuring.js"),
     *("flags.js", "catalogues.js"),
     *("frame.js", *FIRST),

@@ -3,7 +3,7 @@
 export { Catalogues } from "./catalogues.js";
 export { Comparison } from "./compare.js";
 export { FlagPanel } from "./flags.js";
-export { coaddCard } from "./inspect.js";
+export { coaddCard } from "./coadds.js";
 export { LayerPanel } from "./layers.js";
 export { Masks } from "./masks.js";
 export { Measuring } from "./measuring.js";

@@ -1,0 +1,164 @@
+"""A repository through lsst.daf.butler: read only, and without the LSST stack."""
+
+import logging
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from functools import cached_property
+from typing import Any
+
+from hipsgen.errors import MissingExtraError
+from hipsgen.images.butler_server import Dataset, server_of
+from hipsgen.images.registry import (
+    Catalogue,
+    Collection,
+    DatasetType,
+    Found,
+    Search,
+    as_input_error,
+    polygons_of,
+)
+from hipsgen.images.repository import place_of_repository
+from hipsgen.images.source import Polygon
+
+# what daf_butler logs when it refuses a repository is in its error too: no second line of it,
+# unless the program that uses us logs
+logging.getLogger("lsst").addHandler(logging.NullHandler())
+
+
+class ButlerCatalogue(Catalogue):
+    """What daf_butler says. Opening raises what daf_butler raises, or MissingExtraError."""
+
+    def __init__(self, repository: str) -> None:
+        try:
+            from lsst.daf.butler import Butler, ButlerConfig
+        except ImportError as error:
+            raise MissingExtraError("reading a Butler repository", "butler") from error
+        self.repository = repository
+        config = ButlerConfig(place_of_repository(repository))
+        self._server = server_of(config)
+        self._url = "" if self._server else str(config.get(("registry", "db"), ""))
+        self._butler = Butler.from_config(config, writeable=False)
+
+    def close(self) -> None:
+        """See `Catalogue.close`."""
+        self._butler.close()
+
+    def all_collections(self) -> list[Collection]:
+        """See `Catalogue.all_collections`."""
+        return self._collections
+
+    @cached_property
+    def _collections(self) -> list[Collection]:
+        return [Collection(c.name, c.type.name) for c in self._butler.collections.query_info("*")]
+
+    def dataset_types(self) -> dict[str, DatasetType]:
+        """See `Catalogue.dataset_types`."""
+        return {
+            t.name: DatasetType(frozenset(t.dimensions.required), t.storageClass_name)
+            for t in self._butler.registry.queryDatasetTypes()
+            if not t.isComponent()
+        }
+
+    def values(self, dataset_type: str, collections: Sequence[str], dimension: str) -> set[str]:
+        """See `Catalogue.values`."""
+        with self._butler.query() as query:
+            found = query.join_dataset_search(dataset_type, list(collections))
+            return {str(d[dimension]) for d in found.data_ids([dimension])}
+
+    def tracts(self, search: Search) -> list[int]:
+        """See `Catalogue.tracts`."""
+        where, bind = _where(search)
+        with self._butler.query() as query:
+            found = query.join_dataset_search(search.dataset_type, list(search.collections))
+            found = found.where(where, bind=bind)
+            return sorted({int(d["tract"]) for d in found.data_ids(["skymap", "tract"])})
+
+    def page(self, search: Search, tracts: Sequence[int]) -> list[Found]:
+        """See `Catalogue.page`."""
+        where, bind = _where(search)
+        refs = self._butler.query_datasets(
+            search.dataset_type,
+            list(search.collections),
+            where=where + " AND tract IN (:of_tracts)",
+            bind={**bind, "of_tracts": list(tracts)},
+            limit=None,
+            explain=False,
+        )
+        if self._server:  # which would be asked for every file, and whose answers grow old
+            found = [_found(ref, {}) for ref in refs]
+            found = [f._replace(uris={"": Dataset(self._server, f.dataset_id).uri}) for f in found]
+        else:
+            stored = self._butler.get_many_uris(refs, allow_missing=True)
+            found = [_found(ref, _uris(uris)) for ref, uris in stored.items()]
+            if len(found) < len(refs):  # to look one up makes it a UUID, and another
+                found += [_found(ref, {}) for ref in refs if ref not in stored]
+        return sorted(found, key=_place)
+
+    def patch_polygons(self, skymap: str, tracts: Sequence[int]) -> dict[tuple[int, int], Polygon]:
+        """See `Catalogue.patch_polygons`."""
+        records = self._butler.query_dimension_records(
+            "patch",
+            where="skymap = :of_skymap AND tract IN (:of_tracts)",
+            bind={"of_skymap": skymap, "of_tracts": list(tracts)},
+            limit=None,
+            explain=False,
+        )
+        places = [(r.tract, r.id) for r in records]
+        outlines = polygons_of([_encoded(r.region) for r in records])
+        return dict(zip(places, outlines, strict=True))
+
+    def tract_polygons(self, skymap: str) -> dict[int, Polygon]:
+        """See `Catalogue.tract_polygons`."""
+        where, bind = "skymap = :of_skymap", {"of_skymap": skymap}
+        records = self._butler.query_dimension_records(
+            "tract", where=where, bind=bind, limit=None, explain=False
+        )
+        outlines = polygons_of([_encoded(r.region) for r in records])
+        return dict(zip([r.id for r in records], outlines, strict=True))
+
+    def naming_errors(self, where: str = "") -> AbstractContextManager[None]:
+        """See `Catalogue.naming_errors`."""
+        from lsst.daf.butler import ButlerUserError, InvalidQueryError
+        from sqlalchemy.exc import SQLAlchemyError
+
+        kinds: tuple[type[Exception], ...] = (ButlerUserError, SQLAlchemyError)
+        if self._server:
+            from lsst.daf.butler.remote_butler import ButlerServerError
+
+            kinds = (*kinds, ButlerServerError)
+        return as_input_error(kinds, where, (InvalidQueryError,), self._url)
+
+
+def _where(search: Search) -> tuple[str, dict[str, Any]]:
+    """An expression, and what is bound in it."""
+    # daf_butler takes a bound name that is also a dimension for the dimension: hence of_...
+    where, bind = "skymap = :of_skymap", {"of_skymap": search.skymap}
+    if search.band:
+        where, bind = where + " AND band = :of_band", {**bind, "of_band": search.band}
+    return where + (f" AND ({search.where})" if search.where else ""), bind
+
+
+def _found(ref: Any, uris: dict[str, str]) -> Found:
+    data_id = ref.dataId
+    return Found(
+        data_id=dict(zip(data_id.dimensions.required, data_id.required_values, strict=True)),
+        dataset_id=str(ref.id),
+        run=ref.run,
+        storage_class=ref.datasetType.storageClass_name,
+        uris=uris,
+    )
+
+
+def _place(found: Found) -> tuple[int, int, str]:
+    words = found.data_id
+    return int(words["tract"]), int(words.get("patch", -1)), str(words.get("band", ""))
+
+
+def _uris(stored: Any) -> dict[str, str]:
+    """By component, of what a datastore says."""
+    uris = {name: str(uri) for name, uri in stored.componentURIs.items()}
+    return uris if stored.primaryURI is None else {**uris, "": str(stored.primaryURI)}
+
+
+def _encoded(region: Any) -> bytes | None:
+    return None if region is None else region.encode()

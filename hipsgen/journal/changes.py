@@ -1,0 +1,67 @@
+"""What a plan asks for, beyond what a place already has."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from hipsgen.journal.journal import Journal
+from hipsgen.journal.previous import Earlier
+from hipsgen.journal.records import BlockRecord
+from hipsgen.plan.blocks import Plan
+from hipsgen.plan.options import Recipe
+from hipsgen.render.block import fingerprint
+from hipsgen.sky.tiles import Tile
+from hipsgen.survey.store import Store
+
+
+@dataclass(frozen=True)
+class Change:
+    """recipe, plan: what is wanted. leaves: how many tiles each block of the plan has at most.
+
+    done: finished blocks that stay as they are. todo: numbers of the plan's other blocks. departed:
+    roots of blocks that the plan does not have. old: records of those and of the ones that are to
+    be done again.
+    """
+
+    recipe: Recipe
+    plan: Plan
+    leaves: list[int]
+    done: dict[Tile, BlockRecord]
+    todo: list[int]
+    departed: list[Tile]
+    old: list[BlockRecord]
+
+    @classmethod
+    def between(cls, journal: Journal, recipe: Recipe, plan: Plan) -> "Change":
+        """What there is against what is wanted: by the coadds' identities, and nothing is read."""
+        earlier = list(journal.records())
+        number = {root: k for k, root in enumerate(plan.roots())}
+        done = {
+            record.root: record
+            for record in earlier
+            if record.root in number
+            and not record.problems
+            and record.fingerprint
+            == fingerprint(recipe, [plan.refs[i] for i in plan.ref_indices(number[record.root])])
+        }
+        return cls(
+            recipe=recipe,
+            plan=plan,
+            leaves=plan.leaf_counts().tolist(),
+            done=done,
+            todo=[k for root, k in number.items() if root not in done],
+            departed=sorted(journal.roots() - number.keys()),
+            old=[record for record in earlier if record.root not in done],
+        )
+
+    @property
+    def is_one(self) -> bool:
+        """Whether anything is to be done."""
+        return bool(self.todo or self.old or self.departed)
+
+    def tiles(self, store: Store) -> Iterator[tuple[int, int]]:
+        """Of each block that is not done: how many tiles are to be made at most, and removed."""
+        for k in self.todo:
+            refs = {i: self.plan.refs[i] for i in self.plan.ref_indices(k)}
+            yield Earlier.of(store, self.recipe, self.plan.block(k), refs).made_and_removed()
+        gone = set(self.departed)
+        yield from ((0, record.tiles) for record in self.old if record.root in gone)

@@ -1,0 +1,262 @@
+"""What is done: two small files per block, in the survey's folder `.hipsgen`.
+
+A block's record is written before its first tile, as what may be there, and after its last, as
+what is. Beside it lies the quarter of its parent that the root fills, for the top orders.
+"""
+
+import io
+import json
+import re
+import secrets
+import tokenize
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+import numpy.typing as npt
+
+from hipsgen.errors import ConfigError
+from hipsgen.journal.inventory import FileSum, Tally
+from hipsgen.journal.records import BlockFiles, BlockRecord, BlockState, InputUse, TopRecord
+from hipsgen.plan.options import Recipe
+from hipsgen.sky.pyramid import Layer
+from hipsgen.sky.tiles import Tile
+from hipsgen.survey.store import Store
+
+FOLDER = ".hipsgen"
+BUILD_PATH = f"{FOLDER}/build.json"
+_CREATED = f"{FOLDER}/created"
+_BLOCKS = f"{FOLDER}/blocks"
+_ROOTS = f"{FOLDER}/roots"
+TOP_PATH = f"{FOLDER}/top.npz"
+RUNS = f"{FOLDER}/runs"
+_DAMAGE = (
+    ValueError, KeyError, TypeError, AttributeError, OSError, EOFError, BadZipFile, RuntimeError,
+    SyntaxError, tokenize.TokenError,
+)  # fmt: skip
+
+
+class Journal:
+    """The memory of a build. Reads and writes through a store only."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def exists(self) -> bool:
+        """Whether a build was begun in this place."""
+        return self._store.stat(BUILD_PATH) is not None
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Mark this run while it lasts, and clean up after others that did not end well.
+
+        A run leaves its mark behind when it is killed or fails; the next that comes to an end then
+        looks for unfinished files, which costs a walk through the whole survey.
+        """
+        mark = f"{RUNS}/{secrets.token_hex(8)}"
+        self._store.write(mark, b"")
+        yield
+        others = [path for path in self._store.list(RUNS) if path != mark]
+        if others:
+            self._store.sweep()
+        for path in (*others, mark):
+            self._store.delete(path)
+
+    def kind(self) -> str:
+        """What was begun in this place: "bands", "colour", or "" for nothing."""
+        try:
+            begun = self._begun()
+        except ConfigError:
+            return "bands"
+        return "" if begun is None else "colour" if "color" in begun else "bands"
+
+    def _begun(self) -> dict[str, Any] | None:
+        """What was written down when a build began. Raises ConfigError when it is damaged."""
+        try:
+            return dict(json.loads(self._store.read(BUILD_PATH)))
+        except FileNotFoundError:
+            return None
+        except (ValueError, TypeError) as error:
+            raise ConfigError(f"{BUILD_PATH} is damaged ({error}); use --fresh") from error
+
+    def begin(self, recipe: Recipe) -> None:
+        """Write down what is being built."""
+        text = json.dumps({**recipe.to_json(), "digest": recipe.digest()}, indent=1)
+        self._store.write(BUILD_PATH, text.encode())
+
+    def note_created(self, when: str) -> None:
+        """Keep the date of the survey while it has no properties."""
+        self._store.write(_CREATED, when.encode())
+
+    def created(self) -> str:
+        """The date that was kept, empty for none."""
+        try:
+            return self._store.read(_CREATED).decode("ascii", "replace")
+        except FileNotFoundError:
+            return ""
+
+    def begin_color(self, words: dict[str, Any]) -> None:
+        """Write down of what a colour survey is being made, and how."""
+        self._store.write(BUILD_PATH, json.dumps(words, indent=1).encode())
+
+    def color(self) -> dict[str, Any]:
+        """What an earlier `begin_color` wrote; empty for nothing. Raises ConfigError."""
+        begun = self._begun() or {}
+        return begun if "stretch" in begun else {}
+
+    def recipe(self) -> Recipe | None:
+        """What an earlier build in this place was begun with. Raises ConfigError."""
+        values = self._begun()
+        if values is None:
+            return None
+        digest = values.pop("digest", "")
+        try:
+            recipe = Recipe.from_json(values)
+            if recipe.digest() != digest:
+                raise ValueError("it is not what was written")
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ConfigError(f"{BUILD_PATH} is damaged ({error}); use --fresh") from error
+        return recipe
+
+    def write(
+        self, record: BlockRecord, files: BlockFiles, state: BlockState | None = None
+    ) -> None:
+        """Note what is, or what may be, of a block; state None: it is the one that is there."""
+        if state is not None:
+            self._write_state(record.root, state)
+        values = {
+            **vars(record),  # asdict would copy every number
+            "uses": [vars(use) for use in record.uses],
+            "formats": files.tally.formats,
+        }
+        buffer = io.BytesIO()
+        np.savez(buffer, record=_text(values), tiles=files.tally.rows, leaves=files.leaves)
+        self._store.write(_path(record.root), buffer.getvalue())
+
+    def _write_state(self, root: Tile, state: BlockState) -> None:
+        arrays: dict[str, Any] = {"cells": state.cells, "content": np.array(state.content)}
+        if state.layer is not None:
+            arrays |= _arrays("", state.layer)
+        for tile, layer in state.small.items():
+            arrays |= _arrays(f"_{tile.order}_{tile.npix}", layer)
+        buffer = io.BytesIO()
+        np.savez(buffer, **arrays)
+        self._store.write(_path(root, _ROOTS), buffer.getvalue())
+
+    def records(self) -> Iterator[BlockRecord]:
+        """All blocks that were begun; one whose record cannot be read is left out."""
+        for path in self._store.list(_BLOCKS):
+            with suppress(*_DAMAGE), np.load(io.BytesIO(self._store.read(path))) as arrays:
+                record = _record(arrays)
+                if _path(record.root) == path:  # not another block's
+                    yield record
+
+    def roots(self) -> set[Tile]:
+        """The roots of all blocks that anything is noted of, be it damaged."""
+        paths = [*self._store.list(_BLOCKS), *self._store.list(_ROOTS)]
+        found = [re.search(r"/Norder(\d+)/Npix(\d+)\.npz$", path) for path in paths]
+        return {Tile(int(match[1]), int(match[2])) for match in found if match}
+
+    def block(self, root: Tile) -> tuple[BlockRecord, BlockFiles] | None:
+        """What is noted of a block, None for nothing. Raises ValueError when it cannot be read."""
+        try:
+            with np.load(io.BytesIO(self._store.read(_path(root)))) as arrays:
+                formats = json.loads(arrays["record"].tobytes())["formats"]
+                record = _record(arrays)
+                files = BlockFiles(Tally(formats, arrays["tiles"]), arrays["leaves"])
+            if record.root != root:
+                raise ValueError("it is that of another block")
+            return record, files
+        except FileNotFoundError as error:
+            if self._store.stat(_path(root, _ROOTS)) is None:
+                return None
+            raise ValueError(f"{_path(root)} is missing from the journal") from error
+        except _DAMAGE as error:
+            raise ValueError(f"{_path(root)} is damaged ({error})") from error
+
+    def state(self, root: Tile) -> BlockState:
+        """What a finished block left for the top orders. Raises ValueError when it is damaged."""
+        try:
+            with np.load(io.BytesIO(self._store.read(_path(root, _ROOTS)))) as arrays:
+                layer = _layer("", arrays) if "value" in arrays else None
+                small = {}
+                for name in arrays.files:
+                    if name.startswith("value_"):
+                        key = name.removeprefix("value_")
+                        order, npix = map(int, key.split("_"))
+                        small[Tile(order, npix)] = _layer(f"_{key}", arrays)
+                return BlockState(layer, arrays["cells"], small, str(arrays["content"]))
+        except _DAMAGE as error:
+            raise ValueError(f"{_path(root, _ROOTS)} is damaged ({error})") from error
+
+    def doubt(self, root: Tile) -> None:
+        """A block is to be made anew, whatever is there of it."""
+        if self._store.stat(_path(root, _ROOTS)) is None:
+            self._store.write(_path(root, _ROOTS), b"")
+        self._store.delete(_path(root))
+
+    def forget(self, root: Tile) -> None:
+        """A block is of no use any more."""
+        self._store.delete(_path(root, _ROOTS))
+        self._store.delete(_path(root))
+
+    def begin_top(self) -> Tally:
+        """The tiles above the blocks that are there; from now on nobody knows until `finish`."""
+        top = self.top()
+        self._store.delete(TOP_PATH)
+        return Tally(()) if top is None else top.tally
+
+    def finish(self, top: TopRecord) -> None:
+        """Note what was written last of all but the properties."""
+        files = {path: (known.size, known.total) for path, known in top.files.items()}
+        words = {"formats": top.tally.formats, "files": files, "fingerprint": top.fingerprint}
+        text = _text(words)
+        buffer = io.BytesIO()
+        np.savez(buffer, record=text, tiles=top.tally.rows)
+        self._store.write(TOP_PATH, buffer.getvalue())
+
+    def top(self) -> TopRecord | None:
+        """What `finish` noted; None when there is nothing, or nothing that can be read."""
+        try:
+            with np.load(io.BytesIO(self._store.read(TOP_PATH))) as arrays:
+                values = json.loads(arrays["record"].tobytes())
+                tally = Tally(values["formats"], arrays["tiles"])
+            files = {k: FileSum(*v) for k, v in values["files"].items()}
+            return TopRecord(tally, files, values["fingerprint"])
+        except _DAMAGE:
+            return None
+
+
+def _arrays(name: str, layer: Layer) -> dict[str, Any]:
+    """What is kept of a layer; of flags the coverage follows from them."""
+    if layer.value.dtype == np.int32:
+        return {f"value{name}": layer.value}
+    return {f"value{name}": layer.value, f"coverage{name}": layer.coverage}
+
+
+def _layer(name: str, arrays: Any) -> Layer:
+    value = arrays[f"value{name}"]
+    return Layer(value, None if value.dtype == np.int32 else arrays[f"coverage{name}"])
+
+
+def record_path(root: Tile) -> str:
+    """Where the record of a block lies; without it the block is made again."""
+    return _path(root)
+
+
+def _path(root: Tile, folder: str = _BLOCKS) -> str:
+    return f"{folder}/Norder{root.order}/Npix{root.npix}.npz"
+
+
+def _text(values: dict[str, Any]) -> npt.NDArray[np.uint8]:
+    return np.frombuffer(json.dumps(values).encode(), np.uint8)
+
+
+def _record(arrays: Any) -> BlockRecord:
+    values = json.loads(arrays["record"].tobytes())
+    del values["formats"]
+    uses = [InputUse(**{**u, "excluded": tuple(u["excluded"])}) for u in values["uses"]]
+    problems = [(what, reason) for what, reason in values["problems"]]
+    return BlockRecord(**{**values, "uses": uses, "problems": problems})

@@ -1,0 +1,122 @@
+"""The place where a survey comes to lie: ours or not, and what in it is out of date."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from hipsgen.errors import ConfigError
+from hipsgen.images.source import CoaddRef
+from hipsgen.journal.journal import BUILD_PATH, FOLDER, RUNS, Journal
+from hipsgen.journal.previous import noted
+from hipsgen.journal.records import BlockRecord
+from hipsgen.plan.options import tile_bytes
+from hipsgen.run.progress import human_size
+from hipsgen.sky.tiles import Tile
+from hipsgen.survey.paths import is_survey_file
+from hipsgen.survey.properties import FILE_NAME as PROPERTIES
+from hipsgen.survey.store import LocalStore, Store
+
+_WIPING = f"{FOLDER}/wiping"
+FLAGS = f"{FOLDER}/flags"  # what people noted, in the viewer: not ours to remove
+
+
+def claim(store: Store, colour: bool = False) -> None:
+    """Make sure that a place is ours: empty, or begun by an earlier build of the same kind.
+
+    Raises ConfigError when it holds something else, or lies within another survey.
+    """
+    if isinstance(store, LocalStore):
+        _refuse_inside(store.root)
+    kind = Journal(store).kind()
+    if kind and kind != ("colour" if colour else "bands"):
+        raise ConfigError(f"{store} holds a survey of another kind ({kind}): name another -o")
+    if Journal(store).exists() or is_half_wiped(store):
+        return
+    others = (path for path in store.list() if not path.startswith(f"{FOLDER}/"))
+    something = next(others, None)
+    if something is not None:
+        raise ConfigError(
+            f"{store} holds something that is not a survey of hipsgen ({something}); "
+            "name an empty or a new folder with -o"
+        )
+
+
+def _refuse_inside(root: Path) -> None:
+    """Raise ConfigError for a file, and for what lies in a survey: nobody looks there."""
+    if root.exists() and not root.is_dir():
+        raise ConfigError(f"{root} is a file; name a folder with -o")
+    for above in root.absolute().parents:
+        if Journal(LocalStore(above)).exists():
+            raise ConfigError(f"{root} lies within the survey {above}: name a folder beside it")
+
+
+def check_room(
+    store: Store, leaves: int, formats: Sequence[str], old: Sequence[BlockRecord]
+) -> None:
+    """Raise ConfigError when so many leaf tiles, and theirs above, certainly do not fit.
+
+    The count is an upper bound, of outlines; half of it is not. old: blocks that they replace.
+    """
+    room = store.room()
+    need = leaves * tile_bytes(formats) * 4 // 3 - sum(sum(r.size.values()) for r in old)
+    if room is not None and need // 2 > room:
+        raise ConfigError(
+            f"the survey takes about {human_size(need)} more, and {store} has room for "
+            f"{human_size(room)}: name another -o, a lower --order or fewer --format"
+        )
+
+
+def wipe(store: Store) -> None:
+    """Throw an earlier attempt away, and nothing else that lies there.
+
+    What marks the place as ours goes last. Until then a mark says what is going on, so that nobody
+    takes what is left for a survey: the next build goes on with it.
+    """
+    store.write(_WIPING, b"")
+    store.delete(PROPERTIES)
+    kept = BUILD_PATH, _WIPING
+    for path in [path for path in store.list() if is_survey_file(path)]:
+        if path not in kept and not path.startswith((f"{RUNS}/", f"{FLAGS}/")):
+            store.delete(path)
+    store.sweep()
+    for path in kept:
+        store.delete(path)
+
+
+def is_half_wiped(store: Store) -> bool:
+    """Whether a `wipe` came to no end."""
+    return store.stat(_WIPING) is not None
+
+
+def departed(old: Sequence[BlockRecord], refs: Sequence[CoaddRef]) -> set[str]:
+    """Coadds, by key, that gave pixels to blocks and are not given any more."""
+    gone = {use.coadd for record in old for use in record.uses}
+    if gone:
+        gone.difference_update(ref.key for ref in refs)
+    return gone
+
+
+def forget(roots: Iterable[Tile], order: int, formats: Sequence[str], store: Store) -> int:
+    """Remove blocks that are of no use any more: tiles, then record. How many tiles that were.
+
+    order: of the leaf tiles.
+    """
+    removed = 0
+    for root in roots:
+        record, files = noted(store, root, order, formats)
+        for path, _ in files.tally.files():
+            store.delete(path)
+        removed += record.tiles if record else 0
+        Journal(store).forget(root)
+    return removed
+
+
+def sweep_top(store: Store, below: int, tiles: Iterable[Tile]) -> int:
+    """Remove tiles of lower orders than `below` but these; how many there were."""
+    known, gone = {tile.path("") for tile in tiles}, set()
+    for order in range(below):
+        for path in list(store.list(f"Norder{order}")):
+            name = path.rpartition(".")[0]
+            if "/Npix" in path and f"{name}." not in known:
+                store.delete(path)
+                gone.add(name)
+    return len(gone)

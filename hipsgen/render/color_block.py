@@ -1,0 +1,92 @@
+"""One block of a colour survey: its tiles of every order, from the float tiles of those orders."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hipsgen.journal.inventory import UNKNOWN, FileSum, Tally
+from hipsgen.journal.journal import Journal
+from hipsgen.journal.lease import Turn
+from hipsgen.journal.previous import Sums, noted
+from hipsgen.journal.records import LEAF, BlockFiles, BlockRecord
+from hipsgen.plan.color_stretch import Triple, values_of
+from hipsgen.render.tile_writer import Writer
+from hipsgen.run import interrupt
+from hipsgen.sky.stretch import Lupton
+from hipsgen.sky.tiles import Tile
+from hipsgen.survey.formats import format_of
+from hipsgen.survey.store import Store
+
+
+@dataclass(frozen=True)
+class ColorTask:
+    """The tiles under one of them, to be made; small and picklable.
+
+    root: None for tiles that are not journalled. fingerprint: of all that decides their bytes.
+    """
+
+    bands: Triple
+    turn: Turn
+    stretch: Lupton
+    formats: tuple[str, ...]
+    root: Tile | None
+    tiles: tuple[Tile, ...]
+    fingerprint: str
+
+    @property
+    def out(self) -> Store:
+        """Where the pictures go."""
+        return self.turn.store
+
+
+def render_color_block(task: ColorTask) -> tuple[BlockRecord | None, list[tuple[Tile, Sums]]]:
+    """Make and write some tiles, then their record.
+
+    Returns that, and, without one, the sums of the files. Raises ConfigError when another build
+    has begun.
+    """
+    journal, root = Journal(task.out), task.root
+    with task.turn.held(doubt=lambda: journal.doubt(root) if root else journal.begin_top()):
+        return _render(task, journal)
+
+
+def _render(
+    task: ColorTask, journal: Journal
+) -> tuple[BlockRecord | None, list[tuple[Tile, Sums]]]:
+    before: dict[Tile, Sums] = {}
+    nothing = np.empty(0, LEAF)
+    if task.root is not None:
+        deepest = max(tile.order for tile in task.tiles)
+        before = dict(noted(task.out, task.root, deepest, task.formats)[1].tally.items())
+        may_be = {**dict.fromkeys(task.tiles, (UNKNOWN,) * len(task.formats)), **before}
+        begun = BlockRecord(task.root.order, task.root.npix)
+        journal.write(begun, BlockFiles(Tally.of(task.formats, may_be.items()), nothing))
+    encoders = [format_of(name) for name in task.formats]
+    written: dict[Tile, Sums] = {}
+    with Writer(task.out) as writer:
+        for tile in task.tiles:
+            interrupt.check()
+            values = values_of(task.bands, tile)
+            if values is not None:
+                levels = task.stretch(values)
+                files = [(tile.path(e.extension), e.encode(levels, tile)) for e in encoders]
+                writer.write(*files)
+                written[tile] = tuple(FileSum.of(data) for _, data in files)
+    gone = before.keys() - written.keys()
+    for tile in gone:
+        for encoder in encoders:
+            task.out.delete(tile.path(encoder.extension))
+    if task.root is None:
+        return None, list(written.items())
+    tally = Tally.of(task.formats, written.items())
+    record = BlockRecord(
+        order=task.root.order,
+        npix=task.root.npix,
+        fingerprint=task.fingerprint,
+        tiles=len(tally),
+        size=tally.size(),
+        made=len(tally),
+        removed=sum(UNKNOWN not in before[tile] for tile in gone),
+    )
+    journal.write(record, BlockFiles(tally, nothing))
+    return record, []

@@ -1,0 +1,80 @@
+"""The inner loops, ready: compiled the first time on a machine, loaded every other time.
+
+numba keeps compiled code beside the modules, or in the user's cache folder. Each loop is compiled
+for one combination of types only: two processes that do it at once then write the same.
+"""
+
+import gc
+import threading
+
+import numpy as np
+
+from hipsgen.run.progress import Reporter
+from hipsgen.sky.combine import Accumulator
+from hipsgen.sky.flags import Translation, pick
+from hipsgen.sky.grid import FloatArray, PixelMap, lay
+from hipsgen.sky.outlines import outlines_of, touching
+from hipsgen.sky.pyramid import Layer, parent_of
+from hipsgen.sky.resample import resample
+from hipsgen.sky.stretch import Linear
+from hipsgen.sky.tiles import Tile
+from hipsgen.survey.coverage import look_over
+from hipsgen.survey.fits_tile import FitsTile
+
+_WIDTH = 64
+_YOUNG = 50_000  # objects more than were let go of, until a look for garbage among them
+_PATIENCE = 3.0  # seconds; loading takes a tenth of it, more on a busy machine
+
+
+def warm_up(interpolation: str, overlap: str, reporter: Reporter, masks: bool = False) -> None:
+    """Run every loop that a build needs once, on a tile of nothing; say so if that takes time.
+
+    masks: there is one to be made of these, too.
+    What is in memory then stays; garbage is looked for in what comes after it.
+    """
+    text = "compiling the inner loops for this machine, once: 10 seconds or so"
+    notice = threading.Timer(_PATIENCE, reporter.note, [text])
+    notice.daemon = True
+    notice.start()
+    try:
+        at = _make_a_tile(interpolation, overlap)
+        if masks:
+            nothing = np.zeros((90, 90), np.int32)
+            pick(nothing, at, Translation.between({"A": 0}, {"A": 0, "B": 1}, "B"))
+    finally:
+        notice.cancel()
+    gc.freeze()
+    gc.set_threshold(_YOUNG)
+
+
+def _make_a_tile(interpolation: str, overlap: str) -> PixelMap:
+    """Gives back where it lay."""
+    tile, shape = Tile(3, 300), (90, 90)
+    corners = tile.vectors(np.array([0, 0, 63, 63]), np.array([0, 63, 63, 0]), _WIDTH)
+    touching(outlines_of(corners, np.array([4])), 3)
+    east, north = corners[1] - corners[0], corners[3] - corners[0]
+
+    def to_pixel(vectors: FloatArray) -> tuple[FloatArray, FloatArray]:
+        off = vectors - corners[0]
+        return 80 * (off @ east) / (east @ east) + 5, 80 * (off @ north) / (north @ north) + 5
+
+    grid = lay(tile, _WIDTH, "equatorial", to_pixel, shape)
+    assert grid is not None
+    grid.needed(1)
+    at = grid.map(0, 0, _WIDTH)
+    assert at is not None
+    image = np.zeros(shape, np.float32)
+    image[40, 40] = np.nan
+    values = resample(image, at, interpolation)
+    several = Accumulator(_WIDTH, overlap)
+    for _ in range(2):
+        several.add(values, at, shape, 1.0)
+    value = several.result()
+    look_over(tile, value)
+    parent = parent_of([(0, Layer(value))], _WIDTH)
+    parent_of([(0, parent)], _WIDTH)
+    assert parent is not None
+    parent.visible()
+    Linear(0.0, 1.0)(value)
+    FitsTile().encode(value, tile)
+    return at

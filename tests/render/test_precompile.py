@@ -1,0 +1,77 @@
+"""The compiled loops: one signature each, compiled once, and that announced."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.build.test_planes import coadd
+from tests.conftest import StarField
+
+SIGNATURES = """
+import sys
+from hipsgen.cli import main
+source = sys.argv[1]
+for interpolation in ("optimal", "bilinear", "lanczos5"):
+    for overlap in ("feather", "primary", "mean"):
+        sys.argv = ["hipsgen", "build", source, "-o", f"{interpolation}_{overlap}",
+                    "--interp", interpolation, "--overlap", overlap]
+        main()
+sys.argv = ["hipsgen", "build", "masked", "--planes", "mask", "-o", "mask"]
+main()
+from hipsgen.images import decode_kernels
+from hipsgen.sky import (
+    flag_kernels, grid_kernels, outline_kernels, sample_kernels, tile_kernels
+)
+for module in (
+    grid_kernels, sample_kernels, tile_kernels, outline_kernels, decode_kernels, flag_kernels
+):
+    found = [f for name, f in vars(module).items() if not name.startswith("_")]
+    for f in [*found, *getattr(module, "SAMPLERS", {}).values()]:
+        if hasattr(f, "nopython_signatures") and f.stats.cache_path:
+            print("compiled", f.__name__, len(f.nopython_signatures))
+"""
+
+
+def test_every_loop_is_compiled_for_one_combination_of_types(tmp_path: Path) -> None:
+    """numba's cache may mix up functions of several when two processes fill it at once."""
+    (tmp_path / "in").mkdir()
+    hole = (slice(200, 210), slice(9, 99))
+    for k in range(2):  # overlapping
+        field = StarField(30.0 + 0.01 * k, -10.0, size=500, holes=[hole])
+        field.write(tmp_path / "in" / f"{k}.fits")
+    coadd(tmp_path / "masked" / "a.fits")
+    coadd(tmp_path / "masked" / "b.fits", 40.01, compression="GZIP_2")
+    done = subprocess.run(
+        [sys.executable, "-c", SIGNATURES, str(tmp_path / "in")],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    words = [line.split() for line in done.stdout.splitlines() if line.startswith("compiled ")]
+    counts = {name: int(count) for _, name, count in words}
+    assert {"pick", "sample_2", "sample_6", "sample_10", "keep_missing", "lay_grid"} <= set(counts)
+    assert {name: n for name, n in counts.items() if n > 1} == {}
+
+
+@pytest.mark.slow
+def test_the_first_build_on_a_machine_compiles_in_seconds_and_says_so(tmp_path: Path) -> None:
+    StarField(30.0, -10.0, size=300).write(tmp_path / "image.fits")
+    program = [sys.executable, "-m", "hipsgen", "build", "image.fits", "-o"]
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    texts = []
+    for out in ("first", "second"):
+        done = subprocess.run(
+            [*program, out],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        texts.append(done.stdout + done.stderr)
+    assert "compiling the inner loops" in texts[0]
+    assert "compiling" not in texts[1]

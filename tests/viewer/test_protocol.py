@@ -1,0 +1,167 @@
+"""What goes over the wire: many requests at once, parts of files, requests without an end."""
+
+import errno
+import http.client
+import os
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.viewer.serving import Wire, complaints, served
+from tests.viewer.small_hips import make_survey
+from viewer.http.protocol import LONGEST_HEAD
+
+TILE, BIG = "/hips/band_g/Norder3/Dir0/Npix1.fits", "/hips/band_g/Moc.fits"
+HOST = "Host: here\r\n"
+
+
+@pytest.fixture(scope="module")
+def survey(tmp_path_factory) -> Path:
+    """A tile of 1 MB, and a MOC larger than what is looked for in memory at a time."""
+    survey = make_survey(tmp_path_factory.mktemp("root") / "band_g")
+    (survey / TILE.removeprefix("/hips/band_g/")).write_bytes(os.urandom(1 << 20))
+    (survey / BIG.removeprefix("/hips/band_g/")).write_bytes(os.urandom((9 << 20) + 12345))
+    return survey
+
+
+@pytest.fixture(scope="module")
+def port(survey) -> Iterator[int]:
+    with complaints() as told, served(survey.parent) as port:
+        yield port
+    assert told == []
+
+
+def content(survey: Path, path: str) -> bytes:
+    return (survey / path.removeprefix("/hips/band_g/")).read_bytes()
+
+
+def answers(client: socket.socket, methods: list[str]) -> list[tuple[int, bytes]]:
+    """Status and body of one after the other, from the same connection."""
+    found = []
+    with client.makefile("rb") as stream:
+        for method in methods:
+            status = int(stream.readline().split()[1])
+            headers = http.client.parse_headers(stream)
+            size = 0 if method == "HEAD" else int(headers["content-length"])
+            found.append((status, stream.read(size)))
+    return found
+
+
+@pytest.mark.parametrize("room", [1 << 12, 1 << 22])
+def test_requests_that_do_not_wait_for_answers(port, survey, room):
+    """Whatever the client has room for, and however slowly it takes it."""
+    asked = [("GET", TILE), ("HEAD", BIG), ("GET", BIG), ("GET", "/nowhere"), ("GET", TILE)]
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, room)
+        client.settimeout(20)
+        client.connect(("127.0.0.1", port))
+        said = "".join(f"{m} {path} HTTP/1.1\r\n{HOST}\r\n" for m, path in asked)
+        client.sendall(said.encode())
+        time.sleep(0.3)
+        found = answers(client, [method for method, _ in asked])
+    tile, big = content(survey, TILE), content(survey, BIG)
+    assert [status for status, _ in found] == [200, 200, 200, 404, 200]
+    assert [body for _, body in found[:3]] == [tile, b"", big]
+    assert found[4][1] == tile
+
+
+@pytest.mark.parametrize("part", [slice(0, 1), slice(5, (7 << 20) + 1), slice(-10, None)])
+def test_a_part_of_a_file_over_the_wire(port, survey, part):
+    whole = content(survey, BIG)
+    first, last, _ = part.indices(len(whole))
+    wire = Wire(port)
+    words = f"GET {BIG} HTTP/1.1\r\n{HOST}Range: bytes={first}-{last - 1}\r\n\r\n"
+    answer, body = wire.ask(words.encode())
+    assert (answer.status, body) == (206, whole[part])
+    assert wire.get(TILE)[1] == content(survey, TILE)
+    wire.close()
+
+
+def test_a_file_that_the_system_has_forgotten(port, survey):
+    path = survey / BIG.removeprefix("/hips/band_g/")
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    wire = Wire(port)
+    assert wire.get(BIG)[1] == path.read_bytes()
+    wire.close()
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_file_system_from_which_nothing_can_be_sent(port, survey, monkeypatch, number):
+    def refuse(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "sendfile", refuse)
+    wire = Wire(port)
+    assert wire.get(BIG)[1] == content(survey, BIG)
+    wire.close()
+
+
+@pytest.mark.parametrize("line", [b"X: " + b"y" * 1000 + b"\r\n", b"y" * 1000, b"\r\n"])
+def test_a_head_without_an_end_is_not_taken(port, line):
+    """Be it of many lines, of one, or of none at all."""
+    with socket.create_connection(("127.0.0.1", port), 20) as client:
+        begin = b"" if line == b"\r\n" else b"GET / HTTP/1.1\r\nHost: here\r\n"
+        client.sendall(begin + (b"" if line.startswith((b"X", b"\r")) else b"X: "))
+        sent = 0
+        try:
+            while sent < 100 * LONGEST_HEAD:
+                sent += client.send(line * 100)
+            client.settimeout(5)
+            while client.recv(1 << 16):
+                pass
+        except ConnectionError:
+            pass
+    assert sent < 100 * LONGEST_HEAD
+    wire = Wire(port)
+    assert wire.get(TILE)[0].status == 200
+    wire.close()
+
+
+def test_a_long_body_is_none_of_the_head(port):
+    body = b"x" * (2 * LONGEST_HEAD)
+    head = f"POST /api/nothing HTTP/1.1\r\n{HOST}Content-Length: {len(body)}\r\n\r\n".encode()
+    wire = Wire(port)
+    for _ in range(3):
+        assert wire.ask(head + body)[0].status == 404
+    wire.close()
+
+
+@pytest.mark.parametrize("protocol", ["h2c", "websocket"])
+def test_other_protocols_are_not_taken_up(port, survey, protocol):
+    wire = Wire(port)
+    words = f"GET {TILE} HTTP/1.1\r\n{HOST}Connection: Upgrade\r\nUpgrade: {protocol}\r\n\r\n"
+    for _ in range(2):
+        answer, body = wire.ask(words.encode())
+        assert (answer.status, body) == (200, content(survey, TILE))
+    assert wire.get(TILE)[0].status == 200
+    wire.close()
+
+
+def test_what_comes_behind_an_offer_to_change_the_protocol(port, survey):
+    """In the same packet, whole or in part."""
+    offer = f"GET /healthz HTTP/1.1\r\n{HOST}Connection: Upgrade\r\nUpgrade: h2c\r\n\r\n".encode()
+    asked = f"GET {TILE} HTTP/1.1\r\n{HOST}\r\n".encode()
+    for cut in (len(asked), 9):
+        with socket.create_connection(("127.0.0.1", port), 20) as client:
+            client.sendall(offer + asked[:cut])
+            time.sleep(0.1)
+            client.sendall(asked[cut:])
+            assert answers(client, ["GET"] * 2)[1] == (200, content(survey, TILE))
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/hips/list", TILE, BIG])
+@pytest.mark.parametrize("count", [1, 3])
+def test_who_asks_no_more_gets_what_he_has_asked_for(port, path, count):
+    asked = f"GET {path} HTTP/1.1\r\n{HOST}\r\n".encode()
+    with socket.create_connection(("127.0.0.1", port), 20) as client:
+        client.sendall(asked * count)
+        client.shutdown(socket.SHUT_WR)
+        found = answers(client, ["GET"] * count)
+        assert [status for status, _ in found] == [200] * count
+        assert len({body for _, body in found}) == 1
+        assert client.recv(1) == b""

@@ -1,0 +1,93 @@
+"""Statistics from tiles: of any region, of any survey that may be served, at a bounded cost."""
+
+import time
+from dataclasses import replace
+
+import pytest
+
+from hipsgen.errors import CoaddError
+from hipsgen.survey.provenance import Provenance
+from tests.viewer.conftest import COADD, client_for
+from tests.viewer.small_hips import DEC, DEEPEST, RA, make_survey, value_at
+from viewer.coadds.statistics import Region, TileSurvey, of_tiles
+
+
+def survey(asked: list, **words) -> TileSurvey:
+    """One without tiles, that notes which are asked for."""
+
+    def tile(one):
+        asked.append(one)
+
+    known = {"order": 16, "order_min": 0, "width": 512, "frame": "equatorial", "unit": "nJy"}
+    return TileSurvey(tile, **{**known, "pixel_scale": 0.0, **words})
+
+
+@pytest.mark.parametrize("sides", [(20.0, 1e-6), (1e-6, 20.0), (20.0, 20.0), (1e-3, 1e-3)])
+def test_a_region_of_any_shape_costs_few_tiles(sides):
+    asked: list = []
+    start = time.process_time()
+    of_tiles(survey(asked), Region(10.0, 20.0, *sides, False))
+    assert 0 < len(asked) <= 64
+    assert time.process_time() - start < 2
+
+
+def test_a_region_of_too_many_tiles_is_refused():
+    with pytest.raises(CoaddError, match="too large for tiles of order 12"):
+        of_tiles(survey([], order_min=12), Region(10.0, 20.0, 20.0, 1e-6, False))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        {"hips_frame": "ecliptic"},
+        {"hips_order": "1e300"},
+        {"hips_order": "-1"},
+        {"hips_order_min": "9"},
+        {"hips_tile_width": "1e9"},
+        {"hips_tile_width": "100"},
+        {"hips_tile_width": "-512"},
+    ],
+)
+def test_properties_of_others_are_no_fault_of_the_server(tmp_path, words):
+    make_survey(tmp_path / "odd", **words)
+    client = client_for(tmp_path)
+    place = f"survey=odd&ra={RA}&dec={DEC}"
+    for path in (f"statistics?{place}&radius=9", f"profile?{place}&ra2={RA}&dec2={DEC + 0.1}"):
+        answer = client.get(f"/api/{path}")
+        assert answer.status_code == 404
+        assert "are not measured" in answer.json()["error"]
+
+
+def test_tiles_of_another_width_than_told_are_none(tmp_path):
+    make_survey(tmp_path / "odd", hips_tile_width="256")
+    client = client_for(tmp_path)
+    answer = client.get(f"/api/statistics?survey=odd&ra={RA}&dec={DEC}&radius=9").json()
+    assert answer["statistics"][0]["count"] == 0
+
+
+def test_where_the_coadd_is_gone_tiles_tell_and_say_why(tmp_path):
+    folder = make_survey(tmp_path / "band_g")
+    gone = replace(COADD, uri=(tmp_path / "gone.fits").as_uri())
+    (folder / "provenance.fits").write_bytes(Provenance([gone]).to_bytes())
+    client = client_for(tmp_path)
+    place = f"survey=band_g&ra={RA + 0.3}&dec={DEC}"
+    for path, of in (("statistics", "&radius=900"), ("profile", f"&ra2={RA + 0.6}&dec2={DEC}")):
+        answer = client.get(f"/api/{path}?{place}{of}").json()
+        (found,) = answer[f"{path.removesuffix('s')}s"]
+        assert (found["source"], found["error"]) == ("tiles", "the file does not exist")
+    values = dict(zip(found["distance"], found["value"], strict=True))
+    expected = value_at(folder, RA + 0.3, DEC, DEEPEST)
+    assert values[0.0] == pytest.approx(expected, nan_ok=True)
+    assert sum(value is not None for value in values.values()) > 5
+
+
+def test_a_survey_that_cannot_be_measured_keeps_no_other_from_it(tmp_path):
+    make_survey(tmp_path / "band_g")
+    make_survey(tmp_path / "pictures", hips_tile_format="png")
+    client = client_for(tmp_path)
+    place = f"ra={RA}&dec={DEC}&radius=900"
+    both = client.get(f"/api/statistics?survey=pictures&survey=band_g&{place}").json()
+    pictures, band_g = both["statistics"]
+    assert "no FITS tiles" in pictures["error"]
+    assert band_g["count"] > 0
+    assert client.get(f"/api/statistics?survey=pictures&{place}").status_code == 404

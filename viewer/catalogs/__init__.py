@@ -1,0 +1,1 @@
+"""Catalogs: tables of objects, queried by cone."""

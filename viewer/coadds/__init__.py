@@ -1,0 +1,1 @@
+"""The coadds of a survey: provenance, pixels, statistics."""

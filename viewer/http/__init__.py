@@ -1,0 +1,1 @@
+"""HTTP: connections, files, authentication, proxies, limits."""
