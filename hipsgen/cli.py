@@ -25,8 +25,9 @@ from hipsgen.arguments import (
     runtime_of,
     words,
 )
-from hipsgen.errors import ConfigError, HipsgenError, counted
+from hipsgen.errors import ConfigError, HipsgenError
 from hipsgen.run import interrupt
+from hipsgen.text import counted
 
 
 class _Commands(click.Group):
@@ -266,7 +267,7 @@ def _can_go_on(fresh: bool) -> None:
 
 
 def _print_summaries(summaries: list[Any], out: Path) -> None:
-    from hipsgen.run.progress import human_size
+    from hipsgen.text import human_size
 
     for s in summaries:
         size = ", ".join(f"{name} {human_size(count)}" for name, count in sorted(s.size.items()))

@@ -1,11 +1,6 @@
 """The errors a user can answer; each message names the value, the limit and the next step."""
 
 
-def counted(number: int, thing: str) -> str:
-    """`1 coadd`, `2 coadds`."""
-    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
-
-
 class HipsgenError(Exception):
     """Base of all errors that are reported in one line, without a traceback."""
 

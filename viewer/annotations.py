@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from hipsgen.errors import HipsgenError
+from hipsgen.survey import paths
 from viewer.http.files import open_beneath
 
-FOLDER = Path(".hipsgen", "flags")
 MAX_FLAGS = 10_000
 _MOST = {"note": 2000, "view": 4000, "author": 100}  # characters
 _LONGEST = 1 << 17  # bytes of a flag: six for every character, and its numbers
@@ -58,7 +58,7 @@ class Flags:
     """Those of one survey. folder: the survey's."""
 
     def __init__(self, folder: Path) -> None:
-        self._place = folder / FOLDER
+        self._place = folder / paths.ANNOTATIONS
 
     def all(self) -> list[Flag]:
         """As they are now, the oldest first; what cannot be read is passed over."""

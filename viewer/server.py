@@ -19,6 +19,7 @@ from urllib.parse import parse_qs
 import uvicorn
 from starlette.types import ASGIApp
 
+from hipsgen.survey import paths
 from hipsgen.errors import ConfigError, InputError, SurveyError
 from hipsgen.survey.folders import MAX_DEPTH, survey_folders
 from viewer.app import NOT_BUILT, ViewerConfig, create_app
@@ -35,7 +36,6 @@ _SHOWN = 6
 _BACKLOG = 512  # clients that wait to be taken, and that are at a time
 _NO_ROOM = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _EVERY = 60.0  # seconds between complaints of the same
-BEGUN = ".hipsgen/build.json"  # what a build writes first
 MADE_BY_THE_PAGE = ("live-colour", "sn-")  # names of surveys that the server does not have
 logger = logging.getLogger(__name__)
 OPEN_TO_ALL = "all who reach this port see them: --token keeps others out"
@@ -175,7 +175,7 @@ def find_surveys(config: ViewerConfig) -> list[str]:
     """The names of the surveys; every folder that was named must hold one."""
     for root in config.roots:
         if not Surveys([root]).all():
-            if any(survey_folders(root, begun=BEGUN)):
+            if any(survey_folders(root, begun=paths.BUILD)):
                 raise SurveyError(
                     f"no finished survey under {root}: run its 'hipsgen build' again, which goes on"
                     " and says what is in the way"

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from hipsgen import __version__
-from hipsgen.errors import ConfigError, counted
+from hipsgen.errors import ConfigError
+from hipsgen.text import counted
 from hipsgen.build.survey import Summary
 from hipsgen.render.color_block import ColorTask, render_color_block
 from hipsgen.plan.color_stretch import Triple, cells_of, choose_lupton, values_of

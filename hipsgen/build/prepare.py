@@ -3,11 +3,13 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from hipsgen.plan.recipe import check_excluded, natural_order, make_recipe, stretch_of
 from hipsgen import __version__
 from hipsgen.errors import ConfigError
 from hipsgen.images.coadd_fits import DEFAULT_EXCLUDED
 from hipsgen.images.source import CoaddReader, CoaddRef, Problem
-from hipsgen.plan.options import TILE_WIDTH, Options, Recipe
+from hipsgen.plan.recipe import TILE_WIDTH, Recipe
+from hipsgen.plan.options import Options
 from hipsgen.journal.journal import Journal
 from hipsgen.journal.output import wipe
 from hipsgen.plan.blocks import Plan, make_plan
@@ -15,52 +17,6 @@ from hipsgen.plan.sample import COADDS, Sample, take_names, take_sample
 from hipsgen.sky.stretch import Asinh, Linear, SkyLevel, choose_stretch
 from hipsgen.sky.tiles import order_for
 from hipsgen.survey.store import Store
-
-
-def natural_order(pixel_scale: float) -> int:
-    """The order for input pixels of this size, degrees."""
-    return order_for(pixel_scale, TILE_WIDTH)
-
-
-def _make_recipe(options: Options, sample: Sample, band: str, order: int, depth: int) -> Recipe:
-    """What fixes the bytes, from what was asked for and what the coadds are like."""
-    return Recipe(
-        order=order,
-        render_order=max(order, natural_order(sample.pixel_scale)),
-        block_depth=depth,
-        frame=options.frame,
-        formats=options.formats,
-        interpolation=options.interpolation,
-        overlap=options.overlap,
-        stretch=stretch_of(options, sample.level),
-        excluded=options.excluded,
-        blank=options.blank,
-        unit=sample.unit,
-        band=band,
-        pixel_scale=sample.pixel_scale,
-        plane=options.plane,
-        names=sample.names,
-    )
-
-
-def check_excluded(options: Options, sample: Sample) -> None:
-    """Raise ConfigError for a mask plane that none of the coadds has."""
-    for name in options.excluded:
-        if name not in (*DEFAULT_EXCLUDED, *sample.planes):
-            there = f"there are {', '.join(sample.planes)}" if sample.planes else "they have none"
-            raise ConfigError(f"--exclude-mask: the masks have no plane {name!r}; {there}")
-
-
-def stretch_of(options: Options, level: SkyLevel) -> Linear | Asinh:
-    """The stretch of the pictures, from a sample of the survey's values.
-
-    That of a variance begins at the lowest: where its sky is deeper is what one wants to see.
-    """
-    cuts = options.cuts
-    if cuts is None and options.plane == "variance":
-        low, high = level.cuts()
-        cuts = min(low, level.minimum), high
-    return choose_stretch(options.stretch, level, cuts)
 
 
 def prepare(
@@ -87,7 +43,7 @@ def prepare(
         check_excluded(options, sample)
         order = options.order if options.order is not None else natural_order(sample.pixel_scale)
         plan = make_plan(refs, order, options.frame)
-        recipe = _make_recipe(options, sample, band, order, plan.block_depth)
+        recipe = make_recipe(options, sample, band, order, plan.block_depth)
         if fresh:
             wipe(store)
         journal.begin(recipe)

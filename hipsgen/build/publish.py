@@ -7,7 +7,8 @@ from typing import Any
 from hipsgen.errors import HipsgenError, SurveyError
 from hipsgen.images.source import CoaddRef
 from hipsgen.render.block import encode_tile
-from hipsgen.plan.options import Options, Recipe
+from hipsgen.plan.options import Options
+from hipsgen.plan.recipe import Recipe
 from hipsgen.build.metadata import (
     Subject,
     geometry,

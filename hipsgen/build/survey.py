@@ -5,7 +5,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass, field
 
-from hipsgen.errors import HipsgenError, InputError, counted
+from hipsgen.errors import HipsgenError, InputError
+from hipsgen.text import counted
 from hipsgen.images.source import CoaddReader, CoaddRef, ImageSource, Problem
 from hipsgen.render.block import BlockTask, render_block
 from hipsgen.journal.changes import Change

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from hipsgen.errors import ConfigError, HipsgenError, InputError, SurveyError, counted
+from hipsgen.survey import paths
+from hipsgen.errors import ConfigError, HipsgenError, InputError, SurveyError
+from hipsgen.text import counted
 from hipsgen.images.coadd_fits import FitsReader
 from hipsgen.images.manifest import write_manifest
 from hipsgen.images.source import CoaddRef
@@ -18,13 +20,16 @@ from hipsgen.build.survey import (
 )
 from hipsgen.journal.changes import Change
 from hipsgen.build.color import build_color
-from hipsgen.plan.options import TILE_WIDTH, Options, Runtime, tile_bytes
+from hipsgen.plan.recipe import TILE_WIDTH
+from hipsgen.plan.options import Options, Runtime, tile_bytes
 from hipsgen.build.metadata import Subject
 from hipsgen.plan.jobs import Job, Query, color_bands, find_jobs, of_planes
-from hipsgen.journal.journal import BUILD_PATH, Journal
+from hipsgen.journal.journal import Journal
 from hipsgen.plan.blocks import make_plan
-from hipsgen.build.prepare import check_excluded, earlier_recipe, natural_order, stretch_of
-from hipsgen.run.progress import Reporter, human_size
+from hipsgen.plan.recipe import check_excluded, natural_order, stretch_of
+from hipsgen.build.prepare import earlier_recipe
+from hipsgen.run.progress import Reporter
+from hipsgen.text import human_size
 from hipsgen.plan.sample import known_scales, take_names, take_sample
 from hipsgen.render.precompile import warm_up
 from hipsgen.sky.tiles import pixel_size
@@ -247,7 +252,7 @@ def surveys_under(place: str | Path, unfinished: bool = False) -> list[str]:
     out = Path(place)
     if not out.is_dir():
         raise SurveyError(f"no folder {out}")
-    found = [str(f) for f in survey_folders(out, begun=BUILD_PATH if unfinished else PROPERTIES)]
+    found = [str(f) for f in survey_folders(out, begun=paths.BUILD if unfinished else PROPERTIES)]
     if not found:
         raise SurveyError(f"{out} is not a finished HiPS and holds none: no properties file")
     return found

@@ -11,13 +11,14 @@ import numpy.typing as npt
 from hipsgen.check.finding import Finding
 from hipsgen.errors import SurveyError
 from hipsgen.images.source import CoaddRef, Polygon
-from hipsgen.journal.journal import FOLDER, Journal
+from hipsgen.journal.journal import Journal
 from hipsgen.plan.blocks import Plan, make_plan
-from hipsgen.plan.options import Recipe
+from hipsgen.plan.recipe import Recipe
 from hipsgen.render.coadd_cache import CoaddCache
 from hipsgen.render.leaf import Sampler
 from hipsgen.sky.flags import Pixels, as_values, is_known
 from hipsgen.sky.tiles import Tile
+from hipsgen.survey import paths
 from hipsgen.survey.provenance import FILE_NAME as PROVENANCE
 from hipsgen.survey.provenance import Provenance
 from hipsgen.survey.store import LocalStore
@@ -41,7 +42,7 @@ def against_inputs(
     journal = Journal(survey.store) if isinstance(survey.store, LocalStore) else None
     recipe = journal.recipe() if journal is not None and journal.kind() == "bands" else None
     if journal is None or recipe is None:
-        yield Finding("error", FOLDER, _NEEDS)
+        yield Finding("error", paths.FOLDER, _NEEDS)
         return
     again = _Again(survey, recipe, _coadds(survey, journal))
     npix = survey.npix_of(survey.order)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hipsgen.plan.options import Recipe
+from hipsgen.plan.recipe import Recipe
 from hipsgen.survey.formats import format_of
 
 Values = npt.NDArray[np.float32]

@@ -12,7 +12,7 @@ from hipsgen.check.finding import Finding
 from hipsgen.check.previews import is_coloured, picture_faults
 from hipsgen.errors import SurveyError
 from hipsgen.journal.inventory import FileSum
-from hipsgen.plan.options import Recipe
+from hipsgen.plan.recipe import Recipe
 from hipsgen.sky.flags import as_values
 from hipsgen.sky.frames import FRAMES, to_icrs
 from hipsgen.sky.polygon import bounding_circle, to_vectors

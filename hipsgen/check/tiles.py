@@ -12,14 +12,15 @@ from hipsgen.check.finding import Finding
 from hipsgen.check.products import Whole
 from hipsgen.check.tile import Look, Looker, Rules, Written
 from hipsgen.errors import ConfigError, SurveyError
-from hipsgen.journal.journal import TOP_PATH, Journal, record_path
+from hipsgen.journal.journal import Journal
 from hipsgen.journal.records import BlockRecord
-from hipsgen.plan.options import Recipe
+from hipsgen.plan.recipe import Recipe
 from hipsgen.run import interrupt
 from hipsgen.run.engine import open_engine, run_in_order
 from hipsgen.run.progress import Reporter
 from hipsgen.sky.pyramid import Layer, shrink
 from hipsgen.sky.tiles import Tile
+from hipsgen.survey import paths
 from hipsgen.survey.coverage import ALLSKY_ORDERS, allsky_width, look_over, to_ranges
 from hipsgen.survey.provenance import FILE_NAME as PROVENANCE
 from hipsgen.survey.provenance import Provenance
@@ -61,7 +62,7 @@ class Deep:
         self._written_above: Written | None = None
         if self._journal is not None:
             sums = dict(self._top.tally.files()) if self._top else {}
-            self._written_above = Written(sums, self._named(TOP_PATH))
+            self._written_above = Written(sums, self._named(paths.TOP))
         self._root_order = self._depth()
 
     def findings(self, reporter: Reporter) -> Iterator[Finding]:
@@ -123,7 +124,7 @@ class Deep:
         """Look at all tiles under one, and at it."""
         part, written = _Part(), None
         if self._journal is not None:
-            path = record_path(root)
+            path = paths.record(root)
             try:
                 found = self._journal.block(root)
             except ValueError as error:
@@ -174,7 +175,7 @@ class Deep:
             what = "" if agrees else "is of another block, or another build"
         except ValueError as error:
             what = str(error)
-        return [Finding("error", record_path(root), f"{what}: build again")] if what else []
+        return [Finding("error", paths.record(root), f"{what}: build again")] if what else []
 
     def _lost(self, roots: set[Tile]) -> Iterator[Finding]:
         """Blocks that the journal has, and of which nothing is there."""
@@ -182,15 +183,15 @@ class Deep:
         for record in self._journal.records():
             if record.root not in roots and record.tiles:
                 what = f"the journal says that it has {record.tiles} tiles, and none is there"
-                yield Finding("error", record_path(record.root), what)
+                yield Finding("error", paths.record(record.root), what)
 
     def _other_files(self) -> Iterator[Finding]:
         """Files that are no tiles, and the tiles above the blocks, against the journal."""
         if self._top is None:
-            yield Finding("error", TOP_PATH, "is missing or damaged: build again")
+            yield Finding("error", paths.TOP, "is missing or damaged: build again")
             return
         sums = dict(self._top.tally.files()) | self._top.files
-        written = Written(sums, self._named(TOP_PATH))
+        written = Written(sums, self._named(paths.TOP))
         for path in sums:
             if path not in self._top.files:
                 if self._survey.store.stat(path) is None:

@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from hipsgen.journal.fingerprints import fingerprint
 from hipsgen.journal.journal import Journal
 from hipsgen.journal.previous import Earlier
 from hipsgen.journal.records import BlockRecord
 from hipsgen.plan.blocks import Plan
-from hipsgen.plan.options import Recipe
-from hipsgen.render.block import fingerprint
+from hipsgen.plan.recipe import Recipe
 from hipsgen.sky.tiles import Tile
 from hipsgen.survey.store import Store
 

@@ -20,18 +20,12 @@ import numpy.typing as npt
 from hipsgen.errors import ConfigError
 from hipsgen.journal.inventory import FileSum, Tally
 from hipsgen.journal.records import BlockFiles, BlockRecord, BlockState, InputUse, TopRecord
-from hipsgen.plan.options import Recipe
+from hipsgen.plan.recipe import Recipe
 from hipsgen.sky.pyramid import Layer
 from hipsgen.sky.tiles import Tile
+from hipsgen.survey import paths
 from hipsgen.survey.store import Store
 
-FOLDER = ".hipsgen"
-BUILD_PATH = f"{FOLDER}/build.json"
-_CREATED = f"{FOLDER}/created"
-_BLOCKS = f"{FOLDER}/blocks"
-_ROOTS = f"{FOLDER}/roots"
-TOP_PATH = f"{FOLDER}/top.npz"
-RUNS = f"{FOLDER}/runs"
 _DAMAGE = (
     ValueError, KeyError, TypeError, AttributeError, OSError, EOFError, BadZipFile, RuntimeError,
     SyntaxError, tokenize.TokenError,
@@ -46,7 +40,7 @@ class Journal:
 
     def exists(self) -> bool:
         """Whether a build was begun in this place."""
-        return self._store.stat(BUILD_PATH) is not None
+        return self._store.stat(paths.BUILD) is not None
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -55,10 +49,10 @@ class Journal:
         A run leaves its mark behind when it is killed or fails; the next that comes to an end then
         looks for unfinished files, which costs a walk through the whole survey.
         """
-        mark = f"{RUNS}/{secrets.token_hex(8)}"
+        mark = f"{paths.RUNS}/{secrets.token_hex(8)}"
         self._store.write(mark, b"")
         yield
-        others = [path for path in self._store.list(RUNS) if path != mark]
+        others = [path for path in self._store.list(paths.RUNS) if path != mark]
         if others:
             self._store.sweep()
         for path in (*others, mark):
@@ -75,31 +69,31 @@ class Journal:
     def _begun(self) -> dict[str, Any] | None:
         """What was written down when a build began. Raises ConfigError when it is damaged."""
         try:
-            return dict(json.loads(self._store.read(BUILD_PATH)))
+            return dict(json.loads(self._store.read(paths.BUILD)))
         except FileNotFoundError:
             return None
         except (ValueError, TypeError) as error:
-            raise ConfigError(f"{BUILD_PATH} is damaged ({error}); use --fresh") from error
+            raise ConfigError(f"{paths.BUILD} is damaged ({error}); use --fresh") from error
 
     def begin(self, recipe: Recipe) -> None:
         """Write down what is being built."""
         text = json.dumps({**recipe.to_json(), "digest": recipe.digest()}, indent=1)
-        self._store.write(BUILD_PATH, text.encode())
+        self._store.write(paths.BUILD, text.encode())
 
     def note_created(self, when: str) -> None:
         """Keep the date of the survey while it has no properties."""
-        self._store.write(_CREATED, when.encode())
+        self._store.write(paths.CREATED, when.encode())
 
     def created(self) -> str:
         """The date that was kept, empty for none."""
         try:
-            return self._store.read(_CREATED).decode("ascii", "replace")
+            return self._store.read(paths.CREATED).decode("ascii", "replace")
         except FileNotFoundError:
             return ""
 
     def begin_color(self, words: dict[str, Any]) -> None:
         """Write down of what a colour survey is being made, and how."""
-        self._store.write(BUILD_PATH, json.dumps(words, indent=1).encode())
+        self._store.write(paths.BUILD, json.dumps(words, indent=1).encode())
 
     def color(self) -> dict[str, Any]:
         """What an earlier `begin_color` wrote; empty for nothing. Raises ConfigError."""
@@ -117,7 +111,7 @@ class Journal:
             if recipe.digest() != digest:
                 raise ValueError("it is not what was written")
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ConfigError(f"{BUILD_PATH} is damaged ({error}); use --fresh") from error
+            raise ConfigError(f"{paths.BUILD} is damaged ({error}); use --fresh") from error
         return recipe
 
     def write(
@@ -133,7 +127,7 @@ class Journal:
         }
         buffer = io.BytesIO()
         np.savez(buffer, record=_text(values), tiles=files.tally.rows, leaves=files.leaves)
-        self._store.write(_path(record.root), buffer.getvalue())
+        self._store.write(paths.record(record.root), buffer.getvalue())
 
     def _write_state(self, root: Tile, state: BlockState) -> None:
         arrays: dict[str, Any] = {"cells": state.cells, "content": np.array(state.content)}
@@ -143,26 +137,26 @@ class Journal:
             arrays |= _arrays(f"_{tile.order}_{tile.npix}", layer)
         buffer = io.BytesIO()
         np.savez(buffer, **arrays)
-        self._store.write(_path(root, _ROOTS), buffer.getvalue())
+        self._store.write(paths.record(root, paths.ROOTS), buffer.getvalue())
 
     def records(self) -> Iterator[BlockRecord]:
         """All blocks that were begun; one whose record cannot be read is left out."""
-        for path in self._store.list(_BLOCKS):
+        for path in self._store.list(paths.BLOCKS):
             with suppress(*_DAMAGE), np.load(io.BytesIO(self._store.read(path))) as arrays:
                 record = _record(arrays)
-                if _path(record.root) == path:  # not another block's
+                if paths.record(record.root) == path:  # not another block's
                     yield record
 
     def roots(self) -> set[Tile]:
         """The roots of all blocks that anything is noted of, be it damaged."""
-        paths = [*self._store.list(_BLOCKS), *self._store.list(_ROOTS)]
-        found = [re.search(r"/Norder(\d+)/Npix(\d+)\.npz$", path) for path in paths]
+        files = [*self._store.list(paths.BLOCKS), *self._store.list(paths.ROOTS)]
+        found = [re.search(r"/Norder(\d+)/Npix(\d+)\.npz$", path) for path in files]
         return {Tile(int(match[1]), int(match[2])) for match in found if match}
 
     def block(self, root: Tile) -> tuple[BlockRecord, BlockFiles] | None:
         """What is noted of a block, None for nothing. Raises ValueError when it cannot be read."""
         try:
-            with np.load(io.BytesIO(self._store.read(_path(root)))) as arrays:
+            with np.load(io.BytesIO(self._store.read(paths.record(root)))) as arrays:
                 formats = json.loads(arrays["record"].tobytes())["formats"]
                 record = _record(arrays)
                 files = BlockFiles(Tally(formats, arrays["tiles"]), arrays["leaves"])
@@ -170,16 +164,16 @@ class Journal:
                 raise ValueError("it is that of another block")
             return record, files
         except FileNotFoundError as error:
-            if self._store.stat(_path(root, _ROOTS)) is None:
+            if self._store.stat(paths.record(root, paths.ROOTS)) is None:
                 return None
-            raise ValueError(f"{_path(root)} is missing from the journal") from error
+            raise ValueError(f"{paths.record(root)} is missing from the journal") from error
         except _DAMAGE as error:
-            raise ValueError(f"{_path(root)} is damaged ({error})") from error
+            raise ValueError(f"{paths.record(root)} is damaged ({error})") from error
 
     def state(self, root: Tile) -> BlockState:
         """What a finished block left for the top orders. Raises ValueError when it is damaged."""
         try:
-            with np.load(io.BytesIO(self._store.read(_path(root, _ROOTS)))) as arrays:
+            with np.load(io.BytesIO(self._store.read(paths.record(root, paths.ROOTS)))) as arrays:
                 layer = _layer("", arrays) if "value" in arrays else None
                 small = {}
                 for name in arrays.files:
@@ -189,23 +183,23 @@ class Journal:
                         small[Tile(order, npix)] = _layer(f"_{key}", arrays)
                 return BlockState(layer, arrays["cells"], small, str(arrays["content"]))
         except _DAMAGE as error:
-            raise ValueError(f"{_path(root, _ROOTS)} is damaged ({error})") from error
+            raise ValueError(f"{paths.record(root, paths.ROOTS)} is damaged ({error})") from error
 
     def doubt(self, root: Tile) -> None:
         """A block is to be made anew, whatever is there of it."""
-        if self._store.stat(_path(root, _ROOTS)) is None:
-            self._store.write(_path(root, _ROOTS), b"")
-        self._store.delete(_path(root))
+        if self._store.stat(paths.record(root, paths.ROOTS)) is None:
+            self._store.write(paths.record(root, paths.ROOTS), b"")
+        self._store.delete(paths.record(root))
 
     def forget(self, root: Tile) -> None:
         """A block is of no use any more."""
-        self._store.delete(_path(root, _ROOTS))
-        self._store.delete(_path(root))
+        self._store.delete(paths.record(root, paths.ROOTS))
+        self._store.delete(paths.record(root))
 
     def begin_top(self) -> Tally:
         """The tiles above the blocks that are there; from now on nobody knows until `finish`."""
         top = self.top()
-        self._store.delete(TOP_PATH)
+        self._store.delete(paths.TOP)
         return Tally(()) if top is None else top.tally
 
     def finish(self, top: TopRecord) -> None:
@@ -215,12 +209,12 @@ class Journal:
         text = _text(words)
         buffer = io.BytesIO()
         np.savez(buffer, record=text, tiles=top.tally.rows)
-        self._store.write(TOP_PATH, buffer.getvalue())
+        self._store.write(paths.TOP, buffer.getvalue())
 
     def top(self) -> TopRecord | None:
         """What `finish` noted; None when there is nothing, or nothing that can be read."""
         try:
-            with np.load(io.BytesIO(self._store.read(TOP_PATH))) as arrays:
+            with np.load(io.BytesIO(self._store.read(paths.TOP))) as arrays:
                 values = json.loads(arrays["record"].tobytes())
                 tally = Tally(values["formats"], arrays["tiles"])
             files = {k: FileSum(*v) for k, v in values["files"].items()}
@@ -239,15 +233,6 @@ def _arrays(name: str, layer: Layer) -> dict[str, Any]:
 def _layer(name: str, arrays: Any) -> Layer:
     value = arrays[f"value{name}"]
     return Layer(value, None if value.dtype == np.int32 else arrays[f"coverage{name}"])
-
-
-def record_path(root: Tile) -> str:
-    """Where the record of a block lies; without it the block is made again."""
-    return _path(root)
-
-
-def _path(root: Tile, folder: str = _BLOCKS) -> str:
-    return f"{folder}/Norder{root.order}/Npix{root.npix}.npz"
 
 
 def _text(values: dict[str, Any]) -> npt.NDArray[np.uint8]:

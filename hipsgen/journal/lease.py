@@ -7,11 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from hipsgen.errors import ConfigError
-from hipsgen.journal.journal import FOLDER
+from hipsgen.survey import paths
 from hipsgen.survey.properties import FILE_NAME as PROPERTIES
 from hipsgen.survey.store import Store
-
-_PATH = f"{FOLDER}/inputs.json"
 
 
 @dataclass(frozen=True)
@@ -34,13 +32,13 @@ class Turn:
             digest.update(f"{word}\n".encode())
             count += 1
         text = json.dumps({"inputs": count, "digest": digest.hexdigest()[:16]})
-        store.write(_PATH, text.encode())
+        store.write(paths.INPUTS, text.encode())
         return cls(store, text)
 
     def is_lost(self) -> bool:
         """Whether another build began, or found that it had written where this one does."""
         try:
-            return self.store.read(_PATH) != self.text.encode()
+            return self.store.read(paths.INPUTS) != self.text.encode()
         except FileNotFoundError:
             return True
 
@@ -59,7 +57,7 @@ class Turn:
             yield
         finally:
             if self.is_lost():
-                self.store.write(_PATH, b"")
+                self.store.write(paths.INPUTS, b"")
                 self.store.delete(PROPERTIES)
                 doubt()
                 raise self._error()

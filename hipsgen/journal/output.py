@@ -5,18 +5,16 @@ from pathlib import Path
 
 from hipsgen.errors import ConfigError
 from hipsgen.images.source import CoaddRef
-from hipsgen.journal.journal import BUILD_PATH, FOLDER, RUNS, Journal
+from hipsgen.journal.journal import Journal
 from hipsgen.journal.previous import noted
 from hipsgen.journal.records import BlockRecord
 from hipsgen.plan.options import tile_bytes
-from hipsgen.run.progress import human_size
 from hipsgen.sky.tiles import Tile
+from hipsgen.survey import paths
 from hipsgen.survey.paths import is_survey_file
 from hipsgen.survey.properties import FILE_NAME as PROPERTIES
 from hipsgen.survey.store import LocalStore, Store
-
-_WIPING = f"{FOLDER}/wiping"
-FLAGS = f"{FOLDER}/flags"  # what people noted, in the viewer: not ours to remove
+from hipsgen.text import human_size
 
 
 def claim(store: Store, colour: bool = False) -> None:
@@ -31,7 +29,7 @@ def claim(store: Store, colour: bool = False) -> None:
         raise ConfigError(f"{store} holds a survey of another kind ({kind}): name another -o")
     if Journal(store).exists() or is_half_wiped(store):
         return
-    others = (path for path in store.list() if not path.startswith(f"{FOLDER}/"))
+    others = (path for path in store.list() if not path.startswith(f"{paths.FOLDER}/"))
     something = next(others, None)
     if something is not None:
         raise ConfigError(
@@ -71,11 +69,11 @@ def wipe(store: Store) -> None:
     What marks the place as ours goes last. Until then a mark says what is going on, so that nobody
     takes what is left for a survey: the next build goes on with it.
     """
-    store.write(_WIPING, b"")
+    store.write(paths.WIPING, b"")
     store.delete(PROPERTIES)
-    kept = BUILD_PATH, _WIPING
+    kept = paths.BUILD, paths.WIPING
     for path in [path for path in store.list() if is_survey_file(path)]:
-        if path not in kept and not path.startswith((f"{RUNS}/", f"{FLAGS}/")):
+        if path not in kept and not path.startswith((f"{paths.RUNS}/", f"{paths.ANNOTATIONS}/")):
             store.delete(path)
     store.sweep()
     for path in kept:
@@ -84,7 +82,7 @@ def wipe(store: Store) -> None:
 
 def is_half_wiped(store: Store) -> bool:
     """Whether a `wipe` came to no end."""
-    return store.stat(_WIPING) is not None
+    return store.stat(paths.WIPING) is not None
 
 
 def departed(old: Sequence[BlockRecord], refs: Sequence[CoaddRef]) -> set[str]:

@@ -1,16 +1,16 @@
 """What an earlier run left of a block, and what of it is still good."""
 
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 
 import numpy as np
 
 from hipsgen.images.source import CoaddRef
+from hipsgen.journal.fingerprints import leaf_digests
 from hipsgen.journal.inventory import UNKNOWN, FileSum, Tally
 from hipsgen.journal.journal import Journal
 from hipsgen.journal.records import LEAF, BlockFiles, BlockRecord
 from hipsgen.plan.blocks import Block
-from hipsgen.plan.options import Recipe
+from hipsgen.plan.recipe import Recipe
 from hipsgen.sky.tiles import Tile
 from hipsgen.survey.store import Store
 
@@ -113,18 +113,6 @@ def noted(
         tiles = root.subtree(order)
     unknown = (UNKNOWN,) * len(formats)
     return None, BlockFiles(Tally.of(formats, ((t, unknown) for t in tiles)), np.empty(0, LEAF))
-
-
-def leaf_digests(recipe: Recipe, block: Block, refs: Mapping[int, CoaddRef]) -> dict[int, int]:
-    """Of each leaf tile, by npix: changes when its values have to be made again; never 0."""
-    whose = recipe.values_digest().encode()
-    keys = {k: hashlib.sha256(ref.key.encode()).digest() for k, ref in refs.items()}
-    return {
-        npix: 1 | int.from_bytes(
-            hashlib.sha256(whose + b"".join(keys[k] for k in indices)).digest()[:8], "big"
-        )
-        for npix, indices in block.leaves
-    }  # fmt: skip
 
 
 def _by_npix(files: BlockFiles) -> dict[int, int]:

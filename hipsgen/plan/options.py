@@ -1,33 +1,24 @@
 """What is asked for (`Options`), and what that fixes for every tile (`Recipe`)."""
 
-import hashlib
-import json
 import math
 import re
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
-from hipsgen import __version__
 from hipsgen.errors import ConfigError
-from hipsgen.images.coadd_fits import DEFAULT_EXCLUDED, PLANES, FitsReader
+from hipsgen.images.coadd_fits import DEFAULT_EXCLUDED, PLANES
 from hipsgen.run.engine import ENGINES
 from hipsgen.sky.combine import DEFAULT_OVERLAP, OVERLAPS
 from hipsgen.sky.frames import FRAMES
 from hipsgen.sky.resample import DEFAULT_INTERPOLATION, INTERPOLATIONS
-from hipsgen.sky.stretch import STRETCHES, Asinh, Linear
+from hipsgen.sky.stretch import STRETCHES
 from hipsgen.sky.tiles import MAX_ORDER
-from hipsgen.survey.fits_tile import FitsTile
-from hipsgen.survey.formats import FORMATS, Format, format_of
+from hipsgen.survey.formats import FORMATS
 
-TILE_WIDTH = 512
 # measured, of each format
 _TILE_BYTES = {"fits": 1_054_080, "png": 110_000, "jpeg": 60_000, "webp": 40_000}
 _DEEPEST_ORDER = MAX_ORDER - 9  # its pixels are HEALPix cells of order 29
 
-
-# the last flag of a mask, for planes that have none of their own
-OTHER, OTHER_BIT = "OTHER", 30
 
 # properties that follow from the tiles
 _MEASURED = {
@@ -101,99 +92,6 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """Everything besides the coadds that decides the bytes of the tiles.
-
-    order: of the leaf tiles; render_order: at which coadds are sampled, deeper than `order` when
-    the tiles are coarser than the input, whose pixels are then averaged. block_depth: a block
-    is the subtree under a tile of order `order - block_depth`. names: of the flags of a mask, from
-    bit 0 on.
-    """
-
-    order: int
-    render_order: int
-    block_depth: int
-    frame: str
-    formats: tuple[str, ...]
-    interpolation: str
-    overlap: str
-    stretch: Linear | Asinh
-    excluded: tuple[str, ...]
-    blank: float | None
-    unit: str
-    band: str
-    pixel_scale: float
-    tile_width: int = TILE_WIDTH
-    version: str = __version__
-    plane: str = "image"
-    names: tuple[str, ...] = ()
-
-    @property
-    def block_order(self) -> int:
-        """Order of the blocks' roots."""
-        return self.order - self.block_depth
-
-    @property
-    def pixel_area(self) -> float:
-        """arcsec^2 of the input pixels to which the unit refers."""
-        return float(f"{(self.pixel_scale * 3600) ** 2:.9g}")
-
-    @property
-    def planes(self) -> dict[str, int]:
-        """Bits of the flags of a mask by name; empty for values."""
-        if self.plane != "mask":
-            return {}
-        return {**{name: bit for bit, name in enumerate(self.names)}, OTHER: OTHER_BIT}
-
-    @property
-    def reader(self) -> FitsReader:
-        """What reads the coadds."""
-        return FitsReader(self.excluded, self.blank, plane=self.plane)
-
-    def encoders(self) -> tuple[Format, ...]:
-        """The formats of the tiles, in the order asked for."""
-        made: list[Format] = []
-        for name in self.formats:
-            if name == "fits":
-                planes = tuple(self.planes.items())
-                area = 0.0 if planes else self.pixel_area
-                made.append(FitsTile(self.frame, self.unit, self.band, area, planes))
-            else:
-                made.append(format_of(name))
-        return tuple(made)
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values, from which `from_json` makes it again."""
-        values = {**asdict(self), "stretch": [type(self.stretch).__name__, asdict(self.stretch)]}
-        if self.plane == "image":  # as it was written before there were others
-            del values["plane"], values["names"]
-        return values
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> "Recipe":
-        """Raises ConfigError for values of another version of this software."""
-        known = {f.name for f in fields(cls)}
-        if {*values, "plane", "names"} != known:
-            raise ConfigError("the build was begun by another version of hipsgen; use --fresh")
-        kind, parameters = values["stretch"]
-        stretch = {"Linear": Linear, "Asinh": Asinh}[kind](**parameters)
-        lists = {k: tuple(v) for k, v in values.items() if isinstance(v, list) and k != "stretch"}
-        return cls(**{**values, **lists, "stretch": stretch})
-
-    def digest(self) -> str:
-        """Short hash of all of it."""
-        return _digest(self.to_json())
-
-    def values_digest(self) -> str:
-        """Short hash of what decides the values of tiles; how they are shown does not."""
-        return _digest({**self.to_json(), "stretch": None})
-
-    def pictures_digest(self) -> str:
-        """Short hash of how values are shown."""
-        return _digest(self.to_json()["stretch"])
-
-
-@dataclass(frozen=True)
 class Runtime:
     """How the work is done.
 
@@ -220,10 +118,6 @@ class Runtime:
             raise ConfigError("--strict and --skip-bad contradict each other: choose one")
         if self.memory < 64 << 20:
             raise ConfigError(f"--memory {self.memory / (1 << 20):g} MB is not at least 64 MB")
-
-
-def _digest(values: Any) -> str:
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def tile_bytes(formats: Iterable[str]) -> int:

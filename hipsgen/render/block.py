@@ -13,13 +13,14 @@ import numpy.typing as npt
 
 from hipsgen.errors import CoaddError, SurveyError
 from hipsgen.images.source import CoaddReader, CoaddRef
+from hipsgen.journal.fingerprints import fingerprint
 from hipsgen.journal.inventory import UNKNOWN, FileSum, Tally
 from hipsgen.journal.journal import Journal
 from hipsgen.journal.lease import Turn
 from hipsgen.journal.previous import Earlier, Sums
 from hipsgen.journal.records import LEAF, BlockFiles, BlockRecord, BlockState, InputUse
 from hipsgen.plan.blocks import Block
-from hipsgen.plan.options import Recipe
+from hipsgen.plan.recipe import Recipe
 from hipsgen.render.coadd_cache import CoaddCache
 from hipsgen.render.leaf import Sampler
 from hipsgen.render.tile_writer import Writer
@@ -61,12 +62,6 @@ class BlockTask:
     def store(self) -> Store:
         """Where the tiles go."""
         return self.turn.store
-
-
-def fingerprint(recipe: Recipe, refs: Sequence[CoaddRef]) -> str:
-    """Changes when a block has to be worked on again."""
-    text = "\n".join([recipe.digest(), *(r.key for r in refs)])
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def render_block(task: BlockTask) -> BlockRecord:

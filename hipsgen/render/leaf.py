@@ -10,7 +10,7 @@ import numpy.typing as npt
 from hipsgen.errors import CoaddError
 from hipsgen.images.source import CoaddInfo, CoaddReader, CoaddRef
 from hipsgen.journal.records import InputUse
-from hipsgen.plan.options import Recipe
+from hipsgen.plan.recipe import Recipe
 from hipsgen.render.coadd_cache import CoaddCache
 from hipsgen.render.planes import content_of
 from hipsgen.render.window import Window, above, room

@@ -12,9 +12,9 @@ import numpy as np
 
 from hipsgen.images.source import CoaddInfo
 from hipsgen.images.units import factor_to
-from hipsgen.plan.options import OTHER, Recipe
+from hipsgen.plan.recipe import Recipe
 from hipsgen.sky.combine import Accumulator
-from hipsgen.sky.flags import Pixels, Translation, Union, pick
+from hipsgen.sky.flags import OTHER, Pixels, Translation, Union, pick
 from hipsgen.sky.grid import PixelMap
 from hipsgen.sky.resample import resample
 

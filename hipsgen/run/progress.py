@@ -175,15 +175,6 @@ def reporter(quiet: bool, verbose: bool) -> Reporter:
     return Lines(verbose=verbose)
 
 
-def human_size(count: float) -> str:
-    """1234567 -> 1.2 MB."""
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if count < 1000 or unit == "TB":
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    raise AssertionError
-
-
 def _clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)

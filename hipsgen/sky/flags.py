@@ -18,6 +18,9 @@ from hipsgen.sky.grid import PixelMap
 Flags = npt.NDArray[np.int32]
 Pixels = npt.NDArray[Any]  # of a tile: values, float32 with NaN for none, or flags
 
+# the last plane of a mask survey: of flags that have no plane of their own
+OTHER, OTHER_BIT = "OTHER", 30
+
 NONE = -(1 << 31)  # the sign, which is no flag
 _ALL = (1 << 31) - 1
 

@@ -13,7 +13,8 @@ import pytest
 
 from tests.viewer.serving import served
 from tests.viewer.small_hips import DEC, RA, make_survey
-from viewer.annotations import FOLDER, FlagError, Flags
+from hipsgen.survey import paths
+from viewer.annotations import FlagError, Flags
 
 HERE = {"ra": RA, "dec": DEC}
 
@@ -44,7 +45,7 @@ def test_a_flag_is_kept_changed_and_deleted(tmp_path):
     with pytest.raises(FlagError, match="no flag") as gone:
         flags.change(made.id, {"version": 3, "note": "x"})
     assert gone.value.status == 404
-    assert len(list((tmp_path / FOLDER).iterdir())) == 1
+    assert len(list((tmp_path / paths.ANNOTATIONS).iterdir())) == 1
 
 
 def test_changes_by_several_processes_are_all_there(tmp_path):
@@ -59,7 +60,7 @@ def test_changes_by_several_processes_are_all_there(tmp_path):
     (flag,) = Flags(tmp_path).all()
     assert sorted(flag.note) == sorted("abcd" * 25)
     assert flag.version == 101
-    assert len(list((tmp_path / FOLDER).iterdir())) == 1
+    assert len(list((tmp_path / paths.ANNOTATIONS).iterdir())) == 1
 
 
 def test_new_flags_of_several_threads_are_all_there(tmp_path):
@@ -93,7 +94,7 @@ def test_nonsense_is_refused(tmp_path, words):
 
 def test_files_that_are_no_flags_are_passed_over(tmp_path):
     flag = Flags(tmp_path).add(HERE)
-    place = tmp_path / FOLDER
+    place = tmp_path / paths.ANNOTATIONS
     (place / f"{'a' * 16}.1.json").write_text("{")
     (place / f"{'b' * 16}.1.json").write_text("[]")
     (place / "readme").write_text("x")
@@ -114,7 +115,7 @@ def test_files_that_are_no_flags_are_passed_over(tmp_path):
 def test_a_flag_that_was_edited_into_nonsense_hides_no_other(tmp_path, words):
     folder = make_survey(tmp_path / "band_g")
     flag, spoilt = Flags(folder).add(HERE), Flags(folder).add(HERE)
-    path = folder / FOLDER / f"{spoilt.id}.1.json"
+    path = folder / paths.ANNOTATIONS / f"{spoilt.id}.1.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **words}))
     assert Flags(folder).all() == [flag]
     with served(tmp_path) as port:

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from hipsgen.errors import ConfigError, HipsgenError, InputError, counted
+from hipsgen.errors import ConfigError, HipsgenError, InputError
 from hipsgen.images.uris import path_of, stamp_of, uri_of
+from hipsgen.text import counted
 from viewer.catalogs.filters import parse_filter
 from viewer.catalogs.position_columns import Place
 from viewer.catalogs.query import Question, check, merged, pick, wanted
