@@ -18,7 +18,7 @@ def _stacked(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return decorate
 
 
-WHAT = _stacked(
+INPUT_OPTIONS = _stacked(
     click.argument("inputs", nargs=-1, required=True, metavar="INPUT..."),
     click.option(
         "-c", "--collection", "collections", multiple=True, metavar="C",
@@ -44,7 +44,7 @@ WHAT = _stacked(
     ),
     click.option(
         "--color", default="", metavar="gri",
-        help="Also make a colour survey of three bands (gri, or J,H,Ks); the longest wavelength is "
+        help="Also make a color survey of three bands (gri, or J,H,Ks); the longest wavelength is "
         "red, in whatever order they are named.",
     ),
     click.option(
@@ -84,7 +84,7 @@ WHAT = _stacked(
     ),
 )  # fmt: skip
 
-RUN = _stacked(
+RUNTIME_OPTIONS = _stacked(
     click.option(
         "--workers", type=int, default=lambda: os.cpu_count() or 1, metavar="N",
         help="How many at a time. Default: one per core.",
@@ -104,15 +104,16 @@ RUN = _stacked(
     ),
 )  # fmt: skip
 
-SERVE = _stacked(
+SERVE_OPTIONS = _stacked(
     click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on."),
     click.option("--port", default=8000, show_default=True, help="Port to listen on."),
     click.option("--open", "open_browser", is_flag=True, help="Open the page in a browser."),
     click.option(
-        "--catalogue", "files", multiple=True, metavar="FILE",
+        "--catalog", "files", multiple=True, metavar="FILE",
         help="Also serve the rows of a CSV, VOTable, FITS or Parquet file; "
         "FILE,ra=COLUMN,dec=COLUMN,unit=deg|rad,name=NAME says more. Repeat for several.",
     ),
+    click.option("--catalogue", "files_0_1", multiple=True, hidden=True),  # its name in 0.1.0
     click.option(
         "--objects", metavar="REPO", help="Also serve the object tables of a Butler repository."
     ),
@@ -151,22 +152,22 @@ SERVE = _stacked(
     ),
 )  # fmt: skip
 
-SAY = _stacked(
+VERBOSITY_OPTIONS = _stacked(
     click.option("-q", "--quiet", is_flag=True, help="Say only what went wrong."),
     click.option("-v", "--verbose", is_flag=True, help="Say more."),
 )
 
-PROPERTY = click.option(
+PROPERTY_OPTION = click.option(
     "--property", "own", multiple=True, metavar="KEY=VALUE",
     help="Put a line into the properties file, e.g. creator_did=ivo://my.org/P/x.",
 )  # fmt: skip
 
 
 def options_of(given: dict[str, Any]) -> Any:
-    """The `Options` of a command. Raises ConfigError."""
-    from hipsgen.plan.options import Options
+    """The `BuildOptions` of a command. Raises ConfigError."""
+    from hipsgen.plan.options import BuildOptions
 
-    return Options(
+    return BuildOptions(
         order=given["order"],
         frame=given["frame"],
         formats=tuple("jpeg" if f == "jpg" else f for f in words(given["formats"])),
@@ -192,10 +193,10 @@ def planes_of(given: dict[str, Any]) -> tuple[str, ...]:
 
 
 def query_of(given: dict[str, Any]) -> Any:
-    """The `Query` of a command. Raises ConfigError."""
-    from hipsgen.plan.jobs import Query
+    """The `CoaddQuery` of a command. Raises ConfigError."""
+    from hipsgen.plan.jobs import CoaddQuery
 
-    return Query(
+    return CoaddQuery(
         collections=tuple(c for text in given["collections"] for c in words(text)),
         dataset_type=given["dataset_type"],
         bands=tuple(dict.fromkeys(b for text in given["bands"] for b in words(text))),

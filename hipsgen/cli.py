@@ -13,11 +13,11 @@ import click
 
 from hipsgen import __version__
 from hipsgen.arguments import (
-    PROPERTY,
-    RUN,
-    SAY,
-    SERVE,
-    WHAT,
+    INPUT_OPTIONS,
+    PROPERTY_OPTION,
+    RUNTIME_OPTIONS,
+    SERVE_OPTIONS,
+    VERBOSITY_OPTIONS,
     options_of,
     pairs,
     planes_of,
@@ -43,7 +43,7 @@ class _Commands(click.Group):
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.pass_context
 def cli(ctx: click.Context, debug: bool) -> None:
-    """Turn coadded sky images into a HiPS survey, check it, look at it.
+    """BuildLease coadded sky images into a HiPS survey, check it, look at it.
 
     \b
     hipsgen build REPO -c COLLECTION -d deepCoadd_calexp -b i -o OUT
@@ -54,11 +54,11 @@ def cli(ctx: click.Context, debug: bool) -> None:
 
 
 @cli.command()
-@WHAT
+@INPUT_OPTIONS
 @click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="Folder to make.")
-@PROPERTY
-@RUN
-@SAY
+@PROPERTY_OPTION
+@RUNTIME_OPTIONS
+@VERBOSITY_OPTIONS
 def build(**given: Any) -> None:
     """Make a HiPS survey of coadds.
 
@@ -87,7 +87,7 @@ def build(**given: Any) -> None:
 
 
 @cli.command()
-@WHAT
+@INPUT_OPTIONS
 @click.option(
     "-o",
     "--out",
@@ -95,7 +95,7 @@ def build(**given: Any) -> None:
     help="An earlier build's folder: say what would change in it.",
 )
 @click.option("--manifest", type=click.Path(path_type=Path), help="Save the references here.")
-@SAY
+@VERBOSITY_OPTIONS
 def plan(**given: Any) -> None:
     """Say what a build would do, without building it.
 
@@ -199,11 +199,11 @@ def _agrees(depth: Any) -> str:
     type=click.Choice(["png", "webp", "png,webp", "webp,png"]),
     help="png, webp or both.",
 )
-@PROPERTY
-@RUN
-@SAY
+@PROPERTY_OPTION
+@RUNTIME_OPTIONS
+@VERBOSITY_OPTIONS
 def color(red: Path, green: Path, blue: Path, out: Path, **given: Any) -> None:
-    """Make a colour survey of three FITS surveys: RED GREEN BLUE."""
+    """Make a color survey of three FITS surveys: RED GREEN BLUE."""
     from hipsgen.build.surveys import color_of
     from hipsgen.run.progress import reporter
 
@@ -232,10 +232,11 @@ def info(out: str) -> None:
 
 @cli.command()
 @click.argument("out", nargs=-1, required=True, type=click.Path(path_type=Path))
-@SERVE
+@SERVE_OPTIONS
 def serve(
     out: tuple[Path, ...],
     files: tuple[str, ...],
+    files_0_1: tuple[str, ...],
     objects: str | None,
     collections: tuple[str, ...],
     object_table: str,
@@ -248,22 +249,22 @@ def serve(
     from viewer.catalogs.catalog import open_file
     from viewer.server import serve as serve_surveys
 
-    catalogues = [open_file(file) for file in files]
+    catalogs = [open_file(file) for file in (*files, *files_0_1)]
     if objects:
-        from viewer.catalogs.object_tables import open_objects
+        from viewer.catalogs.object_tables import open_object_tables
 
         searched = [c for text in collections for c in words(text)]
-        catalogues.append(open_objects(objects, searched, object_table))
+        catalogs.append(open_object_tables(objects, searched, object_table))
     elif collections or object_table:
         raise ConfigError("-c and --object-table are for --objects REPO")
     with suppress(KeyboardInterrupt):  # as it says itself: stop with Ctrl-C
-        serve_surveys(list(out), catalogues=catalogues, **given)
+        serve_surveys(list(out), catalogs=catalogs, **given)
 
 
 def _can_go_on(fresh: bool) -> None:
     """What a build that is stopped says."""
     but = " without --fresh" if fresh else ""
-    interrupt.advise(f"; the same command{but} goes on where it was")
+    interrupt.set_hint(f"; the same command{but} goes on where it was")
 
 
 def _print_summaries(summaries: list[Any], out: Path) -> None:
@@ -301,23 +302,23 @@ def main() -> None:
     """Run the command line; errors become one line and an exit code."""
     debug = "--debug" in sys.argv
     # importing numpy, numba and astropy makes half a million objects and no garbage: with the usual
-    # threshold 0.1 s go into looking for some; `warm_up` sets another once all is there
+    # threshold 0.1 s go into looking for some; `precompile` sets another once all is there
     gc.set_threshold(200_000)
     # matrices here are 3x3: threads of BLAS would only wait, which costs 0.15 s
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if not debug:  # astropy's remarks on headers; what matters comes as an error
         warnings.simplefilter("ignore")
-    interrupt.listen()
+    interrupt.install()
     try:
         try:
             cli.main(prog_name="hipsgen", standalone_mode=False)
         except BaseException:
-            if interrupt.was_asked():  # whatever a library made of it
-                interrupt.leave()
+            if interrupt.requested():  # whatever a library made of it
+                interrupt.exit_now()
             raise
-        interrupt.deaf()
+        interrupt.ignore()
     except (click.exceptions.Abort, KeyboardInterrupt, interrupt.StoppedError):
-        interrupt.leave()
+        interrupt.exit_now()
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         sys.exit(error.exit_code)

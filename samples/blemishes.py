@@ -9,7 +9,7 @@ Bools = npt.NDArray[np.bool_]
 
 SQUARE = 20  # pixels, side of the square holes
 
-# Centres as (x, y) fractions of the tract, by index in TRACT_IDS. The blob in the first tract's
+# Centers as (x, y) fractions of the tract, by index in TRACT_IDS. The blob in the first tract's
 # patch 0 is what the second run repairs; two holes lie in the overlap of patches.
 _SQUARES = (((0.80, 0.62), (0.50, 0.10)), ((0.18, 0.70),))
 _BLOBS = (((0.24, 0.17), (0.72, 0.86)), ((0.62, 0.18), (0.30, 0.505)))

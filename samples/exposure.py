@@ -23,7 +23,7 @@ class Form:
 
     calibrated: pixels are nJy and BUNIT and EXTNAME say so; otherwise they are counts, which
     only the PhotoCalib table and FLUXMAG0 translate, and planes are known by EXTTYPE alone.
-    compression: GZIP_2 keeps every bit; RICE_1 quantises with subtractive dithering.
+    compression: GZIP_2 keeps every bit; RICE_1 quantizes with subtractive dithering.
     """
 
     calibrated: bool
@@ -88,15 +88,15 @@ def _plane(
         if name != "MASK":
             header["BUNIT"] = "nJy" if name == "IMAGE" else "nJy**2"
     header.update(cards or {})
-    quantised = form.compression == "RICE_1" and data.dtype.kind == "f"
+    quantized = form.compression == "RICE_1" and data.dtype.kind == "f"
     return fits.CompImageHDU(
         data,
         header,
         compression_type=form.compression,
         tile_shape=(1, data.shape[1]),
-        quantize_level=16.0 if quantised else 0.0,
-        quantize_method=2 if quantised else -1,
-        dither_seed=1 + (box[0] + 7 * box[1]) % 10000 if quantised else 0,
+        quantize_level=16.0 if quantized else 0.0,
+        quantize_method=2 if quantized else -1,
+        dither_seed=1 + (box[0] + 7 * box[1]) % 10000 if quantized else 0,
     )
 
 

@@ -12,7 +12,7 @@ from samples.skymap import FIELD_DEC, FIELD_RA, PIXEL_SCALE, Tract, offset_posit
 
 @dataclass(frozen=True)
 class Field:
-    """A rectangle round (FIELD_RA, FIELD_DEC), arcsec; offsets are east and north of its centre.
+    """A rectangle round (FIELD_RA, FIELD_DEC), arcsec; offsets are east and north of its center.
 
     scale: 1 for the default sample; a smaller sample has smaller showpieces.
     """
@@ -44,7 +44,7 @@ class Field:
     def source(
         self, east: float, north: float, mag: float, gr: float, ri: float, profile: Profile
     ) -> Source:
-        """A source at offsets (arcsec), with its r magnitude and colours g-r and r-i (AB)."""
+        """A source at offsets (arcsec), with its r magnitude and colors g-r and r-i (AB)."""
         mags = (mag + gr, mag, mag - ri)
         ra, dec = offset_position(FIELD_RA, FIELD_DEC, east, north)
         flux = tuple(float(ZERO_MAGNITUDE * 10 ** (-0.4 * m)) for m in mags)

@@ -1,8 +1,8 @@
 """How light is spread: analytic profiles, already blurred by the sample's point spread function.
 
-A profile maps offsets east and north of its centre (arcsec, any shape) to the fraction of its
+A profile maps offsets east and north of its center (arcsec, any shape) to the fraction of its
 flux per square arcsec. Blurring galaxies is an approximation: axes are widened in quadrature and
-the centre is softened, so that a small galaxy looks like a star.
+the center is softened, so that a small galaxy looks like a star.
 """
 
 from dataclasses import dataclass
@@ -162,7 +162,7 @@ class DustyDisc:
 
 @dataclass(frozen=True)
 class BleedTrail:
-    """A saturated column, north to south, of 1 per square arcsec (not normalised)."""
+    """A saturated column, north to south, of 1 per square arcsec (not normalized)."""
 
     half_length: float
     half_width: float

@@ -1,6 +1,6 @@
 """The large and pretty: spirals, a cluster, a colliding pair, a ring, one saturated star.
 
-Places are fractions of the field from its centre, east and north positive; sizes and fluxes
+Places are fractions of the field from its center, east and north positive; sizes and fluxes
 follow the field's scale, so that a small sample is not covered by one star.
 """
 
@@ -26,13 +26,13 @@ class _Place:
     def put(
         self,
         mag: float,
-        colours: tuple[float, float],
+        colors: tuple[float, float],
         profile: Profile,
         offset: tuple[float, float] = (0.0, 0.0),
     ) -> Source:
         dimming = -5 * np.log10(self.field.scale)
         return self.field.source(
-            self.east + offset[0], self.north + offset[1], mag + dimming, *colours, profile
+            self.east + offset[0], self.north + offset[1], mag + dimming, *colors, profile
         )
 
 
@@ -90,8 +90,8 @@ def spiral(
         knot = (east + float(jitter[0]), north + float(jitter[1]))
         faint = mag + float(rng.uniform(5.0, 7.4)) + 0.5 * rho
         young = rng.uniform() < 0.7
-        colours = (-0.05, -0.15) if young else (0.35, -0.35)  # H alpha shines in r
-        yield place.put(faint, colours, Blob(float(rng.uniform(0.0, 0.35))), knot)
+        colors = (-0.05, -0.15) if young else (0.35, -0.35)  # H alpha shines in r
+        yield place.put(faint, colors, Blob(float(rng.uniform(0.0, 0.35))), knot)
 
 
 def edge_on(place: _Place, mag: float, disc: DustyDisc) -> Iterator[Source]:
@@ -154,7 +154,7 @@ def _string(
     radius: float,
     turn: Sequence[float],
     mag: float,
-    colours: tuple[float, float],
+    colors: tuple[float, float],
     width: float = 0.12,
 ) -> Iterator[Source]:
     """An arc of light round a place: overlapping blobs, brightest in the middle."""
@@ -164,4 +164,4 @@ def _string(
     for fraction, angle in zip(np.linspace(-1, 1, len(angles)), angles, strict=True):
         offset = (float(radius * np.sin(angle)), float(radius * np.cos(angle)))
         faint = mag + 2.4 * float(fraction**2) + 1.2
-        yield place.put(faint, colours, Blob(width), offset)
+        yield place.put(faint, colors, Blob(width), offset)

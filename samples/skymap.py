@@ -1,6 +1,6 @@
 """The sample skymap: two overlapping tracts, each a TAN projection cut into patches.
 
-Pixel positions are (x, y), 0-based from the tract's lower left pixel, integers at pixel centres;
+Pixel positions are (x, y), 0-based from the tract's lower left pixel, integers at pixel centers;
 x grows to the west and y to the north. A bounding box (x0, y0, x1, y1) excludes x1 and y1.
 """
 
@@ -98,7 +98,7 @@ class Tract:
         wcs = WCS(naxis=2)
         wcs.wcs.ctype = ["RA---TAN", "DEC--TAN"]
         wcs.wcs.crval = [self.ra, self.dec]
-        wcs.wcs.crpix = [self._centre[0] + 1 - x0, self._centre[1] + 1 - y0]
+        wcs.wcs.crpix = [self._center[0] + 1 - x0, self._center[1] + 1 - y0]
         wcs.wcs.cd = [[-step, 0.0], [0.0, step]]
         wcs.wcs.cunit = ["deg", "deg"]
         wcs.wcs.radesys = "ICRS"
@@ -113,19 +113,19 @@ class Tract:
     def to_tangent(self, x: Floats, y: Floats) -> tuple[Floats, Floats]:
         """Pixel positions to tangent-plane coordinates (radians), east and north."""
         step = PIXEL_SCALE / ARCSEC
-        return (self._centre[0] - x) * step, (y - self._centre[1]) * step
+        return (self._center[0] - x) * step, (y - self._center[1]) * step
 
     def to_pixel(self, ra: float, dec: float) -> tuple[float, float]:
         """A position (degrees) to a pixel position, which may lie outside the tract."""
         east, north, depth = local_basis(self.ra, self.dec) @ local_basis(ra, dec)[2]
         step = PIXEL_SCALE / ARCSEC
         return (
-            self._centre[0] - float(east / depth) / step,
-            self._centre[1] + float(north / depth) / step,
+            self._center[0] - float(east / depth) / step,
+            self._center[1] + float(north / depth) / step,
         )
 
     @property
-    def _centre(self) -> tuple[float, float]:
+    def _center(self) -> tuple[float, float]:
         rows, columns = self.shape
         return (columns - 1) / 2, (rows - 1) / 2
 

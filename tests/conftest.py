@@ -14,12 +14,12 @@ import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from hipsgen.build.metadata import Subject
-from hipsgen.build.survey import Summary, build_survey
+from hipsgen.build.metadata import SurveyIdentity
+from hipsgen.build.survey import BuildResult, build_survey
 from hipsgen.images.coadd_fits import FitsReader
 from hipsgen.images.fits_folder import FitsFolder
-from hipsgen.plan.options import Options, Runtime
-from hipsgen.run.progress import Quiet
+from hipsgen.plan.options import BuildOptions, Runtime
+from hipsgen.run.progress import QuietReporter
 from hipsgen.survey.store import open_store
 from hipsgen.survey.survey import Survey
 
@@ -125,7 +125,7 @@ class Built:
     """A survey that was built, and how that went."""
 
     survey: Survey
-    summary: Summary
+    summary: BuildResult
     place: Path
 
 
@@ -144,17 +144,17 @@ def build(tmp_path: Path) -> Build:
             for k in ("engine", "fresh", "strict", "recut", "skip_bad")
             if k in options
         }
-        made = Options(**options)  # type: ignore[arg-type]
+        made = BuildOptions(**options)  # type: ignore[arg-type]
         place = tmp_path / name
         reader = FitsReader(made.excluded, made.blank)
         source = FitsFolder([str(p) for p in inputs], reader, bool(runtime.get("strict")))
         summary = build_survey(
             source,
             open_store(place),
-            Subject(name, name, "test", ""),
+            SurveyIdentity(name, name, "test", ""),
             made,
             Runtime(workers=workers, **runtime),  # type: ignore[arg-type]
-            Quiet(),
+            QuietReporter(),
         )
         return Built(Survey.open(open_store(place)), summary, place)
 

@@ -28,7 +28,7 @@ def sample(
     """Interpolate; weights: those of the pixels round a position for its fraction 0 ... 1.
 
     An output pixel is missing outside the image and where its nearest pixel is missing. Otherwise
-    pixels that are missing or beyond the edge are left out, the weights renormalised, and the value
+    pixels that are missing or beyond the edge are left out, the weights renormalized, and the value
     kept within the limits; it is kept there always when `limited`.
     """
     out = np.full(x.shape, np.nan)
@@ -151,7 +151,7 @@ def keep_deepest(
 
 
 def edge_distances(x: float, y: float, shape: tuple[int, int]) -> tuple[float, float]:
-    """Pixels to the nearest edge along x and along y; edges lie half a pixel beyond the centres."""
+    """Pixels to the nearest edge along x and along y; edges lie half a pixel beyond the centers."""
     rows, cols = shape
     return min(x - -0.5, cols - 0.5 - x), min(y - -0.5, rows - 0.5 - y)
 
@@ -186,7 +186,7 @@ def halve(value: FloatArray, coverage: FloatArray) -> tuple[FloatArray, FloatArr
 def positions(
     nodes: FloatArray, bends: FloatArray, step: int, outside: npt.NDArray[np.bool_]
 ) -> FloatArray:
-    """Values at nodes (n + 1, m + 1) carried to pixel centres; NaN in cells outside (n, m).
+    """Values at nodes (n + 1, m + 1) carried to pixel centers; NaN in cells outside (n, m).
 
     Bilinear, less a parabola along each axis that is 0 at the nodes and has the second difference
     bends (2, n, m).
@@ -289,7 +289,7 @@ def big_endian(values: npt.NDArray[np.uint32]) -> tuple[npt.NDArray[np.uint32], 
     return np.array(turned, np.uint32), sum(map(int, values))
 
 
-def pick(
+def sample_nearest(
     pixels: npt.NDArray[np.int32], x: FloatArray, y: FloatArray, moved: dict[int, int], other: int
 ) -> npt.NDArray[np.int64]:
     """Flags of the nearest pixels, -2**31 off the image.

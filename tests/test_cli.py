@@ -43,7 +43,7 @@ def test_help_is_quick_and_loads_nothing_heavy() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_a_butler_collection_becomes_three_bands_and_a_colour(surveys: Path) -> None:
+def test_a_butler_collection_becomes_three_bands_and_a_color(surveys: Path) -> None:
     names = sorted(path.name for path in surveys.iterdir())
     assert names == ["band_g", "band_i", "band_r", "color_gri"]
     for name in names:
@@ -68,7 +68,7 @@ def test_the_superseding_run_is_the_one_that_is_used(surveys: Path) -> None:
     assert all(len(c.dataset_id) == 36 and len(c.polygon) == 4 for c in provenance.coadds)
 
 
-def test_colour_from_three_finished_surveys_is_the_same(surveys: Path, tmp_path: Path) -> None:
+def test_color_from_three_finished_surveys_is_the_same(surveys: Path, tmp_path: Path) -> None:
     bands = [surveys / f"band_{b}" for b in "irg"]
     ran = hipsgen("color", *bands, "-o", tmp_path / "c", "-q")
     assert ran.returncode == 0, ran.stderr
@@ -137,8 +137,8 @@ WRONG = {
     "cuts that decrease": (["STARS", "--cuts", "5,1"], 2, "do not increase"),
     "an order out of range": (["STARS", "--order", "25"], 2, "20"),
     "a size that is none": (["STARS", "--memory", "much"], 2, "2G"),
-    "a colour of two bands": (["STARS", "--color", "gr"], 2, "three bands"),
-    "a colour of bands that are not built": (
+    "a color of two bands": (["STARS", "--color", "gr"], 2, "three bands"),
+    "a color of bands that are not built": (
         ["REPO", "-c", "sample/coadds", "-d", "deepCoadd_calexp", "-b", "g", "--color", "gri"], 2,
         "name its three bands with --band, or none"),
     "a patch that is not there": (

@@ -1,4 +1,4 @@
-"""What somebody noted of places in a survey: kept in its side folder, a small file each.
+"""What somebody load_block of places in a survey: kept in its side folder, a small file each.
 
 A flag's file is named after the flag and its version. A change makes the file of the next version,
 which only one of several at once can do; nothing is ever written over, so there is no lock.
@@ -18,7 +18,7 @@ from typing import Any
 
 from hipsgen.errors import HipsgenError
 from hipsgen.survey import paths
-from viewer.http.files import open_beneath
+from viewer.http.files import open_inside
 
 MAX_FLAGS = 10_000
 _MOST = {"note": 2000, "view": 4000, "author": 100}  # characters
@@ -27,7 +27,7 @@ _MEANWHILE = "somebody changed this flag meanwhile: load the list again"
 _NAME = re.compile(r"([0-9a-f]{16})\.([1-9][0-9]{0,5})\.json")
 
 
-class FlagError(HipsgenError):
+class AnnotationError(HipsgenError):
     """A flag that cannot be kept as asked; status: as HTTP has it."""
 
     def __init__(self, reason: str, status: int = 400) -> None:
@@ -36,7 +36,7 @@ class FlagError(HipsgenError):
 
 
 @dataclass(frozen=True)
-class Flag:
+class Annotation:
     """A place (ICRS degrees), what is to be said of it, and the view in which that was seen.
 
     view: what the page has behind # in its address. version: counts changes, from 1.
@@ -54,31 +54,33 @@ class Flag:
     deleted: bool = False
 
 
-class Flags:
+class Annotations:
     """Those of one survey. folder: the survey's."""
 
     def __init__(self, folder: Path) -> None:
         self._place = folder / paths.ANNOTATIONS
 
-    def all(self) -> list[Flag]:
+    def all(self) -> list[Annotation]:
         """As they are now, the oldest first; what cannot be read is passed over."""
         flags = (self._current(name, entry) for name, entry in self._latest().items())
         found = [flag for flag in flags if flag and not flag.deleted]
         return sorted(found, key=lambda flag: (flag.created, flag.id))
 
-    def add(self, words: Mapping[str, Any]) -> Flag:
-        """A new one. Raises FlagError."""
+    def add(self, words: Mapping[str, Any]) -> Annotation:
+        """A new one. Raises AnnotationError."""
         # those that were deleted leave a file each, and need not be read while there are few
         if len(self._latest()) >= MAX_FLAGS and len(self.all()) >= MAX_FLAGS:
-            raise FlagError(f"there are {MAX_FLAGS} flags already: export and delete some", 409)
+            raise AnnotationError(
+                f"there are {MAX_FLAGS} flags already: export and delete some", 409
+            )
         now = _now()
-        flag = Flag(secrets.token_hex(8), 1, *_position(words), created=now, changed=now)
+        flag = Annotation(secrets.token_hex(8), 1, *_position(words), created=now, changed=now)
         return self._write(replace(flag, **_texts(words)))
 
-    def change(self, name: str, words: Mapping[str, Any]) -> Flag:
+    def change(self, name: str, words: Mapping[str, Any]) -> Annotation:
         """Another note, view, author or place; words hold the version that was seen.
 
-        Raises FlagError: 409 when somebody else has changed it since, 404 when it is gone.
+        Raises AnnotationError: 409 when somebody else has changed it since, 404 when it is gone.
         """
         seen = self._seen(name, words)
         if "ra" in words or "dec" in words:
@@ -87,17 +89,19 @@ class Flags:
         return self._write(replace(seen, **_texts(words), version=seen.version + 1, changed=_now()))
 
     def delete(self, name: str, words: Mapping[str, Any]) -> None:
-        """Raises FlagError, as `change`."""
+        """Raises AnnotationError, as `change`."""
         seen = self._seen(name, words)
         self._write(replace(seen, version=seen.version + 1, changed=_now(), deleted=True))
 
-    def _seen(self, name: str, words: Mapping[str, Any]) -> Flag:
+    def _seen(self, name: str, words: Mapping[str, Any]) -> Annotation:
         """The flag, if it is still the one that was seen."""
         flag = self._current(name, self._latest().get(name))
         if flag is None or flag.deleted:
-            raise FlagError(f"there is no flag {name[:40]!r} any more: load the list again", 404)
+            raise AnnotationError(
+                f"there is no flag {name[:40]!r} any more: load the list again", 404
+            )
         if words.get("version") != flag.version:
-            raise FlagError(_MEANWHILE, 409)
+            raise AnnotationError(_MEANWHILE, 409)
         return flag
 
     def _latest(self) -> dict[str, str]:
@@ -112,24 +116,24 @@ class Flags:
         with suppress(FileNotFoundError, NotADirectoryError):
             yield from os.listdir(self._place)
 
-    def _current(self, name: str, entry: str | None) -> Flag | None:
+    def _current(self, name: str, entry: str | None) -> Annotation | None:
         """A flag as it is; None when it is not there, or not to be read."""
         while entry is not None:
             try:
                 place = self._place.resolve()
-                with open_beneath([place], place / entry) as file:
+                with open_inside([place], place / entry) as file:
                     words = json.loads(file.read(_LONGEST))
-                return _checked(Flag(**words), entry)
+                return _checked(Annotation(**words), entry)
             except FileNotFoundError:
                 # the next version took its place, unless it is no file
                 seen, entry = entry, self._latest().get(name)
                 if entry == seen:
                     return None
-            except (OSError, ValueError, TypeError, RecursionError, FlagError):
+            except (OSError, ValueError, TypeError, RecursionError, AnnotationError):
                 return None
         return None
 
-    def _write(self, flag: Flag) -> Flag:
+    def _write(self, flag: Annotation) -> Annotation:
         """Make the file of this version, whole or not at all, unless there is one."""
         target = self._place / f"{flag.id}.{flag.version}.json"
         aside = self._place / f".{flag.id}.{secrets.token_hex(4)}.new"
@@ -141,9 +145,9 @@ class Flags:
                 os.fsync(file.fileno())
             os.link(aside, target)
         except FileExistsError:
-            raise FlagError(_MEANWHILE, 409) from None
+            raise AnnotationError(_MEANWHILE, 409) from None
         except OSError as error:
-            raise FlagError(
+            raise AnnotationError(
                 f"flags cannot be kept here ({error.strerror or error}): serve with --read-only "
                 "to keep them in the browser",
                 507,
@@ -156,7 +160,7 @@ class Flags:
         if max(versions) > flag.version:  # others made this version and the next, and removed it
             with suppress(OSError):
                 target.unlink()
-            raise FlagError(_MEANWHILE, 409)
+            raise AnnotationError(_MEANWHILE, 409)
         for version in versions:
             if version < flag.version:
                 with suppress(OSError):
@@ -164,8 +168,8 @@ class Flags:
         return flag
 
 
-def _checked(flag: Flag, entry: str) -> Flag:
-    """A flag as somebody's editor left it. Raises FlagError, TypeError or ValueError."""
+def _checked(flag: Annotation, entry: str) -> Annotation:
+    """A flag as somebody's editor left it. Raises AnnotationError, TypeError or ValueError."""
     words = asdict(flag)
     ra, dec = _position(words)
     dates = flag.created, flag.changed
@@ -179,7 +183,7 @@ def _position(words: Mapping[str, Any]) -> tuple[float, float]:
     ra, dec = (_angle(words.get(name)) for name in ("ra", "dec"))
     if not (0.0 <= ra <= 360.0 and -90.0 <= dec <= 90.0):
         told = f"ra={words.get('ra')!s:.40}, dec={words.get('dec')!s:.40}"
-        raise FlagError(f"{told}: ra is 0 to 360, dec -90 to 90 degrees")
+        raise AnnotationError(f"{told}: ra is 0 to 360, dec -90 to 90 degrees")
     return ra, dec
 
 
@@ -194,7 +198,7 @@ def _texts(words: Mapping[str, Any]) -> dict[str, Any]:
         if key in words:
             text = words[key]
             if not isinstance(text, str) or len(text) > most:
-                raise FlagError(f"{key} is not a text of at most {most} characters")
+                raise AnnotationError(f"{key} is not a text of at most {most} characters")
             found[key] = text.encode("utf-8", "replace").decode("utf-8")
     return found
 

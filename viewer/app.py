@@ -16,12 +16,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from viewer.api.api import Api
 from viewer.api.frames import Frames
-from viewer.catalogs.catalog import Catalogue
+from viewer.catalogs.catalog import Catalog
 from viewer.http.access_log import AccessLog
 from viewer.http.auth import TokenRequired
 from viewer.http.health import PATH as HEALTH
 from viewer.http.health import Health
-from viewer.http.host_check import LocalNames
+from viewer.http.host_check import HostCheck
 from viewer.http.proxy import BehindProxy, Network
 from viewer.http.survey_files import ALWAYS_ASK, PLAIN_TEXT, serve_page_file, serve_survey_file
 from viewer.surveys import FRESH_SECONDS, Surveys, hips_list
@@ -61,7 +61,7 @@ class ViewerConfig:
     root_path: what stands before our paths on the site, '' or like /sky.
     trusted: proxies that are believed for whom they ask.
     access_log: descriptor that a line for each request is written to.
-    catalogues: what may be laid over the images.
+    catalogs: what may be laid over the images.
     view: the part after # of the address of what is shown first.
     only_beneath: nothing answers that is not beneath the root path, which is a secret then.
     frames: those of a notebook, whose pages may ask for wishes.
@@ -76,7 +76,7 @@ class ViewerConfig:
     root_path: str = ""
     trusted: Sequence[Network] = ()
     access_log: int | None = None
-    catalogues: tuple[Catalogue, ...] = ()
+    catalogs: tuple[Catalog, ...] = ()
     view: str = ""
     only_beneath: bool = False
     frames: Frames | None = None
@@ -118,7 +118,7 @@ def create_app(config: ViewerConfig) -> Starlette:
         Route(HEALTH, Health(surveys.roots).answer),
         Route("/hips/list", list_of_surveys),
         Route("/hips/{name:str}/{inner:path}", survey_file),
-        *Api(surveys, config.read_only, config.catalogues, config.view).routes(),
+        *Api(surveys, config.read_only, config.catalogs, config.view).routes(),
         *(config.frames.routes() if config.frames else ()),
     ]
     return Starlette(
@@ -135,7 +135,7 @@ def _before_routes(config: ViewerConfig) -> list[Middleware]:
         found.append(Middleware(AccessLog, config.access_log))
     found.append(Middleware(SafeHeaders))
     if config.local_names:
-        found.append(Middleware(LocalNames))
+        found.append(Middleware(HostCheck))
     if config.token is not None:
         found.append(Middleware(TokenRequired, config.token))
     return found

@@ -20,8 +20,8 @@ from astropy.coordinates import SkyCoord
 from astropy.table import Table
 
 from hipsgen.errors import ConfigError
-from viewer.annotations import Flags
-from viewer.api.frames import Channel, Frames
+from viewer.annotations import Annotations
+from viewer.api.frames import FrameChannel, Frames
 from viewer.app import ViewerConfig, create_app
 from viewer.server import check_root, find_surveys, make_server, take_port
 from viewer.surveys import Surveys
@@ -81,7 +81,7 @@ class View:
 
 
 @dataclass(frozen=True)
-class Selection:
+class SelectedPosition:
     """A place that was clicked (ICRS degrees), and the coadds there.
 
     survey: whose coadds. coadds: for each its `data_id`, `dataset_type`, `run`, `uuid`, `band`,
@@ -139,7 +139,7 @@ class Frame:
         known = [one.name for one in self._server.surveys.all() if one.planes is None]
         if name not in [*known, "live-colour", *(f"sn-{one}" for one in known)]:
             raise ConfigError(f"no survey {name!r}: there are {', '.join(known)}")
-        self._channel.wish(survey=name)
+        self._channel.command(survey=name)
 
     @property
     def view(self) -> View:
@@ -149,10 +149,10 @@ class Frame:
         return View(ra % 360, dec, fov, str(told["survey"]), str(told["url"]))
 
     @property
-    def selection(self) -> Selection | None:
+    def selection(self) -> SelectedPosition | None:
         """The place that was clicked, and what the coadds there hold; None without."""
         found = self._channel.ask()["selection"]
-        return found and Selection(**{**found, "ra": found["ra"] % 360})
+        return found and SelectedPosition(**{**found, "ra": found["ra"] % 360})
 
     @property
     def region(self) -> dict[str, Any] | None:
@@ -177,7 +177,7 @@ class Frame:
         return _table_of(
             {"survey": survey.name, **asdict(flag)}
             for survey in self._server.surveys.all()
-            for flag in Flags(survey.folder).all()
+            for flag in Annotations(survey.folder).all()
         )
 
     def close(self) -> None:
@@ -188,7 +188,7 @@ class Frame:
         words = {} if position is None else {"ra": position[0], "dec": position[1]}
         words |= {} if fov is None else {"fov": fov}
         if words:
-            self._channel.wish(**words)
+            self._channel.command(**words)
 
 
 class _Server:
@@ -222,7 +222,7 @@ class _Server:
     def is_alive(self) -> bool:
         return self._thread.is_alive()
 
-    def open(self) -> tuple[str, Channel]:
+    def open(self) -> tuple[str, FrameChannel]:
         return self._frames.open()
 
     def close(self, name: str) -> None:

@@ -19,17 +19,17 @@ from urllib.parse import parse_qs
 import uvicorn
 from starlette.types import ASGIApp
 
-from hipsgen.survey import paths
 from hipsgen.errors import ConfigError, InputError, SurveyError
+from hipsgen.survey import paths
 from hipsgen.survey.folders import MAX_DEPTH, survey_folders
 from viewer.app import NOT_BUILT, ViewerConfig, create_app
-from viewer.catalogs.catalog import Catalogue
+from viewer.catalogs.catalog import Catalog
 from viewer.http import protocol
 from viewer.http.access_log import STDOUT, open_log
 from viewer.http.auth import check_token
 from viewer.http.host_check import is_local
 from viewer.http.proxy import check_root_path, parse_networks
-from viewer.http.workers import PATIENCE, keep
+from viewer.http.workers import PATIENCE, supervise
 from viewer.surveys import Surveys
 
 _SHOWN = 6
@@ -52,7 +52,7 @@ def serve(
     trusted_proxies: str = "",
     workers: int = 1,
     access_log: str | None = None,
-    catalogues: Sequence[Catalogue] = (),
+    catalogs: Sequence[Catalog] = (),
     view: str = "",
 ) -> None:
     """Serve the surveys under the folders until interrupted; port 0 takes any free one.
@@ -68,7 +68,7 @@ def serve(
         root_path=check_root_path(root_path),
         trusted=parse_networks(trusted_proxies),
         access_log=None if access_log is None else open_log(access_log),
-        catalogues=tuple(catalogues),
+        catalogs=tuple(catalogs),
         view=view.rpartition("#")[2],
         # a token is asked for, and a proxy answers, by whatever name
         local_names=is_local(host) and not (token or trusted_proxies or root_path),
@@ -83,8 +83,8 @@ def serve(
         print(f"{url} shows {_summary(names)} (stop with Ctrl-C)", file=said, flush=True)
         if not (config.static / "index.html").is_file():
             print(NOT_BUILT, file=said, flush=True)
-        for catalogue in catalogues:
-            print(f"with {catalogue}", file=said, flush=True)
+        for catalog in catalogs:
+            print(f"with {catalog}", file=said, flush=True)
         if token is None and not is_local(host):
             print(OPEN_TO_ALL, file=said, flush=True)
         if open_browser:
@@ -98,7 +98,7 @@ def serve(
         if workers == 1:
             work()
         else:
-            keep(workers, work)
+            supervise(workers, work)
 
 
 class Server(uvicorn.Server):

@@ -16,7 +16,7 @@ from hipsgen.survey import provenance
 from hipsgen.survey.bands import white_balance
 from hipsgen.survey.folders import survey_folders
 from hipsgen.survey.properties import FILE_NAME, format_properties, parse_properties
-from viewer.http.files import modified, open_beneath, stamp
+from viewer.http.files import modified, open_inside, stamp
 
 FRESH_SECONDS = 2.0
 
@@ -46,11 +46,11 @@ class Survey:
 
     @property
     def is_color(self) -> bool:
-        """Whether its tiles are colour pictures."""
+        """Whether its tiles are color pictures."""
         return self.properties.get("dataproduct_subtype", "") == "color"
 
     def is_band_of(self, color: "Survey") -> bool:
-        """Whether a colour survey beside this one says that it was made of this one."""
+        """Whether a color survey beside this one says that it was made of this one."""
         named = f"[{self.properties.get('creator_did')}]"
         channels = (color.properties.get(f"hips_rgb_{c}", "") for c in ("red", "green", "blue"))
         return self.folder.parent == color.folder.parent and any(named in c for c in channels)
@@ -114,7 +114,7 @@ class Surveys:
         self._lock = threading.Lock()
 
     def all(self) -> list[Survey]:
-        """Every survey: root by root, colour, images, other planes; by wavelength and name."""
+        """Every survey: root by root, color, images, other planes; by wavelength and name."""
         # while one looks the others go by what is known; at first nothing is
         never = self._scanned == float("-inf")
         if self._is_due(self._scanned) and self._lock.acquire(blocking=never):
@@ -151,7 +151,7 @@ class Surveys:
         return self._found.get(name)
 
     def with_provenance(self, survey: Survey) -> list[Survey]:
-        """Those whose tables tell of its coadds: itself, or the bands that a colour is made of."""
+        """Those whose tables tell of its coadds: itself, or the bands that a color is made of."""
         bands = [s for s in self.all() if s.is_band_of(survey)] if survey.is_color else []
         return [s for s in (survey, *bands) if os.path.isfile(s.folder / provenance.FILE_NAME)]
 
@@ -179,7 +179,7 @@ class Surveys:
         name = self._names.get(folder) or self._new_name(folder)
         path = folder / FILE_NAME
         try:
-            with open_beneath(self.roots, path) as file:
+            with open_inside(self.roots, path) as file:
                 status = os.fstat(file.fileno())
                 known = self._found.get(name)
                 if known and known.stamp == stamp(status):

@@ -1,4 +1,4 @@
-"""A colour survey from three FITS surveys, red, green and blue: made, gone on with, followed up."""
+"""A color survey from three FITS surveys, red, green and blue: made, gone on with, followed up."""
 
 import hashlib
 import time
@@ -12,21 +12,21 @@ import numpy.typing as npt
 from hipsgen import __version__
 from hipsgen.errors import ConfigError
 from hipsgen.text import counted
-from hipsgen.build.survey import Summary
+from hipsgen.build.survey import BuildResult
 from hipsgen.render.color_block import ColorTask, render_color_block
 from hipsgen.plan.color_stretch import Triple, cells_of, choose_lupton, values_of
 from hipsgen.plan.options import Runtime
-from hipsgen.build.metadata import Subject, geometry, identity, with_own
-from hipsgen.journal.previous import Sums
+from hipsgen.build.metadata import SurveyIdentity, geometry, identity_properties, override
+from hipsgen.journal.previous import Checksums
 from hipsgen.run.engine import check_engine, open_engine, run_bounded
 from hipsgen.journal.journal import Journal
-from hipsgen.journal.output import claim, forget, is_half_wiped, sweep_top, wipe
+from hipsgen.journal.output import claim, remove_blocks, is_half_wiped, remove_stale_top_tiles, wipe
 from hipsgen.plan.blocks import MAX_BLOCK_DEPTH
 from hipsgen.build.publish import creation_date
 from hipsgen.journal.records import BlockRecord, TopRecord
 from hipsgen.run.progress import Reporter
-from hipsgen.journal.inventory import FileSum, Tally
-from hipsgen.journal.lease import Turn
+from hipsgen.journal.inventory import FileChecksum, TileInventory
+from hipsgen.journal.lease import BuildLease
 from hipsgen.sky.stretch import Channel, Lupton
 from hipsgen.sky.tiles import Tile
 from hipsgen.survey.coverage import ALLSKY_ORDERS, MOC_NAME, moc_bytes
@@ -41,18 +41,18 @@ from hipsgen.survey.properties import encode_properties
 from hipsgen.survey.store import LocalStore, Store
 from hipsgen.survey.survey import Survey
 
-Made = list[tuple[BlockRecord | None, list[tuple[Tile, Sums]]]]  # or sums without a record
+Made = list[tuple[BlockRecord | None, list[tuple[Tile, Checksums]]]]  # or sums without a record
 
 
 def build_color(
     bands: Triple,
     store: Store,
-    subject: Subject,
+    subject: SurveyIdentity,
     formats: tuple[str, ...],
     runtime: Runtime,
     reporter: Reporter,
     own_properties: Sequence[tuple[str, str]] = (),
-) -> Summary:
+) -> BuildResult:
     """Make the pictures of every order from the float tiles of that order, or finish doing so.
 
     Raises ConfigError when the three surveys do not fit together or a format cannot be
@@ -61,10 +61,10 @@ def build_color(
     started = time.monotonic()
     _check_alike(bands)
     if any(band.planes for band in bands):
-        raise ConfigError("a colour survey is made of values: a mask has flags")
+        raise ConfigError("a color survey is made of values: a mask has flags")
     encoders = _encoders(formats)
     names = tuple(encoder.name for encoder in encoders)
-    claim(store, colour=True)
+    claim(store, color=True)
     if any(str(band.store) == str(store) for band in bands):
         raise ConfigError(f"{store} is one of the three surveys: name another -o")
     fresh = runtime.fresh or is_half_wiped(store)
@@ -76,7 +76,7 @@ def build_color(
         moc = bands[0].moc().union(bands[1].moc(), bands[2].moc())
         stretch = _prepare(bands, order, names, store, fresh, runtime.recut)
         created = creation_date(store)
-        turn, tasks = _tasks(bands, store, stretch, names, moc, order)
+        lease, tasks = _tasks(bands, store, stretch, names, moc, order)
         earlier = {record.root: record for record in journal.records()}
         wanted = {task.root for task in tasks if task.root is not None}
         known_top = journal.top()
@@ -85,31 +85,31 @@ def build_color(
         reporter.note(
             f"{subject.name}: order {order}, {counted(count, 'tile')} of {subject.progenitor}"
         )
-        with turn.held():
+        with lease.guard():
             store.delete(PROPERTIES)
             if any(task.root is None for task in todo):
                 journal.begin_top()
-            removed = forget(journal.roots() - wanted, order, names, store)
+            removed = remove_blocks(journal.roots() - wanted, order, names, store)
         made = _render(todo, subject.name, runtime, reporter)
         done = [record for record, _ in made if record is not None]
         records = {**earlier, **{record.root: record for record in done}}
         blocks = [records[task.root] for task in tasks if task.root is not None]
         is_kept = known_top is not None and all(task.root is not None for task in todo)
         sums = [item for _, items in made for item in items]
-        top = known_top.tally if known_top and is_kept else Tally.of(names, sums)
+        top = known_top.inventory if known_top and is_kept else TileInventory.of(names, sums)
         size = _sizes(names, blocks, top)
-        with turn.held(doubt=journal.begin_top):
-            removed += sweep_top(store, order - _depth(order), top.tiles())
+        with lease.guard(on_conflict=journal.begin_top):
+            removed += remove_stale_top_tiles(store, order - _depth(order), top.tiles())
             words = {
-                **identity(subject, created),
+                **identity_properties(subject, created),
                 "dataproduct_subtype": "color",
                 **_publish(bands, stretch, encoders, moc, order, top, tasks[-1].fingerprint, store),
                 "hips_hierarchy": "mean",
                 "hips_estsize": max(1, round(sum(size.values()) / 1024)),
                 "hipsgen_stretch": stretch.describe(),
             }
-            store.write(PROPERTIES, encode_properties(with_own(words, own_properties)))
-        return Summary(
+            store.write(PROPERTIES, encode_properties(override(words, own_properties)))
+        return BuildResult(
             name=subject.name,
             order=order,
             coadds=3,
@@ -131,23 +131,23 @@ def _publish(
     encoders: Sequence[Format],
     moc: Any,
     order: int,
-    top: Tally,
+    top: TileInventory,
     fingerprint: str,
     store: Store,
 ) -> dict[str, Any]:
     """Write what is made once all tiles are in, but the properties; words for these."""
     frame, width = bands[0].frame, bands[0].tile_width
-    centre, icrs, fov = extent(moc, frame)
+    center, icrs, fov = extent(moc, frame)
     files = {
         **_allsky_files(bands, stretch, encoders),
         MOC_NAME: moc_bytes(moc, frame),
-        PREVIEW: _preview(bands, stretch, order, centre, fov),
+        PREVIEW: _preview(bands, stretch, order, center, fov),
         **dict(page_files()),
     }
     for path, data in files.items():
         store.write(path, data)
-    known = {path: FileSum.of(data) for path, data in files.items()}
-    Journal(store).finish(TopRecord(top, known, fingerprint))
+    known = {path: FileChecksum.of(data) for path, data in files.items()}
+    Journal(store).record_top(TopRecord(top, known, fingerprint))
     formats = " ".join(encoder.name for encoder in encoders)
     return {
         **_light_of(bands),
@@ -158,7 +158,7 @@ def _publish(
     }
 
 
-def _sizes(names: Sequence[str], blocks: Sequence[BlockRecord], top: Tally) -> dict[str, int]:
+def _sizes(names: Sequence[str], blocks: Sequence[BlockRecord], top: TileInventory) -> dict[str, int]:
     """Bytes of all tiles, by format."""
     above = top.size()
     return {name: above[name] + sum(r.size.get(name, 0) for r in blocks) for name in names}
@@ -166,7 +166,7 @@ def _sizes(names: Sequence[str], blocks: Sequence[BlockRecord], top: Tally) -> d
 
 def _tasks(
     bands: Triple, store: Store, stretch: Lupton, names: tuple[str, ...], moc: Any, order: int
-) -> tuple[Turn, list[ColorTask]]:
+) -> tuple[BuildLease, list[ColorTask]]:
     """One for each block, and one for what is above them; with the turn to do them."""
     top = order - _depth(order)
     below: dict[Tile, list[Tile]] = {}
@@ -180,8 +180,8 @@ def _tasks(
         (root, tiles, _digest(contents, root, common, tiles))
         for root, tiles in [*blocks, (None, above)]
     ]
-    turn = Turn.take(store, (fingerprint for *_, fingerprint in work))
-    return turn, [ColorTask(bands, turn, stretch, names, *piece) for piece in work]
+    lease = BuildLease.acquire(store, (fingerprint for *_, fingerprint in work))
+    return lease, [ColorTask(bands, lease, stretch, names, *piece) for piece in work]
 
 
 def _prepare(
@@ -196,7 +196,7 @@ def _prepare(
     earlier = {} if fresh else journal.color()
     if earlier and any(earlier.get(key) != value for key, value in begun.items()):
         raise ConfigError(
-            "the colour survey that is there is of other surveys or formats "
+            "the color survey that is there is of other surveys or formats "
             f"({' '.join(earlier['color'])}; {','.join(earlier['formats'])}): use --fresh"
         )
     if earlier and not recut:
@@ -272,7 +272,7 @@ def _check_alike(bands: Triple) -> None:
             raise ConfigError(f"the three surveys differ in {name}: {', '.join(map(str, found))}")
     for band in bands:
         if "fits" not in band.formats:
-            raise ConfigError(f"{band.store} has no FITS tiles; colour is made of physical values")
+            raise ConfigError(f"{band.store} has no FITS tiles; color is made of physical values")
 
 
 def _encoders(formats: tuple[str, ...]) -> list[Format]:
@@ -298,13 +298,13 @@ def _allsky_files(
 
 
 def _preview(
-    bands: Triple, stretch: Lupton, order: int, centre: tuple[float, float], fov: float
+    bands: Triple, stretch: Lupton, order: int, center: tuple[float, float], fov: float
 ) -> bytes | memoryview:
     def read(tile: Tile) -> npt.NDArray[np.uint8] | None:
         values = values_of(bands, tile)
         return None if values is None else stretch(values)
 
-    picture = view(read, centre, fov, order, bands[0].tile_width)
+    picture = view(read, center, fov, order, bands[0].tile_width)
     return JpegTile(quality=90).encode(picture)
 
 

@@ -22,7 +22,7 @@ _WORDS = {
 
 
 @dataclass(frozen=True)
-class Subject:
+class SurveyIdentity:
     """What a survey is of.
 
     name: of its folder; place: that with the folder above it, where there are several.
@@ -37,7 +37,7 @@ class Subject:
     plane: str = "image"
 
 
-def names_of(ref: CoaddRef) -> dict[str, Any]:
+def coadd_identity(ref: CoaddRef) -> dict[str, Any]:
     """Which coadd it is, in the words of provenance (`NamedCoadd`)."""
     return {
         "uri": ref.uri,
@@ -58,7 +58,7 @@ def now() -> str:
     return time.strftime("%Y-%m-%dT%H:%MZ", time.gmtime(seconds))
 
 
-def identity(subject: Subject, created: str) -> dict[str, Any]:
+def identity_properties(subject: SurveyIdentity, created: str) -> dict[str, Any]:
     """Who, what, when: the keys that come first."""
     return {
         "creator_did": f"ivo://unregistered/P/{_path_name(subject.place or subject.name)}",
@@ -75,7 +75,7 @@ def identity(subject: Subject, created: str) -> dict[str, Any]:
     }
 
 
-def light(bands: Sequence[str]) -> dict[str, Any]:
+def wavelength_range(bands: Sequence[str]) -> dict[str, Any]:
     """obs_regime, em_min and em_max, where the bands are known."""
     ranges = [found for band in bands if (found := wavelengths(band))]
     if not ranges:
@@ -98,7 +98,7 @@ def geometry(
     width: int,
     frame: str,
     formats: str,
-    centre: tuple[float, float],
+    center: tuple[float, float],
     fov: float,
     moc: Any,
 ) -> dict[str, Any]:
@@ -110,14 +110,14 @@ def geometry(
         "hips_tile_width": width,
         "hips_tile_format": formats,
         "hips_pixel_scale": f"{pixel_size(order, width):.8g}",
-        "hips_initial_ra": f"{centre[0]:.7f}",
-        "hips_initial_dec": f"{centre[1]:.7f}",
+        "hips_initial_ra": f"{center[0]:.7f}",
+        "hips_initial_dec": f"{center[1]:.7f}",
         "hips_initial_fov": f"{fov:.5g}",
         "moc_sky_fraction": f"{moc.sky_fraction:.8g}",
     }
 
 
-def with_own(values: Mapping[str, Any], own: Sequence[tuple[str, str]]) -> dict[str, Any]:
+def override(values: Mapping[str, Any], own: Sequence[tuple[str, str]]) -> dict[str, Any]:
     """The values with the user's put in place or added."""
     return {**values, **dict(own)}
 

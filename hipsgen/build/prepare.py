@@ -9,7 +9,7 @@ from hipsgen.errors import ConfigError
 from hipsgen.images.coadd_fits import DEFAULT_EXCLUDED
 from hipsgen.images.source import CoaddReader, CoaddRef, Problem
 from hipsgen.plan.recipe import TILE_WIDTH, Recipe
-from hipsgen.plan.options import Options
+from hipsgen.plan.options import BuildOptions
 from hipsgen.journal.journal import Journal
 from hipsgen.journal.output import wipe
 from hipsgen.plan.blocks import Plan, make_plan
@@ -23,7 +23,7 @@ def prepare(
     refs: Sequence[CoaddRef],
     reader: CoaddReader,
     store: Store,
-    options: Options,
+    options: BuildOptions,
     band: str,
     fresh: bool,
     recut: bool,
@@ -34,7 +34,7 @@ def prepare(
     Raises ConfigError when the earlier one is of other options.
     """
     # of a few coadds, all will be read: whole copies of remote ones serve the blocks, too
-    looking = reader if len(refs) <= COADDS else reader.at_a_glance()
+    looking = reader if len(refs) <= COADDS else reader.with_range_reads()
     journal = Journal(store)
     earlier = None if fresh else earlier_recipe(store, options, band, recut)
     if earlier is None:
@@ -56,7 +56,7 @@ def prepare(
     return replace(earlier, stretch=stretch), plan, problems
 
 
-def earlier_recipe(store: Store, options: Options, band: str, recut: bool = False) -> Recipe | None:
+def earlier_recipe(store: Store, options: BuildOptions, band: str, recut: bool = False) -> Recipe | None:
     """What a build in this place was begun with, None for none. Raises ConfigError if otherwise."""
     earlier = Journal(store).recipe()
     if earlier is None:
@@ -72,7 +72,7 @@ def earlier_recipe(store: Store, options: Options, band: str, recut: bool = Fals
     return earlier
 
 
-def _contradictions(options: Options, band: str, earlier: Recipe) -> tuple[list[str], list[str]]:
+def _contradictions(options: BuildOptions, band: str, earlier: Recipe) -> tuple[list[str], list[str]]:
     """What is asked for otherwise than before: of the values, and of the pictures alone."""
     if options.plane != earlier.plane:
         return _unlike([("plane", options.plane, earlier.plane)]), []

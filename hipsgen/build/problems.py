@@ -4,14 +4,14 @@ from collections.abc import Iterable, Sequence
 
 from hipsgen.errors import InputError
 from hipsgen.images.source import CoaddRef, Problem
-from hipsgen.build.metadata import names_of
+from hipsgen.build.metadata import coadd_identity
 from hipsgen.journal.records import BlockRecord
 from hipsgen.run.progress import Reporter
 from hipsgen.survey.provenance import LeftOut
 from hipsgen.survey.store import Store
 
 
-class Problems:
+class ProblemLog:
     """What went wrong in a build. all: every problem. coadds: reasons by `CoaddRef.key`."""
 
     def __init__(
@@ -76,7 +76,7 @@ class Problems:
         """What provenance says of the inputs that were left out."""
         listed = [LeftOut(uri=p.what, reason=p.reason) for p in self._listed if p.is_fault]
         coadds = [ref for ref in self._refs if ref.key in self.coadds]  # in the plan's order
-        return listed + [LeftOut(**names_of(r), reason=self.coadds[r.key]) for r in coadds]
+        return listed + [LeftOut(**coadd_identity(r), reason=self.coadds[r.key]) for r in coadds]
 
     def _ref(self, key: str) -> CoaddRef:
         if not self._by_key:

@@ -7,25 +7,25 @@ from typing import Any
 from hipsgen.errors import HipsgenError, SurveyError
 from hipsgen.images.source import CoaddRef
 from hipsgen.render.block import encode_tile
-from hipsgen.plan.options import Options
+from hipsgen.plan.options import BuildOptions
 from hipsgen.plan.recipe import Recipe
 from hipsgen.build.metadata import (
-    Subject,
+    SurveyIdentity,
     geometry,
-    identity,
-    light,
-    names_of,
+    identity_properties,
+    wavelength_range,
+    coadd_identity,
     now,
     times,
-    with_own,
+    override,
 )
-from hipsgen.journal.previous import Sums
+from hipsgen.journal.previous import Checksums
 from hipsgen.journal.journal import Journal
-from hipsgen.journal.output import sweep_top
+from hipsgen.journal.output import remove_stale_top_tiles
 from hipsgen.journal.records import BlockRecord, BlockState, InputUse, TopRecord
-from hipsgen.journal.inventory import FileSum, Tally
+from hipsgen.journal.inventory import FileChecksum, TileInventory
 from hipsgen.render.tile_writer import Writer
-from hipsgen.sky.flags import as_values
+from hipsgen.sky.mask_planes import as_values
 from hipsgen.sky.pyramid import Layer, parent_of, shrink
 from hipsgen.sky.tiles import Tile
 from hipsgen.survey.coverage import (
@@ -54,14 +54,14 @@ from hipsgen.survey.store import Store
 class Publication:
     """What is made once all blocks are in.
 
-    tally: the tiles above the blocks. made: how many of them were not there as they are to be;
+    inventory: the tiles above the blocks. made: how many of them were not there as they are to be;
     removed: how many were there and are no more.
     """
 
     store: Store
     recipe: Recipe
     records: Sequence[BlockRecord]
-    tally: Tally = field(init=False)
+    inventory: TileInventory = field(init=False)
     made: int = 0
     removed: int = 0
 
@@ -72,14 +72,14 @@ class Publication:
         self._encoders = self.recipe.encoders()
         self._cells: list[Ranges] = []
         self._small: dict[Tile, Layer] = {}
-        self._earlier: dict[Tile, Sums] = {}
-        self._sums: dict[Tile, Sums] = {}
+        self._earlier: dict[Tile, Checksums] = {}
+        self._sums: dict[Tile, Checksums] = {}
 
     def make(
         self,
-        subject: Subject,
+        subject: SurveyIdentity,
         refs: Sequence[CoaddRef],
-        options: Options,
+        options: BuildOptions,
         created: str,
         left_out: Sequence[LeftOut] = (),
     ) -> dict[str, Any]:
@@ -91,25 +91,25 @@ class Publication:
                 self._top(Tile(0, face))
             files |= allsky_files(self._small, self.recipe, self._encoders)
             self._writer.write(*files.items())
-        self.tally = Tally.of(self.recipe.formats, self._sums.items())
-        self.removed = sweep_top(self.store, self.recipe.block_order, self.tally.tiles())
+        self.inventory = TileInventory.of(self.recipe.formats, self._sums.items())
+        self.removed = remove_stale_top_tiles(self.store, self.recipe.block_order, self.inventory.tiles())
         moc = moc_of(self._cells, moc_order(self.recipe.order))
         coadds = used_coadds(refs, self.records)
-        centre, icrs, fov = extent(moc, self.recipe.frame)
+        center, icrs, fov = extent(moc, self.recipe.frame)
         others = {
             MOC_NAME: moc_bytes(moc, self.recipe.frame),
             PROVENANCE: Provenance(coadds, left_out).to_bytes(),
-            PREVIEW: self._preview(centre, fov),
+            PREVIEW: self._preview(center, fov),
             **dict(page_files()),
         }
         for path, data in others.items():
             self.store.write(path, data)
-        known = {path: FileSum.of(data) for path, data in (files | others).items()}
-        self._journal.finish(TopRecord(self.tally, known))
+        known = {path: FileChecksum.of(data) for path, data in (files | others).items()}
+        self._journal.record_top(TopRecord(self.inventory, known))
         properties = {
-            **identity(subject, created),
+            **identity_properties(subject, created),
             "obs_band": self.recipe.band,
-            **light([subject.band]),
+            **wavelength_range([subject.band]),
             **times(coadds),
             **geometry(
                 self.recipe.order,
@@ -123,7 +123,7 @@ class Publication:
             **self._pixel_words(),
             "hipsgen_left_out": len(left_out) or None,
         }
-        properties = with_own(properties, options.properties)
+        properties = override(properties, options.properties)
         self.store.write(PROPERTIES, encode_properties(properties))
         return properties
 
@@ -151,9 +151,9 @@ class Publication:
         if state is None:
             doubtful = [r.root for r in self.records if self._state(r) is None]
             for root in doubtful:
-                self._journal.doubt(root)
+                self._journal.invalidate(root)
             raise HipsgenError(
-                f"{self.store}: what was noted of {len(doubtful)} blocks is damaged, or another "
+                f"{self.store}: what was load_block of {len(doubtful)} blocks is damaged, or another "
                 "build changed it: run the same command again, which makes them anew"
             )
         self._cells.append(state.cells)
@@ -168,7 +168,7 @@ class Publication:
             return None
         return state if state.content == record.content else None
 
-    def _preview(self, centre: tuple[float, float], fov: float) -> bytes | memoryview:
+    def _preview(self, center: tuple[float, float], fov: float) -> bytes | memoryview:
         """preview.jpg, 256 x 256, from the FITS tiles."""
         fits = self._encoders[self.recipe.formats.index("fits")]
 
@@ -179,7 +179,7 @@ class Publication:
             except FileNotFoundError:
                 return None
 
-        picture = view(read, centre, fov, self.recipe.order, self.recipe.tile_width)
+        picture = view(read, center, fov, self.recipe.order, self.recipe.tile_width)
         return JpegTile(quality=90).encode(picture)
 
     def _pixel_words(self) -> dict[str, Any]:
@@ -187,7 +187,7 @@ class Publication:
         are_flags = recipe.plane == "mask"
         low = min(r.low for r in self.records)
         high = max(r.high for r in self.records)
-        written = sum(self.tally.size().values()) + sum(sum(r.size.values()) for r in self.records)
+        written = sum(self.inventory.size().values()) + sum(sum(r.size.values()) for r in self.records)
         return {
             "hips_bunit": recipe.unit,
             "hips_pixel_bitpix": 32 if are_flags else -32,
@@ -225,7 +225,7 @@ def used_coadds(refs: Sequence[CoaddRef], records: Sequence[BlockRecord]) -> lis
 
 def _used(ref: CoaddRef, use: InputUse) -> UsedCoadd:
     return UsedCoadd(
-        **names_of(ref),
+        **coadd_identity(ref),
         unit_in=use.unit_in,
         scale=use.scale,
         calibration=use.calibration,

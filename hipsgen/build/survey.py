@@ -9,19 +9,19 @@ from hipsgen.errors import HipsgenError, InputError
 from hipsgen.text import counted
 from hipsgen.images.source import CoaddReader, CoaddRef, ImageSource, Problem
 from hipsgen.render.block import BlockTask, render_block
-from hipsgen.journal.changes import Change
-from hipsgen.plan.options import Options, Runtime
-from hipsgen.build.metadata import Subject
+from hipsgen.journal.changes import ChangeSet
+from hipsgen.plan.options import BuildOptions, Runtime
+from hipsgen.build.metadata import SurveyIdentity
 from hipsgen.run.engine import check_engine, open_engine, run_bounded
 from hipsgen.journal.journal import Journal
-from hipsgen.journal.output import check_room, claim, departed, forget, is_half_wiped
+from hipsgen.journal.output import check_free_space, claim, coadds_gone, remove_blocks, is_half_wiped
 from hipsgen.build.prepare import prepare
-from hipsgen.build.problems import Problems
+from hipsgen.build.problems import ProblemLog
 from hipsgen.build.publish import Publication, creation_date
 from hipsgen.journal.records import BlockRecord
 from hipsgen.run.progress import Reporter
 from hipsgen.plan.sample import known_scales
-from hipsgen.journal.lease import Turn
+from hipsgen.journal.lease import BuildLease
 from hipsgen.sky.tiles import Tile
 from hipsgen.survey.properties import FILE_NAME as PROPERTIES
 from hipsgen.survey.store import Store
@@ -30,7 +30,7 @@ _WINDOW_BYTES = 128 << 20  # of a worker: four coadds that meet in 4x4 tiles of 
 
 
 @dataclass
-class Summary:
+class BuildResult:
     """What was made.
 
     tiles: of all orders, each counted once. size: bytes by format. redone: blocks worked on in
@@ -53,7 +53,7 @@ class Summary:
     kind: str = "coadd"
 
 
-class UnfinishedError(HipsgenError):
+class IncompleteBuildError(HipsgenError):
     """Some inputs cannot be used; what does not need them is done."""
 
 
@@ -71,21 +71,21 @@ def collect(source: ImageSource, reporter: Reporter) -> list[CoaddRef]:
 def build_survey(
     source: ImageSource,
     store: Store,
-    subject: Subject,
-    options: Options,
+    subject: SurveyIdentity,
+    options: BuildOptions,
     runtime: Runtime,
     reporter: Reporter,
-) -> Summary:
+) -> BuildResult:
     """Make a survey, or finish or update one that was begun with the same options.
 
     Raises HipsgenError: for what cannot be read, contradicts what is in place, or fails;
-    UnfinishedError when all is done but what needs coadds that cannot be used.
+    IncompleteBuildError when all is done but what needs coadds that cannot be used.
     """
     started = time.monotonic()
     journal = Journal(store)
     claim(store)
     refs = collect(source, reporter)
-    problems = Problems(source.problems, refs, reporter)
+    problems = ProblemLog(source.problems, refs, reporter)
     fresh = runtime.fresh or is_half_wiped(store)
     if fresh:
         check_engine(runtime.engine)
@@ -95,15 +95,15 @@ def build_survey(
         )
         problems.tell_sampled(sampled, runtime.strict)
         words = (recipe.digest(), str(runtime.skip_bad), *(ref.key for ref in refs))
-        turn = Turn.take(store, words)
+        lease = BuildLease.acquire(store, words)
         created = creation_date(store)
-        change = Change.between(journal, recipe, plan)
+        change = ChangeSet.between(journal, recipe, plan)
         _announce(subject, change, reporter)
-        with turn.held():
+        with lease.guard():
             removed = _make_way(change, problems, store, runtime.skip_bad, reporter)
-        made = _render(change, source.reader(), turn, subject.name, runtime, problems, reporter)
+        made = _render(change, source.reader(), lease, subject.name, runtime, problems, reporter)
         if problems.faults and not runtime.skip_bad:
-            raise UnfinishedError(problems.advice(store, made.values(), change.is_one))
+            raise IncompleteBuildError(problems.advice(store, made.values(), change.is_needed))
         records = {**change.done, **made}
         filled = [records[root] for root in sorted(records) if records[root].tiles]
         if not filled:
@@ -111,10 +111,10 @@ def build_survey(
                 f"no valid pixel in {counted(len(refs), 'coadd')} of {source.describe()}"
             )
         publication = Publication(store, recipe, filled)
-        with turn.held(doubt=journal.begin_top):
+        with lease.guard(on_conflict=journal.begin_top):
             publication.make(subject, refs, options, created, problems.left_out())
-        top = publication.tally
-        return Summary(
+        top = publication.inventory
+        return BuildResult(
             name=subject.name,
             order=recipe.order,
             coadds=len(refs) - len(problems.coadds),
@@ -122,15 +122,15 @@ def build_survey(
             size=_total([top.size(), *(record.size for record in filled)]),
             seconds=time.monotonic() - started,
             blocks=len(plan.npix),
-            redone=len(change.todo),
+            redone=len(change.pending),
             made=sum(record.made for record in made.values()) + publication.made,
             removed=removed + publication.removed + sum(record.removed for record in made.values()),
-            updated=bool(change.done or change.old),
+            updated=bool(change.done or change.stale_records),
             skipped=list(problems.all),
         )
 
 
-def _announce(subject: Subject, change: Change, reporter: Reporter) -> None:
+def _announce(subject: SurveyIdentity, change: ChangeSet, reporter: Reporter) -> None:
     """Say what is going to be done."""
     recipe, blocks = change.recipe, len(change.leaves)
     reporter.note(
@@ -143,26 +143,26 @@ def _announce(subject: Subject, change: Change, reporter: Reporter) -> None:
             f"the finest pixels are of {3600 * finest:.4g} arcsec now; the survey was begun for "
             f"{3600 * recipe.pixel_scale:.4g} and stays as it is, unless --fresh begins anew"
         )
-    if change.is_one and change.done:
+    if change.is_needed and change.done:
         cuts = f"{recipe.stretch.low:.4g} to {recipe.stretch.high:.4g} {recipe.unit}".rstrip()
         kept = f"{len(change.done)} of {blocks} blocks are there"
         reporter.note(f"{kept}; cuts stay at {cuts}, unless --recut chooses others")
 
 
 def _make_way(
-    change: Change, problems: Problems, store: Store, skip_bad: bool, reporter: Reporter
+    change: ChangeSet, problems: ProblemLog, store: Store, skip_bad: bool, reporter: Reporter
 ) -> int:
     """Prepare the place for what is to be done; how many tiles that removes.
 
-    Raises ConfigError when there is no room for it, UnfinishedError when coadds of the survey that
+    Raises ConfigError when there is no room for it, IncompleteBuildError when coadds of the survey that
     is there are gone and perhaps only damaged.
     """
     recipe, journal = change.recipe, Journal(store)
-    gone = departed(change.old, change.plan.refs)
+    gone = coadds_gone(change.stale_records, change.plan.refs)
     if gone and problems.faults and not skip_bad:
-        raise UnfinishedError(problems.warning(store, len(gone)))
-    check_room(store, sum(change.leaves[k] for k in change.todo), recipe.formats, change.old)
-    if change.is_one:
+        raise IncompleteBuildError(problems.warning(store, len(gone)))
+    check_free_space(store, sum(change.leaves[k] for k in change.pending), recipe.formats, change.stale_records)
+    if change.is_needed:
         store.delete(PROPERTIES)
     if gone:
         reporter.note(
@@ -171,27 +171,27 @@ def _make_way(
         )
     if journal.recipe() != recipe:  # other cuts
         journal.begin(recipe)
-    return forget(change.departed, recipe.order, recipe.formats, store)
+    return remove_blocks(change.obsolete_roots, recipe.order, recipe.formats, store)
 
 
 def _render(
-    change: Change,
+    change: ChangeSet,
     reader: CoaddReader,
-    turn: Turn,
+    lease: BuildLease,
     name: str,
     runtime: Runtime,
-    problems: Problems,
+    problems: ProblemLog,
     reporter: Reporter,
 ) -> dict[Tile, BlockRecord]:
     """Do the blocks that are to be done, with progress; coadds that fail go into `problems`."""
     records: dict[Tile, BlockRecord] = {}
-    if not change.todo:
+    if not change.pending:
         return records
     roots = change.plan.roots()
-    leaves = {roots[k]: change.leaves[k] for k in change.todo}
+    leaves = {roots[k]: change.leaves[k] for k in change.pending}
     reporter.start(name, sum(leaves.values()))
     try:
-        for record in _work(_tasks(change, reader, turn, runtime), runtime):
+        for record in _work(_tasks(change, reader, lease, runtime), runtime):
             records[record.root] = record
             for key, reason in record.problems:
                 problems.tell_coadd(key, reason)
@@ -211,14 +211,14 @@ def _total(sizes: Iterable[Mapping[str, int]]) -> dict[str, int]:
 
 
 def _tasks(
-    change: Change, reader: CoaddReader, turn: Turn, runtime: Runtime
+    change: ChangeSet, reader: CoaddReader, lease: BuildLease, runtime: Runtime
 ) -> Iterator[BlockTask]:
     """The blocks that are to be done."""
     plan = change.plan
     last = plan.last_blocks()
     shared, own = runtime.engine == "threads", runtime.memory // runtime.workers
     windows = min(own // 2, _WINDOW_BYTES)
-    for k in change.todo:
+    for k in change.pending:
         indices = plan.ref_indices(k)
         yield BlockTask(
             number=k,
@@ -227,7 +227,7 @@ def _tasks(
             until=tuple(last[indices].tolist()),
             recipe=change.recipe,
             reader=reader,
-            turn=turn,
+            lease=lease,
             cache_bytes=(own - windows) * (runtime.workers if shared else 1),
             window_bytes=windows,
             strict=runtime.strict,

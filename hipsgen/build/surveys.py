@@ -1,4 +1,4 @@
-"""The commands' work on one survey or several: build, plan, colour, describe."""
+"""The commands' work on one survey or several: build, plan, color, describe."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -13,17 +13,17 @@ from hipsgen.images.coadd_fits import FitsReader
 from hipsgen.images.manifest import write_manifest
 from hipsgen.images.source import CoaddRef
 from hipsgen.build.survey import (
-    Summary,
-    UnfinishedError,
+    BuildResult,
+    IncompleteBuildError,
     build_survey,
     collect,
 )
-from hipsgen.journal.changes import Change
+from hipsgen.journal.changes import ChangeSet
 from hipsgen.build.color import build_color
 from hipsgen.plan.recipe import TILE_WIDTH
-from hipsgen.plan.options import Options, Runtime, tile_bytes
-from hipsgen.build.metadata import Subject
-from hipsgen.plan.jobs import Job, Query, color_bands, find_jobs, of_planes
+from hipsgen.plan.options import BuildOptions, Runtime, tile_bytes
+from hipsgen.build.metadata import SurveyIdentity
+from hipsgen.plan.jobs import SurveyJob, CoaddQuery, color_bands, find_jobs, expand_planes
 from hipsgen.journal.journal import Journal
 from hipsgen.plan.blocks import make_plan
 from hipsgen.plan.recipe import check_excluded, natural_order, stretch_of
@@ -31,7 +31,7 @@ from hipsgen.build.prepare import earlier_recipe
 from hipsgen.run.progress import Reporter
 from hipsgen.text import human_size
 from hipsgen.plan.sample import known_scales, take_names, take_sample
-from hipsgen.render.precompile import warm_up
+from hipsgen.render.precompile import precompile
 from hipsgen.sky.tiles import pixel_size
 from hipsgen.survey.folders import survey_folders
 from hipsgen.survey.http_store import HttpStore
@@ -44,20 +44,20 @@ _LEAF_SECONDS = 0.02  # measured: CPU of a leaf tile with its share of parents
 
 def build_all(
     inputs: Sequence[str],
-    query: Query,
-    options: Options,
+    query: CoaddQuery,
+    options: BuildOptions,
     runtime: Runtime,
     out: Path,
     color: str,
     reporter: Reporter,
     planes: tuple[str, ...] = ("image",),
-) -> list[Summary]:
-    """Build the survey of each band, and the colour survey of three, as `hipsgen build` does.
+) -> list[BuildResult]:
+    """Build the survey of each band, and the color survey of three, as `hipsgen build` does.
 
     planes: of the coadds (PLANES), each a survey of its own.
     """
     jobs = _jobs(inputs, query, options, color, planes, reporter)
-    warm_up(options.interpolation, options.overlap, reporter, "mask" in planes)
+    precompile(options.interpolation, options.overlap, reporter, "mask" in planes)
     several = len(jobs) > 1 or bool(color)
     images = [job.band for job in jobs if job.plane == "image"]
     rgb = color_bands(color, images) if color else None
@@ -75,7 +75,7 @@ def build_all(
             summaries.append(
                 build_survey(job.source, open_store(place), subject, wanted, runtime, reporter)
             )
-        except UnfinishedError as error:  # the others go on
+        except IncompleteBuildError as error:  # the others go on
             unfinished.append(str(error))
             color_waits |= bool(rgb) and job.plane == "image"
         except InputError as error:
@@ -93,19 +93,19 @@ def build_all(
     if unfinished:
         done = ", ".join(summary.name for summary in summaries)
         more = [f"done: {done}"] if done else []
-        more += ["the colour survey waits"] if color_waits else []
-        raise UnfinishedError("; ".join([*unfinished, *more]))
+        more += ["the color survey waits"] if color_waits else []
+        raise IncompleteBuildError("; ".join([*unfinished, *more]))
     return summaries
 
 
-def _subject(job: Job, out: Path, place: Path, several: bool) -> Subject:
+def _subject(job: SurveyJob, out: Path, place: Path, several: bool) -> SurveyIdentity:
     """What a job's survey is to be called."""
     title = job.title or f"{out.name} {job.band}".strip()
     path = f"{out.name}/{place.name}" if several else place.name
     if job.plane != "image":
         title = f"{title}: {job.plane}"
         path = path if several else f"{path}/{job.plane}"
-    return Subject(place.name, title, job.source.describe(), job.band, path, job.plane)
+    return SurveyIdentity(place.name, title, job.source.describe(), job.band, path, job.plane)
 
 
 def band_folder(band: str, plane: str = "image") -> str:
@@ -125,16 +125,16 @@ def color_of(
     reporter: Reporter,
     own: tuple[tuple[str, str], ...] = (),
     several: bool = False,
-) -> Summary:
-    """Build a colour survey of three FITS surveys: red, green, blue."""
+) -> BuildResult:
+    """Build a color survey of three FITS surveys: red, green, blue."""
     red, green, blue = (Survey.open(open_store(place)) for place in places)
     bands = ", ".join(place.name.removeprefix("band_") for place in places)
     of = out.parent.resolve().name if several else out.name
-    title = f"{of}: colour of {bands}"
+    title = f"{of}: color of {bands}"
     origins = [s.properties.get("prov_progenitor", s.title) for s in (red, green, blue)]
     origin = ", ".join(dict.fromkeys(origins))
     path = f"{of}/{out.name}" if several else out.name
-    subject = Subject(out.name, title, origin, place=path)
+    subject = SurveyIdentity(out.name, title, origin, place=path)
     return build_color(
         (red, green, blue), open_store(out), subject, formats, runtime, reporter, own
     )
@@ -142,15 +142,15 @@ def color_of(
 
 def plan_all(
     inputs: Sequence[str],
-    query: Query,
-    options: Options,
+    query: CoaddQuery,
+    options: BuildOptions,
     manifest: Path | None,
     color: str,
     reporter: Reporter,
     out: Path | None = None,
     planes: tuple[str, ...] = ("image",),
 ) -> Iterator[str]:
-    """Lines that say what `build_all` would do; out: where it would do so."""
+    """LineReporter that say what `build_all` would do; out: where it would do so."""
     if manifest is not None and not manifest.absolute().parent.is_dir():
         raise ConfigError(f"--manifest {manifest}: there is no folder {manifest.parent}")
     jobs = _jobs(inputs, query, options, color, planes, reporter)
@@ -190,7 +190,7 @@ def plan_all(
         yield f"{count} references saved: hipsgen build {manifest}{again} -o OUT"
 
 
-def _update(job: Job, refs: Sequence[CoaddRef], options: Options, place: Path) -> str:
+def _update(job: SurveyJob, refs: Sequence[CoaddRef], options: BuildOptions, place: Path) -> str:
     """A line on what a build would change in the survey that is there."""
     store = open_store(place)
     journal = Journal(store)
@@ -198,26 +198,26 @@ def _update(job: Job, refs: Sequence[CoaddRef], options: Options, place: Path) -
     if recipe is None:
         raise ConfigError(f"{place} holds a survey of another kind: name another -o")
     made = make_plan(refs, recipe.order, recipe.frame, recipe.block_depth)
-    change = Change.between(journal, recipe, made)
+    change = ChangeSet.between(journal, recipe, made)
     counts = list(change.tiles(store))
     new, gone = (sum(count) for count in zip(*counts, strict=True)) if counts else (0, 0)
     total = made.tile_count(np.array(change.leaves))
     above = f" and those above order {recipe.block_order}" if counts else ""
     return (
-        f"{place}: {counted(len(refs), 'coadd')}, order {recipe.order}; {len(change.todo)} of "
+        f"{place}: {counted(len(refs), 'coadd')}, order {recipe.order}; {len(change.pending)} of "
         f"{len(made.npix)} blocks change: at most {new} of {total} tiles are made anew{above}, "
         f"about {gone} removed; cuts stay at {recipe.stretch.low:.4g} to {recipe.stretch.high:.4g} "
         f"{recipe.unit} (--recut chooses them anew)"
     )
 
 
-def _place(out: Path, job: Job, several: bool) -> Path:
+def _place(out: Path, job: SurveyJob, several: bool) -> Path:
     """Folder of a job's survey."""
     return out / band_folder(job.band, job.plane) if several else out
 
 
 def _look(
-    job: Job, refs: Sequence[CoaddRef], options: Options, reporter: Reporter
+    job: SurveyJob, refs: Sequence[CoaddRef], options: BuildOptions, reporter: Reporter
 ) -> tuple[float, str]:
     """The finest pixel, degrees, and words on the cuts, from a sample of the coadds.
 
@@ -225,7 +225,7 @@ def _look(
     """
     try:
         take = take_names if options.plane == "mask" else take_sample
-        sample, problems = take(refs, job.source.reader().at_a_glance())
+        sample, problems = take(refs, job.source.reader().with_range_reads())
     except HipsgenError as error:
         asked = [] if options.order is None else [pixel_size(options.order, TILE_WIDTH)]
         scale = min(known_scales(refs) or asked, default=None)
@@ -274,7 +274,7 @@ def describe_survey(place: str | Path) -> str:
         ("formats", " ".join(survey.formats)),
         ("size", human_size(1024 * float(p.get("hips_estsize", 0)))),
         ("sky", f"{float(p.get('moc_sky_fraction', 0)) * 41252.96:.4g} deg2"),
-        ("centre", f"{p.get('hips_initial_ra')} {p.get('hips_initial_dec')} deg (ICRS)"),
+        ("center", f"{p.get('hips_initial_ra')} {p.get('hips_initial_dec')} deg (ICRS)"),
         ("values", f"{p.get('hips_data_range', '')} {p.get('hips_bunit', '')}".strip()),
         ("cuts", p.get("hips_pixel_cut", "")),
         ("sampling", f"{p.get('hips_sampling', '')} {p.get('hips_overlay', '')}".strip()),
@@ -286,12 +286,12 @@ def describe_survey(place: str | Path) -> str:
 
 def _jobs(
     inputs: Sequence[str],
-    query: Query,
-    options: Options,
+    query: CoaddQuery,
+    options: BuildOptions,
     color: str,
     planes: tuple[str, ...],
     reporter: Reporter,
-) -> list[Job]:
+) -> list[SurveyJob]:
     """The images of each band, then their other planes."""
     if color and "image" not in planes:
         raise ConfigError("--color is made of images: add image to --planes")
@@ -303,16 +303,16 @@ def _jobs(
         raise InputError("nothing to do")
     if color and query.bands:
         _check_color(color, query.bands, [job.band for job in jobs])
-    return of_planes(jobs, {plane: _reader(options, plane) for plane in planes})
+    return expand_planes(jobs, {plane: _reader(options, plane) for plane in planes})
 
 
-def _reader(options: Options, plane: str) -> FitsReader:
+def _reader(options: BuildOptions, plane: str) -> FitsReader:
     wanted = options.of_plane(plane)
     return FitsReader(wanted.excluded, wanted.blank, plane=plane)
 
 
 def _check_color(color: str, asked: Sequence[str], found: Sequence[str]) -> None:
-    """Raise ConfigError when the bands that were asked for are not those of the colour, too."""
+    """Raise ConfigError when the bands that were asked for are not those of the color, too."""
     try:
         color_bands(color, found)
     except InputError as error:
@@ -322,8 +322,8 @@ def _check_color(color: str, asked: Sequence[str], found: Sequence[str]) -> None
         ) from None
 
 
-def _narrowed(inputs: Sequence[str], query: Query, color: str) -> Query:
-    """A colour alone asks for its three bands."""
+def _narrowed(inputs: Sequence[str], query: CoaddQuery, color: str) -> CoaddQuery:
+    """A color alone asks for its three bands."""
     from dataclasses import replace
 
     return replace(query, bands=tuple(reversed(color_bands(color, []))))

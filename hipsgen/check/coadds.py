@@ -16,7 +16,7 @@ from hipsgen.plan.blocks import Plan, make_plan
 from hipsgen.plan.recipe import Recipe
 from hipsgen.render.coadd_cache import CoaddCache
 from hipsgen.render.leaf import Sampler
-from hipsgen.sky.flags import Pixels, as_values, is_known
+from hipsgen.sky.mask_planes import Pixels, as_values, is_known
 from hipsgen.sky.tiles import Tile
 from hipsgen.survey import paths
 from hipsgen.survey.provenance import FILE_NAME as PROVENANCE
@@ -26,7 +26,9 @@ from hipsgen.survey.survey import Survey
 
 _CACHE_BYTES = 512 << 20
 _WINDOW_BYTES = 64 << 20
-_NEEDS = "is not there, in which the build noted how tiles were made: they cannot be made again"
+_NEEDS = (
+    "is not there, in which the build load_block how tiles were made: they cannot be made again"
+)
 
 
 def against_inputs(
@@ -37,7 +39,7 @@ def against_inputs(
     Raises SurveyError without provenance, ConfigError for a damaged journal.
     """
     if survey.properties.get("dataproduct_subtype") == "color":
-        yield Finding("note", "colour", "is made of other surveys, not of coadds")
+        yield Finding("note", "color", "is made of other surveys, not of coadds")
         return
     journal = Journal(survey.store) if isinstance(survey.store, LocalStore) else None
     recipe = journal.recipe() if journal is not None and journal.kind() == "bands" else None

@@ -38,8 +38,8 @@ def picture_faults(
             is_turned = turned.mean() < _APART
             yield "is upside down" if is_turned else "does not cover the pixels of the FITS tile"
             return
-    grey = picture if picture.ndim == 2 else picture[..., :3].mean(axis=2)
-    upright, flipped = agreement(values, grey), agreement(values, grey[::-1])
+    gray = picture if picture.ndim == 2 else picture[..., :3].mean(axis=2)
+    upright, flipped = agreement(values, gray), agreement(values, gray[::-1])
     if flipped > upright + 0.2:
         yield "is upside down"
 
@@ -53,8 +53,8 @@ def _against(levels: Picture, picture: Picture, name: str) -> Iterator[str]:
         turned = np.array_equal(levels[::-1], picture)
         yield "is upside down" if turned else "does not show the values of the FITS tile"
         return
-    grey = picture if picture.ndim == 2 else picture[..., 0]
-    off, turned_off = _mean_off(levels, grey), _mean_off(levels[::-1], grey)
+    gray = picture if picture.ndim == 2 else picture[..., 0]
+    off, turned_off = _mean_off(levels, gray), _mean_off(levels[::-1], gray)
     shown = picture[..., -1] > 0 if form.keeps_missing and picture.ndim == 3 else levels > 0
     if (shown != (levels > 0)).mean() > _APART:
         turned = (shown[::-1] != (levels > 0)).mean() <= _APART
@@ -64,30 +64,30 @@ def _against(levels: Picture, picture: Picture, name: str) -> Iterator[str]:
         yield "is upside down" if turned else "does not show the values of the FITS tile"
 
 
-def _mean_off(levels: Picture, grey: Any) -> float:
+def _mean_off(levels: Picture, gray: Any) -> float:
     shown = levels > 0
     if shown.sum() < _ENOUGH:  # of a few pixels a lossy format shows what it likes
         return 0.0
-    return float(np.abs(levels[shown].astype(int) - grey[shown].astype(int)).mean())
+    return float(np.abs(levels[shown].astype(int) - gray[shown].astype(int)).mean())
 
 
-def agreement(values: Any, grey: Any) -> float:
+def agreement(values: Any, gray: Any) -> float:
     """Correlation of ranks (Spearman) where both are known, which no monotonic stretch changes.
 
     0 where there is too little to say.
     """
-    both = np.flatnonzero(np.isfinite(values) & (grey > 0))
+    both = np.flatnonzero(np.isfinite(values) & (gray > 0))
     if both.size < _ENOUGH:
         return 0.0
     both = both[:: max(1, both.size // _RANKED)]
-    a, b = values.ravel()[both], grey.ravel()[both]
+    a, b = values.ravel()[both], gray.ravel()[both]
     if np.ptp(a) == 0 or np.ptp(b) == 0:
         return 0.0
     return float(np.corrcoef(a.argsort().argsort(), b.argsort().argsort())[0, 1])
 
 
-def is_coloured(pixels: Picture) -> bool:
-    """Whether a picture is more than grey."""
+def is_colored(pixels: Picture) -> bool:
+    """Whether a picture is more than gray."""
     if pixels.ndim == 2:
         return False
     rgb = pixels[..., :3]

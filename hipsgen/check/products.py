@@ -28,7 +28,7 @@ _MOC_SLACK = 0.01  # share of another's MOC that may differ from the pixels
 _ALLSKY_SLACK = 0.02  # share of the pixels of another's Allsky that may be beyond the tiles'
 
 
-class Whole:
+class SurveyProductsCheck:
     """Gathers what was seen of the tiles, and says what does not fit to it."""
 
     def __init__(self, survey: Survey, extensions: Mapping[str, str], rules: Rules) -> None:

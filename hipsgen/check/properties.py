@@ -40,7 +40,7 @@ _FRAMES = {"equatorial", "galactic", "ecliptic"}
 _TYPES = {"image", "cube", "catalog"}
 
 
-def check_words(p: Mapping[str, str]) -> Iterator[Finding]:
+def check_properties(p: Mapping[str, str]) -> Iterator[Finding]:
     """The properties by themselves."""
     for key in _MUST:
         if key not in p:

@@ -14,13 +14,13 @@ import numpy as np
 from hipsgen.check.coadds import against_inputs
 from hipsgen.check.files import Index, file_faults, tile_files
 from hipsgen.check.finding import Finding
-from hipsgen.check.properties import check_words, is_number, is_power_of_two
-from hipsgen.check.tiles import Deep
+from hipsgen.check.properties import check_properties, is_number, is_power_of_two
+from hipsgen.check.tiles import DeepCheck
 from hipsgen.errors import SurveyError
-from hipsgen.run.progress import Quiet, Reporter
+from hipsgen.run.progress import QuietReporter, Reporter
 from hipsgen.sky.frames import FRAMES, from_icrs
 from hipsgen.sky.polygon import to_vectors
-from hipsgen.sky.tiles import cell_centres, pixel_size
+from hipsgen.sky.tiles import cell_centers, pixel_size
 from hipsgen.survey.coverage import ALLSKY_ORDERS, allsky_shape
 from hipsgen.survey.formats import format_of
 from hipsgen.survey.http_store import HttpStore
@@ -59,9 +59,9 @@ def check_survey(
         survey = Survey.open(store)
     except SurveyError as error:
         return [Finding("error", "properties", str(error))]
-    findings = list(check_words(survey.properties))
+    findings = list(check_properties(survey.properties))
     try:
-        findings += _files(survey, depth, reporter or Quiet())
+        findings += _files(survey, depth, reporter or QuietReporter())
         if depth.against:
             findings += against_inputs(survey, depth.against, depth.workers, depth.seed)
     except SurveyError as error:
@@ -76,7 +76,7 @@ def _files(survey: Survey, depth: Depth, reporter: Reporter) -> Iterator[Finding
     for path in strange:
         yield Finding("error", path, "is not where the tile of that number belongs")
     yield from file_faults(survey, tiles, extensions)
-    deep = Deep(survey, Index(tiles, extensions), depth.workers)
+    deep = DeepCheck(survey, Index(tiles, extensions), depth.workers)
     yield from deep.findings(reporter) if depth.every_tile else deep.some()
     yield from _allskys(survey, extensions)
     yield from _preview(survey.store)
@@ -128,11 +128,11 @@ def _first_view(survey: Survey) -> Iterator[Finding]:
     except SurveyError:
         return
     ra, dec, fov = map(float, words)
-    centre = from_icrs(to_vectors(ra, dec), survey.frame)
+    center = from_icrs(to_vectors(ra, dec), survey.frame)
     order = min(int(moc.max_order), _VIEW_ORDER)
     cells = (moc.degrade_to_order(order) if order < moc.max_order else moc).flatten()
     cosine = np.cos(np.radians(min(180.0, fov / 2 + 2 * pixel_size(order, 1))))
-    if cells.size and not (cell_centres(order, cells.astype(np.int64)) @ centre >= cosine).any():
+    if cells.size and not (cell_centers(order, cells.astype(np.int64)) @ center >= cosine).any():
         where = f"{ra:g} {dec:g}, {fov:g} deg wide"
         yield Finding("error", "hips_initial_ra", f"shows nothing of the survey: {where}")
 

@@ -9,12 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from hipsgen.check.finding import Finding
-from hipsgen.check.previews import is_coloured, picture_faults
+from hipsgen.check.previews import is_colored, picture_faults
 from hipsgen.errors import SurveyError
-from hipsgen.journal.inventory import FileSum
+from hipsgen.journal.inventory import FileChecksum
 from hipsgen.plan.recipe import Recipe
-from hipsgen.sky.flags import as_values
 from hipsgen.sky.frames import FRAMES, to_icrs
+from hipsgen.sky.mask_planes import as_values
 from hipsgen.sky.polygon import bounding_circle, to_vectors
 from hipsgen.sky.pyramid import Layer, parent_of
 from hipsgen.sky.tiles import Tile
@@ -47,17 +47,17 @@ class Rules:
 
 
 @dataclass(frozen=True)
-class Written:
-    """What the journal says of some files. sums: by path; record: where that is noted."""
+class JournalChecksums:
+    """What the journal says of some files. sums: by path; record: where that is load_block."""
 
-    sums: Mapping[str, FileSum]
+    sums: Mapping[str, FileChecksum]
     record: str
 
     def faults(self, path: str, data: bytes) -> Iterator[str]:
         """In what a file that is there differs from what was written."""
         if path not in self.sums:
             yield "is not in the journal"
-        elif FileSum.of(data) != self.sums[path]:
+        elif FileChecksum.of(data) != self.sums[path]:
             yield f"is not what was written, says the journal; {self._advice()}"
 
     def missing(self, path: str) -> Finding:
@@ -70,7 +70,7 @@ class Written:
 
 
 @dataclass
-class Look:
+class TileReport:
     """What was seen of a tile.
 
     layer: its values, or what they should be; None for no data. is_known: they can be relied on.
@@ -83,7 +83,7 @@ class Look:
     findings: list[Finding] = field(default_factory=list)
 
 
-class Looker:
+class TileChecker:
     """Looks at the tiles of a survey. extensions: of its formats, by name."""
 
     def __init__(
@@ -102,15 +102,15 @@ class Looker:
         self,
         tile: Tile,
         present: Sequence[str],
-        children: Sequence[tuple[int, Look]],
-        written: Written | None,
-    ) -> Look:
-        """Look at a tile.
+        children: Sequence[tuple[int, TileReport]],
+        written: JournalChecksums | None,
+    ) -> TileReport:
+        """TileReport at a tile.
 
         present: names of the formats it is there in. children: what was seen of those it has, with
         their NESTED places. written: what the journal says, None when there is none.
         """
-        seen = Look()
+        seen = TileReport()
         values: Values | None = None
         pictures: dict[str, Picture] = {}
         for name in present:
@@ -136,14 +136,14 @@ class Looker:
             if values is not None:
                 texts = list(picture_faults(name, picture, as_values(values), recipe, is_leaf))
                 seen.findings += [Finding("error", path, text) for text in texts]
-            if not self._is_color and is_coloured(picture):
+            if not self._is_color and is_colored(picture):
                 seen.findings.append(
-                    Finding("error", "dataproduct_subtype", "is not color, but tiles are coloured")
+                    Finding("error", "dataproduct_subtype", "is not color, but tiles are colored")
                 )
         return seen
 
     def _read(
-        self, tile: Tile, path: str, name: str, written: Written | None
+        self, tile: Tile, path: str, name: str, written: JournalChecksums | None
     ) -> tuple[Any, list[str]]:
         """Pixels, with the step of integers, and what is wrong with the file by itself."""
         try:
@@ -184,7 +184,11 @@ class Looker:
             yield f"has a WCS that is off by {off:.3g} pixels"
 
     def _values(
-        self, tile: Tile, values: Values, seen: Look, children: Sequence[tuple[int, Look]]
+        self,
+        tile: Tile,
+        values: Values,
+        seen: TileReport,
+        children: Sequence[tuple[int, TileReport]],
     ) -> Iterator[str]:
         """A FITS tile's values against those below, or where the coadds are."""
         known = np.isfinite(as_values(values))
@@ -259,7 +263,7 @@ def _plane(header: Header, pixel: float) -> tuple[float, float]:
     return plane[0] + header.number("CRVAL1", 0.0), plane[1] + header.number("CRVAL2", 0.0)
 
 
-def _follows_no_rule(values: Values, children: Sequence[tuple[int, Look]]) -> bool:
+def _follows_no_rule(values: Values, children: Sequence[tuple[int, TileReport]]) -> bool:
     """Whether a parent is neither mean nor median of its children, nor one pixel of four.
 
     Others' rules are not written down; all that were measured are among these, to rounding.
@@ -297,8 +301,8 @@ def _follows_no_rule(values: Values, children: Sequence[tuple[int, Look]]) -> bo
 
 def _are_inside(provenance: Provenance, vectors: npt.NDArray[np.float64], slack: float) -> bool:
     """Whether directions (n, 3) lie in outlines of coadds, or less than `slack` radians off."""
-    centre, radius = bounding_circle(vectors)
-    near = provenance.near(centre, radius + 4 * math.degrees(slack))
+    center, radius = bounding_circle(vectors)
+    near = provenance.near(center, radius + 4 * math.degrees(slack))
     left = np.ones(len(vectors), bool)
     for coadd in near:
         left &= ~coadd.holds(vectors)

@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from hipsgen.check.files import Index
 from hipsgen.check.finding import Finding
-from hipsgen.check.products import Whole
-from hipsgen.check.tile import Look, Looker, Rules, Written
+from hipsgen.check.products import SurveyProductsCheck
+from hipsgen.check.tile import JournalChecksums, Rules, TileChecker, TileReport
 from hipsgen.errors import ConfigError, SurveyError
 from hipsgen.journal.journal import Journal
 from hipsgen.journal.records import BlockRecord
@@ -21,7 +21,7 @@ from hipsgen.run.progress import Reporter
 from hipsgen.sky.pyramid import Layer, shrink
 from hipsgen.sky.tiles import Tile
 from hipsgen.survey import paths
-from hipsgen.survey.coverage import ALLSKY_ORDERS, allsky_width, look_over, to_ranges
+from hipsgen.survey.coverage import ALLSKY_ORDERS, allsky_width, measure_tile, to_ranges
 from hipsgen.survey.provenance import FILE_NAME as PROVENANCE
 from hipsgen.survey.provenance import Provenance
 from hipsgen.survey.store import LocalStore
@@ -39,7 +39,7 @@ _DEPTH = 4  # orders that are looked at in one go, where no journal has blocks
 class _Part:
     """What was seen of a subtree."""
 
-    look: Look = field(default_factory=Look)
+    look: TileReport = field(default_factory=TileReport)
     findings: list[Finding] = field(default_factory=list)
     low: float = math.inf
     high: float = -math.inf
@@ -48,7 +48,7 @@ class _Part:
     tiles: int = 0
 
 
-class Deep:
+class DeepCheck:
     """A look at all tiles of a survey."""
 
     def __init__(self, survey: Survey, index: Index, workers: int) -> None:
@@ -57,17 +57,17 @@ class Deep:
         self._journal = journal if journal is not None and journal.exists() else None
         ours = survey.properties.get("hips_builder", "").startswith("hipsgen/")
         self._rules = Rules(ours, self._recipe())
-        self._looker = Looker(survey, index.extensions, self._rules, self._provenance())
+        self._looker = TileChecker(survey, index.extensions, self._rules, self._provenance())
         self._top = self._journal.top() if self._journal is not None else None
-        self._written_above: Written | None = None
+        self._written_above: JournalChecksums | None = None
         if self._journal is not None:
-            sums = dict(self._top.tally.files()) if self._top else {}
-            self._written_above = Written(sums, self._named(paths.TOP))
+            sums = dict(self._top.inventory.files()) if self._top else {}
+            self._written_above = JournalChecksums(sums, self._named(paths.TOP))
         self._root_order = self._depth()
 
     def findings(self, reporter: Reporter) -> Iterator[Finding]:
         """All that is wrong. Raises SurveyError when the survey cannot be looked at."""
-        whole = Whole(self._survey, self._index.extensions, self._rules)
+        whole = SurveyProductsCheck(self._survey, self._index.extensions, self._rules)
         roots = self._index.roots(self._root_order)
         found: list[Finding] = []
 
@@ -105,8 +105,10 @@ class Deep:
                     self._one(tile, [], part, None)
                 yield from part.findings
 
-    def _above(self, tile: Tile, parts: Iterator[_Part], take: Callable[[_Part], None]) -> Look:
-        """Look at a tile above the subtrees, or take in one of these: they come in NESTED order."""
+    def _above(
+        self, tile: Tile, parts: Iterator[_Part], take: Callable[[_Part], None]
+    ) -> TileReport:
+        """TileReport at a tile above the subtrees, or take in one of these: they come in NESTED order."""
         if tile.order >= self._root_order:
             part = next(parts)
         else:
@@ -121,7 +123,7 @@ class Deep:
         return part.look
 
     def _subtree(self, root: Tile) -> _Part:
-        """Look at all tiles under one, and at it."""
+        """TileReport at all tiles under one, and at it."""
         part, written = _Part(), None
         if self._journal is not None:
             path = paths.record(root)
@@ -134,14 +136,14 @@ class Deep:
                 if found is None:
                     part.findings.append(Finding("error", path, _NO_RECORD))
             if found is not None:
-                written = Written(dict(found[1].tally.files()), self._named(path))
+                written = JournalChecksums(dict(found[1].inventory.files()), self._named(path))
                 lost = written.sums.keys() - set(self._index.under(root))
                 part.findings += [written.missing(name) for name in sorted(lost)]
                 part.findings += self._state_of(root, found[0])
         part.look = self._visit(root, part, written)
         return part
 
-    def _visit(self, tile: Tile, part: _Part, written: Written | None) -> Look:
+    def _visit(self, tile: Tile, part: _Part, written: JournalChecksums | None) -> TileReport:
         interrupt.check()
         children = [
             (child.npix & 3, self._visit(child, part, written))
@@ -151,14 +153,18 @@ class Deep:
         return self._one(tile, children, part, written)
 
     def _one(
-        self, tile: Tile, children: list[tuple[int, Look]], part: _Part, written: Written | None
-    ) -> Look:
+        self,
+        tile: Tile,
+        children: list[tuple[int, TileReport]],
+        part: _Part,
+        written: JournalChecksums | None,
+    ) -> TileReport:
         present = self._index.formats_of(tile)
         look = self._looker.look(tile, present, children, written)
         part.findings += look.findings
         part.tiles += bool(present)
         if look.layer is not None and tile.order == self._survey.order:
-            cells, low, high = look_over(tile, look.layer.value)
+            cells, low, high = measure_tile(tile, look.layer.value)
             part.low, part.high = min(part.low, low), max(part.high, high)
             part.cells.append(cells)
         if look.layer is not None and look.is_known and tile.order in ALLSKY_ORDERS:
@@ -166,9 +172,9 @@ class Deep:
         return look
 
     def _state_of(self, root: Tile, record: BlockRecord) -> list[Finding]:
-        """What is noted for the top orders."""
+        """What is load_block for the top orders."""
         assert self._journal is not None
-        if not record.content:  # a colour survey's top is made of its bands
+        if not record.content:  # a color survey's top is made of its bands
             return []
         try:
             agrees = self._journal.state(root).content == record.content
@@ -190,8 +196,8 @@ class Deep:
         if self._top is None:
             yield Finding("error", paths.TOP, "is missing or damaged: build again")
             return
-        sums = dict(self._top.tally.files()) | self._top.files
-        written = Written(sums, self._named(paths.TOP))
+        sums = dict(self._top.inventory.files()) | self._top.files
+        written = JournalChecksums(sums, self._named(paths.TOP))
         for path in sums:
             if path not in self._top.files:
                 if self._survey.store.stat(path) is None:

@@ -7,9 +7,9 @@ from textwrap import shorten
 from hipsgen.errors import InputError, MissingExtraError
 from hipsgen.images.coadd_fits import FitsReader
 from hipsgen.images.database import DatabaseError
-from hipsgen.images.registry import LAYOUTS, Catalogue, Found, Search, first_line, listed, some
-from hipsgen.images.registry_butler import ButlerCatalogue
-from hipsgen.images.registry_sql import SqlCatalogue
+from hipsgen.images.registry import LAYOUTS, Found, Registry, Search, first_line, listed, some
+from hipsgen.images.registry_butler import ButlerRegistry
+from hipsgen.images.registry_sql import SqlRegistry
 from hipsgen.images.remote import advice_on, wants_package
 from hipsgen.images.repository import is_repository, labelled, why_not
 from hipsgen.images.selection import ALL, Selection
@@ -21,8 +21,8 @@ _LONG = 150  # letters of a reason
 _refused: dict[str, str] = {}  # repositories that daf_butler did not take, in this process
 
 
-def open_catalogue(repository: str) -> tuple[Catalogue, str]:
-    """The catalogue of a repository, and why it is not daf_butler that reads it, "" if it does.
+def open_registry(repository: str) -> tuple[Registry, str]:
+    """The registry of a repository, and why it is not daf_butler that reads it, "" if it does.
 
     daf_butler knows most repositories since 2021. One that it refuses is read by SQL, as it is:
     nothing has to be migrated. Raises InputError when neither can, with daf_butler's reason.
@@ -30,9 +30,9 @@ def open_catalogue(repository: str) -> tuple[Catalogue, str]:
     if not is_repository(repository):
         raise InputError(f"{repository} is not a Butler repository: {why_not(repository)}")
     if repository in _refused:
-        return SqlCatalogue(repository), _refused[repository]
+        return SqlRegistry(repository), _refused[repository]
     try:
-        return ButlerCatalogue(repository), ""
+        return ButlerRegistry(repository), ""
     except MissingExtraError:
         raise
     except Exception as error:  # daf_butler raises what its managers, readers and drivers raise
@@ -43,9 +43,9 @@ def open_catalogue(repository: str) -> tuple[Catalogue, str]:
         if "://" in place and (advice := advice_on(error, place)):
             raise InputError(f"{repository} cannot be opened: {advice}") from error
         try:
-            catalogue = SqlCatalogue(repository)
+            registry = SqlRegistry(repository)
             _refused[repository] = shorten(reason, _LONG, placeholder=" ...")
-            return catalogue, _refused[repository]
+            return registry, _refused[repository]
         except DatabaseError:  # of which daf_butler speaks at greater length
             raise
         except InputError:
@@ -91,53 +91,53 @@ class ButlerSource:
         `where` is wrong, or nothing is found; the message lists what there is.
         """
         self.problems.clear()
-        catalogue, _ = open_catalogue(self.repository)
-        with catalogue, catalogue.naming_errors(self.where):
-            yield from self._pages(catalogue, self._search(catalogue))
+        registry, _ = open_registry(self.repository)
+        with registry, registry.naming_errors(self.where):
+            yield from self._pages(registry, self._search(registry))
 
-    def _search(self, catalogue: Catalogue) -> Search:
+    def _search(self, registry: Registry) -> Search:
         if self.where:
             _check_balanced(self.where)
-        catalogue.check(self.dataset_type, self.collections, self.band)
-        found = catalogue.skymaps(self.dataset_type, self.collections)
+        registry.check(self.dataset_type, self.collections, self.band)
+        found = registry.skymaps(self.dataset_type, self.collections)
         if self.skymap and self.skymap not in found:
             raise InputError(f"no skymap {self.skymap!r} with coadds; there are: {listed(found)}")
         if not self.skymap and len(found) > 1:
             raise InputError(f"coadds of several skymaps: {listed(found)}; name one with --skymap")
         return Search(
             dataset_type=self.dataset_type,
-            collections=catalogue.expand(self.collections),
+            collections=registry.expand(self.collections),
             skymap=self.skymap or next(iter(found), ""),
             band=self.band,
             where=self.where,
         )
 
-    def _pages(self, catalogue: Catalogue, search: Search) -> Iterator[CoaddRef]:
-        tracts = self._narrowed(catalogue, search, catalogue.tracts(search))
+    def _pages(self, registry: Registry, search: Search) -> Iterator[CoaddRef]:
+        tracts = self._narrowed(registry, search, registry.tracts(search))
         some_were = False
         for start in range(0, len(tracts), _TRACTS_PER_PAGE):
             page = tracts[start : start + _TRACTS_PER_PAGE]
-            found = catalogue.page(search, page)
-            polygons = catalogue.patch_polygons(search.skymap, page)
+            found = registry.page(search, page)
+            polygons = registry.patch_polygons(search.skymap, page)
             for one in found:
                 made = self._coadd_ref(one, polygons)
                 if made is not None and self.selection.has(made):
                     some_were = True
                     yield made
         if not some_were and not self.problems:
-            raise InputError(self._nothing(catalogue, search))
+            raise InputError(self._nothing(registry, search))
 
-    def _narrowed(self, catalogue: Catalogue, search: Search, tracts: list[int]) -> list[int]:
+    def _narrowed(self, registry: Registry, search: Search, tracts: list[int]) -> list[int]:
         """The tracts of which some coadd may be wanted: pages of others are not asked for."""
         region = self.selection.region
         tracts = [tract for tract in tracts if self.selection.has_tract(tract)]
         if region is None or not tracts:
             return tracts
-        outlines = catalogue.tract_polygons(search.skymap)
+        outlines = registry.tract_polygons(search.skymap)
         return [tract for tract in tracts if region.touches(outlines.get(tract, Polygon()))]
 
-    def _nothing(self, catalogue: Catalogue, search: Search) -> str:
-        known = catalogue.tracts(
+    def _nothing(self, registry: Registry, search: Search) -> str:
+        known = registry.tracts(
             Search(search.dataset_type, search.collections, skymap=search.skymap)
         )
         asked = f" in band {self.band!r}" if self.band else ""
@@ -145,7 +145,7 @@ class ButlerSource:
         asked += f" in {self.selection}" if self.selection else ""
         text = f"no {self.dataset_type}{asked}; {some([str(t) for t in known], 'tracts')}"
         if self.selection.patches and any(map(self.selection.has_tract, known)):
-            patches = catalogue.values(search.dataset_type, search.collections, "patch")
+            patches = registry.values(search.dataset_type, search.collections, "patch")
             text += f"; {some(sorted(patches, key=int), 'patches')}"
         return text
 

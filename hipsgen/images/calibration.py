@@ -90,7 +90,7 @@ def photo_calib(hdus: Any, first: tuple[int, int]) -> tuple[float, ChebyshevFiel
     """nJy per count, and how it varies, from the PhotoCalib of the exposure, None without one.
 
     Coadds may hold PhotoCalibs of their inputs as well, so the exposure's own is looked up through
-    the archive index (lsst.afw.table.io): id -> catalogue and row. first: see `first_pixel`.
+    the archive index (lsst.afw.table.io): id -> registry and row. first: see `first_pixel`.
     """
     header = hdus[0].header
     wanted = header.get("ARCHIVE_ID_PHOTOCALIB", header.get("PHOTOCALIB_ID"))

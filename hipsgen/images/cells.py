@@ -1,7 +1,7 @@
 """Coadds in cells, stitched as they are read: the MultipleCellCoadd of lsst.cell_coadds.
 
 A row of its table is a cell: an image and a mask that reach beyond the cell's own pixels by a
-border, in which its neighbours count. At the edge of the patch, where there is none, so does the
+border, in which its neighbors count. At the edge of the patch, where there is none, so does the
 border (lsst.cell_coadds, `StitchedCoadd`). Of a cell that is not in the table nothing is known.
 """
 
@@ -29,7 +29,7 @@ Words = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True)
-class Grid:
+class CellGrid:
     """Cells of `inner` (rows, columns) pixels, `count` (down, across) of them, and a border.
 
     rows: of the table, by the cell's place (down, across).
@@ -66,7 +66,7 @@ class Cells:
     bits of a pixel.
     """
 
-    grid: Grid
+    grid: CellGrid
     start: int
     stride: int
     bitpix: int
@@ -213,7 +213,7 @@ def is_cell_table(hdu: Any) -> bool:
     return "GRCELL1" in header and names >= _COLUMNS
 
 
-def _grid_of(table: Any, place: Any) -> tuple[Grid, dict[str, int]]:
+def _grid_of(table: Any, place: Any) -> tuple[CellGrid, dict[str, int]]:
     """The cells, and where in the file each column begins."""
     header = table.header
     inner, outer, count = (
@@ -237,7 +237,7 @@ def _grid_of(table: Any, place: Any) -> tuple[Grid, dict[str, int]]:
         starts["variance"] = place["datLoc"] + variance[1]
     stride, rows = int(header["NAXIS1"]), int(header["NAXIS2"])
     ids = _Ids(place["file"], starts["cell_id"], stride, rows, columns["cell_id"][0].base)
-    return Grid(inner, count, border, ids.rows(count)), starts
+    return CellGrid(inner, count, border, ids.rows(count)), starts
 
 
 @dataclass(frozen=True)
@@ -276,7 +276,7 @@ class _Ids:
         return y, x
 
 
-def _stitched(tract: Any, grid: Grid, least: tuple[int, int]) -> Any:
+def _stitched(tract: Any, grid: CellGrid, least: tuple[int, int]) -> Any:
     """A header with the WCS of the tract, moved to the stitched image.
 
     least: row and column, in the tract, of the first pixel that is the first cell's own.

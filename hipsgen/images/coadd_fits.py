@@ -20,7 +20,7 @@ from hipsgen.images.cells import CellCoadd, Cells
 from hipsgen.images.cutout import Cutout
 from hipsgen.images.layout import Layout, coadd_hdus, layout_of
 from hipsgen.images.masks import bit_mask
-from hipsgen.images.range_reads import BlockFile, Blocks, blocks_of
+from hipsgen.images.range_reads import RangeFile, RangeReader, open_range_reader
 from hipsgen.images.source import CoaddInfo, CoaddRef, Section, Values
 from hipsgen.images.staging import has_copy, local_file
 from hipsgen.images.times import time_range
@@ -34,7 +34,7 @@ _DAMAGE = (
     *(OSError, EOFError, ValueError, TypeError, LookupError, AttributeError, RuntimeError),
     *(ArithmeticError, zlib.error, decode.DeflateError),
 )
-_Place = Path | Blocks
+_Place = Path | RangeReader
 
 
 @dataclass(frozen=True)
@@ -45,17 +45,17 @@ class FitsReader:
     the mask, int32 with the bits of `CoaddInfo.planes`, of which no pixel is missing.
     excluded: mask planes whose pixels count as missing, where the file has such a plane.
     blank: a value that means "no data" besides NaN and the file's own BLANK.
-    glancing: see `at_a_glance`.
+    range_reads: see `with_range_reads`.
     """
 
     excluded: tuple[str, ...] = DEFAULT_EXCLUDED
     blank: float | None = None
-    glancing: bool = False
+    range_reads: bool = False
     plane: str = "image"
 
-    def at_a_glance(self) -> "FitsReader":
-        """See `CoaddReader.at_a_glance`."""
-        return replace(self, glancing=True)
+    def with_range_reads(self) -> "FitsReader":
+        """See `CoaddReader.with_range_reads`."""
+        return replace(self, range_reads=True)
 
     def info(self, ref: CoaddRef) -> CoaddInfo:
         """What the headers say; see `CoaddReader.info`."""
@@ -64,11 +64,11 @@ class FitsReader:
 
     @contextmanager
     def _placed(self, ref: CoaddRef) -> Iterator[_Place]:
-        """A file of this machine, or the blocks of one elsewhere."""
-        if self.glancing and not has_copy(ref.uri):
-            blocks = blocks_of(ref.uri)
-            if blocks is not None:
-                yield blocks
+        """A file of this machine, or one elsewhere, read by ranges."""
+        if self.range_reads and not has_copy(ref.uri):
+            ranges = open_range_reader(ref.uri)
+            if ranges is not None:
+                yield ranges
                 return
         with local_file(ref.uri) as path:
             yield path
@@ -151,7 +151,7 @@ class FitsReader:
             with _open(place) as hdus:
                 layout = headers.layout(hdus)
                 image = np.empty((_length(section[0]), _length(section[1])), np.float32)
-                decode.finish(layout.pixels(section), self._blank, headers.scale, image)
+                decode.scale_and_blank(layout.pixels(section), self._blank, headers.scale, image)
                 found = layout.variance(section)
                 variance = None
                 if found is not None:
@@ -169,7 +169,7 @@ class FitsReader:
 
     def _headers(self, place: _Place, ref: CoaddRef) -> "_Headers":
         stamp = _stamp(place, ref)
-        if not isinstance(place, Blocks):
+        if not isinstance(place, RangeReader):
             return _of_path(self, place, ref.hdu, stamp)
         key = self, ref.hdu, stamp
         if key not in place.notes:
@@ -185,7 +185,7 @@ class FitsReader:
         out: Any,
     ) -> bool:
         """False for what is left to astropy; of damage, too, it has the last word."""
-        if headers.image is None or isinstance(place, Blocks):
+        if headers.image is None or isinstance(place, RangeReader):
             return False
         try:
             with place.open("rb") as file:
@@ -197,7 +197,7 @@ class FitsReader:
                         continue
                     decode.values(handle, headers.image, part, self._blank, scale, out, at)
                     if headers.mask is not None:
-                        decode.strike(handle, headers.mask, part, headers.bits, out, at)
+                        decode.apply_mask(handle, headers.mask, part, headers.bits, out, at)
         except (decode.UndecodableError, OSError):
             return False
         return True
@@ -212,7 +212,7 @@ class FitsReader:
                 out[:] = found.astype(f"u{found.dtype.itemsize}").astype(np.uint32).view(np.int32)
                 return
             pixels: Any = layout.pixels if self.plane == "image" else layout.variance
-            decode.finish(pixels(section), self._blank, headers.scale, out)
+            decode.scale_and_blank(pixels(section), self._blank, headers.scale, out)
             if headers.bits:
                 flags = layout.flags(section).astype(np.int64)
                 out[flags & headers.bits != 0] = np.nan
@@ -253,7 +253,7 @@ class _Headers:
 
 def _stamp(place: _Place, ref: CoaddRef) -> str:
     """That of the file now. Raises CoaddError where it is not the one that was listed."""
-    if isinstance(place, Blocks):
+    if isinstance(place, RangeReader):
         return ref.identity
     try:
         stamp = stamp_of(place.stat())
@@ -270,7 +270,7 @@ def _parsed(reader: FitsReader, place: _Place, hdu: str, stamp: str) -> _Headers
         number = int(hdu) if hdu else coadd_hdus(hdus)[0]
         info, field, layout = reader._described(hdus, number)
         bits = bit_mask(layout.planes, info.excluded)
-        if isinstance(place, Blocks):
+        if isinstance(place, RangeReader):
             cells = layout if isinstance(layout, CellCoadd) else None
             return _Headers(info, number, None, None, bits, field, cells)
         with place.open("rb") as file:
@@ -295,7 +295,7 @@ def _open(place: _Place) -> Iterator[Any]:
     from astropy.io import fits
 
     try:
-        file = BlockFile(place) if isinstance(place, Blocks) else _unpacked(place)
+        file = RangeFile(place) if isinstance(place, RangeReader) else _unpacked(place)
         with fits.open(file, memmap=False, lazy_load_hdus=True) as hdus:
             yield hdus
     except CoaddError:

@@ -149,7 +149,9 @@ class Tiled:
         packed = np.flatnonzero(kinds == 0)
         if self.coding == "RICE_1":
             block, width = self.rice_block, self.width
-            if not kernels.unrice(stream, packed, begins, ends, counts, block, width, words):
+            if not kernels.rice_decompress(
+                stream, packed, begins, ends, counts, block, width, words
+            ):
                 raise UndecodableError("a tile is too short or too long")
         else:
             for t in packed:
@@ -161,7 +163,7 @@ class Tiled:
             data = stream[begins[t] : ends[t]]
             data = _inflated(data, 4 * counts[t]) if kinds[t] == 1 else data
             self._unpack(data, False, values[t, : counts[t]])
-        kernels.dequantise(
+        kernels.dequantize(
             words,
             packed,
             counts,
@@ -255,7 +257,7 @@ def values(
         kernels.place(words.view(np.float32), window, *special, out)
 
 
-def finish(pixels: npt.NDArray[Any], blank: float, scale: float, out: Values) -> None:
+def scale_and_blank(pixels: npt.NDArray[Any], blank: float, scale: float, out: Values) -> None:
     """The same of the pixels (n, m), of any type, that astropy has read."""
     with np.errstate(over="ignore", invalid="ignore"):  # what float32 cannot hold is missing
         raw = np.array(pixels, dtype=np.float32, order="C")  # native, ours, contiguous
@@ -263,7 +265,7 @@ def finish(pixels: npt.NDArray[Any], blank: float, scale: float, out: Values) ->
     kernels.place(raw, window, np.float32(blank), np.float32(scale), out)
 
 
-def strike(
+def apply_mask(
     handle: int,
     plane: Plane,
     section: Section,
@@ -279,7 +281,7 @@ def strike(
         return
     flags = np.uint32(bits).view(np.int32)
     for words, window in _blocks(handle, plane, section, at):
-        kernels.strike(words, window, flags, out)
+        kernels.apply_mask(words, window, flags, out)
 
 
 def flags(

@@ -20,7 +20,7 @@ _pread = types.ExternalFunction(
 )
 _INFINITE = np.float32(np.inf)
 _LOW32 = np.uint64(0xFFFFFFFF)
-PADDING = 8  # bytes that must follow the last stream: `unrice` looks ahead by so many
+PADDING = 8  # bytes that must follow the last stream: `rice_decompress` looks ahead by so many
 # SUBTRACTIVE_DITHER_2 keeps this number for values of exactly zero (FITS 4.0, section 10.2.1)
 _ZERO = -2147483646
 
@@ -45,7 +45,7 @@ def _more(stream, at, bits, have):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def unrice(stream, which, begins, ends, counts, block, width, words):  # type: ignore[no-untyped-def]
+def rice_decompress(stream, which, begins, ends, counts, block, width, words):  # type: ignore[no-untyped-def]
     """Undo RICE_1 (FITS 4.0, section 10.4.1): stream[begins[t]:ends[t]] for every t in `which`.
 
     counts: pixels of each; block: pixels that share a number of low bits; width: bytes of a
@@ -160,7 +160,7 @@ def unpack(data, shuffled, words):  # type: ignore[no-untyped-def]
 
 @kernel
 def read_lines(handle, start, stride, width, words):  # type: ignore[no-untyped-def]
-    """Lines of big-endian numbers of 1, 2 or 4 bytes from a file; see `unpack`.
+    """LineReporter of big-endian numbers of 1, 2 or 4 bytes from a file; see `unpack`.
 
     start: of the first line in the file, stride: from one to the next, bytes. words: int32 (lines,
     numbers). Gives back whether all could be read.
@@ -203,7 +203,7 @@ def place_lines(handle, start, stride, window, blank, scale, out):  # type: igno
 
 
 @kernel
-def dequantise(words, which, counts, scales, zeros, blanks, dither, rows, randoms, values):  # type: ignore[no-untyped-def]
+def dequantize(words, which, counts, scales, zeros, blanks, dither, rows, randoms, values):  # type: ignore[no-untyped-def]
     """Quantised tiles words[t, :counts[t]], int32, to values, float32, for every t in `which`.
 
     FITS 4.0, section 10.2. scales, zeros, blanks: of each tile; what equals its blank is NaN.
@@ -249,7 +249,7 @@ def place(block, window, blank, scale, out):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def strike(block, window, bits, out):  # type: ignore[no-untyped-def]
+def apply_mask(block, window, bits, out):  # type: ignore[no-untyped-def]
     """NaN into the output where a block of a mask, int32, has one of `bits` set; see `place`."""
     top, left, row, col, rows, cols = window
     for j in range(rows):

@@ -19,7 +19,7 @@ _FILES = 64  # that are known to be there
 _PACKED = (b"\x1f\x8b", b"\x1f\x9d", b"BZ", b"PK", b"\xfd7z")
 
 
-def blocks_of(uri: str) -> "Blocks | None":
+def open_range_reader(uri: str) -> "RangeReader | None":
     """A file elsewhere, to read little of; None for one that is to be read as a whole.
 
     Those are files of this machine, compressed ones, and what is in parts or a part of others.
@@ -34,13 +34,13 @@ def blocks_of(uri: str) -> "Blocks | None":
 
 
 @lru_cache(maxsize=_FILES)
-def _known(uri: str) -> "Blocks":
-    return Blocks(uri)
+def _known(uri: str) -> "RangeReader":
+    return RangeReader(uri)
 
 
 @dataclass
 class _Pool:
-    """Blocks of all files, by file and number; those that were read longest ago make room."""
+    """RangeReader of all files, by file and number; those that were read longest ago make room."""
 
     known: OrderedDict[tuple[str, int], bytes] = field(default_factory=OrderedDict)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -64,7 +64,7 @@ class _Pool:
 _pool = _Pool()
 
 
-class Blocks:
+class RangeReader:
     """The blocks of one file; runs of missing ones are fetched with one request.
 
     Safe between threads. Raises CoaddError when they cannot be had.
@@ -125,10 +125,10 @@ class Blocks:
         return self._place
 
 
-class BlockFile(io.RawIOBase):
+class RangeFile(io.RawIOBase):
     """A place in a file of blocks, for those who read files."""
 
-    def __init__(self, blocks: Blocks) -> None:
+    def __init__(self, blocks: RangeReader) -> None:
         self._blocks = blocks
         self._at = 0
 

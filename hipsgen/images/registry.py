@@ -1,6 +1,6 @@
 """What a Butler repository holds: the questions we ask of a registry, whoever answers them.
 
-`butler.ButlerCatalogue` asks through lsst.daf.butler, `registry_sql.SqlCatalogue` reads the tables
+`butler.ButlerRegistry` asks through lsst.daf.butler, `registry_sql.SqlRegistry` reads the tables
 of a repository that daf_butler refuses. Both give the same answers, and neither writes anything.
 """
 
@@ -71,7 +71,7 @@ class Collection(NamedTuple):
     kind: str
 
 
-class Catalogue(ABC):
+class Registry(ABC):
     """A repository, open for reading. Errors are InputErrors that say what to ask for instead.
 
     Used with `with`, so that no connection to a database stays open while a survey is built.
@@ -197,7 +197,7 @@ def as_input_error(
     bad_query: tuple[type[Exception], ...],
     url: str,
 ) -> Iterator[None]:
-    """Turn errors of these kinds into InputErrors; those of `bad_query` speak of the `where`.
+    """BuildLease errors of these kinds into InputErrors; those of `bad_query` speak of the `where`.
 
     url: of the database, of which the others may speak.
     """

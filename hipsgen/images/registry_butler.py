@@ -9,10 +9,10 @@ from typing import Any
 from hipsgen.errors import MissingExtraError
 from hipsgen.images.butler_server import Dataset, server_of
 from hipsgen.images.registry import (
-    Catalogue,
     Collection,
     DatasetType,
     Found,
+    Registry,
     Search,
     as_input_error,
     polygons_of,
@@ -25,7 +25,7 @@ from hipsgen.images.source import Polygon
 logging.getLogger("lsst").addHandler(logging.NullHandler())
 
 
-class ButlerCatalogue(Catalogue):
+class ButlerRegistry(Registry):
     """What daf_butler says. Opening raises what daf_butler raises, or MissingExtraError."""
 
     def __init__(self, repository: str) -> None:
@@ -40,11 +40,11 @@ class ButlerCatalogue(Catalogue):
         self._butler = Butler.from_config(config, writeable=False)
 
     def close(self) -> None:
-        """See `Catalogue.close`."""
+        """See `Registry.close`."""
         self._butler.close()
 
     def all_collections(self) -> list[Collection]:
-        """See `Catalogue.all_collections`."""
+        """See `Registry.all_collections`."""
         return self._collections
 
     @cached_property
@@ -52,7 +52,7 @@ class ButlerCatalogue(Catalogue):
         return [Collection(c.name, c.type.name) for c in self._butler.collections.query_info("*")]
 
     def dataset_types(self) -> dict[str, DatasetType]:
-        """See `Catalogue.dataset_types`."""
+        """See `Registry.dataset_types`."""
         return {
             t.name: DatasetType(frozenset(t.dimensions.required), t.storageClass_name)
             for t in self._butler.registry.queryDatasetTypes()
@@ -60,13 +60,13 @@ class ButlerCatalogue(Catalogue):
         }
 
     def values(self, dataset_type: str, collections: Sequence[str], dimension: str) -> set[str]:
-        """See `Catalogue.values`."""
+        """See `Registry.values`."""
         with self._butler.query() as query:
             found = query.join_dataset_search(dataset_type, list(collections))
             return {str(d[dimension]) for d in found.data_ids([dimension])}
 
     def tracts(self, search: Search) -> list[int]:
-        """See `Catalogue.tracts`."""
+        """See `Registry.tracts`."""
         where, bind = _where(search)
         with self._butler.query() as query:
             found = query.join_dataset_search(search.dataset_type, list(search.collections))
@@ -74,7 +74,7 @@ class ButlerCatalogue(Catalogue):
             return sorted({int(d["tract"]) for d in found.data_ids(["skymap", "tract"])})
 
     def page(self, search: Search, tracts: Sequence[int]) -> list[Found]:
-        """See `Catalogue.page`."""
+        """See `Registry.page`."""
         where, bind = _where(search)
         refs = self._butler.query_datasets(
             search.dataset_type,
@@ -95,7 +95,7 @@ class ButlerCatalogue(Catalogue):
         return sorted(found, key=_place)
 
     def patch_polygons(self, skymap: str, tracts: Sequence[int]) -> dict[tuple[int, int], Polygon]:
-        """See `Catalogue.patch_polygons`."""
+        """See `Registry.patch_polygons`."""
         records = self._butler.query_dimension_records(
             "patch",
             where="skymap = :of_skymap AND tract IN (:of_tracts)",
@@ -108,7 +108,7 @@ class ButlerCatalogue(Catalogue):
         return dict(zip(places, outlines, strict=True))
 
     def tract_polygons(self, skymap: str) -> dict[int, Polygon]:
-        """See `Catalogue.tract_polygons`."""
+        """See `Registry.tract_polygons`."""
         where, bind = "skymap = :of_skymap", {"of_skymap": skymap}
         records = self._butler.query_dimension_records(
             "tract", where=where, bind=bind, limit=None, explain=False
@@ -117,7 +117,7 @@ class ButlerCatalogue(Catalogue):
         return dict(zip([r.id for r in records], outlines, strict=True))
 
     def naming_errors(self, where: str = "") -> AbstractContextManager[None]:
-        """See `Catalogue.naming_errors`."""
+        """See `Registry.naming_errors`."""
         from lsst.daf.butler import ButlerUserError, InvalidQueryError
         from sqlalchemy.exc import SQLAlchemyError
 

@@ -16,10 +16,10 @@ from typing import Any
 from hipsgen.errors import MissingExtraError
 from hipsgen.images.database import engine_of
 from hipsgen.images.registry import (
-    Catalogue,
     Collection,
     DatasetType,
     Found,
+    Registry,
     Search,
     as_input_error,
     polygons_of,
@@ -34,7 +34,7 @@ _WHOLE = ("__NULL_STRING__", "", None)  # what the records call a file that is n
 _OWN = {"dataset_type_id", "dataset_id", "collection_id", "collection_name"}
 
 
-class SqlCatalogue(Catalogue):
+class SqlRegistry(Registry):
     """What the tables say. Opening raises InputError, or MissingExtraError."""
 
     def __init__(self, repository: str) -> None:
@@ -56,20 +56,20 @@ class SqlCatalogue(Catalogue):
                 raise
 
     def close(self) -> None:
-        """See `Catalogue.close`."""
+        """See `Registry.close`."""
         self._engine.dispose()
 
     def naming_errors(self, where: str = "") -> AbstractContextManager[None]:
-        """See `Catalogue.naming_errors`."""
+        """See `Registry.naming_errors`."""
         kinds = (self._sql.exc.SQLAlchemyError, OSError, ValueError)
         return as_input_error(kinds, where, (WhereError,), self._url)
 
     def all_collections(self) -> list[Collection]:
-        """See `Catalogue.all_collections`."""
+        """See `Registry.all_collections`."""
         return [Collection(name, kind) for name, kind in self._collections.values()]
 
     def dataset_types(self) -> dict[str, DatasetType]:
-        """See `Catalogue.dataset_types`."""
+        """See `Registry.dataset_types`."""
         return {
             name: DatasetType(
                 frozenset(c.name for c in self._dimensions(self._table(table))), storage_class
@@ -79,7 +79,7 @@ class SqlCatalogue(Catalogue):
         }
 
     def values(self, dataset_type: str, collections: Sequence[str], dimension: str) -> set[str]:
-        """See `Catalogue.values`."""
+        """See `Registry.values`."""
         tags, chosen = self._chosen(dataset_type, collections)
         column = tags.c[dimension]
         return {
@@ -87,13 +87,13 @@ class SqlCatalogue(Catalogue):
         }
 
     def tracts(self, search: Search) -> list[int]:
-        """See `Catalogue.tracts`."""
+        """See `Registry.tracts`."""
         tags, chosen = self._chosen(search.dataset_type, search.collections)
         some = self._sql.select(tags.c.tract).where(chosen, *self._narrowed(tags, search))
         return sorted(row[0] for row in self._rows(some.distinct()))
 
     def page(self, search: Search, tracts: Sequence[int]) -> list[Found]:
-        """See `Catalogue.page`."""
+        """See `Registry.page`."""
         sql = self._sql
         tags, chosen = self._chosen(search.dataset_type, search.collections)
         dimensions = self._dimensions(tags)
@@ -130,7 +130,7 @@ class SqlCatalogue(Catalogue):
         ]
 
     def patch_polygons(self, skymap: str, tracts: Sequence[int]) -> dict[tuple[int, int], Polygon]:
-        """See `Catalogue.patch_polygons`."""
+        """See `Registry.patch_polygons`."""
         patch = self._table("patch").c
         chosen = patch.skymap == skymap, patch.tract.in_(tracts)
         rows = self._rows(self._sql.select(patch.tract, patch.id, patch.region).where(*chosen))
@@ -138,7 +138,7 @@ class SqlCatalogue(Catalogue):
         return {(t, number): p for (t, number, _), p in zip(rows, outlines, strict=True)}
 
     def tract_polygons(self, skymap: str) -> dict[int, Polygon]:
-        """See `Catalogue.tract_polygons`."""
+        """See `Registry.tract_polygons`."""
         tract = self._table("tract").c
         rows = self._rows(self._sql.select(tract.id, tract.region).where(tract.skymap == skymap))
         outlines = polygons_of([_encoded(region) for _, region in rows])

@@ -158,7 +158,7 @@ class CoaddReader(Protocol):
         shape. Raises CoaddError when they cannot be read.
         """
 
-    def at_a_glance(self) -> "CoaddReader":
+    def with_range_reads(self) -> "CoaddReader":
         """A reader of the same values for who reads little of a coadd.
 
         Of a file that is not on this machine it fetches what is read, instead of all of it.

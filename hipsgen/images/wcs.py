@@ -57,7 +57,7 @@ class ImageWcs:
         self._period = self._longitude_period()
 
     def __call__(self, vectors: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """ICRS unit vectors (..., 3) -> x, y (...) in pixels, 0 at the first pixel's centre.
+        """ICRS unit vectors (..., 3) -> x, y (...) in pixels, 0 at the first pixel's center.
 
         NaN where the projection has no such point.
         """

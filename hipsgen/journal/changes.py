@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from hipsgen.journal.fingerprints import fingerprint
 from hipsgen.journal.journal import Journal
-from hipsgen.journal.previous import Earlier
+from hipsgen.journal.previous import PreviousBlock
 from hipsgen.journal.records import BlockRecord
 from hipsgen.plan.blocks import Plan
 from hipsgen.plan.recipe import Recipe
@@ -14,11 +14,11 @@ from hipsgen.survey.store import Store
 
 
 @dataclass(frozen=True)
-class Change:
+class ChangeSet:
     """recipe, plan: what is wanted. leaves: how many tiles each block of the plan has at most.
 
-    done: finished blocks that stay as they are. todo: numbers of the plan's other blocks. departed:
-    roots of blocks that the plan does not have. old: records of those and of the ones that are to
+    done: finished blocks that stay as they are. pending: numbers of the plan's other blocks. obsolete_roots:
+    roots of blocks that the plan does not have. stale_records: records of those and of the ones that are to
     be done again.
     """
 
@@ -26,12 +26,12 @@ class Change:
     plan: Plan
     leaves: list[int]
     done: dict[Tile, BlockRecord]
-    todo: list[int]
-    departed: list[Tile]
-    old: list[BlockRecord]
+    pending: list[int]
+    obsolete_roots: list[Tile]
+    stale_records: list[BlockRecord]
 
     @classmethod
-    def between(cls, journal: Journal, recipe: Recipe, plan: Plan) -> "Change":
+    def between(cls, journal: Journal, recipe: Recipe, plan: Plan) -> "ChangeSet":
         """What there is against what is wanted: by the coadds' identities, and nothing is read."""
         earlier = list(journal.records())
         number = {root: k for k, root in enumerate(plan.roots())}
@@ -48,20 +48,20 @@ class Change:
             plan=plan,
             leaves=plan.leaf_counts().tolist(),
             done=done,
-            todo=[k for root, k in number.items() if root not in done],
-            departed=sorted(journal.roots() - number.keys()),
-            old=[record for record in earlier if record.root not in done],
+            pending=[k for root, k in number.items() if root not in done],
+            obsolete_roots=sorted(journal.roots() - number.keys()),
+            stale_records=[record for record in earlier if record.root not in done],
         )
 
     @property
-    def is_one(self) -> bool:
+    def is_needed(self) -> bool:
         """Whether anything is to be done."""
-        return bool(self.todo or self.old or self.departed)
+        return bool(self.pending or self.stale_records or self.obsolete_roots)
 
     def tiles(self, store: Store) -> Iterator[tuple[int, int]]:
         """Of each block that is not done: how many tiles are to be made at most, and removed."""
-        for k in self.todo:
+        for k in self.pending:
             refs = {i: self.plan.refs[i] for i in self.plan.ref_indices(k)}
-            yield Earlier.of(store, self.recipe, self.plan.block(k), refs).made_and_removed()
-        gone = set(self.departed)
-        yield from ((0, record.tiles) for record in self.old if record.root in gone)
+            yield PreviousBlock.of(store, self.recipe, self.plan.block(k), refs).estimate()
+        gone = set(self.obsolete_roots)
+        yield from ((0, record.tiles) for record in self.stale_records if record.root in gone)

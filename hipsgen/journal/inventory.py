@@ -12,22 +12,22 @@ from hipsgen.survey.formats import format_of
 
 
 @dataclass(frozen=True)
-class FileSum:
-    """Bytes of a file, and their sum as `sum_of` makes it; 0, 0 for a file that may be there."""
+class FileChecksum:
+    """Bytes of a file, and their sum as `checksum` makes it; 0, 0 for a file that may be there."""
 
     size: int
-    total: int
+    checksum: int
 
     @classmethod
-    def of(cls, data: bytes | memoryview) -> "FileSum":
+    def of(cls, data: bytes | memoryview) -> "FileChecksum":
         """That of a content."""
-        return cls(len(data), sum_of(data))
+        return cls(len(data), checksum(data))
 
 
-UNKNOWN = FileSum(0, 0)
+UNKNOWN = FileChecksum(0, 0)
 
 
-def sum_of(data: bytes | memoryview) -> int:
+def checksum(data: bytes | memoryview) -> int:
     """64 bits of a content, its CRC-32 before its Adler-32: against accidents, not against forgers.
 
     They cost 0.07 ms for a FITS tile, where a cryptographic hash takes 0.6.
@@ -37,8 +37,8 @@ def sum_of(data: bytes | memoryview) -> int:
     return isal_zlib.crc32(data) << 32 | isal_zlib.adler32(data)
 
 
-class Tally:
-    """Tiles and their files: order, npix, and a `FileSum` for each format.
+class TileInventory:
+    """Tiles and their files: order, npix, and a `FileChecksum` for each format.
 
     rows: structured array (n,): order, npix int64; size int64 and total uint64, (formats,) each.
     """
@@ -48,10 +48,12 @@ class Tally:
         self.rows = np.empty(0, _row(len(formats))) if rows is None else rows
 
     @classmethod
-    def of(cls, formats: Sequence[str], files: Iterable[tuple[Tile, Sequence[FileSum]]]) -> "Tally":
+    def of(
+        cls, formats: Sequence[str], files: Iterable[tuple[Tile, Sequence[FileChecksum]]]
+    ) -> "TileInventory":
         """Of tiles with the sums of their files, in the order of `formats`."""
         rows = [
-            (tile.order, tile.npix, [s.size for s in sums], [s.total for s in sums])
+            (tile.order, tile.npix, [s.size for s in sums], [s.checksum for s in sums])
             for tile, sums in files
         ]
         return cls(formats, np.array(rows, _row(len(formats))))
@@ -64,13 +66,13 @@ class Tally:
         for order, npix in self.rows[["order", "npix"]].tolist():
             yield Tile(order, npix)
 
-    def items(self) -> Iterator[tuple[Tile, tuple[FileSum, ...]]]:
+    def items(self) -> Iterator[tuple[Tile, tuple[FileChecksum, ...]]]:
         """Each tile with the sums of its files, in the order of `formats`."""
         sizes, totals = self.rows["size"].tolist(), self.rows["total"].tolist()
         for tile, size, total in zip(self.tiles(), sizes, totals, strict=True):
-            yield tile, tuple(map(FileSum, size, total))
+            yield tile, tuple(map(FileChecksum, size, total))
 
-    def files(self) -> Iterator[tuple[str, FileSum]]:
+    def files(self) -> Iterator[tuple[str, FileChecksum]]:
         """Path and sum of each file."""
         extensions = [format_of(name).extension for name in self.formats]
         for tile, sums in self.items():

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hipsgen.errors import ConfigError
-from hipsgen.journal.inventory import FileSum, Tally
+from hipsgen.journal.inventory import FileChecksum, TileInventory
 from hipsgen.journal.records import BlockFiles, BlockRecord, BlockState, InputUse, TopRecord
 from hipsgen.plan.recipe import Recipe
 from hipsgen.sky.pyramid import Layer
@@ -54,17 +54,17 @@ class Journal:
         yield
         others = [path for path in self._store.list(paths.RUNS) if path != mark]
         if others:
-            self._store.sweep()
+            self._store.remove_partial_files()
         for path in (*others, mark):
             self._store.delete(path)
 
     def kind(self) -> str:
-        """What was begun in this place: "bands", "colour", or "" for nothing."""
+        """What was begun in this place: "bands", "color", or "" for nothing."""
         try:
             begun = self._begun()
         except ConfigError:
             return "bands"
-        return "" if begun is None else "colour" if "color" in begun else "bands"
+        return "" if begun is None else "color" if "color" in begun else "bands"
 
     def _begun(self) -> dict[str, Any] | None:
         """What was written down when a build began. Raises ConfigError when it is damaged."""
@@ -92,7 +92,7 @@ class Journal:
             return ""
 
     def begin_color(self, words: dict[str, Any]) -> None:
-        """Write down of what a colour survey is being made, and how."""
+        """Write down of what a color survey is being made, and how."""
         self._store.write(paths.BUILD, json.dumps(words, indent=1).encode())
 
     def color(self) -> dict[str, Any]:
@@ -123,10 +123,10 @@ class Journal:
         values = {
             **vars(record),  # asdict would copy every number
             "uses": [vars(use) for use in record.uses],
-            "formats": files.tally.formats,
+            "formats": files.inventory.formats,
         }
         buffer = io.BytesIO()
-        np.savez(buffer, record=_text(values), tiles=files.tally.rows, leaves=files.leaves)
+        np.savez(buffer, record=_text(values), tiles=files.inventory.rows, leaves=files.leaves)
         self._store.write(paths.record(record.root), buffer.getvalue())
 
     def _write_state(self, root: Tile, state: BlockState) -> None:
@@ -148,18 +148,18 @@ class Journal:
                     yield record
 
     def roots(self) -> set[Tile]:
-        """The roots of all blocks that anything is noted of, be it damaged."""
+        """The roots of all blocks that anything is load_block of, be it damaged."""
         files = [*self._store.list(paths.BLOCKS), *self._store.list(paths.ROOTS)]
         found = [re.search(r"/Norder(\d+)/Npix(\d+)\.npz$", path) for path in files]
         return {Tile(int(match[1]), int(match[2])) for match in found if match}
 
     def block(self, root: Tile) -> tuple[BlockRecord, BlockFiles] | None:
-        """What is noted of a block, None for nothing. Raises ValueError when it cannot be read."""
+        """What is load_block of a block, None for nothing. Raises ValueError when it cannot be read."""
         try:
             with np.load(io.BytesIO(self._store.read(paths.record(root)))) as arrays:
                 formats = json.loads(arrays["record"].tobytes())["formats"]
                 record = _record(arrays)
-                files = BlockFiles(Tally(formats, arrays["tiles"]), arrays["leaves"])
+                files = BlockFiles(TileInventory(formats, arrays["tiles"]), arrays["leaves"])
             if record.root != root:
                 raise ValueError("it is that of another block")
             return record, files
@@ -185,40 +185,40 @@ class Journal:
         except _DAMAGE as error:
             raise ValueError(f"{paths.record(root, paths.ROOTS)} is damaged ({error})") from error
 
-    def doubt(self, root: Tile) -> None:
+    def invalidate(self, root: Tile) -> None:
         """A block is to be made anew, whatever is there of it."""
         if self._store.stat(paths.record(root, paths.ROOTS)) is None:
             self._store.write(paths.record(root, paths.ROOTS), b"")
         self._store.delete(paths.record(root))
 
-    def forget(self, root: Tile) -> None:
+    def remove(self, root: Tile) -> None:
         """A block is of no use any more."""
         self._store.delete(paths.record(root, paths.ROOTS))
         self._store.delete(paths.record(root))
 
-    def begin_top(self) -> Tally:
-        """The tiles above the blocks that are there; from now on nobody knows until `finish`."""
+    def begin_top(self) -> TileInventory:
+        """The tiles above the blocks that are there; from now on nobody knows until `record_top`."""
         top = self.top()
         self._store.delete(paths.TOP)
-        return Tally(()) if top is None else top.tally
+        return TileInventory(()) if top is None else top.inventory
 
-    def finish(self, top: TopRecord) -> None:
+    def record_top(self, top: TopRecord) -> None:
         """Note what was written last of all but the properties."""
-        files = {path: (known.size, known.total) for path, known in top.files.items()}
-        words = {"formats": top.tally.formats, "files": files, "fingerprint": top.fingerprint}
+        files = {path: (known.size, known.checksum) for path, known in top.files.items()}
+        words = {"formats": top.inventory.formats, "files": files, "fingerprint": top.fingerprint}
         text = _text(words)
         buffer = io.BytesIO()
-        np.savez(buffer, record=text, tiles=top.tally.rows)
+        np.savez(buffer, record=text, tiles=top.inventory.rows)
         self._store.write(paths.TOP, buffer.getvalue())
 
     def top(self) -> TopRecord | None:
-        """What `finish` noted; None when there is nothing, or nothing that can be read."""
+        """What `record_top` load_block; None when there is nothing, or nothing that can be read."""
         try:
             with np.load(io.BytesIO(self._store.read(paths.TOP))) as arrays:
                 values = json.loads(arrays["record"].tobytes())
-                tally = Tally(values["formats"], arrays["tiles"])
-            files = {k: FileSum(*v) for k, v in values["files"].items()}
-            return TopRecord(tally, files, values["fingerprint"])
+                inventory = TileInventory(values["formats"], arrays["tiles"])
+            files = {k: FileChecksum(*v) for k, v in values["files"].items()}
+            return TopRecord(inventory, files, values["fingerprint"])
         except _DAMAGE:
             return None
 

@@ -13,18 +13,18 @@ from hipsgen.survey.store import Store
 
 
 @dataclass(frozen=True)
-class Turn:
+class BuildLease:
     """A build's right to write; lost to a later one of other inputs, not to one of the same.
 
     Two builds of the same inputs write the same bytes and need not know of each other. text: what
-    the place says as long as this build has its turn.
+    the place says as long as this build has its lease.
     """
 
     store: Store
     text: str
 
     @classmethod
-    def take(cls, store: Store, inputs: Iterable[str]) -> "Turn":
+    def acquire(cls, store: Store, inputs: Iterable[str]) -> "BuildLease":
         """Begin to work on a place, with inputs that are told by these words."""
         digest = hashlib.sha256()
         count = 0
@@ -43,11 +43,11 @@ class Turn:
             return True
 
     @contextmanager
-    def held(self, doubt: Callable[[], object] = lambda: None) -> Iterator[None]:
-        """Write, between two looks at whose turn it is. Raises ConfigError when it is another's.
+    def guard(self, on_conflict: Callable[[], object] = lambda: None) -> Iterator[None]:
+        """Write, between two looks at whose lease it is. Raises ConfigError when it is another's.
 
         What was written until the second look may stand over the other's files, or lie below them:
-        then neither may finish, `doubt` has it made anew by the next build, and there are no
+        then neither may finish, `on_conflict` has it made anew by the next build, and there are no
         properties until that. The other one looks after its writing, too, so whichever is last to
         look, sees.
         """
@@ -59,7 +59,7 @@ class Turn:
             if self.is_lost():
                 self.store.write(paths.INPUTS, b"")
                 self.store.delete(PROPERTIES)
-                doubt()
+                on_conflict()
                 raise self._error()
 
     def _error(self) -> ConfigError:

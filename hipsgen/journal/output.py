@@ -6,7 +6,7 @@ from pathlib import Path
 from hipsgen.errors import ConfigError
 from hipsgen.images.source import CoaddRef
 from hipsgen.journal.journal import Journal
-from hipsgen.journal.previous import noted
+from hipsgen.journal.previous import load_block
 from hipsgen.journal.records import BlockRecord
 from hipsgen.plan.options import tile_bytes
 from hipsgen.sky.tiles import Tile
@@ -17,7 +17,7 @@ from hipsgen.survey.store import LocalStore, Store
 from hipsgen.text import human_size
 
 
-def claim(store: Store, colour: bool = False) -> None:
+def claim(store: Store, color: bool = False) -> None:
     """Make sure that a place is ours: empty, or begun by an earlier build of the same kind.
 
     Raises ConfigError when it holds something else, or lies within another survey.
@@ -25,7 +25,7 @@ def claim(store: Store, colour: bool = False) -> None:
     if isinstance(store, LocalStore):
         _refuse_inside(store.root)
     kind = Journal(store).kind()
-    if kind and kind != ("colour" if colour else "bands"):
+    if kind and kind != ("color" if color else "bands"):
         raise ConfigError(f"{store} holds a survey of another kind ({kind}): name another -o")
     if Journal(store).exists() or is_half_wiped(store):
         return
@@ -47,14 +47,14 @@ def _refuse_inside(root: Path) -> None:
             raise ConfigError(f"{root} lies within the survey {above}: name a folder beside it")
 
 
-def check_room(
+def check_free_space(
     store: Store, leaves: int, formats: Sequence[str], old: Sequence[BlockRecord]
 ) -> None:
     """Raise ConfigError when so many leaf tiles, and theirs above, certainly do not fit.
 
     The count is an upper bound, of outlines; half of it is not. old: blocks that they replace.
     """
-    room = store.room()
+    room = store.free_space()
     need = leaves * tile_bytes(formats) * 4 // 3 - sum(sum(r.size.values()) for r in old)
     if room is not None and need // 2 > room:
         raise ConfigError(
@@ -75,7 +75,7 @@ def wipe(store: Store) -> None:
     for path in [path for path in store.list() if is_survey_file(path)]:
         if path not in kept and not path.startswith((f"{paths.RUNS}/", f"{paths.ANNOTATIONS}/")):
             store.delete(path)
-    store.sweep()
+    store.remove_partial_files()
     for path in kept:
         store.delete(path)
 
@@ -85,7 +85,7 @@ def is_half_wiped(store: Store) -> bool:
     return store.stat(paths.WIPING) is not None
 
 
-def departed(old: Sequence[BlockRecord], refs: Sequence[CoaddRef]) -> set[str]:
+def coadds_gone(old: Sequence[BlockRecord], refs: Sequence[CoaddRef]) -> set[str]:
     """Coadds, by key, that gave pixels to blocks and are not given any more."""
     gone = {use.coadd for record in old for use in record.uses}
     if gone:
@@ -93,22 +93,22 @@ def departed(old: Sequence[BlockRecord], refs: Sequence[CoaddRef]) -> set[str]:
     return gone
 
 
-def forget(roots: Iterable[Tile], order: int, formats: Sequence[str], store: Store) -> int:
+def remove_blocks(roots: Iterable[Tile], order: int, formats: Sequence[str], store: Store) -> int:
     """Remove blocks that are of no use any more: tiles, then record. How many tiles that were.
 
     order: of the leaf tiles.
     """
     removed = 0
     for root in roots:
-        record, files = noted(store, root, order, formats)
-        for path, _ in files.tally.files():
+        record, files = load_block(store, root, order, formats)
+        for path, _ in files.inventory.files():
             store.delete(path)
         removed += record.tiles if record else 0
-        Journal(store).forget(root)
+        Journal(store).remove(root)
     return removed
 
 
-def sweep_top(store: Store, below: int, tiles: Iterable[Tile]) -> int:
+def remove_stale_top_tiles(store: Store, below: int, tiles: Iterable[Tile]) -> int:
     """Remove tiles of lower orders than `below` but these; how many there were."""
     known, gone = {tile.path("") for tile in tiles}, set()
     for order in range(below):

@@ -6,7 +6,7 @@ import numpy as np
 
 from hipsgen.images.source import CoaddRef
 from hipsgen.journal.fingerprints import leaf_digests
-from hipsgen.journal.inventory import UNKNOWN, FileSum, Tally
+from hipsgen.journal.inventory import UNKNOWN, FileChecksum, TileInventory
 from hipsgen.journal.journal import Journal
 from hipsgen.journal.records import LEAF, BlockFiles, BlockRecord
 from hipsgen.plan.blocks import Block
@@ -14,10 +14,10 @@ from hipsgen.plan.recipe import Recipe
 from hipsgen.sky.tiles import Tile
 from hipsgen.survey.store import Store
 
-Sums = tuple[FileSum, ...]
+Checksums = tuple[FileChecksum, ...]
 
 
-class Earlier:
+class PreviousBlock:
     """What is known of a block's tiles before it is worked on.
 
     kept: leaf tiles, by npix, that need not be made again. sums: of all tiles that may be there.
@@ -36,7 +36,7 @@ class Earlier:
     ) -> None:
         self._store, self._recipe, self._root = store, recipe, block.root
         self.digests = leaf_digests(recipe, block, refs)
-        self.sums: dict[Tile, Sums] = dict(files.tally.items())
+        self.sums: dict[Tile, Checksums] = dict(files.inventory.items())
         known = _by_npix(files)
         self.kept = {npix for npix, digest in self.digests.items() if known.get(npix) == digest}
         self.uses = {use.coadd: use for use in record.uses} if record and self.kept else {}
@@ -52,25 +52,25 @@ class Earlier:
     @classmethod
     def of(
         cls, store: Store, recipe: Recipe, block: Block, refs: Mapping[int, CoaddRef]
-    ) -> "Earlier":
+    ) -> "PreviousBlock":
         """From the journal."""
-        record, files = noted(store, block.root, recipe.order, recipe.formats)
+        record, files = load_block(store, block.root, recipe.order, recipe.formats)
         return cls(store, recipe, block, refs, record, files)
 
     def is_changed(self, tile: Tile) -> bool:
         """Whether a leaf tile at or below a tile is to be made again, or is gone."""
         return tile in self._changed
 
-    def spoil(self, tile: Tile) -> None:
-        """A leaf tile is not what was noted of it."""
+    def mark_stale(self, tile: Tile) -> None:
+        """A leaf tile is not what was load_block of it."""
         self._changed |= {tile, *self._above([tile])}
 
-    def made_and_removed(self) -> tuple[int, int]:
+    def estimate(self) -> tuple[int, int]:
         """Tiles, of all orders, that are at most to be made, and to be removed."""
         made = self._may_be & self._changed if self.pictures_are_good else self._may_be
         return len(made), len(self.sums.keys() - self._may_be)
 
-    def while_working(self) -> tuple[BlockRecord, BlockFiles]:
+    def in_progress_record(self) -> tuple[BlockRecord, BlockFiles]:
         """What is true of the block from now until its record is written."""
         unknown = (UNKNOWN,) * len(self._recipe.formats)
         may_be = {**dict.fromkeys(self._may_be & self._changed, unknown), **self.sums}
@@ -81,8 +81,8 @@ class Earlier:
             pictures=self._recipe.pictures_digest() if self.pictures_are_good else "",
             uses=list(self.uses.values()),
         )
-        tally = Tally.of(self._recipe.formats, may_be.items())
-        return record, BlockFiles(tally, np.array(leaves, LEAF))
+        inventory = TileInventory.of(self._recipe.formats, may_be.items())
+        return record, BlockFiles(inventory, np.array(leaves, LEAF))
 
     def remove_all_but(self, tiles: Set[Tile]) -> int:
         """Delete the tiles that were there and belong to the block no more; how many there were."""
@@ -97,7 +97,7 @@ class Earlier:
         return (t.ancestor(k) for t in tiles for k in range(self._root.order, t.order))
 
 
-def noted(
+def load_block(
     store: Store, root: Tile, order: int, formats: Sequence[str]
 ) -> tuple[BlockRecord | None, BlockFiles]:
     """What the journal has of a block, None for no record.
@@ -112,7 +112,9 @@ def noted(
     except ValueError:
         tiles = root.subtree(order)
     unknown = (UNKNOWN,) * len(formats)
-    return None, BlockFiles(Tally.of(formats, ((t, unknown) for t in tiles)), np.empty(0, LEAF))
+    return None, BlockFiles(
+        TileInventory.of(formats, ((t, unknown) for t in tiles)), np.empty(0, LEAF)
+    )
 
 
 def _by_npix(files: BlockFiles) -> dict[int, int]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hipsgen.journal.inventory import FileSum, Tally
+from hipsgen.journal.inventory import FileChecksum, TileInventory
 from hipsgen.sky.pyramid import Layer
 from hipsgen.sky.tiles import Tile
 from hipsgen.survey.coverage import Ranges
@@ -74,7 +74,7 @@ class BlockFiles:
     same: npix int64, digest uint64.
     """
 
-    tally: Tally
+    inventory: TileInventory
     leaves: npt.NDArray[Any]
 
 
@@ -96,9 +96,9 @@ class BlockState:
 class TopRecord:
     """What was written last: tiles above the blocks, and the files that are no tiles, by path.
 
-    fingerprint: of what these tiles of a colour survey were made of.
+    fingerprint: of what these tiles of a color survey were made of.
     """
 
-    tally: Tally
-    files: dict[str, FileSum]
+    inventory: TileInventory
+    files: dict[str, FileChecksum]
     fingerprint: str = ""

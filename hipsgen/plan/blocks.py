@@ -62,7 +62,7 @@ class Plan:
         return self.order - self.block_depth
 
     def roots(self) -> list[Tile]:
-        """The tile at the top of each block, in NESTED order: neighbours in time as on the sky."""
+        """The tile at the top of each block, in NESTED order: neighbors in time as on the sky."""
         return [Tile(self.root_order, npix) for npix in self.npix.tolist()]
 
     def ref_indices(self, k: int) -> list[int]:

@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hipsgen.errors import ConfigError, InputError
-from hipsgen.images.butler_source import ButlerSource, open_catalogue
+from hipsgen.images.butler_source import ButlerSource, open_registry
 from hipsgen.images.coadd_fits import FitsReader
 from hipsgen.images.fits_folder import FitsFolder
 from hipsgen.images.manifest import is_manifest, read_manifest
-from hipsgen.images.registry import Catalogue, Search
+from hipsgen.images.registry import Registry, Search
 from hipsgen.images.repository import is_repository, why_not
 from hipsgen.images.selection import ALL, Selection
 from hipsgen.images.source import CoaddReader, CoaddRef, ImageSource, Problem, RefList
@@ -20,7 +20,7 @@ ALL_BANDS = "*"
 
 
 @dataclass(frozen=True)
-class Query:
+class CoaddQuery:
     """Which coadds of the inputs; the names are those of the command line."""
 
     collections: tuple[str, ...] = ()
@@ -33,7 +33,7 @@ class Query:
 
 
 @dataclass(frozen=True)
-class Job:
+class SurveyJob:
     """One survey to be made: its band ("" when the coadds do not say) and its coadds.
 
     title: empty when there is nothing better to call it than its folder. plane: of the coadds.
@@ -45,7 +45,7 @@ class Job:
     plane: str = "image"
 
 
-def of_planes(jobs: Sequence[Job], readers: Mapping[str, CoaddReader]) -> list[Job]:
+def expand_planes(jobs: Sequence[SurveyJob], readers: Mapping[str, CoaddReader]) -> list[SurveyJob]:
     """For each plane, by its reader, a job on the coadds of each of these, which are of images."""
     if list(readers) == ["image"]:
         return list(jobs)
@@ -59,8 +59,8 @@ def of_planes(jobs: Sequence[Job], readers: Mapping[str, CoaddReader]) -> list[J
 
 
 def find_jobs(
-    inputs: Sequence[str], query: Query, reader: FitsReader, reporter: Reporter
-) -> list[Job]:
+    inputs: Sequence[str], query: CoaddQuery, reader: FitsReader, reporter: Reporter
+) -> list[SurveyJob]:
     """One job per band. Raises InputError or ConfigError, naming what there is to ask for."""
     repositories = [text for text in inputs if is_repository(text)]
     manifests = [text for text in inputs if Path(text).is_file() and is_manifest(Path(text))]
@@ -94,48 +94,48 @@ def find_jobs(
 
 
 def _butler_jobs(
-    repository: str, query: Query, reader: FitsReader, reporter: Reporter
-) -> list[Job]:
-    catalogue, refusal = open_catalogue(repository)
+    repository: str, query: CoaddQuery, reader: FitsReader, reporter: Reporter
+) -> list[SurveyJob]:
+    registry, refusal = open_registry(repository)
     if refusal:
         reporter.note(f"{repository} is read by SQL, since lsst.daf.butler refuses it: {refusal}")
-    with catalogue, catalogue.naming_errors(query.where):
+    with registry, registry.naming_errors(query.where):
         if not query.collections:
-            known = ", ".join(catalogue.collections()[:12])
+            known = ", ".join(registry.collections()[:12])
             raise ConfigError(f"name a collection with --collection; there are: {known}")
         if not query.dataset_type:
-            found = catalogue.coadd_types(query.collections)
+            found = registry.coadd_types(query.collections)
             raise ConfigError(
                 f"name a dataset type with --dataset-type; coadds are: {', '.join(found) or 'none'}"
             )
-        catalogue.check(query.dataset_type, query.collections, "")
-        searched = catalogue.expand(query.collections)
+        registry.check(query.dataset_type, query.collections, "")
+        searched = registry.expand(query.collections)
         if searched != query.collections:
             reporter.note(f"searched in this order: {', '.join(searched)}")
         bands = query.bands
         if not bands or bands == (ALL_BANDS,):
-            bands = _bands_found(catalogue, query)
+            bands = _bands_found(registry, query)
         for band in bands:
-            catalogue.check(query.dataset_type, query.collections, band)
+            registry.check(query.dataset_type, query.collections, band)
     return [_butler_job(repository, query, band, reader) for band in bands]
 
 
-def _bands_found(catalogue: Catalogue, query: Query) -> tuple[str, ...]:
+def _bands_found(registry: Registry, query: CoaddQuery) -> tuple[str, ...]:
     """The bands of which a query finds a coadd; all there are when it finds none."""
-    bands = tuple(catalogue.bands(query.dataset_type, query.collections))
+    bands = tuple(registry.bands(query.dataset_type, query.collections))
     if not query.where:
         return bands
-    kind, searched = query.dataset_type, catalogue.expand(query.collections)
-    skymaps = [query.skymap] if query.skymap else catalogue.skymaps(kind, searched)
+    kind, searched = query.dataset_type, registry.expand(query.collections)
+    skymaps = [query.skymap] if query.skymap else registry.skymaps(kind, searched)
 
     def is_found(band: str) -> bool:
         searches = (Search(kind, searched, skymap, band, query.where) for skymap in skymaps)
-        return any(catalogue.tracts(search) for search in searches)
+        return any(registry.tracts(search) for search in searches)
 
     return tuple(filter(is_found, bands)) or bands
 
 
-def _butler_job(repository: str, query: Query, band: str, reader: FitsReader) -> Job:
+def _butler_job(repository: str, query: CoaddQuery, band: str, reader: FitsReader) -> SurveyJob:
     source = ButlerSource(
         repository=repository,
         dataset_type=query.dataset_type,
@@ -147,7 +147,7 @@ def _butler_job(repository: str, query: Query, band: str, reader: FitsReader) ->
         fits_reader=reader,
         strict=query.strict,
     )
-    return Job(band, f"{query.dataset_type} {band} of {', '.join(query.collections)}", source)
+    return SurveyJob(band, f"{query.dataset_type} {band} of {', '.join(query.collections)}", source)
 
 
 def _jobs_by_band(
@@ -156,7 +156,7 @@ def _jobs_by_band(
     text: str,
     reader: CoaddReader,
     problems: list[Problem],
-) -> list[Job]:
+) -> list[SurveyJob]:
     found = list(dict.fromkeys(ref.band for ref in refs))
     if bands == (ALL_BANDS,):
         return [_list_job("", refs, text, reader, problems)]
@@ -198,10 +198,10 @@ def known_band(name: str, known: Sequence[str]) -> str:
 
 def _list_job(
     band: str, refs: list[CoaddRef], text: str, reader: CoaddReader, problems: list[Problem]
-) -> Job:
+) -> SurveyJob:
     kinds = {ref.dataset_type for ref in refs} - {""}
     title = f"{min(kinds)} {band}" if len(kinds) == 1 else ""
-    return Job(band, title, RefList(tuple(refs), reader, text, list(problems)))
+    return SurveyJob(band, title, RefList(tuple(refs), reader, text, list(problems)))
 
 
 def color_bands(text: str, known: Sequence[str]) -> tuple[str, str, str]:

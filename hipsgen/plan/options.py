@@ -1,4 +1,4 @@
-"""What is asked for (`Options`), and what that fixes for every tile (`Recipe`)."""
+"""What is asked for (`BuildOptions`), and what that fixes for every tile (`Recipe`)."""
 
 import math
 import re
@@ -29,7 +29,7 @@ _MEASURED = {
 
 
 @dataclass(frozen=True)
-class Options:
+class BuildOptions:
     """How the survey is to look; validated when made. Raises ConfigError.
 
     order None: the coarsest whose pixel is at most 5 % larger than the finest input's.
@@ -60,9 +60,7 @@ class Options:
         for name in self.formats:
             _one_of("--format", name, tuple(FORMATS))
         if "fits" not in self.formats:
-            raise ConfigError(
-                "--format must have fits: previews, colours and checks are made of it"
-            )
+            raise ConfigError("--format must have fits: previews, colors and checks are made of it")
         if self.cuts is not None and not -math.inf < self.cuts[0] < self.cuts[1] < math.inf:
             raise ConfigError(f"--cuts {self.cuts[0]:g},{self.cuts[1]:g} do not increase")
         if self.blank is not None and not math.isfinite(self.blank):
@@ -70,7 +68,7 @@ class Options:
         for key, value in self.properties:
             _check_property(key, value)
 
-    def of_plane(self, plane: str, alone: bool = True) -> "Options":
+    def of_plane(self, plane: str, alone: bool = True) -> "BuildOptions":
         """The same for another plane of the coadds. alone: nothing here was meant for the image.
 
         Of a mask there are flags in FITS tiles, and what values are made by does not apply.

@@ -8,9 +8,9 @@ from typing import Any
 from hipsgen import __version__
 from hipsgen.errors import ConfigError
 from hipsgen.images.coadd_fits import DEFAULT_EXCLUDED, FitsReader
-from hipsgen.plan.options import Options
+from hipsgen.plan.options import BuildOptions
 from hipsgen.plan.sample import Sample
-from hipsgen.sky.flags import OTHER, OTHER_BIT
+from hipsgen.sky.mask_planes import OTHER, OTHER_BIT
 from hipsgen.sky.stretch import Asinh, Linear, SkyLevel, choose_stretch
 from hipsgen.sky.tiles import order_for
 from hipsgen.survey.fits_tile import FitsTile
@@ -117,7 +117,7 @@ def natural_order(pixel_scale: float) -> int:
     return order_for(pixel_scale, TILE_WIDTH)
 
 
-def make_recipe(options: Options, sample: Sample, band: str, order: int, depth: int) -> Recipe:
+def make_recipe(options: BuildOptions, sample: Sample, band: str, order: int, depth: int) -> Recipe:
     """What fixes the bytes, from what was asked for and what the coadds are like."""
     return Recipe(
         order=order,
@@ -138,7 +138,7 @@ def make_recipe(options: Options, sample: Sample, band: str, order: int, depth: 
     )
 
 
-def check_excluded(options: Options, sample: Sample) -> None:
+def check_excluded(options: BuildOptions, sample: Sample) -> None:
     """Raise ConfigError for a mask plane that none of the coadds has."""
     for name in options.excluded:
         if name not in (*DEFAULT_EXCLUDED, *sample.planes):
@@ -146,7 +146,7 @@ def check_excluded(options: Options, sample: Sample) -> None:
             raise ConfigError(f"--exclude-mask: the masks have no plane {name!r}; {there}")
 
 
-def stretch_of(options: Options, level: SkyLevel) -> Linear | Asinh:
+def stretch_of(options: BuildOptions, level: SkyLevel) -> Linear | Asinh:
     """The stretch of the pictures, from a sample of the survey's values.
 
     That of a variance begins at the lowest: where its sky is deeper is what one wants to see.

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from hipsgen.errors import CoaddError, InputError
 from hipsgen.images.source import CoaddInfo, CoaddReader, CoaddRef, Problem, Section, corners_of
 from hipsgen.images.units import factor_to
-from hipsgen.sky.flags import OTHER, OTHER_BIT
+from hipsgen.sky.mask_planes import OTHER, OTHER_BIT
 from hipsgen.sky.polygon import middles, to_vectors
 from hipsgen.sky.stretch import SkyLevel
 from hipsgen.sky.tiles import vectors_to_npix

@@ -1,4 +1,4 @@
-"""One block: its leaf tiles, made or kept, the parents above them, and what is noted of it all."""
+"""One block: its leaf tiles, made or kept, the parents above them, and what is load_block of it all."""
 
 import hashlib
 import math
@@ -14,10 +14,10 @@ import numpy.typing as npt
 from hipsgen.errors import CoaddError, SurveyError
 from hipsgen.images.source import CoaddReader, CoaddRef
 from hipsgen.journal.fingerprints import fingerprint
-from hipsgen.journal.inventory import UNKNOWN, FileSum, Tally
+from hipsgen.journal.inventory import UNKNOWN, FileChecksum, TileInventory
 from hipsgen.journal.journal import Journal
-from hipsgen.journal.lease import Turn
-from hipsgen.journal.previous import Earlier, Sums
+from hipsgen.journal.lease import BuildLease
+from hipsgen.journal.previous import Checksums, PreviousBlock
 from hipsgen.journal.records import LEAF, BlockFiles, BlockRecord, BlockState, InputUse
 from hipsgen.plan.blocks import Block
 from hipsgen.plan.recipe import Recipe
@@ -25,10 +25,10 @@ from hipsgen.render.coadd_cache import CoaddCache
 from hipsgen.render.leaf import Sampler
 from hipsgen.render.tile_writer import Writer
 from hipsgen.run import interrupt
-from hipsgen.sky.flags import Pixels
+from hipsgen.sky.mask_planes import Pixels
 from hipsgen.sky.pyramid import Layer, parent_of, shrink
 from hipsgen.sky.tiles import Tile
-from hipsgen.survey.coverage import ALLSKY_ORDERS, allsky_width, look_over, to_ranges
+from hipsgen.survey.coverage import ALLSKY_ORDERS, allsky_width, measure_tile, to_ranges
 from hipsgen.survey.formats import Format
 from hipsgen.survey.store import Store
 
@@ -52,7 +52,7 @@ class BlockTask:
     until: tuple[int, ...]
     recipe: Recipe
     reader: CoaddReader
-    turn: Turn
+    lease: BuildLease
     cache_bytes: int
     window_bytes: int
     strict: bool = False
@@ -61,7 +61,7 @@ class BlockTask:
     @property
     def store(self) -> Store:
         """Where the tiles go."""
-        return self.turn.store
+        return self.lease.store
 
 
 def render_block(task: BlockTask) -> BlockRecord:
@@ -73,14 +73,14 @@ def render_block(task: BlockTask) -> BlockRecord:
     Raises CoaddError instead when the task is strict, ConfigError when another build has begun.
     """
     journal = Journal(task.store)
-    with task.turn.held(doubt=lambda: journal.doubt(task.block.root)):
+    with task.lease.guard(on_conflict=lambda: journal.invalidate(task.block.root)):
         return _render(task, journal)
 
 
 def _render(task: BlockTask, journal: Journal) -> BlockRecord:
     started = time.monotonic()
-    earlier = Earlier.of(task.store, task.recipe, task.block, dict(task.refs))
-    journal.write(*earlier.while_working())
+    earlier = PreviousBlock.of(task.store, task.recipe, task.block, dict(task.refs))
+    journal.write(*earlier.in_progress_record())
     cache = _cache(task.reader, task.cache_bytes)
     needed = {ref: last for (_, ref), last in zip(task.refs, task.until, strict=True)}
     with Writer(task.store) as writer, cache.serving(task.number, needed):
@@ -100,9 +100,9 @@ class _Renderer:
     """
 
     def __init__(
-        self, task: BlockTask, earlier: Earlier, writer: Writer, cache: CoaddCache
+        self, task: BlockTask, earlier: PreviousBlock, writer: Writer, cache: CoaddCache
     ) -> None:
-        self.written: dict[Tile, Sums] = {}
+        self.written: dict[Tile, Checksums] = {}
         self.left: set[Tile] = set()
         self._task, self._earlier, self._writer = task, earlier, writer
         self._recipe, self._leaves = task.recipe, dict(task.block.leaves)
@@ -138,7 +138,7 @@ class _Renderer:
             value = self._sampled(tile)
         if value is None:
             return None
-        cells, low, high = look_over(tile, value)
+        cells, low, high = measure_tile(tile, value)
         if not cells.size:
             return None
         self._cells.append(cells)
@@ -167,11 +167,11 @@ class _Renderer:
         number = self._recipe.formats.index("fits")
         try:
             data = self._task.store.read(tile.path("fits"))
-            if FileSum.of(data) == sums[number]:
+            if FileChecksum.of(data) == sums[number]:
                 return self._encoders[number].decode(data)
         except (FileNotFoundError, SurveyError):
             pass
-        self._earlier.spoil(tile)
+        self._earlier.mark_stale(tile)
         return None
 
     def _put(self, tile: Tile, layer: Layer) -> None:
@@ -199,7 +199,7 @@ class _Renderer:
         """What is journalled."""
         root, recipe, bad = self._task.block.root, self._recipe, self._sampler.problems
         left = {tile: self._earlier.sums.get(tile) or self._unknown for tile in self.left}
-        tally = Tally.of(recipe.formats, {**self.written, **left}.items())
+        inventory = TileInventory.of(recipe.formats, {**self.written, **left}.items())
         digests = [
             (npix, _FORGOTTEN if bad.keys() & set(refs) else self._earlier.digests[npix])
             for npix, refs in self._leaves.items()
@@ -211,8 +211,8 @@ class _Renderer:
             fingerprint="" if left else fingerprint(recipe, list(self._refs.values())),
             pictures="" if left and not self._earlier.pictures_are_good else pictures,
             content=self._content(),
-            tiles=len(tally),
-            size=tally.size(),
+            tiles=len(inventory),
+            size=inventory.size(),
             low=self._low,
             high=self._high,
             uses=self._uses(),
@@ -222,12 +222,12 @@ class _Renderer:
             seconds=round(seconds, 3),
             peak_memory=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         )
-        return record, BlockFiles(tally, np.array(digests, LEAF))
+        return record, BlockFiles(inventory, np.array(digests, LEAF))
 
     def _content(self) -> str:
         order, number = self._recipe.order, self._recipe.formats.index("fits")
         leaves = sorted((t.npix, s[number]) for t, s in self.written.items() if t.order == order)
-        text = "\n".join(f"{npix} {known.size} {known.total}" for npix, known in leaves)
+        text = "\n".join(f"{npix} {known.size} {known.checksum}" for npix, known in leaves)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def _uses(self) -> list[InputUse]:
@@ -242,8 +242,8 @@ def encode_tile(
     tile: Tile,
     layer: Layer,
     encoders: Sequence[Format],
-    known: Sums | None = None,
-) -> tuple[Files, Sums]:
+    known: Checksums | None = None,
+) -> tuple[Files, Checksums]:
     """What is visible of a layer in every format: path and content of each file, and all sums.
 
     known: those of files that are there; then only the pictures are made.
@@ -261,7 +261,7 @@ def encode_tile(
             levels = recipe.stretch(values) if levels is None else levels
             data = encoder.encode(levels, tile)
         files.append((tile.path(encoder.extension), data))
-        sums.append(FileSum.of(data))
+        sums.append(FileChecksum.of(data))
     return files, tuple(sums)
 
 

@@ -1,4 +1,4 @@
-"""Decoded coadds, kept while neighbours need them."""
+"""Decoded coadds, kept while neighbors need them."""
 
 import threading
 from collections import OrderedDict

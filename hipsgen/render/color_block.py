@@ -1,13 +1,13 @@
-"""One block of a colour survey: its tiles of every order, from the float tiles of those orders."""
+"""One block of a color survey: its tiles of every order, from the float tiles of those orders."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from hipsgen.journal.inventory import UNKNOWN, FileSum, Tally
+from hipsgen.journal.inventory import UNKNOWN, FileChecksum, TileInventory
 from hipsgen.journal.journal import Journal
-from hipsgen.journal.lease import Turn
-from hipsgen.journal.previous import Sums, noted
+from hipsgen.journal.lease import BuildLease
+from hipsgen.journal.previous import Checksums, load_block
 from hipsgen.journal.records import LEAF, BlockFiles, BlockRecord
 from hipsgen.plan.color_stretch import Triple, values_of
 from hipsgen.render.tile_writer import Writer
@@ -26,7 +26,7 @@ class ColorTask:
     """
 
     bands: Triple
-    turn: Turn
+    lease: BuildLease
     stretch: Lupton
     formats: tuple[str, ...]
     root: Tile | None
@@ -36,33 +36,35 @@ class ColorTask:
     @property
     def out(self) -> Store:
         """Where the pictures go."""
-        return self.turn.store
+        return self.lease.store
 
 
-def render_color_block(task: ColorTask) -> tuple[BlockRecord | None, list[tuple[Tile, Sums]]]:
+def render_color_block(task: ColorTask) -> tuple[BlockRecord | None, list[tuple[Tile, Checksums]]]:
     """Make and write some tiles, then their record.
 
     Returns that, and, without one, the sums of the files. Raises ConfigError when another build
     has begun.
     """
     journal, root = Journal(task.out), task.root
-    with task.turn.held(doubt=lambda: journal.doubt(root) if root else journal.begin_top()):
+    with task.lease.guard(
+        on_conflict=lambda: journal.invalidate(root) if root else journal.begin_top()
+    ):
         return _render(task, journal)
 
 
 def _render(
     task: ColorTask, journal: Journal
-) -> tuple[BlockRecord | None, list[tuple[Tile, Sums]]]:
-    before: dict[Tile, Sums] = {}
+) -> tuple[BlockRecord | None, list[tuple[Tile, Checksums]]]:
+    before: dict[Tile, Checksums] = {}
     nothing = np.empty(0, LEAF)
     if task.root is not None:
         deepest = max(tile.order for tile in task.tiles)
-        before = dict(noted(task.out, task.root, deepest, task.formats)[1].tally.items())
+        before = dict(load_block(task.out, task.root, deepest, task.formats)[1].inventory.items())
         may_be = {**dict.fromkeys(task.tiles, (UNKNOWN,) * len(task.formats)), **before}
         begun = BlockRecord(task.root.order, task.root.npix)
-        journal.write(begun, BlockFiles(Tally.of(task.formats, may_be.items()), nothing))
+        journal.write(begun, BlockFiles(TileInventory.of(task.formats, may_be.items()), nothing))
     encoders = [format_of(name) for name in task.formats]
-    written: dict[Tile, Sums] = {}
+    written: dict[Tile, Checksums] = {}
     with Writer(task.out) as writer:
         for tile in task.tiles:
             interrupt.check()
@@ -71,22 +73,22 @@ def _render(
                 levels = task.stretch(values)
                 files = [(tile.path(e.extension), e.encode(levels, tile)) for e in encoders]
                 writer.write(*files)
-                written[tile] = tuple(FileSum.of(data) for _, data in files)
+                written[tile] = tuple(FileChecksum.of(data) for _, data in files)
     gone = before.keys() - written.keys()
     for tile in gone:
         for encoder in encoders:
             task.out.delete(tile.path(encoder.extension))
     if task.root is None:
         return None, list(written.items())
-    tally = Tally.of(task.formats, written.items())
+    inventory = TileInventory.of(task.formats, written.items())
     record = BlockRecord(
         order=task.root.order,
         npix=task.root.npix,
         fingerprint=task.fingerprint,
-        tiles=len(tally),
-        size=tally.size(),
-        made=len(tally),
+        tiles=len(inventory),
+        size=inventory.size(),
+        made=len(inventory),
         removed=sum(UNKNOWN not in before[tile] for tile in gone),
     )
-    journal.write(record, BlockFiles(tally, nothing))
+    journal.write(record, BlockFiles(inventory, nothing))
     return record, []

@@ -12,11 +12,11 @@ from hipsgen.images.source import CoaddInfo, CoaddReader, CoaddRef
 from hipsgen.journal.records import InputUse
 from hipsgen.plan.recipe import Recipe
 from hipsgen.render.coadd_cache import CoaddCache
-from hipsgen.render.planes import content_of
-from hipsgen.render.window import Window, above, room
-from hipsgen.sky.flags import Pixels, is_known
+from hipsgen.render.planes import plane_handler
+from hipsgen.render.window import Window, scratch_buffer, window_root
 from hipsgen.sky.frames import from_icrs
 from hipsgen.sky.grid import Circle, PixelMap
+from hipsgen.sky.mask_planes import Pixels, is_known
 from hipsgen.sky.polygon import bounding_circle, to_vectors
 from hipsgen.sky.pyramid import Layer, parent_of
 from hipsgen.sky.resample import margin
@@ -26,7 +26,7 @@ _BEYOND = 1.02  # outlines are sampled; images with curved edges reach a little 
 
 
 class Sampler:
-    """Makes leaf tiles of coadds; asked for neighbours in NESTED order it reads each pixel once.
+    """Makes leaf tiles of coadds; asked for neighbors in NESTED order it reads each pixel once.
 
     refs: by the index that `leaf` is told. window_bytes: for pixels, in this thread. uses: what
     the coadds that gave pixels were multiplied with. problems: why coadds could not be read, by
@@ -43,10 +43,10 @@ class Sampler:
     ) -> None:
         self.uses: dict[int, InputUse] = {}
         self.problems: dict[int, str] = {}
-        self._recipe, self._refs, self._content = recipe, refs, content_of(recipe)
+        self._recipe, self._refs, self._handler = recipe, refs, plane_handler(recipe)
         self._reader, self._cache = reader, cache
         self._circles = {k: _circle(ref, recipe.frame) for k, ref in refs.items()}
-        self._room = room(window_bytes)
+        self._buffer = scratch_buffer(window_bytes)
         self._windows: dict[int, Window] = {}
         self._under: Tile | None = None
 
@@ -79,7 +79,7 @@ class Sampler:
         """The tile from all coadds that touch it, None when there is none."""
         touching = [placed for index in refs if (placed := self._place(tile, index))]
         several = len(touching) > 1
-        gathered = self._content.gather(self._recipe.tile_width) if several else None
+        gathered = self._handler.accumulator(self._recipe.tile_width) if several else None
         value: Pixels | None = None
         for placed in touching:
             value = self._values(placed)
@@ -102,10 +102,10 @@ class Sampler:
 
     def _window(self, tile: Tile, index: int) -> Window:
         """The window on a coadd that a tile is in. Raises CoaddError."""
-        if above(tile) != self._under:  # tiles come in NESTED order: the last one is done
-            self._under = above(tile)
+        if window_root(tile) != self._under:  # tiles come in NESTED order: the last one is done
+            self._under = window_root(tile)
             self._windows.clear()
-            self._room.clear()
+            self._buffer.clear()
         if index not in self._windows:
             recipe, ref, circle = self._recipe, self._refs[index], self._circles[index]
             near = None if circle is None else (circle[0], _BEYOND * circle[1])
@@ -125,15 +125,15 @@ class Sampler:
         index, info = placed.index, placed.window.info
         ref = self._refs[index]
         try:
-            factor = self._content.factor(info)
-            found = placed.window.read(placed.at, self._reader, self._cache, self._room)
+            factor = self._handler.factor(info)
+            found = placed.window.read(placed.at, self._reader, self._cache, self._buffer)
         except CoaddError as error:
             self.problems[index] = str(error)
             return None
         if found is None:
             return None
         pixels, first = found
-        values = self._content.sample(pixels, placed.at, first, info, factor)
+        values = self._handler.sample(pixels, placed.at, first, info, factor)
         if index not in self.uses and is_known(values).any():
             self.uses[index] = _use(ref, info, factor)
         return values
@@ -149,17 +149,17 @@ class _Placed:
 
 
 def _circle(ref: CoaddRef, frame: str) -> Circle | None:
-    """Centre in a frame, and radius in degrees, of a coadd's outline; None for all of the sky."""
+    """Center in a frame, and radius in degrees, of a coadd's outline; None for all of the sky."""
     if not ref.polygon:
         return None
     lon, lat = zip(*ref.polygon, strict=True)
     return bounding_circle(from_icrs(to_vectors(lon, lat), frame))
 
 
-def _meet(circle: Circle | None, centre: npt.NDArray[np.float64], radius: float) -> bool:
+def _meet(circle: Circle | None, center: npt.NDArray[np.float64], radius: float) -> bool:
     if circle is None:
         return True
-    chord = min(2.0, float(np.linalg.norm(circle[0] - centre)))
+    chord = min(2.0, float(np.linalg.norm(circle[0] - center)))
     return math.degrees(2 * math.asin(chord / 2)) <= _BEYOND * circle[1] + radius
 
 

@@ -14,12 +14,12 @@ from hipsgen.images.source import CoaddInfo
 from hipsgen.images.units import factor_to
 from hipsgen.plan.recipe import Recipe
 from hipsgen.sky.combine import Accumulator
-from hipsgen.sky.flags import OTHER, Pixels, Translation, Union, pick
 from hipsgen.sky.grid import PixelMap
+from hipsgen.sky.mask_planes import OTHER, MaskAccumulator, MaskPlaneMapping, Pixels, sample_nearest
 from hipsgen.sky.resample import resample
 
 
-class Gathering(Protocol):
+class TileAccumulator(Protocol):
     """Coadds on one tile; see `Accumulator`."""
 
     def add(
@@ -31,7 +31,7 @@ class Gathering(Protocol):
         """The combined tile."""
 
 
-class Content(Protocol):
+class PlaneHandler(Protocol):
     """How the pixels of coadds become those of a leaf tile."""
 
     def factor(self, info: CoaddInfo) -> float:
@@ -42,12 +42,12 @@ class Content(Protocol):
     ) -> Pixels:
         """Those of a coadd on a tile (width, width); arguments as for `resample`."""
 
-    def gather(self, width: int) -> Gathering:
+    def accumulator(self, width: int) -> TileAccumulator:
         """What combines coadds on a tile."""
 
 
 @dataclass(frozen=True)
-class Values:
+class ImagePlane:
     """Of images and variances: float32, interpolated, averaged."""
 
     recipe: Recipe
@@ -59,19 +59,19 @@ class Values:
     def sample(
         self, pixels: Any, at: PixelMap, first: tuple[int, int], info: CoaddInfo, factor: float
     ) -> Pixels:
-        """See `Content.sample`."""
+        """See `PlaneHandler.sample`."""
         values = resample(pixels, at, self.recipe.interpolation, first)
         if factor != 1.0:
             values *= np.float32(factor)
         return values
 
-    def gather(self, width: int) -> Gathering:
-        """See `Content.gather`."""
+    def accumulator(self, width: int) -> TileAccumulator:
+        """See `PlaneHandler.accumulator`."""
         return Accumulator(width, self.recipe.overlap)
 
 
 @dataclass(frozen=True)
-class Flags:
+class MaskPlane:
     """Of masks: int32, those of the nearest pixel, in the survey's bits."""
 
     recipe: Recipe
@@ -83,15 +83,17 @@ class Flags:
     def sample(
         self, pixels: Any, at: PixelMap, first: tuple[int, int], info: CoaddInfo, factor: float
     ) -> Pixels:
-        """See `Content.sample`."""
-        return pick(pixels, at, Translation.between(info.planes, self.recipe.planes, OTHER), first)
+        """See `PlaneHandler.sample`."""
+        return sample_nearest(
+            pixels, at, MaskPlaneMapping.between(info.planes, self.recipe.planes, OTHER), first
+        )
 
-    def gather(self, width: int) -> Gathering:
-        """See `Content.gather`."""
-        return Union(width, self.recipe.overlap)
+    def accumulator(self, width: int) -> TileAccumulator:
+        """See `PlaneHandler.accumulator`."""
+        return MaskAccumulator(width, self.recipe.overlap)
 
 
-def content_of(recipe: Recipe) -> Content:
+def plane_handler(recipe: Recipe) -> PlaneHandler:
     """What the pixels of a survey are."""
-    kind: Callable[[Recipe], Content] = Flags if recipe.plane == "mask" else Values
+    kind: Callable[[Recipe], PlaneHandler] = MaskPlane if recipe.plane == "mask" else ImagePlane
     return kind(recipe)

@@ -11,14 +11,14 @@ import numpy as np
 
 from hipsgen.run.progress import Reporter
 from hipsgen.sky.combine import Accumulator
-from hipsgen.sky.flags import Translation, pick
-from hipsgen.sky.grid import FloatArray, PixelMap, lay
+from hipsgen.sky.grid import FloatArray, PixelMap, build_grid
+from hipsgen.sky.mask_planes import MaskPlaneMapping, sample_nearest
 from hipsgen.sky.outlines import outlines_of, touching
 from hipsgen.sky.pyramid import Layer, parent_of
 from hipsgen.sky.resample import resample
 from hipsgen.sky.stretch import Linear
 from hipsgen.sky.tiles import Tile
-from hipsgen.survey.coverage import look_over
+from hipsgen.survey.coverage import measure_tile
 from hipsgen.survey.fits_tile import FitsTile
 
 _WIDTH = 64
@@ -26,7 +26,7 @@ _YOUNG = 50_000  # objects more than were let go of, until a look for garbage am
 _PATIENCE = 3.0  # seconds; loading takes a tenth of it, more on a busy machine
 
 
-def warm_up(interpolation: str, overlap: str, reporter: Reporter, masks: bool = False) -> None:
+def precompile(interpolation: str, overlap: str, reporter: Reporter, masks: bool = False) -> None:
     """Run every loop that a build needs once, on a tile of nothing; say so if that takes time.
 
     masks: there is one to be made of these, too.
@@ -40,7 +40,7 @@ def warm_up(interpolation: str, overlap: str, reporter: Reporter, masks: bool = 
         at = _make_a_tile(interpolation, overlap)
         if masks:
             nothing = np.zeros((90, 90), np.int32)
-            pick(nothing, at, Translation.between({"A": 0}, {"A": 0, "B": 1}, "B"))
+            sample_nearest(nothing, at, MaskPlaneMapping.between({"A": 0}, {"A": 0, "B": 1}, "B"))
     finally:
         notice.cancel()
     gc.freeze()
@@ -58,7 +58,7 @@ def _make_a_tile(interpolation: str, overlap: str) -> PixelMap:
         off = vectors - corners[0]
         return 80 * (off @ east) / (east @ east) + 5, 80 * (off @ north) / (north @ north) + 5
 
-    grid = lay(tile, _WIDTH, "equatorial", to_pixel, shape)
+    grid = build_grid(tile, _WIDTH, "equatorial", to_pixel, shape)
     assert grid is not None
     grid.needed(1)
     at = grid.map(0, 0, _WIDTH)
@@ -70,7 +70,7 @@ def _make_a_tile(interpolation: str, overlap: str) -> PixelMap:
     for _ in range(2):
         several.add(values, at, shape, 1.0)
     value = several.result()
-    look_over(tile, value)
+    measure_tile(tile, value)
     parent = parent_of([(0, Layer(value))], _WIDTH)
     parent_of([(0, parent)], _WIDTH)
     assert parent is not None

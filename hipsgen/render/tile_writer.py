@@ -39,7 +39,7 @@ class Writer:
             return
         if self._failed is not None:
             raise self._failed
-        self._store.settle(sorted(self._folders))
+        self._store.fsync_directories(sorted(self._folders))
 
     def write(self, *files: tuple[str, bytes | memoryview]) -> None:
         """Have files, (path, content) of each, written; see `Store.write`."""

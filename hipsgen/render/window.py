@@ -1,4 +1,4 @@
-"""What neighbouring tiles have in common: positions are computed, and coadds read, for 4x4 at once.
+"""What neighboring tiles have in common: positions are computed, and coadds read, for 4x4 at once.
 
 Pixels of a coadd that is not compressed are read straight into a window, those that its tiles
 need and no others; the next window reads its own. So no coadd is kept, however large the survey.
@@ -11,13 +11,13 @@ import numpy as np
 
 from hipsgen.images.source import CoaddInfo, CoaddReader, CoaddRef, Section, Values
 from hipsgen.render.coadd_cache import CoaddCache
-from hipsgen.sky.grid import Circle, Grid, PixelMap, lay
+from hipsgen.sky.grid import Circle, Grid, PixelMap, build_grid
 from hipsgen.sky.tiles import Tile, deinterleave
 
 _DEPTH = 2  # orders from the tiles up to their window
 
 
-class Room:
+class ScratchBuffer:
     """Memory for windows, taken once: new memory costs more than what is read into it."""
 
     def __init__(self, size: int) -> None:
@@ -41,16 +41,16 @@ class Room:
 _rooms = threading.local()
 
 
-def room(size: int) -> Room:
+def scratch_buffer(size: int) -> ScratchBuffer:
     """The cleared room of this thread, of so many bytes."""
-    mine: Room | None = getattr(_rooms, "mine", None)
+    mine: ScratchBuffer | None = getattr(_rooms, "mine", None)
     if mine is None or mine.size != size:
-        mine = _rooms.mine = Room(size)
+        mine = _rooms.mine = ScratchBuffer(size)
     mine.clear()
     return mine
 
 
-def above(tile: Tile) -> Tile:
+def window_root(tile: Tile) -> Tile:
     """The tile whose window a tile is in; it depends on nothing else, and so do the bytes."""
     return tile.ancestor(max(0, tile.order - _DEPTH))
 
@@ -84,10 +84,10 @@ class Window:
         info: CoaddInfo,
         near: Circle | None,
     ) -> "Window":
-        """The window that a tile is in; near as for `lay`. Raises CoaddError."""
-        top = above(tile)
+        """The window that a tile is in; near as for `build_grid`. Raises CoaddError."""
+        top = window_root(tile)
         size = width << (tile.order - top.order)
-        grid = lay(top, size, frame, info.wcs, info.shape, near=near)
+        grid = build_grid(top, size, frame, info.wcs, info.shape, near=near)
         return cls(top, width, margin, ref, info, grid)
 
     def map(self, tile: Tile) -> PixelMap | None:
@@ -100,7 +100,7 @@ class Window:
         return self.grid.map(row * self.width, col * self.width, self.width)
 
     def read(
-        self, at: PixelMap, reader: CoaddReader, cache: CoaddCache, space: Room
+        self, at: PixelMap, reader: CoaddReader, cache: CoaddCache, space: ScratchBuffer
     ) -> tuple[Values, tuple[int, int]] | None:
         """Pixels for a tile, with the row and column of the first; None when it needs none.
 
@@ -113,7 +113,7 @@ class Window:
         section = at.section(self.info.shape, self.margin)
         return None if section is None else cache.read(self.ref, section)
 
-    def _fill(self, reader: CoaddReader, space: Room) -> None:
+    def _fill(self, reader: CoaddReader, space: ScratchBuffer) -> None:
         self.alone = True
         if self.grid is None or not self.info.in_parts or not self.grid.is_smooth:
             return

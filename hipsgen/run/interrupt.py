@@ -24,23 +24,23 @@ class StoppedError(HipsgenError):
     """The work was asked to stop."""
 
 
-def listen() -> None:
+def install() -> None:
     """Take SIGTERM as Ctrl-C is taken: a KeyboardInterrupt, and `check` raises in other threads."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
 
 
-def advise(text: str) -> None:
+def set_hint(text: str) -> None:
     """What to say when the work is stopped from now on."""
     _advice[:] = [text]
 
 
-def was_asked() -> bool:
+def requested() -> bool:
     """Whether the work is to stop."""
     return bool(_asked)
 
 
-def deaf() -> None:
+def ignore() -> None:
     """The work is done: who stops now stops nothing."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
@@ -52,7 +52,7 @@ def check() -> None:
         raise StoppedError("stopped")
 
 
-def leave() -> NoReturn:
+def exit_now() -> NoReturn:
     """Say how to go on, and end this process without waiting for what it still does."""
     number = _asked[0] if _asked else signal.SIGINT
     shown = "\x1b[?25h" if sys.stderr.isatty() else ""  # a progress bar hides the cursor
@@ -66,8 +66,8 @@ def leave() -> NoReturn:
 def _stop(number: int, frame: FrameType | None) -> None:
     _asked.append(number)
     if len(_asked) > 1:
-        leave()
-    watchdog = threading.Timer(_PATIENCE, leave)
+        exit_now()
+    watchdog = threading.Timer(_PATIENCE, exit_now)
     watchdog.daemon = True
     watchdog.start()
     if not _is_within_compiler(frame):

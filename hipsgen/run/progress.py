@@ -33,7 +33,7 @@ class Reporter(Protocol):
 
 
 @dataclass
-class Quiet:
+class QuietReporter:
     """Says only what cannot be used."""
 
     stream: TextIO = field(default_factory=lambda: sys.stderr)
@@ -66,7 +66,7 @@ class Quiet:
 
 
 @dataclass
-class Lines(Quiet):
+class LineReporter(QuietReporter):
     """Plain lines: for logs, and for whatever is no terminal."""
 
     verbose: bool = False
@@ -104,7 +104,7 @@ class Lines(Quiet):
             )
 
 
-class Bar(Lines):
+class BarReporter(LineReporter):
     """A progress bar on a terminal."""
 
     def __init__(self, stream: TextIO, verbose: bool = False) -> None:
@@ -169,10 +169,10 @@ def _words(problem: Problem) -> str:
 def reporter(quiet: bool, verbose: bool) -> Reporter:
     """The reporter for this standard error."""
     if quiet:
-        return Quiet()
+        return QuietReporter()
     if sys.stderr.isatty():
-        return Bar(sys.stderr, verbose)
-    return Lines(verbose=verbose)
+        return BarReporter(sys.stderr, verbose)
+    return LineReporter(verbose=verbose)
 
 
 def _clock(seconds: float) -> str:

@@ -22,10 +22,10 @@ FRAMES = tuple(_TO_ICRS)
 
 
 def to_icrs(vectors: FloatArray, frame: str) -> FloatArray:
-    """Turn vectors (..., 3) of a HiPS frame into ICRS."""
+    """BuildLease vectors (..., 3) of a HiPS frame into ICRS."""
     return vectors if frame == "equatorial" else vectors @ _TO_ICRS[frame].T
 
 
 def from_icrs(vectors: FloatArray, frame: str) -> FloatArray:
-    """Turn ICRS vectors (..., 3) into a HiPS frame."""
+    """BuildLease ICRS vectors (..., 3) into a HiPS frame."""
     return vectors if frame == "equatorial" else vectors @ _TO_ICRS[frame]

@@ -22,7 +22,7 @@ from hipsgen.sky.grid_kernels import CELL, EXACT, SMOOTH
 from hipsgen.sky.tiles import Tile
 
 FloatArray = npt.NDArray[np.float64]
-# ICRS unit vectors (..., 3) -> x, y (...) on the image in pixels, 0 at the centre of the first
+# ICRS unit vectors (..., 3) -> x, y (...) on the image in pixels, 0 at the center of the first
 # pixel; NaN where the image's projection has no such point
 SkyToPixel = Callable[[FloatArray], tuple[FloatArray, FloatArray]]
 # (row, column) positions in a tile -> (2, ...): x and y on the image
@@ -40,9 +40,9 @@ class PixelMap(NamedTuple):
     """Positions of `rows` x `cols` pixels of a tile on an image, cell by cell.
 
     step: pixels along a side of a cell. nodes (2, n + 1, m + 1) float64: x and y at the corners of
-    the cells. bends (2, 2, n, m) float64: second differences, from one node to the next, of x and y
+    the cells. curvature (2, 2, n, m) float64: second differences, from one node to the next, of x and y
     along the rows (downwards) and along the columns. state (n, m) uint8: OUTSIDE (no pixel of the
-    cell is on the image), SMOOTH (as nodes and bends say), EXACT. exact (2, rows, cols) float64: x
+    cell is on the image), SMOOTH (as nodes and curvature say), EXACT. exact (2, rows, cols) float64: x
     and y of the pixels of EXACT cells, NaN for none; (2, 0, 0) where there is no such cell.
     """
 
@@ -50,20 +50,20 @@ class PixelMap(NamedTuple):
     cols: int
     step: int
     nodes: FloatArray
-    bends: FloatArray
+    curvature: FloatArray
     state: npt.NDArray[np.uint8]
     exact: FloatArray
 
     @classmethod
-    def of(cls, x: FloatArray, y: FloatArray) -> "PixelMap":
+    def from_positions(cls, x: FloatArray, y: FloatArray) -> "PixelMap":
         """A map of any positions, x and y (rows, cols) float64. Raises ValueError for others."""
         if x.shape != y.shape or x.ndim != 2:
             raise ValueError(f"positions have shapes {x.shape} and {y.shape}, not one 2-D shape")
         rows, cols = x.shape
         n, m = -(-rows // CELL), -(-cols // CELL)
         state = np.full((n, m), EXACT, np.uint8)
-        nodes, bends = np.zeros((2, n + 1, m + 1)), np.zeros((2, 2, n, m))
-        return cls(rows, cols, CELL, nodes, bends, state, np.stack([x, y]))
+        nodes, curvature = np.zeros((2, n + 1, m + 1)), np.zeros((2, 2, n, m))
+        return cls(rows, cols, CELL, nodes, curvature, state, np.stack([x, y]))
 
     def positions(self) -> tuple[FloatArray, FloatArray]:
         """x and y (rows, cols) float64 of every pixel; NaN where its cell is off the image."""
@@ -88,7 +88,7 @@ class PixelMap(NamedTuple):
         if smooth.any():
             n = self.nodes[axis]
             corners = np.stack([n[:-1, :-1], n[:-1, 1:], n[1:, :-1], n[1:, 1:]])[:, smooth]
-            bulge = 0.125 * np.abs(self.bends[axis]).sum(axis=0)[smooth]
+            bulge = 0.125 * np.abs(self.curvature[axis]).sum(axis=0)[smooth]
             low, high = (corners - bulge).min(), (corners + bulge).max()
         if self.exact.size:
             values = self.exact[axis]
@@ -102,13 +102,13 @@ class PixelMap(NamedTuple):
 class Grid:
     """Positions of a square of pixels of the sky on an image, as exact as asked for.
 
-    step, nodes, bends, state: as in PixelMap, which `map` makes of a part; what is EXACT is
+    step, nodes, curvature, state: as in PixelMap, which `map` makes of a part; what is EXACT is
     computed there. position: of any pixel on the image of `shape` (rows, columns).
     """
 
     step: int
     nodes: FloatArray
-    bends: FloatArray
+    curvature: FloatArray
     state: npt.NDArray[np.uint8]
     position: Position
     shape: tuple[int, int]
@@ -116,7 +116,7 @@ class Grid:
 
     @property
     def is_smooth(self) -> bool:
-        """Whether nodes and bends tell all positions on the image."""
+        """Whether nodes and curvature tell all positions on the image."""
         return not (self.state == EXACT).any()
 
     def map(self, row: int, col: int, width: int) -> PixelMap | None:
@@ -129,7 +129,7 @@ class Grid:
         if not state.any():
             return None
         nodes = np.ascontiguousarray(self.nodes[:, j : j + n + 1, i : i + n + 1])
-        bends = np.ascontiguousarray(self.bends[:, :, j : j + n, i : i + n])
+        curvature = np.ascontiguousarray(self.curvature[:, :, j : j + n, i : i + n])
         rough = np.argwhere(state == EXACT) * self.step
         exact = np.empty((2, 0, 0))
         if len(rough):
@@ -139,7 +139,7 @@ class Grid:
                 return self.position(rows + row, cols + col)
 
             _refine(position, rough, self.step, self.shape, self.tolerance, exact)
-        return PixelMap(width, width, self.step, nodes, bends, state, exact)
+        return PixelMap(width, width, self.step, nodes, curvature, state, exact)
 
     def needed(self, margin: int) -> list[tuple[slice, slice]]:
         """Sections of the image, from the top down, in which all pixels for a smooth grid lie.
@@ -150,7 +150,7 @@ class Grid:
         count = -(-rows // STRIP)
         edges = np.empty((2, count), np.int64)
         first, last = kernels.strips(
-            self.nodes, self.bends, self.state, rows, cols, margin, STRIP, edges
+            self.nodes, self.curvature, self.state, rows, cols, margin, STRIP, edges
         )
         return [
             (slice(max(k * STRIP, first), min((k + 1) * STRIP, last)), slice(left, right))
@@ -159,7 +159,7 @@ class Grid:
         ]
 
 
-def lay(
+def build_grid(
     tile: Tile,
     width: int,
     frame: str,
@@ -170,7 +170,7 @@ def lay(
 ) -> Grid | None:
     """Positions of `width` x `width` pixels of a tile on an image, to `tolerance` pixels.
 
-    shape: (rows, columns) of the image. near: centre (unit vector in the survey's frame) and radius
+    shape: (rows, columns) of the image. near: center (unit vector in the survey's frame) and radius
     in degrees of a circle round the image. None comes back when the tile is clearly beside it.
     Raises ValueError for a width that is no power of two.
     """
@@ -190,9 +190,9 @@ def lay(
     found = _laid(nodes, shape, apart)
     if found is None:
         return None
-    bends, state, cells = found
-    _settle(position, nodes, bends, state, cells, cells * step, step, shape, tolerance)
-    return Grid(step, nodes, bends, state, position, shape, tolerance)
+    curvature, state, cells = found
+    _settle(position, nodes, curvature, state, cells, cells * step, step, shape, tolerance)
+    return Grid(step, nodes, curvature, state, position, shape, tolerance)
 
 
 def pixel_map(
@@ -204,8 +204,8 @@ def pixel_map(
     tolerance: float = TOLERANCE,
     near: Circle | None = None,
 ) -> PixelMap | None:
-    """The map of a tile of its own; arguments as for `lay`."""
-    grid = lay(tile, width, frame, to_pixel, shape, tolerance, near)
+    """The map of a tile of its own; arguments as for `build_grid`."""
+    grid = build_grid(tile, width, frame, to_pixel, shape, tolerance, near)
     return None if grid is None else grid.map(0, 0, width)
 
 
@@ -217,16 +217,16 @@ def _laid(
     nodes: FloatArray, shape: tuple[int, int], apart: Bools
 ) -> tuple[FloatArray, npt.NDArray[np.uint8], Cells] | None:
     """Bends, states, and the cells (k, 2) that may be on the image; None where there is none."""
-    bends, state = np.empty((2, 2, *apart.shape)), np.empty(apart.shape, np.uint8)
-    if not kernels.lay_grid(nodes, *shape, apart, bends, state):
+    curvature, state = np.empty((2, 2, *apart.shape)), np.empty(apart.shape, np.uint8)
+    if not kernels.build_grid_nodes(nodes, *shape, apart, curvature, state):
         return None
-    return bends, state, np.ascontiguousarray(np.argwhere(state == SMOOTH))
+    return curvature, state, np.ascontiguousarray(np.argwhere(state == SMOOTH))
 
 
 def _settle(
     position: Position,
     nodes: FloatArray,
-    bends: FloatArray,
+    curvature: FloatArray,
     state: npt.NDArray[np.uint8],
     cells: Cells,
     first: Cells,
@@ -238,7 +238,7 @@ def _settle(
     rows, cols = (first[:, a] - 0.5 + step * _PROBES[:, a, None] for a in (0, 1))
     truth = position(rows, cols)
     limit = tolerance / _SAFETY
-    return int(kernels.settle_grid(nodes, bends, *shape, cells, _PROBES, truth, limit, state))
+    return int(kernels.refine_grid(nodes, curvature, *shape, cells, _PROBES, truth, limit, state))
 
 
 def _is_far(vectors: FloatArray, near: Circle | None) -> npt.NDArray[np.bool_]:
@@ -248,11 +248,11 @@ def _is_far(vectors: FloatArray, near: Circle | None) -> npt.NDArray[np.bool_]:
         return none
     across = np.linalg.norm(vectors[1:, 1:] - vectors[:-1, :-1], axis=-1).max()
     across = max(across, np.linalg.norm(vectors[1:, :-1] - vectors[:-1, 1:], axis=-1).max())
-    centre, radius = near
+    center, radius = near
     reach = np.radians(min(180.0, radius)) + 2 * np.arcsin(min(1.0, across))
     if reach >= np.pi:
         return none
-    far: npt.NDArray[np.bool_] = np.linalg.norm(vectors - centre, axis=-1) > 2 * np.sin(reach / 2)
+    far: npt.NDArray[np.bool_] = np.linalg.norm(vectors - center, axis=-1) > 2 * np.sin(reach / 2)
     return far[:-1, :-1] & far[:-1, 1:] & far[1:, :-1] & far[1:, 1:]
 
 
@@ -298,11 +298,11 @@ def _refine_one(
     found = _laid(nodes, shape, np.zeros((n, n), np.bool_))
     if found is None:
         return np.empty((0, 2), np.int64)
-    bends, state, cells = found
+    curvature, state, cells = found
     at = first + _FINER * cells
-    _settle(position, nodes, bends, state, cells, at, _FINER, shape, tolerance)
+    _settle(position, nodes, curvature, state, cells, at, _FINER, shape, tolerance)
     size = n * _FINER
-    fine = PixelMap(size, size, _FINER, nodes, bends, state, np.full((2, size, size), np.nan))
+    fine = PixelMap(size, size, _FINER, nodes, curvature, state, np.full((2, size, size), np.nan))
     row, col = first
     exact[:, row : row + size, col : col + size] = fine.positions()
     return first + _FINER * np.argwhere(state == EXACT)

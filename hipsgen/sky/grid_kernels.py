@@ -40,15 +40,15 @@ def _bend(nodes, k, j, i, down):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True)
-def _inside_cell(nodes, bends, k, j, i, v, u):  # type: ignore[no-untyped-def]
+def _inside_cell(nodes, curvature, k, j, i, v, u):  # type: ignore[no-untyped-def]
     """Coordinate k at the share v of the rows and u of the columns of a smooth cell.
 
-    Bilinear in the corners of the cell, less the sagitta t (1 - t) / 2 of its bends.
+    Bilinear in the corners of the cell, less the sagitta t (1 - t) / 2 of its curvature.
     """
     down, across = 0.5 * v * (1.0 - v), 0.5 * u * (1.0 - u)
     left = nodes[k, j, i] + v * (nodes[k, j + 1, i] - nodes[k, j, i])
     right = nodes[k, j, i + 1] + v * (nodes[k, j + 1, i + 1] - nodes[k, j, i + 1])
-    return left + u * (right - left) - down * bends[k, 0, j, i] - across * bends[k, 1, j, i]
+    return left + u * (right - left) - down * curvature[k, 0, j, i] - across * curvature[k, 1, j, i]
 
 
 @njit(nogil=True)
@@ -58,20 +58,22 @@ def _is_off(low, high, size):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True)
-def reach_of(nodes, bends, k, j, i):  # type: ignore[no-untyped-def]
+def reach_of(nodes, curvature, k, j, i):  # type: ignore[no-untyped-def]
     """Lowest and highest coordinate k (0: x, 1: y) that a smooth cell can have."""
     a, b = nodes[k, j, i], nodes[k, j, i + 1]
     c, d = nodes[k, j + 1, i], nodes[k, j + 1, i + 1]
-    bulge = 0.125 * (abs(bends[k, 0, j, i]) + abs(bends[k, 1, j, i]))
+    bulge = 0.125 * (abs(curvature[k, 0, j, i]) + abs(curvature[k, 1, j, i]))
     return min(min(a, b), min(c, d)) - bulge, max(max(a, b), max(c, d)) + bulge
 
 
 @short_kernel
-def lay_grid(nodes: Any, shape_y: int, shape_x: int, apart: Any, bends: Any, state: Any) -> int:
+def build_grid_nodes(
+    nodes: Any, shape_y: int, shape_x: int, apart: Any, curvature: Any, state: Any
+) -> int:
     """Second differences of a grid, and which of its cells may be on an image.
 
     nodes (2, n + 1, m + 1) float64: x and y on the image, NaN for none; apart (n, m) bool: cells
-    that are known to be off. bends (2, 2, n, m) float64: the mean of a cell's four corners. state
+    that are known to be off. curvature (2, 2, n, m) float64: the mean of a cell's four corners. state
     (n, m) uint8: OUTSIDE if apart, or if all corners lie to one side of the image by more than they
     are from each other; else SMOOTH, how many of which is given back.
     """
@@ -86,7 +88,7 @@ def lay_grid(nodes: Any, shape_y: int, shape_x: int, apart: Any, bends: Any, sta
                     down = axis == 0
                     total = _bend(nodes, k, j, i, down) + _bend(nodes, k, j, i + 1, down)
                     total += _bend(nodes, k, j + 1, i, down) + _bend(nodes, k, j + 1, i + 1, down)
-                    bends[k, axis, j, i] = 0.25 * total
+                    curvature[k, axis, j, i] = 0.25 * total
                 a, b = nodes[k, j, i], nodes[k, j, i + 1]
                 c, d = nodes[k, j + 1, i], nodes[k, j + 1, i + 1]
                 known = known and np.isfinite(a + b + c + d)
@@ -100,9 +102,9 @@ def lay_grid(nodes: Any, shape_y: int, shape_x: int, apart: Any, bends: Any, sta
 
 
 @short_kernel
-def settle_grid(
+def refine_grid(
     nodes: Any,
-    bends: Any,
+    curvature: Any,
     shape_y: int,
     shape_x: int,
     cells: Any,
@@ -113,7 +115,7 @@ def settle_grid(
 ) -> int:
     """Which cells are as smooth as they must be, and which of those are on the image.
 
-    nodes, bends, state: as `lay_grid` leaves them. cells (k, 2) int64: the SMOOTH ones. shares
+    nodes, curvature, state: as `build_grid_nodes` leaves them. cells (k, 2) int64: the SMOOTH ones. shares
     (p, 2) float64: places in a cell, of its rows and its columns; truth (2, p, k) float64: x and y
     there. A cell that is off by more than `limit`, or NaN, at one of them becomes EXACT; another
     that the image does not touch OUTSIDE. Gives back how many are EXACT.
@@ -125,14 +127,14 @@ def settle_grid(
         for p in range(shares.shape[0]):
             v, u = shares[p, 0], shares[p, 1]
             for k in range(2):
-                guess = _inside_cell(nodes, bends, k, j, i, v, u)
+                guess = _inside_cell(nodes, curvature, k, j, i, v, u)
                 good = good and abs(guess - truth[k, p, which]) <= limit
         if not good:
             state[j, i] = EXACT
             count += 1
             continue
-        low_x, high_x = reach_of(nodes, bends, 0, j, i)
-        low_y, high_y = reach_of(nodes, bends, 1, j, i)
+        low_x, high_x = reach_of(nodes, curvature, 0, j, i)
+        low_y, high_y = reach_of(nodes, curvature, 1, j, i)
         if _is_off(low_x, high_x, shape_x) or _is_off(low_y, high_y, shape_y):
             state[j, i] = OUTSIDE
     return count
@@ -141,7 +143,7 @@ def settle_grid(
 @short_kernel
 def strips(
     nodes: Any,
-    bends: Any,
+    curvature: Any,
     state: Any,
     rows: int,
     cols: int,
@@ -151,7 +153,7 @@ def strips(
 ) -> Any:
     """Columns of an image (rows, cols) that the SMOOTH cells of a grid need, `height` rows at once.
 
-    nodes, bends, state: as `settle_grid` leaves them. margin: pixels beside a position, and one
+    nodes, curvature, state: as `refine_grid` leaves them. margin: pixels beside a position, and one
     more after it. edges (2, k) int64: first column and one past the last of strip k, equal for
     none. Gives back the first row of all and one past the last.
     """
@@ -161,8 +163,8 @@ def strips(
         for i in range(state.shape[1]):
             if state[j, i] != SMOOTH:
                 continue
-            low_x, high_x = reach_of(nodes, bends, 0, j, i)
-            low_y, high_y = reach_of(nodes, bends, 1, j, i)
+            low_x, high_x = reach_of(nodes, curvature, 0, j, i)
+            low_y, high_y = reach_of(nodes, curvature, 1, j, i)
             # with room for rounding; what is off the image by far is held within range
             left = max(0, int(np.floor(max(low_x - 1e-6, -2.0))) - margin)
             right = min(cols, int(np.floor(min(high_x + 1e-6, cols + 1.0))) + margin + 2)
@@ -196,13 +198,17 @@ def line_of(at, j, i, r, x, y):  # type: ignore[no-untyped-def]
     v = (r + 0.5) / step
     down = 0.5 * v * (1.0 - v)
     n = at.nodes
-    x0 = n[0, j, i] + v * (n[0, j + 1, i] - n[0, j, i]) - down * at.bends[0, 0, j, i]
-    x1 = n[0, j, i + 1] + v * (n[0, j + 1, i + 1] - n[0, j, i + 1]) - down * at.bends[0, 0, j, i]
-    y0 = n[1, j, i] + v * (n[1, j + 1, i] - n[1, j, i]) - down * at.bends[1, 0, j, i]
-    y1 = n[1, j, i + 1] + v * (n[1, j + 1, i + 1] - n[1, j, i + 1]) - down * at.bends[1, 0, j, i]
+    x0 = n[0, j, i] + v * (n[0, j + 1, i] - n[0, j, i]) - down * at.curvature[0, 0, j, i]
+    x1 = (
+        n[0, j, i + 1] + v * (n[0, j + 1, i + 1] - n[0, j, i + 1]) - down * at.curvature[0, 0, j, i]
+    )
+    y0 = n[1, j, i] + v * (n[1, j + 1, i] - n[1, j, i]) - down * at.curvature[1, 0, j, i]
+    y1 = (
+        n[1, j, i + 1] + v * (n[1, j + 1, i + 1] - n[1, j, i + 1]) - down * at.curvature[1, 0, j, i]
+    )
     x1 -= x0
     y1 -= y0
-    bend_x, bend_y = 0.5 * at.bends[0, 1, j, i], 0.5 * at.bends[1, 1, j, i]
+    bend_x, bend_y = 0.5 * at.curvature[0, 1, j, i], 0.5 * at.curvature[1, 1, j, i]
     share = 1.0 / step
     for c in range(count):
         u = (c + 0.5) * share
@@ -222,8 +228,8 @@ def position_of(at, r, c):  # type: ignore[no-untyped-def]
     if at.state[j, i] == OUTSIDE:
         return np.nan, np.nan
     v, u = (r - j * step + 0.5) / step, (c - i * step + 0.5) / step
-    x = _inside_cell(at.nodes, at.bends, 0, j, i, v, u)
-    return x, _inside_cell(at.nodes, at.bends, 1, j, i, v, u)
+    x = _inside_cell(at.nodes, at.curvature, 0, j, i, v, u)
+    return x, _inside_cell(at.nodes, at.curvature, 1, j, i, v, u)
 
 
 @kernel

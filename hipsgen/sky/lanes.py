@@ -1,7 +1,7 @@
-"""Sums over the pixels under a kernel, a row of them at a time: what a processor's vectors are for.
+"""Checksums over the pixels under a kernel, a row of them at a time: what a processor's vectors are for.
 
 numba's compiler finds vector instructions in plain loops, but not in this sum: here they are
-written down, as LLVM's own vectors, which every processor has in one width or another. Sums are
+written down, as LLVM's own vectors, which every processor has in one width or another. Checksums are
 taken in one order, with fused multiply-adds, whose results IEEE 754 fixes; so the bytes do not
 depend on the processor. Without the compiler (NUMBA_DISABLE_JIT) the same is done by numpy.
 """

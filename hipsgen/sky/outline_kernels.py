@@ -31,7 +31,7 @@ def _dot(a, j, b, k):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True)
-def _normalise(vectors, k):  # type: ignore[no-untyped-def]
+def _normalize(vectors, k):  # type: ignore[no-untyped-def]
     """Give a vector length 1; 0 stays 0. Its length before."""
     length = math.sqrt(_dot(vectors, k, vectors, k))
     if length > 0.0:
@@ -47,7 +47,7 @@ def _write_middle(points, start, end, out, row):  # type: ignore[no-untyped-def]
         out[row, i] = 0.0
         for k in range(start, end):
             out[row, i] += points[k, i]
-    return _normalise(out, row)
+    return _normalize(out, row)
 
 
 @njit(nogil=True)
@@ -59,12 +59,12 @@ def _write_sides(corners, start, end, out):  # type: ignore[no-untyped-def]
         a, b, c = corners[k, 0], corners[k, 1], corners[k, 2]
         x, y, z = corners[n, 0] - a, corners[n, 1] - b, corners[n, 2] - c
         out[k, 0], out[k, 1], out[k, 2] = b * z - c * y, c * x - a * z, a * y - b * x
-        _normalise(out, k)
+        _normalize(out, k)
 
 
 @njit(nogil=True)
 def _write_circle(points, start, end, margin, out, row):  # type: ignore[no-untyped-def]
-    """Complete a centre by cosine and sine of the radius that takes in all points and a margin."""
+    """Complete a center by cosine and sine of the radius that takes in all points and a margin."""
     farthest = 0.0
     for k in range(start, end):
         x, y, z = points[k, 0] - out[row, 0], points[k, 1] - out[row, 1], points[k, 2] - out[row, 2]
@@ -115,7 +115,7 @@ def write_hulls(vertices, pad, outlines):  # type: ignore[no-untyped-def]
             scale = pad / _dot(vertices, here, circles, i)
             for k in range(3):
                 corners[row, k] = scale * vertices[here, k] + (1.0 - pad) * circles[i, k]
-            _normalise(corners, row)
+            _normalize(corners, row)
             ends[i] += 1
             here = _next_on_hull(vertices, start, end, here)
             if (vertices[here] == vertices[first]).all():

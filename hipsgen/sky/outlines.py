@@ -17,7 +17,7 @@ class Outlines(NamedTuple):
 
     corners: (v, 3) float64, unit vectors; those of hull i, counter-clockwise, are the rows
     starts[i] : ends[i]. sides: (v, 3) float64, unit vectors to the left of the sides that begin at
-    the corners. starts: (n + 1,) int64; ends: (n,) int64. circles: (n, 5) float64, centre, cosine
+    the corners. starts: (n + 1,) int64; ends: (n,) int64. circles: (n, 5) float64, center, cosine
     and sine of the radius. slack: (n,) float64, radians that a corner may be beyond a side.
     """
 

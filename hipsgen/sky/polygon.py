@@ -22,15 +22,15 @@ def to_lonlat(vectors: Vectors) -> tuple[npt.NDArray[np.float64], npt.NDArray[np
 
 
 def bounding_circle(vertices: Vectors) -> tuple[Vectors, float]:
-    """Centre (unit vector) and radius in degrees of a circle that holds all vertices (n, 3)."""
-    centre = vertices.mean(axis=0)
-    norm = np.linalg.norm(centre)
+    """Center (unit vector) and radius in degrees of a circle that holds all vertices (n, 3)."""
+    center = vertices.mean(axis=0)
+    norm = np.linalg.norm(center)
     if norm < 1e-9:
         return np.array([0.0, 0.0, 1.0]), 180.0
-    centre = centre / norm
+    center = center / norm
     # 2 asin(chord / 2) keeps its digits for small angles where acos loses them
-    chord = np.linalg.norm(vertices - centre, axis=1).max()
-    return centre, float(np.degrees(2 * np.arcsin(min(1.0, chord / 2))))
+    chord = np.linalg.norm(vertices - center, axis=1).max()
+    return center, float(np.degrees(2 * np.arcsin(min(1.0, chord / 2))))
 
 
 def middles(vertices: Vectors, counts: npt.NDArray[np.int64]) -> Vectors:
@@ -48,26 +48,26 @@ def middles(vertices: Vectors, counts: npt.NDArray[np.int64]) -> Vectors:
     return np.asarray(sums / np.linalg.norm(sums, axis=1, keepdims=True))
 
 
-def tangent_plane(vectors: Vectors, centre: Vectors) -> npt.NDArray[np.float64]:
-    """Gnomonic coordinates (n, 2), in radians, east and north of `centre`; NaN behind it."""
-    pole = np.array([0.0, 0.0, 1.0]) if abs(centre[2]) < 0.9 else np.array([1.0, 0.0, 0.0])
-    east = np.cross(pole, centre)
+def tangent_plane(vectors: Vectors, center: Vectors) -> npt.NDArray[np.float64]:
+    """Gnomonic coordinates (n, 2), in radians, east and north of `center`; NaN behind it."""
+    pole = np.array([0.0, 0.0, 1.0]) if abs(center[2]) < 0.9 else np.array([1.0, 0.0, 0.0])
+    east = np.cross(pole, center)
     east /= np.linalg.norm(east)
-    north = np.cross(centre, east)
-    depth = vectors @ centre
+    north = np.cross(center, east)
+    depth = vectors @ center
     with np.errstate(divide="ignore", invalid="ignore"):
         plane = np.stack([vectors @ east, vectors @ north], axis=-1) / depth[..., None]
     plane[depth <= 0] = np.nan
     return np.asarray(plane)
 
 
-def from_tangent_plane(plane: npt.NDArray[np.float64], centre: Vectors) -> Vectors:
+def from_tangent_plane(plane: npt.NDArray[np.float64], center: Vectors) -> Vectors:
     """Inverse of `tangent_plane`: (n, 2) radians -> unit vectors (n, 3)."""
-    pole = np.array([0.0, 0.0, 1.0]) if abs(centre[2]) < 0.9 else np.array([1.0, 0.0, 0.0])
-    east = np.cross(pole, centre)
+    pole = np.array([0.0, 0.0, 1.0]) if abs(center[2]) < 0.9 else np.array([1.0, 0.0, 0.0])
+    east = np.cross(pole, center)
     east /= np.linalg.norm(east)
-    north = np.cross(centre, east)
-    vectors = centre + plane[:, :1] * east + plane[:, 1:] * north
+    north = np.cross(center, east)
+    vectors = center + plane[:, :1] * east + plane[:, 1:] * north
     return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
 
 
@@ -76,10 +76,10 @@ def contains(polygon: Vectors, points: Vectors) -> npt.NDArray[np.bool_]:
 
     Even-odd rule in the gnomonic plane, in which great circles are straight lines.
     """
-    centre, radius = bounding_circle(polygon)
+    center, radius = bounding_circle(polygon)
     if radius >= 89.0:
         return np.ones(len(points), dtype=bool)
-    corners, plane = tangent_plane(polygon, centre), tangent_plane(points, centre)
+    corners, plane = tangent_plane(polygon, center), tangent_plane(points, center)
     inside = np.zeros(len(points), dtype=bool)
     x, y = plane[:, 0], plane[:, 1]
     for (x0, y0), (x1, y1) in zip(corners, np.roll(corners, -1, axis=0), strict=True):

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from hipsgen.sky import flags
+from hipsgen.sky import mask_planes
 from hipsgen.sky import tile_kernels as kernels
-from hipsgen.sky.flags import Pixels, is_known
+from hipsgen.sky.mask_planes import Pixels, is_known
 
 Float32Array = npt.NDArray[np.float32]
 
@@ -79,7 +79,7 @@ def parent_of(children: Iterable[tuple[int, Layer | None]], width: int) -> Layer
         return None
     for place in missing:
         row, col = _corner(place, half)
-        none = np.nan if parent.shares is not None else flags.NONE
+        none = np.nan if parent.shares is not None else mask_planes.NO_DATA
         parent.value[row : row + half, col : col + half] = none
         if parent.shares is not None:
             parent.shares[row : row + half, col : col + half] = 0.0
@@ -113,7 +113,7 @@ def _halve(layer: Layer, row: int, col: int, out: Layer) -> None:
     """Half as wide into another, from a row and column on."""
     if out.shares is None:
         half = layer.value.shape[0] // 2
-        flags.halve(layer.value, out.value[row : row + half, col : col + half])
+        mask_planes.halve(layer.value, out.value[row : row + half, col : col + half])
     elif layer.shares is None:
         kernels.halve_leaf(layer.value, row, col, out.value, out.shares)
     else:

@@ -15,11 +15,11 @@ Interpolations, all with weights that sum to 1:
 
   So it is as true as lanczos5 for stars, with the 36 taps of lanczos3. Unlike both it also keeps
   straight slopes straight (lanczos3 displaces a slope by up to 0.02 px inside a pixel). What
-  lies beyond what its 4x4 neighbours allow (the limiter, `kernels.FLAT`) is clipped: no ring
+  lies beyond what its 4x4 neighbors allow (the limiter, `kernels.FLAT`) is clipped: no ring
   round a saturated star, and less than one pixel in a thousand of the sky's noise is changed.
 
 The NaN rule: an output pixel whose nearest input pixel is missing is missing; otherwise missing
-neighbours are left out and the weights renormalised, within the limiter. A lone missing pixel that
+neighbors are left out and the weights renormalized, within the limiter. A lone missing pixel that
 is the nearest of no output pixel is missing in the one closest to it.
 """
 
@@ -37,7 +37,7 @@ FloatArray = npt.NDArray[np.float64]
 INTERPOLATIONS = ("optimal", "bilinear", "nearest", "lanczos3", "lanczos5")
 DEFAULT_INTERPOLATION = "optimal"
 _TAPS = {"optimal": 6, "bilinear": 2, "nearest": 2, "lanczos3": 6, "lanczos5": 10}
-# Sums of 36 and 100 taps in float32, of differences from the pixel beneath, are off by up to 3e-7
+# Checksums of 36 and 100 taps in float32, of differences from the pixel beneath, are off by up to 3e-7
 # of the contrast under the kernel and take half the time; four taps are summed in float64.
 _SUMS = {"bilinear": np.float64, "nearest": np.float64}
 _FWHM_TO_SIGMA = 1 / np.sqrt(8 * np.log(2))
@@ -56,7 +56,7 @@ def resample(
 ) -> npt.NDArray[np.float32]:
     """Interpolate an image (h, w) float32, NaN missing, at the positions of a map (n, m).
 
-    (0, 0) is the centre of the first pixel. first: row and column, on the image that the map is
+    (0, 0) is the center of the first pixel. first: row and column, on the image that the map is
     for, of the first of the pixels given. Comes back (n, m) float32, NaN outside and where the
     nearest pixel is missing. Raises ValueError for arrays of other shapes or an unknown name.
     """
@@ -99,11 +99,11 @@ def polynomials(interpolation: str) -> npt.NDArray[np.floating[Any]]:
         rest = weights(interpolation, f) - np.outer(1 - f, ends[0]) - np.outer(f, ends[1])
         powers = (f * (1 - f))[:, None] * (2 * f - 1)[:, None] ** np.arange(degree - 1)
         fit = np.linalg.lstsq(powers, rest, rcond=None)[0]
-        centred, power = np.zeros((degree - 1, degree - 1)), np.ones(1)
+        centerd, power = np.zeros((degree - 1, degree - 1)), np.ones(1)
         for k in range(degree - 1):
-            centred[k, : power.size] = power
+            centerd[k, : power.size] = power
             power = np.convolve(power, [-1.0, 2.0])
-        inner = fit.T @ centred  # in powers of f
+        inner = fit.T @ centerd  # in powers of f
         found[:, 1:degree] += inner
         found[:, 2:] -= inner
     return found.astype(_SUMS.get(interpolation, np.float32))

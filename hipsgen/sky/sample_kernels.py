@@ -15,7 +15,7 @@ from hipsgen.sky.lanes import count_between, extremes, fetch, fma, lanes_of, mak
 
 _FETCHED = 16  # float32 in a line of a processor's cache
 
-# The limiter lets a value pass the extreme of its 4x4 neighbours by the distance from that extreme
+# The limiter lets a value pass the extreme of its 4x4 neighbors by the distance from that extreme
 # to the value a quarter down their ranking: the peak of a star of FWHM 2.5 px needs 0.42 of it.
 # Where that distance is under FLAT of all that the 4x4 span, the extreme is a floor or a plateau
 # beside something bright, and the allowance shrinks with it. So the ring round a saturated star
@@ -95,10 +95,10 @@ def _weight(polynomials, tap, fraction):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True)
 def _partial(pixels, nearest, low, left, polynomials, fx, fy):  # type: ignore[no-untyped-def]
-    """Weighted mean of the pixels that exist, weights renormalised, within the limits.
+    """Weighted mean of the pixels that exist, weights renormalized, within the limits.
 
     The taps go from pixel (low, left) on. What is left of a kernel with negative lobes may have no
-    weight to be normalised by; then the nearest pixel stands in. Also gives back whether one of the
+    weight to be normalized by; then the nearest pixel stands in. Also gives back whether one of the
     pixels is missing, not just beyond the edge.
     """
     rows, cols = pixels.shape
@@ -150,7 +150,7 @@ def _make_sums(taps: int, degree: int) -> Callable[..., None]:
 
     @njit(nogil=True)
     def sums(pixels, i0, j0, fx, fy, count, polynomials, coefficients, work, found, beyond):  # type: ignore[no-untyped-def]
-        """Sums over the pixels round positions, and whether they lie beyond the closest 4x4.
+        """Checksums over the pixels round positions, and whether they lie beyond the closest 4x4.
 
         i0, j0: the pixels before the positions; all taps, and what `make_sum` reads beyond them,
         are in the array. fx, fy: the fractions. coefficients: of the polynomials, the taps along
@@ -231,7 +231,7 @@ def _make_sampler(taps: int) -> Callable[..., None]:
         PixelMap, positions on the whole coadd; polynomials (taps, degree + 1): weights as functions
         of the fraction of a pixel, lowest power first, float64 of two taps, else float32. whole:
         round the fraction, so that the nearest pixel has all weight; limited: clip to what the
-        4x4 neighbours allow; out (n, m) float32; holed (cells, cells) bool: where a value has a
+        4x4 neighbors allow; out (n, m) float32; holed (cells, cells) bool: where a value has a
         missing pixel under its kernel. Bounds are checked once per cell.
         """
         rows, cols = pixels.shape

@@ -1,6 +1,6 @@
 """From physical values to the bytes of a preview.
 
-Grey: level 0 is kept for "no data", data take 1 ... 255. Colour: RGBA, alpha 0 for "no data".
+Gray: level 0 is kept for "no data", data take 1 ... 255. Color: RGBA, alpha 0 for "no data".
 """
 
 import math
@@ -20,11 +20,11 @@ _BELOW_SKY = 3.0  # cuts start this many sigma under the sky, so that its noise 
 _ABOVE_SKY = 30.0  # and reach at least this many over it
 _HIGH_QUANTILE = 0.998
 _SOFTENING = 2.0  # sigma: up to here asinh is linear, beyond it logarithmic
-_COLOUR_FROM = 4.0  # sigma of the intensity at which half of the colour is shown
+_COLOR_FROM = 4.0  # sigma of the intensity at which half of the color is shown
 
 
 class Stretch(Protocol):
-    """Values (n, m) float32 to grey levels (n, m) uint8; NaN becomes 0, everything else not."""
+    """Values (n, m) float32 to gray levels (n, m) uint8; NaN becomes 0, everything else not."""
 
     def __call__(self, values: FloatArray) -> ByteArray: ...  # noqa: D102
 
@@ -178,7 +178,7 @@ def _tables(stretch: "Linear | Asinh") -> tuple[ByteArray, npt.NDArray[np.float3
 
 @dataclass(frozen=True)
 class Channel:
-    """How one band enters a colour picture: (value - zero) x gain; sigma: its sky noise."""
+    """How one band enters a color picture: (value - zero) x gain; sigma: its sky noise."""
 
     zero: float
     sigma: float
@@ -187,12 +187,12 @@ class Channel:
 
 @dataclass(frozen=True)
 class Lupton:
-    """Asinh colour after Lupton et al. 2004, PASP 116, 133.
+    """Asinh color after Lupton et al. 2004, PASP 116, 133.
 
     The stretch f acts on the intensity I, the mean of the bands, and every band is multiplied with
     f(I) / I, so the hue of a bright core is that of its outskirts; what passes 1 is scaled down in
-    all bands together. Near the sky, where ratios of bands are ratios of noise, colour fades to
-    grey: it is multiplied with I^2 / (I^2 + (4 sigma)^2).
+    all bands together. Near the sky, where ratios of bands are ratios of noise, color fades to
+    gray: it is multiplied with I^2 / (I^2 + (4 sigma)^2).
 
     channels: red, green, blue; high: intensity over the sky that is shown at full brightness.
     """
@@ -223,10 +223,10 @@ class Lupton:
         low, top = -_BELOW_SKY * sigma, max(self.high, _ABOVE_SKY * sigma)
         dark, bright = np.arcsinh(low / soft), np.arcsinh(top / soft)
         brightness = np.maximum((np.arcsinh(intensity / soft) - dark) / (bright - dark), 0.0)
-        fade = intensity**2 + (_COLOUR_FROM * sigma) ** 2
+        fade = intensity**2 + (_COLOR_FROM * sigma) ** 2
         bright_only = np.maximum(intensity, 0.0)
-        grey = 1.0 - bright_only**2 / fade
-        rgb = np.maximum(brightness * (grey + bright_only * x / fade), 0.0)
+        gray = 1.0 - bright_only**2 / fade
+        rgb = np.maximum(brightness * (gray + bright_only * x / fade), 0.0)
         rgb /= np.maximum(rgb.max(axis=0), 1.0)
         levels = np.empty((*count.shape, 4), np.uint8)
         levels[..., :3] = np.moveaxis((255.0 * rgb + 0.5).astype(np.uint8), 0, -1)

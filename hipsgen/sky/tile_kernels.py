@@ -183,7 +183,7 @@ def to_big_endian(values: Any, out: Any) -> Any:
 
 @kernel
 def to_levels(values: Any, zero: float, guesses: Any, limits: Any, steps: int, lines: Any) -> None:
-    """Grey levels: 1 and as many more as there are limits that a value reaches.
+    """Gray levels: 1 and as many more as there are limits that a value reaches.
 
     values (n, m) float32, NaN becomes 0. lines (n, 1 + m) uint8: the last row of values comes
     first, and the first column is left as it is. limits (255,) float32: increasing, the last is

@@ -81,7 +81,7 @@ class Tile:
         """Unit vectors (..., 3), in the survey's frame, of positions in the tile.
 
         rows, cols: pixel positions of a tile of `width` x `width` pixels, not necessarily whole
-        numbers, in FITS orientation: (0, 0) is the centre of the first pixel, row 0 the bottom.
+        numbers, in FITS orientation: (0, 0) is the center of the first pixel, row 0 the bottom.
         """
         face, x0, y0, side = self.face()
         # column = y, row from the bottom = width - 1 - x
@@ -160,8 +160,8 @@ def vectors_to_npix(vectors: FloatArray, order: int) -> IntArray:
     return np.asarray(face << 2 * order | _spread(x) | _spread(y) << 1)
 
 
-def cell_centres(order: int, npix: IntArray) -> FloatArray:
-    """Unit vectors (n, 3) of the centres of cells."""
+def cell_centers(order: int, npix: IntArray) -> FloatArray:
+    """Unit vectors (n, 3) of the centers of cells."""
     ix, iy = deinterleave(npix & ((1 << 2 * order) - 1))
     side = 1 << order
     return face_to_vectors(npix >> 2 * order, (ix + 0.5) / side, (iy + 0.5) / side)

@@ -28,7 +28,7 @@ _SUN_AB = {"u": 6.39, "g": 5.11, "r": 4.65, "i": 4.53, "z": 4.50, "y": 4.50}
 
 
 def white_balance(band: str) -> float:
-    """What a calibrated band is multiplied with in a colour picture, for the Sun to be white.
+    """What a calibrated band is multiplied with in a color picture, for the Sun to be white.
 
     1 for r, and for bands in which the Sun's magnitude is not at hand.
     """

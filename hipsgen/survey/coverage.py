@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from hipsgen.errors import SurveyError
 from hipsgen.sky import tile_kernels as kernels
-from hipsgen.sky.flags import NONE, Pixels, is_known
+from hipsgen.sky.mask_planes import NO_DATA, Pixels, is_known
 from hipsgen.sky.pyramid import Layer
 from hipsgen.sky.tiles import MAX_ORDER, Tile, nested_index
 
@@ -27,7 +27,7 @@ def moc_order(leaf_order: int) -> int:
     return min(MAX_ORDER, leaf_order + _CELLS.bit_length() - 1)
 
 
-def look_over(tile: Tile, values: Pixels) -> tuple[npt.NDArray[np.uint64], float, float]:
+def measure_tile(tile: Tile, values: Pixels) -> tuple[npt.NDArray[np.uint64], float, float]:
     """Where a leaf tile (width, width) has data, and the range of its values, or of its flags.
 
     NESTED numbers, sorted, at `moc_order`, of the cells that have data; lowest and highest value
@@ -132,7 +132,7 @@ def allsky(layers: Mapping[int, Layer], order: int, tile_width: int) -> Pixels:
     columns, rows = allsky_shape(order)
     width = allsky_width(tile_width)
     are_flags = any(layer.value.dtype == np.int32 for layer in layers.values())
-    none = np.int32(NONE) if are_flags else np.float32(np.nan)
+    none = np.int32(NO_DATA) if are_flags else np.float32(np.nan)
     image = np.full((rows * width, columns * width), none)
     for npix, layer in layers.items():
         row, column = divmod(npix, columns)

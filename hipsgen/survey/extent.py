@@ -1,4 +1,4 @@
-"""Where to look first: the centre and the size of what a survey covers."""
+"""Where to look first: the center and the size of what a survey covers."""
 
 from typing import Any
 
@@ -6,16 +6,16 @@ import numpy as np
 
 from hipsgen.sky.frames import to_icrs
 from hipsgen.sky.polygon import to_lonlat
-from hipsgen.sky.tiles import cell_centres, pixel_size
+from hipsgen.sky.tiles import cell_centers, pixel_size
 
 _COARSE = 9  # order at which the extent is measured
 _ROOM = 1.1  # the field of view is so much wider than the survey
 
 
 def extent(moc: Any, frame: str) -> tuple[tuple[float, float], tuple[float, float], float]:
-    """Centre in the survey's frame, the same in ICRS, and the field of view; degrees.
+    """Center in the survey's frame, the same in ICRS, and the field of view; degrees.
 
-    The centre lies in the survey: the covered cell nearest to the middle of all of them.
+    The center lies in the survey: the covered cell nearest to the middle of all of them.
     """
     order = min(_COARSE + 5, int(moc.max_order))
     if moc.sky_fraction > 1e-5:
@@ -23,17 +23,17 @@ def extent(moc: Any, frame: str) -> tuple[tuple[float, float], tuple[float, floa
     cells = (moc.degrade_to_order(order) if order < moc.max_order else moc).flatten()
     if cells.size == 0:
         return (0.0, 0.0), (0.0, 0.0), 180.0
-    vectors = cell_centres(order, cells.astype(np.int64))
+    vectors = cell_centers(order, cells.astype(np.int64))
     middle = vectors.mean(axis=0)
     norm = float(np.linalg.norm(middle))
     spread_out = norm < 0.3
     direction = vectors[0] if spread_out else middle / norm
     nearest = vectors[np.argmax(vectors @ direction)]
     cell = pixel_size(order, 1)
-    centre = direction if np.linalg.norm(nearest - direction) < np.radians(cell) else nearest
-    chord = np.linalg.norm(vectors - centre, axis=1).max()
+    center = direction if np.linalg.norm(nearest - direction) < np.radians(cell) else nearest
+    chord = np.linalg.norm(vectors - center, axis=1).max()
     radius = np.degrees(2 * np.arcsin(min(1.0, chord / 2))) + cell / 2
-    lon, lat = to_lonlat(centre)
-    ra, dec = to_lonlat(to_icrs(centre, frame))
+    lon, lat = to_lonlat(center)
+    ra, dec = to_lonlat(to_icrs(center, frame))
     fov = 180.0 if spread_out else min(180.0, 2 * float(radius) * _ROOM)
     return (float(lon), float(lat)), (float(ra), float(dec)), fov

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from hipsgen.errors import SurveyError
 from hipsgen.sky import tile_kernels as kernels
-from hipsgen.sky.flags import NONE
+from hipsgen.sky.mask_planes import NO_DATA
 from hipsgen.sky.tiles import Tile
 from hipsgen.survey.fits_header import (
     CARD,
@@ -37,7 +37,7 @@ class FitsTile:
 
     frame: equatorial or galactic. pixel_area: arcsec^2 of the input pixels to which the unit
     refers, 0 when not known. planes: names and bits of flags; where there are some, pixels are
-    int32 with NONE for missing.
+    int32 with NO_DATA for missing.
     """
 
     name: ClassVar[str] = "fits"
@@ -108,7 +108,7 @@ def _fixed_cards(form: FitsTile, shape: tuple[int, int]) -> tuple[str, ...]:
     if form.pixel_area:
         header["PIXAREA"] = (form.pixel_area, "[arcsec2] input pixel area that BUNIT is per")
     if form.planes:
-        header["BLANK"] = (NONE, "no coadd")
+        header["BLANK"] = (NO_DATA, "no coadd")
     for name, bit in form.planes:
         header[f"{'' if len(name) <= 5 else 'HIERARCH '}MP_{name}"] = (bit, "bit")
     text = header.tostring(endcard=False, padding=False)
@@ -183,10 +183,10 @@ def hpx_wcs(tile: Tile, width: int, frame: str) -> list[tuple[str, Any, str]]:
     # reference longitudes are multiples of 90 deg, at which the projection repeats, so that no
     # tile comes to lie across its edge at 180 deg
     reference = 90.0 * (face % 4)
-    centre_x, centre_y = ((45.0, 45.0), (0.0, 0.0), (45.0, -45.0))[face // 4]
+    center_x, center_y = ((45.0, 45.0), (0.0, 0.0), (45.0, -45.0))[face // 4]
     # plane position of column 0, row 0
     x, y = x0 + side * (width - 0.5) / width, y0 + side * 0.5 / width
-    plane_x, plane_y = centre_x + 45.0 * (x - y), centre_y + 45.0 * (x + y - 1.0)
+    plane_x, plane_y = center_x + 45.0 * (x - y), center_y + 45.0 * (x + y - 1.0)
     # plane = CD (p - CRPIX) with CD = step * [[-1, -1], [1, -1]] is solved for CRPIX at p = (1, 1)
     crpix1 = 1.0 - (plane_y - plane_x) / (2 * step)
     crpix2 = 1.0 + (plane_x + plane_y) / (2 * step)

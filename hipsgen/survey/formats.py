@@ -26,7 +26,7 @@ class Format(Protocol):
     """One way to write a tile.
 
     extension: of its files, lower case. media_type: for servers. name: as in hips_tile_format.
-    holds_values: physical values (float32, NaN missing) rather than a picture (uint8: grey (n, m)
+    holds_values: physical values (float32, NaN missing) rather than a picture (uint8: gray (n, m)
     with 0 for missing, or RGBA (n, m, 4)). keeps_missing: `decode` gives back what was missing.
     """
 
@@ -64,14 +64,14 @@ class Picture:
         return buffer.getvalue()
 
     def decode(self, data: bytes | memoryview) -> Pixels:
-        """Grey (n, m) with 0 for missing, or RGBA (n, m, 4); uint8."""
+        """Gray (n, m) with 0 for missing, or RGBA (n, m, 4); uint8."""
         from PIL import Image, UnidentifiedImageError
 
         try:
             with Image.open(io.BytesIO(data), formats=[self.name.upper()]) as image:
-                grey = image.mode in ("L", "LA", "1")
+                gray = image.mode in ("L", "LA", "1")
                 transparent = "transparency" in image.info or "A" in image.mode
-                mode = ("L", "LA")[transparent] if grey else ("RGB", "RGBA")[transparent]
+                mode = ("L", "LA")[transparent] if gray else ("RGB", "RGBA")[transparent]
                 picture = image.convert(mode)
         except UnidentifiedImageError as error:
             raise SurveyError(f"not a {self.name} tile") from error
@@ -99,10 +99,10 @@ class PngTile(Picture):
         """
         _check_picture(pixels)
         rows, cols = pixels.shape[:2]
-        lines, grey = _png_lines(pixels), pixels.ndim == 2
-        head = struct.pack(">IIBBBBB", cols, rows, 8, 0 if grey else 6, 0, 0, 0)
-        # grey needs no alpha channel: its level 0 is declared transparent
-        clear = _chunk(b"tRNS", bytes(2)) if grey else ()
+        lines, gray = _png_lines(pixels), pixels.ndim == 2
+        head = struct.pack(">IIBBBBB", cols, rows, 8, 0 if gray else 6, 0, 0, 0)
+        # gray needs no alpha channel: its level 0 is declared transparent
+        clear = _chunk(b"tRNS", bytes(2)) if gray else ()
         image = _chunk(b"IDAT", *deflated(lines))
         return b"".join([_SIGNATURE, *_chunk(b"IHDR", head), *clear, *image, *_chunk(b"IEND")])
 
@@ -185,9 +185,9 @@ class WebpTile(Picture):
         from PIL import Image
 
         if image.mode == "L":
-            grey = np.asarray(image)
-            alpha = np.where(grey > 0, 255, 0).astype(np.uint8)
-            image = Image.fromarray(np.stack([grey, grey, grey, alpha], axis=-1))
+            gray = np.asarray(image)
+            alpha = np.where(gray > 0, 255, 0).astype(np.uint8)
+            image = Image.fromarray(np.stack([gray, gray, gray, alpha], axis=-1))
         image.save(buffer, "WEBP", quality=self.quality, method=2)
 
 
@@ -214,7 +214,7 @@ def _check_picture(pixels: Pixels) -> None:
 
 
 def _as_tile(picture: Pixels) -> Pixels:
-    """Grey with 0 for missing where a picture is grey, RGBA where it is not."""
+    """Gray with 0 for missing where a picture is gray, RGBA where it is not."""
     if picture.ndim == 2:
         return picture
     channels = picture.shape[2]

@@ -20,11 +20,11 @@ ReadTile = Callable[[Tile], npt.NDArray[np.uint8] | None]
 
 
 def view(
-    read: ReadTile, centre: tuple[float, float], fov: float, max_order: int, width: int
+    read: ReadTile, center: tuple[float, float], fov: float, max_order: int, width: int
 ) -> npt.NDArray[np.uint8]:
     """Levels (256, 256[, 4]) uint8, FITS orientation, of a field round (lon, lat), degrees.
 
-    centre is in the survey's frame; fov: degrees across; black where there is nothing.
+    center is in the survey's frame; fov: degrees across; black where there is nothing.
     """
     fov = min(fov * _CLOSER, _WIDEST)
     side = _SIDE * _FINER
@@ -35,7 +35,7 @@ def view(
     offset = (np.arange(side) - (side - 1) / 2) * step
     north, east = np.meshgrid(offset, -offset, indexing="ij")  # east to the left
     plane = np.stack([east.ravel(), north.ravel()], axis=-1)
-    vectors = from_tangent_plane(plane, to_vectors(*centre))
+    vectors = from_tangent_plane(plane, to_vectors(*center))
     pixels = vectors_to_npix(vectors, order + width.bit_length() - 1)
     levels = _lookup(read, pixels, order, width)
     blocks = levels.reshape(_SIDE, _FINER, _SIDE, _FINER, *levels.shape[1:])

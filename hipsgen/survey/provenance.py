@@ -70,11 +70,11 @@ class UsedCoadd(NamedCoadd):
         return contains(self._vertices(), vectors)
 
     def circle(self) -> tuple[float, float, float]:
-        """Centre and radius, in degrees, of a circle round the polygon."""
+        """Center and radius, in degrees, of a circle round the polygon."""
         if not self.polygon:
             return 0.0, 90.0, 180.0
-        centre, radius = bounding_circle(self._vertices())
-        lon, lat = to_lonlat(centre)
+        center, radius = bounding_circle(self._vertices())
+        lon, lat = to_lonlat(center)
         return float(lon), float(lat), radius
 
     def _vertices(self) -> Any:
@@ -88,17 +88,17 @@ class Provenance:
     def __init__(self, coadds: Sequence[UsedCoadd], left_out: Sequence[LeftOut] = ()) -> None:
         self.coadds, self.left_out = tuple(coadds), tuple(left_out)
         circles = np.array([c.circle() for c in self.coadds]).reshape(-1, 3)
-        self._centres = to_vectors(circles[:, 0], circles[:, 1])
+        self._centers = to_vectors(circles[:, 0], circles[:, 1])
         self._radius = np.radians(circles[:, 2])
 
     def at(self, lon: float, lat: float) -> list[UsedCoadd]:
         """The coadds whose polygon holds an ICRS position (degrees), in the survey's order."""
         return [c for c in self.near(to_vectors(lon, lat), 0.0) if c.contains(lon, lat)]
 
-    def near(self, centre: npt.NDArray[np.float64], radius: float) -> list[UsedCoadd]:
-        """The coadds that may meet a circle: centre, an ICRS unit vector; radius in degrees."""
+    def near(self, center: npt.NDArray[np.float64], radius: float) -> list[UsedCoadd]:
+        """The coadds that may meet a circle: center, an ICRS unit vector; radius in degrees."""
         cosine = np.cos(np.minimum(self._radius + np.radians(radius), np.pi)) - 1e-12
-        return [self.coadds[i] for i in np.flatnonzero(self._centres @ centre >= cosine)]
+        return [self.coadds[i] for i in np.flatnonzero(self._centers @ center >= cosine)]
 
     def to_bytes(self) -> bytes:
         """A FITS file: the table PROVENANCE, and LEFT_OUT if something was."""

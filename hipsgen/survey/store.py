@@ -57,13 +57,13 @@ class Store(Readable, Protocol):
     def delete(self, path: str) -> None:
         """Remove a file; no error if there is none."""
 
-    def settle(self, folders: Iterable[str]) -> None:
+    def fsync_directories(self, folders: Iterable[str]) -> None:
         """Make sure that what was put into folders is there after the machine stops, too."""
 
-    def sweep(self) -> None:
+    def remove_partial_files(self) -> None:
         """Remove what writers that were killed left unfinished."""
 
-    def room(self) -> int | None:
+    def free_space(self) -> int | None:
         """Bytes that can be written yet; None when nobody knows."""
 
 
@@ -143,7 +143,7 @@ class LocalStore:
         with suppress(FileNotFoundError, NotADirectoryError):
             os.unlink(self._at(path))
 
-    def settle(self, folders: Iterable[str]) -> None:
+    def fsync_directories(self, folders: Iterable[str]) -> None:
         """See `Store.settle`; some file systems do not need it, and refuse."""
         for folder in folders:
             try:
@@ -156,7 +156,7 @@ class LocalStore:
                 if error.errno not in _NO_SETTLING:
                     raise
 
-    def sweep(self) -> None:
+    def remove_partial_files(self) -> None:
         """See `Store.sweep`; a writer that is alive begins the file anew."""
         for folder, _, names in os.walk(self.root):
             for name in names:
@@ -164,7 +164,7 @@ class LocalStore:
                     with suppress(FileNotFoundError):
                         os.unlink(os.path.join(folder, name))
 
-    def room(self) -> int | None:
+    def free_space(self) -> int | None:
         """See `Store.room`; quotas are not known."""
         place = self.root.absolute()
         while not place.exists():

@@ -77,7 +77,7 @@ class Survey:
     def values(self, tile: Tile) -> Any:
         """A FITS tile (width, width) float32, FITS orientation, NaN missing; None for no tile.
 
-        Of a mask: flags, int32, `flags.NONE` missing.
+        Of a mask: flags, int32, `NO_DATA` missing.
         """
         try:
             return self.form("fits").decode(self.store.read(tile.path("fits")))

@@ -8,7 +8,7 @@ from astropy.wcs import WCS
 
 SIZE, BORDER = 4200, 100
 SCALE = 0.2 / 3600
-CENTRE = (30.0, -10.0)
+CENTER = (30.0, -10.0)
 _STARS = 2000
 
 
@@ -58,7 +58,7 @@ def _sky() -> np.ndarray:
 def _header(i: int, j: int, across: int) -> fits.Header:
     wcs = WCS(naxis=2)
     wcs.wcs.ctype = ["RA---TAN", "DEC--TAN"]
-    wcs.wcs.crval = CENTRE
+    wcs.wcs.crval = CENTER
     wcs.wcs.cdelt = [-SCALE, SCALE]
     inner = SIZE - 2 * BORDER
     wcs.wcs.crpix = [across * inner / 2 + 0.5 - (k * inner - BORDER) for k in (i, j)]

@@ -82,8 +82,8 @@ def plot(costs: Costs, floors: Floors, growth: Growth, path: Path) -> None:
     values = [costs[name, "float32"].cpu for name in names]
     names += ["floor, bilinear"]
     values += [sum(part.cpu for part in floors["bilinear", "float32"])]
-    colours = ["#1f77b4" if n.startswith("hipsgen") else "#999999" for n in names]
-    bars = left.barh(names, values, color=colours)
+    colors = ["#1f77b4" if n.startswith("hipsgen") else "#999999" for n in names]
+    bars = left.barh(names, values, color=colors)
     left.bar_label(bars, fmt="%.1f", padding=3)
     left.invert_yaxis()
     left.set_xscale("log")

@@ -75,7 +75,7 @@ def nginx(root: Path, scratch: Path) -> Iterator[tuple[str, int]]:
         error_log {scratch}/error.log; worker_rlimit_nofile 4096; events {{}}
         http {{ access_log off; sendfile on; tcp_nopush on; keepalive_requests 1000000;
         server {{ listen 127.0.0.1:{port} backlog=511; root {root}; etag on;
-        add_header Access-Control-Allow-Origin *; add_header X-Content-Type-Options nosniff;
+        add_header Access-Control-Allow-Origin *; add_header X-Content-Type-BuildOptions nosniff;
         types {{ application/fits fits; image/png png; }} }} }}"""
     )
     program = shutil.which("nginx") or "/usr/sbin/nginx"

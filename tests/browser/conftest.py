@@ -120,7 +120,7 @@ class QuietHandler(http.server.SimpleHTTPRequestHandler):
 
 @pytest.fixture(scope="package")
 def demo(chromium, sample_repository, tmp_path_factory) -> Path:
-    """Bands g, r, i and a colour of the sample repository; needs Chromium, or nobody would look."""
+    """Bands g, r, i and a color of the sample repository; needs Chromium, or nobody would look."""
     return build_bands(sample_repository, tmp_path_factory.mktemp("demo"), color="gri")
 
 
@@ -215,7 +215,7 @@ class Watched:
         )
 
     def drawn(self) -> set:
-        """The colours of the sky's middle, once it is not blank."""
+        """The colors of the sky's middle, once it is not blank."""
         end = time.monotonic() + PATIENCE
         while len(found := self.pixels()) <= 10:
             assert time.monotonic() < end, f"the sky is blank: {found}"

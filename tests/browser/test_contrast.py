@@ -50,7 +50,7 @@ CONTRASTS = """(sky) => {
 
 @pytest.fixture
 def page(watched, demo_site):
-    """Everything open: a click's card, statistics, flags, the live colour's controls."""
+    """Everything open: a click's card, statistics, flags, the live color's controls."""
     watched.page.set_viewport_size({"width": 1280, "height": 720})
     watched.open(f"{demo_site}#survey=band_r")
     page = watched.page

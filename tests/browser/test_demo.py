@@ -18,14 +18,14 @@ def page(watched, demo_site):
     return watched
 
 
-def test_the_four_surveys_are_listed_and_colour_is_shown(page):
+def test_the_four_surveys_are_listed_and_color_is_shown(page):
     listed = page.page.eval_on_selector_all(
         "#layers .card", "all => all.map(c => c.dataset.survey)"
     )
     assert listed == [*NAMES, "live-colour"]
     assert page.until("viewer.current") == "color_gri"
     assert any(red != blue for red, _, blue in page.drawn())
-    assert {"r", "g", "i"} == set(page.page.locator("#layers .chip").all_inner_texts()) - {"colour"}
+    assert {"r", "g", "i"} == set(page.page.locator("#layers .chip").all_inner_texts()) - {"color"}
 
 
 def test_the_readout_is_what_the_tile_says(page, demo):

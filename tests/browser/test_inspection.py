@@ -113,14 +113,14 @@ def test_the_same_cuts_for_all_bands(page):
     assert page.page.evaluate("viewer.settings('band_g').low") == low
 
 
-def test_live_colour_is_that_of_its_formula(page, demo):
+def test_live_color_is_that_of_its_formula(page, demo):
     page.page.locator("li[data-survey=live-colour] .pick").click()
     page.settled()
     q = page.page.locator("li[data-survey=live-colour]").get_by_label("Q", exact=True)
     q.fill("40")
     q.press("Enter")
     page.settled()
-    mix = page.page.evaluate("viewer.app.colour")
+    mix = page.page.evaluate("viewer.app.liveColor")
     assert mix["q"] == 40
     assert mix["parts"] == ["band_i", "band_r", "band_g"]
     tiles = list((demo / "band_r" / "Norder11").rglob("*.fits"))
@@ -475,7 +475,7 @@ def test_a_flag_is_for_what_was_clicked_when_the_pointer_is_elsewhere(page):
     click(page, *sky_of(page, 560, 360))
     ra, dec = page.page.evaluate("viewer.app.here")
     page.page.mouse.move(640, 25)
-    page.until("viewer.readout.at === 'centre'")
+    page.until("viewer.readout.at === 'center'")
     page.page.keyboard.press("f")
     page.until("viewer.app.flags.store.flags.length === 1")
     flag = page.page.evaluate("viewer.app.flags.store.flags[0]")
@@ -537,8 +537,8 @@ def test_statistics_of_a_circle_are_those_of_the_coadd(page, coadds):
     coadd = next(c for c in coadds if c.dataset_id == mine["coadd"])
     image, header = planes(coadd)["IMAGE"]
     rows, cols = np.mgrid[: image.shape[0], : image.shape[1]]
-    centre = SkyCoord(region["ra"], region["dec"], unit="deg")
-    inside = WCS(header).pixel_to_world(cols, rows).separation(centre).arcsec <= region["radius"]
+    center = SkyCoord(region["ra"], region["dec"], unit="deg")
+    inside = WCS(header).pixel_to_world(cols, rows).separation(center).arcsec <= region["radius"]
     values = image[inside & np.isfinite(image)].astype(float) * coadd.scale
     assert mine["count"] == values.size > 300
     assert mine["median"] == pytest.approx(np.median(values), rel=1e-5, abs=1e-5)
@@ -595,7 +595,7 @@ def test_a_copied_link_shows_the_same_picture(page, chromium):
     page.page.get_by_label("Stack deepCoadd_calexp g").check()
     page.settled()
     card = page.page.locator("li[data-survey=band_r]")
-    card.get_by_label("Colours").select_option("magma")
+    card.get_by_label("Colors").select_option("magma")
     page.page.keyboard.press("w")
     page.settled()
     page.look(*sky_of(page, 700, 300), 0.02)

@@ -15,11 +15,11 @@ def sky(watched):
     watched.leave()
 
 
-def test_a_link_to_a_live_colour_shows_it(sky, demo_site):
+def test_a_link_to_a_live_color_shows_it(sky, demo_site):
     sky.open(f"{demo_site}#{LIVE.format(q=20)}")
     sky.settled()
     sky.drawn()
-    assert sky.page.evaluate("viewer.app.colour.q") == 20
+    assert sky.page.evaluate("viewer.app.liveColor.q") == 20
     base, told = sky.page.evaluate(URLS)
     assert base == told
 
@@ -41,7 +41,7 @@ def test_back_undoes_a_mixture(sky, demo_site):
         sky.page.evaluate(f"viewer.app.mix({{q: {q}}})")
         sky.until(f"location.hash.includes('band_g%2C{q}%2C')")
     sky.page.evaluate("history.back()")
-    sky.until("viewer.app.colour.q === 3")
+    sky.until("viewer.app.liveColor.q === 3")
     sky.settled()
     base, told = sky.page.evaluate(URLS)
     assert base == told

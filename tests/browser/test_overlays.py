@@ -1,4 +1,4 @@
-"""What lies over the images, where the demo opens: masks, variance, catalogues, the other run."""
+"""What lies over the images, where the demo opens: masks, variance, catalogs, the other run."""
 
 import io
 import os
@@ -63,7 +63,7 @@ def site(repo, root):
     from viewer.catalogs.object_tables import open_objects
 
     objects = open_objects(str(repo), ["sample/coadds"], "")
-    with running(root, catalogues=(objects,), view=first_view()) as url:
+    with running(root, catalogs=(objects,), view=first_view()) as url:
         yield url
 
 
@@ -345,7 +345,7 @@ def objects(repo) -> Table:
 
 
 def test_objects_are_drawn_filtered_and_told(page, objects):
-    card = page.page.locator("[data-catalogue=objectTable_tract]")
+    card = page.page.locator("[data-catalog=objectTable_tract]")
     card.get_by_role("checkbox").check()
     place = SkyCoord(objects["coord_ra"], objects["coord_dec"], unit="deg")
     x, y = pixels_of(page, place.ra.deg, place.dec.deg).T
@@ -399,7 +399,7 @@ def test_objects_are_drawn_filtered_and_told(page, objects):
 
 
 def test_a_filter_that_is_wrong_is_said(page):
-    card = page.page.locator("[data-catalogue=objectTable_tract]")
+    card = page.page.locator("[data-catalog=objectTable_tract]")
     card.get_by_role("checkbox").check()
     box = card.get_by_role("textbox")
     box.fill("z_psfFlux > 3")

@@ -305,7 +305,7 @@ def test_display_controls_reach_the_layer_and_reset(page):
     high.fill("120")
     high.press("Enter")
     card.get_by_label("Stretch").select_option("sqrt")
-    card.get_by_label("Colours").select_option("viridis")
+    card.get_by_label("Colors").select_option("viridis")
     card.get_by_label("Invert").check()
     page.settled()
     assert page.page.evaluate(f"{layer}.getCuts()") == [40, 120]
@@ -322,10 +322,10 @@ def test_display_controls_reach_the_layer_and_reset(page):
     assert shown == ["asinh", "grayscale", False]
 
 
-def test_a_colour_map_changes_the_picture(page):
+def test_a_color_map_changes_the_picture(page):
     page.look(RA + 3, DEC, 6)
     assert all(r == g == b for r, g, b in page.drawn())
-    page.page.locator("li[data-survey=band_g]").get_by_label("Colours").select_option("viridis")
+    page.page.locator("li[data-survey=band_g]").get_by_label("Colors").select_option("viridis")
     page.settled()
     page.once(lambda: any(r != g for r, g, b in page.pixels()))
 

@@ -7,7 +7,7 @@ from astropy.io import fits
 
 from hipsgen.check.survey import check_survey
 from hipsgen.errors import CoaddError, ConfigError
-from hipsgen.build.survey import UnfinishedError
+from hipsgen.build.survey import IncompleteBuildError
 from hipsgen.plan.options import Runtime
 from hipsgen.survey.provenance import FILE_NAME, Provenance
 from tests.conftest import Build, StarField
@@ -30,7 +30,7 @@ def test_all_but_what_needs_a_bad_coadd_is_done_and_a_repair_is_built_in(
     inputs = lone_images(tmp_path / "in")
     truth = build(inputs, "truth", **CUTS)
     whole = damage(inputs[1])
-    with pytest.raises(UnfinishedError, match=r"is not finished: 1 input.*--skip-bad"):
+    with pytest.raises(IncompleteBuildError, match=r"is not finished: 1 input.*--skip-bad"):
         build(inputs, **CUTS)
     assert "n.fits: the file is truncated" in capsys.readouterr().err
     assert not (tmp_path / "out" / "properties").exists()
@@ -61,7 +61,7 @@ def test_a_coadd_that_breaks_under_way_fails_the_blocks_that_need_it(
             return read(self, ref, section, parts, out)
 
         broken.setattr(FitsReader, "read", refuse)
-        with pytest.raises(UnfinishedError, match=r"1 input.*for which \d+ block"):
+        with pytest.raises(IncompleteBuildError, match=r"1 input.*for which \d+ block"):
             build(inputs, **CUTS)
         made = build(inputs, skip_bad=True, **CUTS)
     left_out = Provenance.from_bytes((made.place / FILE_NAME).read_bytes()).left_out
@@ -83,7 +83,7 @@ def test_without_the_bad_ones_it_is_finished_when_asked_and_says_so(build: Build
     broken = tmp_path / "in" / "broken.fits"
     broken.write_text("no FITS at all")
     damage(Path(inputs[1]))
-    with pytest.raises(UnfinishedError, match="2 inputs"):
+    with pytest.raises(IncompleteBuildError, match="2 inputs"):
         build([tmp_path / "in"])
     built = build([tmp_path / "in"], skip_bad=True)
     assert built.summary.tiles > 10
@@ -100,11 +100,11 @@ def test_a_file_of_another_kind_in_a_folder_is_no_fault(build: Build, tmp_path: 
     inputs = images(tmp_path / "in", 1)
     fits.PrimaryHDU([[1.0, 2.0]]).writeto(tmp_path / "in" / "kernel.fits")
     fits.BinTableHDU.from_columns([fits.Column("x", "D", array=[1.0])]).writeto(
-        tmp_path / "in" / "catalogue.fits"
+        tmp_path / "in" / "catalog.fits"
     )
     built = build([tmp_path / "in"])
     assert len(built.summary.skipped) == 2
-    with pytest.raises(UnfinishedError, match="1 input"):  # named, it was meant
+    with pytest.raises(IncompleteBuildError, match="1 input"):  # named, it was meant
         build([inputs[0], tmp_path / "in" / "kernel.fits"], "named")
 
 
@@ -123,7 +123,7 @@ def test_what_is_good_stays_until_a_damaged_coadd_is_repaired(build: Build, tmp_
     place = build(inputs, **CUTS).place
     before = tile_bytes(place)
     whole = damage(inputs[1])
-    with pytest.raises(UnfinishedError, match=r"1 coadd of the survey .* nothing is changed, lest"):
+    with pytest.raises(IncompleteBuildError, match=r"1 coadd of the survey .* nothing is changed, lest"):
         build(inputs, **CUTS)
     assert tile_bytes(place) == before
     assert (place / "properties").exists()
@@ -156,7 +156,7 @@ def test_tiles_wait_for_a_replacement_that_cannot_be_read(
             return read(self, ref, section, parts, out)
 
         broken.setattr(FitsReader, "read", refuse)
-        with pytest.raises(UnfinishedError, match="1 input, named above"):
+        with pytest.raises(IncompleteBuildError, match="1 input, named above"):
             build(inputs, **CUTS)
     now = {n: h for n, h in tile_bytes(place).items() if "Npix" in n}
     assert now.keys() == before.keys()
@@ -171,9 +171,9 @@ def test_tiles_wait_for_a_replacement_that_cannot_be_read(
 
 def test_a_damaged_file_may_be_of_any_band(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     """Its band cannot be read: no survey loses what it gave, and it is told once."""
-    from hipsgen.plan.options import Options
-    from hipsgen.plan.jobs import Query
-    from hipsgen.run.progress import Quiet
+    from hipsgen.plan.options import BuildOptions
+    from hipsgen.plan.jobs import CoaddQuery
+    from hipsgen.run.progress import QuietReporter
     from hipsgen.build.surveys import build_all
 
     folder = tmp_path / "in"
@@ -184,14 +184,14 @@ def test_a_damaged_file_may_be_of_any_band(tmp_path: Path, capsys: pytest.Captur
             field.write(folder / f"{band}{k}.fits", FILTER=band)
 
     def run(**options: bool) -> None:
-        what = Options(cuts=(0.0, 9.0), stretch="linear")
-        query, runtime = Query(bands=("g", "r")), Runtime(**options)
-        build_all([str(folder)], query, what, runtime, tmp_path / "out", "", Quiet())
+        what = BuildOptions(cuts=(0.0, 9.0), stretch="linear")
+        query, runtime = CoaddQuery(bands=("g", "r")), Runtime(**options)
+        build_all([str(folder)], query, what, runtime, tmp_path / "out", "", QuietReporter())
 
     run()
     truth = tile_bytes(tmp_path / "out")
     (folder / "r1.fits").write_bytes(b"SIMPLE  =")
-    with pytest.raises(UnfinishedError, match=r"band_g.*band_r: nothing is changed"):
+    with pytest.raises(IncompleteBuildError, match=r"band_g.*band_r: nothing is changed"):
         run()
     assert tile_bytes(tmp_path / "out") == truth
     assert capsys.readouterr().err.count("r1.fits") == 1

@@ -14,10 +14,10 @@ from reproject import reproject_interp
 
 from hipsgen.check.survey import Depth, check_survey
 from hipsgen.errors import ConfigError, HipsgenError
-from hipsgen.build.survey import Summary
-from hipsgen.plan.options import Options, Runtime
-from hipsgen.plan.jobs import Query
-from hipsgen.run.progress import Quiet
+from hipsgen.build.survey import BuildResult
+from hipsgen.plan.options import BuildOptions, Runtime
+from hipsgen.plan.jobs import CoaddQuery
+from hipsgen.run.progress import QuietReporter
 from hipsgen.build.surveys import build_all, color_of
 from hipsgen.sky.tiles import Tile
 from hipsgen.survey.store import open_store
@@ -30,8 +30,8 @@ from tests.build.test_update import everything
 pytestmark = pytest.mark.slow
 
 SIZE = 420
-NONE = -(2**31)
-ALL = Query()
+NO_DATA = -(2**31)
+ALL = CoaddQuery()
 THOROUGH = Depth(every_tile=True, against=10, seed=1)
 
 
@@ -106,16 +106,16 @@ def build(
     out: Path,
     *planes: str,
     color: str = "",
-    query: Query = ALL,
+    query: CoaddQuery = ALL,
     workers: int = 1,
     skip_bad: bool = False,
     fresh: bool = False,
     **options: object,
-) -> list[Summary]:
+) -> list[BuildResult]:
     runtime = Runtime(workers=workers, skip_bad=skip_bad, fresh=fresh)
-    made = Options(**options)  # type: ignore[arg-type]
+    made = BuildOptions(**options)  # type: ignore[arg-type]
     names = [str(path) for path in inputs]
-    return build_all(names, query, made, runtime, out, color, Quiet(), planes)
+    return build_all(names, query, made, runtime, out, color, QuietReporter(), planes)
 
 
 def survey_at(place: Path) -> Survey:
@@ -193,7 +193,7 @@ def expected_flags(made: Made, survey: Survey, tile) -> tuple[np.ndarray, np.nda
         flags |= (raw.astype(np.int64) >> bit & 1) << table.get(name, table["OTHER"])
         named |= 1 << bit
     doubtful = (np.abs(x - i) > 0.5 - 1e-6) | (np.abs(y - j) > 0.5 - 1e-6)
-    return np.where(inside, flags, NONE), doubtful
+    return np.where(inside, flags, NO_DATA), doubtful
 
 
 def assert_flags(survey: Survey, expected: Mapping[Tile, Sequence[np.ndarray]]) -> None:
@@ -206,8 +206,8 @@ def assert_flags(survey: Survey, expected: Mapping[Tile, Sequence[np.ndarray]]) 
 
 def either(some: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Flags of either of two arrays."""
-    both = np.where(some == NONE, 0, some) | np.where(others == NONE, 0, others)
-    return np.where((some == NONE) & (others == NONE), NONE, both)
+    both = np.where(some == NO_DATA, 0, some) | np.where(others == NO_DATA, 0, others)
+    return np.where((some == NO_DATA) & (others == NO_DATA), NO_DATA, both)
 
 
 def no_findings(place: Path) -> bool:
@@ -235,7 +235,7 @@ def test_a_leaf_pixel_has_the_flags_of_the_nearest_one(compression: str | None, 
     tiles = list(survey.tiles_of(survey.order))
     assert_flags(survey, {tile: expected_flags(made, survey, tile) for tile in tiles})
     header = header_of(survey, tiles[0])
-    assert (header["BITPIX"], header["BLANK"]) == (32, NONE)
+    assert (header["BITPIX"], header["BLANK"]) == (32, NO_DATA)
     assert {k[3:]: v for k, v in header.items() if k.startswith("MP_")} == survey.planes
     assert no_findings(tmp_path / "out")
 
@@ -248,7 +248,7 @@ def test_a_bit_that_float32_would_lose_is_kept_beside_the_others(tmp_path: Path)
     assert survey.planes == {**{f"P{bit}": bit for bit in range(30)}, "OTHER": 30}
     tiles = list(survey.tiles_of(survey.order))
     assert_flags(survey, {tile: expected_flags(made, survey, tile) for tile in tiles})
-    found = np.bitwise_or.reduce([survey.values(t)[survey.values(t) != NONE].max() for t in tiles])
+    found = np.bitwise_or.reduce([survey.values(t)[survey.values(t) != NO_DATA].max() for t in tiles])
     assert found > 1 << 30
     assert no_findings(tmp_path / "out")
 
@@ -269,7 +269,7 @@ def test_coadds_that_number_their_planes_otherwise_agree_by_name(overlap: str, t
     for tile in survey.tiles_of(survey.order):
         first, doubt = expected_flags(one, survey, tile)
         second, more = expected_flags(other, survey, tile)
-        known = (first != NONE) & (second != NONE)
+        known = (first != NO_DATA) & (second != NO_DATA)
         both += known.sum()
         found, clear = survey.values(tile), ~doubt & ~more
         if overlap == "primary":
@@ -289,7 +289,7 @@ def test_a_parent_has_the_flags_of_its_children(tmp_path: Path):
     survey = survey_at(tmp_path / "out")
     for order in range(survey.order - 1, -1, -1):
         for tile in survey.tiles_of(order):
-            expected = np.full((512, 512), NONE)
+            expected = np.full((512, 512), NO_DATA)
             for child in tile.children:
                 flags = survey.values(child)
                 if flags is None:
@@ -305,16 +305,16 @@ def test_a_parent_has_the_flags_of_its_children(tmp_path: Path):
         path = tmp_path / "out" / f"Norder{order}" / "Allsky.fits"
         with fits.open(path, do_not_scale_image_data=True) as hdus:
             image, columns = hdus[0].data, int((12 << 2 * order) ** 0.5)
-            assert hdus[0].header["BLANK"] == NONE
+            assert hdus[0].header["BLANK"] == NO_DATA
         for tile in survey.tiles_of(order):
             flags = survey.values(tile).reshape(64, 8, 64, 8)
-            known = flags != NONE
+            known = flags != NO_DATA
             small = np.bitwise_or.reduce(np.where(known, flags, 0), axis=(1, 3))
             row, col = divmod(tile.npix, columns)
             top = image.shape[0] - 64 * (row + 1)
             np.testing.assert_array_equal(
                 image[top : top + 64, 64 * col : 64 * (col + 1)],
-                np.where(known.any(axis=(1, 3)), small, NONE),
+                np.where(known.any(axis=(1, 3)), small, NO_DATA),
             )
     assert no_findings(tmp_path / "out")
 
@@ -419,7 +419,7 @@ def damage_a_flag(path: Path) -> None:
     """One bit of one pixel, with sums that agree."""
     with fits.open(path, mode="update", do_not_scale_image_data=True, checksum=True) as hdus:
         flags = hdus[0].data
-        row, col = np.argwhere(flags != NONE)[-1]
+        row, col = np.argwhere(flags != NO_DATA)[-1]
         flags[row, col] ^= 2
 
 
@@ -455,11 +455,11 @@ def test_a_check_finds_an_allsky_and_a_moc_that_are_not_those_of_a_mask(tmp_path
     assert "does not cover all pixels with data" in found, found
 
 
-def test_several_bands_and_planes_are_folders_and_the_colour_is_of_the_images(tmp_path: Path):
+def test_several_bands_and_planes_are_folders_and_the_color_is_of_the_images(tmp_path: Path):
     folder, out = tmp_path / "in", tmp_path / "out"
     for k, band in enumerate("gri"):
         coadd(folder / f"{band}.fits", seed=k, band=band)
-    query = Query(bands=("g", "r", "i"))
+    query = CoaddQuery(bands=("g", "r", "i"))
     summaries = build([folder], out, "image", "variance", "mask", color="gri", query=query)
     names = [f"{plane}_{band}" for plane in ("band", "variance", "mask") for band in "gri"]
     assert [summary.name for summary in summaries] == [*names, "color_gri"]
@@ -469,7 +469,7 @@ def test_several_bands_and_planes_are_folders_and_the_colour_is_of_the_images(tm
     assert len({p["obs_title"] for p in words.values()}) == len(names)
     assert "hipsgen_plane" not in words["band_g"]
     # what an image is does not depend on the planes beside it
-    build([folder], tmp_path / "alone", "image", query=Query(bands=("g",)))
+    build([folder], tmp_path / "alone", "image", query=CoaddQuery(bands=("g",)))
     assert tile_bytes(out / "band_g") == tile_bytes(tmp_path / "alone")
     again = build([folder], out, "image", "variance", "mask", color="gri", query=query)
     assert all(summary.made == 0 for summary in again)
@@ -477,16 +477,16 @@ def test_several_bands_and_planes_are_folders_and_the_colour_is_of_the_images(tm
         build([folder], tmp_path / "no", "mask", color="gri", query=query)
     masks = (out / "mask_g", out / "mask_r", out / "mask_i")
     with pytest.raises(ConfigError, match="mask"):
-        color_of(masks, tmp_path / "colour", ("png",), Runtime(), Quiet())
+        color_of(masks, tmp_path / "color", ("png",), Runtime(), QuietReporter())
 
 
-def test_the_colour_does_not_wait_for_a_mask(tmp_path: Path):
+def test_the_color_does_not_wait_for_a_mask(tmp_path: Path):
     folder, out = tmp_path / "in", tmp_path / "out"
     for k, band in enumerate("gri"):
         coadd(folder / f"{band}.fits", seed=k, band=band)
     coadd(folder / "g2.fits", 40.01, without=["MASK"])
     with pytest.raises(HipsgenError, match="out/mask_g is not finished") as caught:
-        build([folder], out, "image", "mask", color="gri", query=Query(bands=("g", "r", "i")))
+        build([folder], out, "image", "mask", color="gri", query=CoaddQuery(bands=("g", "r", "i")))
     assert "color_gri" in str(caught.value)
     assert (out / "color_gri" / "properties").exists()
     assert not (out / "mask_g" / "properties").exists()

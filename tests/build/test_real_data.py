@@ -1,4 +1,4 @@
-"""Real images: eight of M17 that overlap, and the Galactic Centre in three bands (2MASS)."""
+"""Real images: eight of M17 that overlap, and the Galactic Center in three bands (2MASS)."""
 
 from pathlib import Path
 
@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from hipsgen.check.survey import check_survey
-from hipsgen.plan.options import Options, Runtime
-from hipsgen.plan.jobs import Query
-from hipsgen.run.progress import Quiet
+from hipsgen.plan.options import BuildOptions, Runtime
+from hipsgen.plan.jobs import CoaddQuery
+from hipsgen.run.progress import QuietReporter
 from hipsgen.build.surveys import build_all
 from hipsgen.survey.store import open_store
 from hipsgen.survey.survey import Survey
@@ -21,7 +21,7 @@ def serious(place: Path) -> list[object]:
 def test_m17_becomes_one_map_without_seams(shared_data: Path, tmp_path: Path) -> None:
     folder = str(shared_data / "m17_2mass_ks")
     summaries = build_all(
-        [folder], Query(), Options(), Runtime(workers=2), tmp_path / "m17", "", Quiet()
+        [folder], CoaddQuery(), BuildOptions(), Runtime(workers=2), tmp_path / "m17", "", QuietReporter()
     )
     assert summaries[0].coadds == 8
     assert not summaries[0].skipped
@@ -35,19 +35,19 @@ def test_m17_becomes_one_map_without_seams(shared_data: Path, tmp_path: Path) ->
 
 @pytest.mark.slow
 @pytest.mark.parametrize("frame", ["equatorial", "galactic"])
-def test_the_galactic_centre_becomes_a_colour_survey(frame, shared_data, tmp_path) -> None:
+def test_the_galactic_centre_becomes_a_color_survey(frame, shared_data, tmp_path) -> None:
     folder = str(shared_data / "galactic_centre_2mass_jhk")
     out = tmp_path / "gc"
     summaries = build_all(
-        [folder], Query(), Options(frame=frame), Runtime(workers=2), out, "J,H,K", Quiet()
+        [folder], CoaddQuery(), BuildOptions(frame=frame), Runtime(workers=2), out, "J,H,K", QuietReporter()
     )
     assert [s.name for s in summaries] == ["band_J", "band_H", "band_K", "color_JHK"]
     for place in out.iterdir():
         assert serious(place) == [], place
-    colour = Survey.open(open_store(out / "color_JHK"))
-    assert colour.properties["dataproduct_subtype"] == "color"
-    assert "band_K" in colour.properties["hips_rgb_red"]
-    assert "band_J" in colour.properties["hips_rgb_blue"]
+    color = Survey.open(open_store(out / "color_JHK"))
+    assert color.properties["dataproduct_subtype"] == "color"
+    assert "band_K" in color.properties["hips_rgb_red"]
+    assert "band_J" in color.properties["hips_rgb_blue"]
     # all of the image is there: 721 x 720 pixels of 5 arcsec
     fraction = 721 * 720 * (5 / 3600) ** 2 / 41252.96
-    assert float(colour.properties["moc_sky_fraction"]) == pytest.approx(fraction, rel=0.15)
+    assert float(color.properties["moc_sky_fraction"]) == pytest.approx(fraction, rel=0.15)

@@ -339,9 +339,9 @@ def test_data_beside_the_sampled_rows_are_enough(build: Build, tmp_path):
 
 
 def test_a_filter_cannot_name_a_place_outside(tmp_path):
-    from hipsgen.plan.options import Options, Runtime
-    from hipsgen.plan.jobs import Query
-    from hipsgen.run.progress import Quiet
+    from hipsgen.plan.options import BuildOptions, Runtime
+    from hipsgen.plan.jobs import CoaddQuery
+    from hipsgen.run.progress import QuietReporter
     from hipsgen.build.surveys import build_all
 
     folder = tmp_path / "in"
@@ -351,8 +351,8 @@ def test_a_filter_cannot_name_a_place_outside(tmp_path):
         field.write(folder / f"{k}.fits", FILTER=name)
     bands = ("../../../pwned", "F110W/F160W")
     build_all(
-        [str(folder)], Query(bands=bands), Options(), Runtime(), tmp_path / "a" / "b" / "out", "",
-        Quiet(),
+        [str(folder)], CoaddQuery(bands=bands), BuildOptions(), Runtime(), tmp_path / "a" / "b" / "out", "",
+        QuietReporter(),
     )  # fmt: skip
     assert {p.name for p in (tmp_path / "a" / "b" / "out").iterdir()} == {
         "band_pwned", "band_F110W_F160W"

@@ -207,12 +207,12 @@ def test_a_plan_says_what_would_change(build: Build, tmp_path: Path):
     assert "interp optimal, not bilinear" in wrong.stderr
 
 
-def test_a_colour_survey_follows_its_bands_and_goes_on(
+def test_a_color_survey_follows_its_bands_and_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    from hipsgen.plan.options import Options, Runtime
-    from hipsgen.plan.jobs import Query
-    from hipsgen.run.progress import Quiet
+    from hipsgen.plan.options import BuildOptions, Runtime
+    from hipsgen.plan.jobs import CoaddQuery
+    from hipsgen.run.progress import QuietReporter
     from hipsgen.build.surveys import build_all
 
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
@@ -233,8 +233,8 @@ def test_a_colour_survey_follows_its_bands_and_goes_on(
 
     def run(name: str, **options: bool) -> list[Built]:
         return build_all(
-            [str(folder)], Query(), Options(cuts=(-5.0, 50.0)), Runtime(**options),
-            tmp_path / name, "gri", Quiet(),
+            [str(folder)], CoaddQuery(), BuildOptions(cuts=(-5.0, 50.0)), Runtime(**options),
+            tmp_path / name, "gri", QuietReporter(),
         )  # fmt: skip
 
     made = run("out")[-1]

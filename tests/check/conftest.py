@@ -13,11 +13,11 @@ from tests.conftest import StarField
 @pytest.fixture(scope="session")
 def sound(tmp_path_factory) -> Path:
     """A survey without a fault."""
-    from hipsgen.build.metadata import Subject
+    from hipsgen.build.metadata import SurveyIdentity
     from hipsgen.build.survey import build_survey
     from hipsgen.images.fits_folder import FitsFolder
-    from hipsgen.plan.options import Options, Runtime
-    from hipsgen.run.progress import Quiet
+    from hipsgen.plan.options import BuildOptions, Runtime
+    from hipsgen.run.progress import QuietReporter
     from hipsgen.survey.store import open_store
 
     folder = tmp_path_factory.mktemp("check")
@@ -28,8 +28,8 @@ def sound(tmp_path_factory) -> Path:
     with fits.open(path, mode="update") as hdus:
         hdus[0].data += np.random.default_rng(3).normal(size=(600, 600)).astype(np.float32)
     build_survey(
-        FitsFolder([str(path)]), open_store(folder / "sound"), Subject("s", "s", "t", "r"),
-        Options(formats=("fits", "png", "webp")), Runtime(), Quiet(),
+        FitsFolder([str(path)]), open_store(folder / "sound"), SurveyIdentity("s", "s", "t", "r"),
+        BuildOptions(formats=("fits", "png", "webp")), Runtime(), QuietReporter(),
     )  # fmt: skip
     return folder / "sound"
 

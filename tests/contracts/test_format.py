@@ -29,16 +29,16 @@ def fmt(request: pytest.FixtureRequest) -> Format:
     return format_of(request.param)
 
 
-@pytest.fixture(params=["grey", "colour"])
+@pytest.fixture(params=["gray", "color"])
 def pixels(request: pytest.FixtureRequest, fmt: Format) -> np.ndarray:
     """A smooth picture, brighter to the right, darker upwards, without its upper left corner."""
     y, x = np.mgrid[0:WIDTH, 0:WIDTH]
     ramp = 40.0 + 2.0 * x - 0.5 * y
     hole = (y >= 48) & (x < 16)
     if fmt.holds_values:
-        unit = 1 / 7 if request.param == "grey" else -3e30
+        unit = 1 / 7 if request.param == "gray" else -3e30
         return np.where(hole, np.nan, ramp * unit).astype(np.float32)
-    if request.param == "grey":
+    if request.param == "gray":
         return np.where(hole, 0, ramp).astype(np.uint8)
     alpha = np.where(hole, 0, 255)
     levels = [np.where(hole, 0, c) for c in (ramp, 0.8 * ramp, 0.5 * ramp)]
@@ -54,7 +54,7 @@ def test_decoding_gives_back_what_was_encoded(fmt: Format, pixels: np.ndarray):
         return
     assert back.dtype == np.uint8
     if pixels.ndim == 2 and back.ndim == 3:
-        assert np.ptp(back[..., :3], axis=-1).max() <= 2  # still grey
+        assert np.ptp(back[..., :3], axis=-1).max() <= 2  # still gray
         seen = back[..., 0]
     else:
         seen = back
@@ -164,7 +164,7 @@ def test_jpg_is_another_word_for_jpeg_and_bmp_is_unknown():
         format_of("bmp")
 
 
-def test_pictures_of_other_makers_come_out_as_grey_or_rgba():
+def test_pictures_of_other_makers_come_out_as_gray_or_rgba():
     """Palette, 1-bit and CMYK pictures are in surveys out there."""
     ramp = np.arange(256, dtype=np.uint8).reshape(16, 16)
     rgb = Image.fromarray(np.stack([ramp, ramp[::-1], 255 - ramp], axis=-1))
@@ -178,10 +178,10 @@ def test_pictures_of_other_makers_come_out_as_grey_or_rgba():
         image.save(buffer, name)
         back = format_of(name).decode(buffer.getvalue())
         assert back.dtype == np.uint8
-        grey = image.mode in ("1", "LA")
-        assert back.shape == ((16, 16) if grey else (16, 16, 4))
-        upright = np.asarray(image.convert("L" if grey else "RGB"))[::-1]
-        seen = back if grey else back[..., :3]
+        gray = image.mode in ("1", "LA")
+        assert back.shape == ((16, 16) if gray else (16, 16, 4))
+        upright = np.asarray(image.convert("L" if gray else "RGB"))[::-1]
+        seen = back if gray else back[..., :3]
         assert np.abs(seen.astype(int) - upright).mean() < 8
 
 

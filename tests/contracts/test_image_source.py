@@ -137,7 +137,7 @@ def test_identity_changes_with_the_content_and_only_then(case: Case, refs: list[
     assert [r.identity for r in changed[1:]] == [r.identity for r in refs[1:]]
 
 
-def test_polygon_contains_the_centres_of_the_outermost_pixels(
+def test_polygon_contains_the_centers_of_the_outermost_pixels(
     source: ImageSource, refs: list[CoaddRef]
 ):
     for ref in refs:

@@ -13,10 +13,10 @@ from sqlalchemy.engine import Engine
 
 from hipsgen.errors import InputError
 from hipsgen.images import butler_source
-from hipsgen.images.butler_source import ButlerSource, open_catalogue
-from hipsgen.images.registry import Catalogue, Collection, Search
-from hipsgen.images.registry_butler import ButlerCatalogue
-from hipsgen.images.registry_sql import SqlCatalogue
+from hipsgen.images.butler_source import ButlerSource, open_registry
+from hipsgen.images.registry import Collection, Registry, Search
+from hipsgen.images.registry_butler import ButlerRegistry
+from hipsgen.images.registry_sql import SqlRegistry
 from samples.repository import CHAIN, DATASET_TYPE
 from samples.skymap import NAME
 from samples.tractfiles import FIRST_RUN, REPROCESSED, SECOND_RUN
@@ -25,77 +25,77 @@ TRACTS = [4848, 4849]
 EVERYTHING = Search(DATASET_TYPE, (CHAIN,), NAME)
 
 
-@pytest.fixture(params=[ButlerCatalogue, SqlCatalogue], ids=lambda kind: kind.__name__)
-def catalogue(request: pytest.FixtureRequest, repository: Path) -> Iterator[Catalogue]:
+@pytest.fixture(params=[ButlerRegistry, SqlRegistry], ids=lambda kind: kind.__name__)
+def registry(request: pytest.FixtureRequest, repository: Path) -> Iterator[Registry]:
     with request.param(str(repository)) as opened:
         yield opened
 
 
 @cache
-def both(repository: Path) -> tuple[Catalogue, Catalogue]:
-    return ButlerCatalogue(str(repository)), SqlCatalogue(str(repository))
+def both(repository: Path) -> tuple[Registry, Registry]:
+    return ButlerRegistry(str(repository)), SqlRegistry(str(repository))
 
 
-def test_it_names_its_collections_and_their_kinds(catalogue: Catalogue):
+def test_it_names_its_collections_and_their_kinds(registry: Registry):
     wanted = {(CHAIN, "CHAINED"), (FIRST_RUN, "RUN"), (SECOND_RUN, "RUN")}
-    assert set(catalogue.all_collections()) == {Collection(*c) for c in wanted}
-    assert catalogue.collections() == [CHAIN, FIRST_RUN, SECOND_RUN]
+    assert set(registry.all_collections()) == {Collection(*c) for c in wanted}
+    assert registry.collections() == [CHAIN, FIRST_RUN, SECOND_RUN]
 
 
-def test_it_names_dataset_types_by_dimensions_and_storage_class(catalogue: Catalogue):
-    kind = catalogue.dataset_types()[DATASET_TYPE]
+def test_it_names_dataset_types_by_dimensions_and_storage_class(registry: Registry):
+    kind = registry.dataset_types()[DATASET_TYPE]
     assert kind.dimensions == {"skymap", "tract", "patch", "band"}
     assert kind.storage_class == "ExposureF"
-    assert catalogue.coadd_types([CHAIN]) == [DATASET_TYPE]
+    assert registry.coadd_types([CHAIN]) == [DATASET_TYPE]
 
 
-def test_it_knows_bands_from_short_to_long_wavelength_and_skymaps(catalogue: Catalogue):
-    assert catalogue.bands(DATASET_TYPE, [CHAIN]) == ["g", "r", "i"]
-    assert catalogue.skymaps(DATASET_TYPE, [CHAIN]) == [NAME]
+def test_it_knows_bands_from_short_to_long_wavelength_and_skymaps(registry: Registry):
+    assert registry.bands(DATASET_TYPE, [CHAIN]) == ["g", "r", "i"]
+    assert registry.skymaps(DATASET_TYPE, [CHAIN]) == [NAME]
 
 
-def test_globs_are_searched_from_the_last_name_to_the_first(catalogue: Catalogue):
-    assert catalogue.expand(["*"]) == tuple(sorted([CHAIN, FIRST_RUN, SECOND_RUN], reverse=True))
-    assert catalogue.expand([FIRST_RUN, "*"])[0] == FIRST_RUN
+def test_globs_are_searched_from_the_last_name_to_the_first(registry: Registry):
+    assert registry.expand(["*"]) == tuple(sorted([CHAIN, FIRST_RUN, SECOND_RUN], reverse=True))
+    assert registry.expand([FIRST_RUN, "*"])[0] == FIRST_RUN
     with pytest.raises(InputError, match="no collection 'nothing"):
-        catalogue.expand([CHAIN, "nothing*"])
+        registry.expand([CHAIN, "nothing*"])
 
 
 @pytest.mark.parametrize(
     ("collections", "newer"),
     [((CHAIN,), 1), ((FIRST_RUN, SECOND_RUN), 0), ((SECOND_RUN, FIRST_RUN), 1), ((SECOND_RUN,), 1)],
 )
-def test_the_first_collection_wins(catalogue: Catalogue, collections: tuple[str, ...], newer: int):
-    found = catalogue.page(Search(DATASET_TYPE, collections, NAME, "r"), TRACTS)
+def test_the_first_collection_wins(registry: Registry, collections: tuple[str, ...], newer: int):
+    found = registry.page(Search(DATASET_TYPE, collections, NAME, "r"), TRACTS)
     assert sum(f.run == SECOND_RUN for f in found) == newer
     places = [(f.data_id["tract"], f.data_id["patch"]) for f in found]
     assert places == sorted(set(places))
     assert REPROCESSED in places
 
 
-def test_a_page_holds_the_tracts_asked_for(catalogue: Catalogue):
-    assert catalogue.tracts(EVERYTHING) == TRACTS
+def test_a_page_holds_the_tracts_asked_for(registry: Registry):
+    assert registry.tracts(EVERYTHING) == TRACTS
     for tract in TRACTS:
-        found = catalogue.page(EVERYTHING, [tract])
+        found = registry.page(EVERYTHING, [tract])
         assert {f.data_id["tract"] for f in found} == {tract}
         assert all(set(f.uris) == {""} for f in found)
-    assert catalogue.page(EVERYTHING, [3]) == []
+    assert registry.page(EVERYTHING, [3]) == []
 
 
-def test_patches_have_outlines(catalogue: Catalogue):
-    polygons = catalogue.patch_polygons(NAME, TRACTS)
+def test_patches_have_outlines(registry: Registry):
+    polygons = registry.patch_polygons(NAME, TRACTS)
     assert set(polygons) == {(tract, patch) for tract in TRACTS for patch in range(4)}
     assert {len(p) for p in polygons.values()} == {4}
-    assert catalogue.patch_polygons(NAME, [4848]).keys() < polygons.keys()
+    assert registry.patch_polygons(NAME, [4848]).keys() < polygons.keys()
 
 
-def test_what_is_no_query_is_named(catalogue: Catalogue):
-    for where in ("tract =", "colour = 3", "tract = :mine"):
+def test_what_is_no_query_is_named(registry: Registry):
+    for where in ("tract =", "color = 3", "tract = :mine"):
         with (
             pytest.raises(InputError, match="--where") as raised,
-            catalogue.naming_errors(where),
+            registry.naming_errors(where),
         ):
-            catalogue.tracts(Search(DATASET_TYPE, (CHAIN,), NAME, where=where))
+            registry.tracts(Search(DATASET_TYPE, (CHAIN,), NAME, where=where))
         assert "\n" not in str(raised.value)
 
 
@@ -145,15 +145,15 @@ def test_both_readers_understand_a_query_alike(repository: Path, where: str):
 def test_a_repository_that_neither_can_read_is_told_in_one_line(tmp_path: Path):
     (tmp_path / "butler.yaml").write_text("datastore: {}\nregistry: {db: 'sqlite:///none.sqlite3'}")
     with pytest.raises(InputError, match=r"none\.sqlite3 is not there.*butler\.yaml") as raised:
-        open_catalogue(str(tmp_path))
+        open_registry(str(tmp_path))
     assert "\n" not in str(raised.value)
 
 
-@pytest.mark.parametrize("kind", [ButlerCatalogue, SqlCatalogue])
+@pytest.mark.parametrize("kind", [ButlerRegistry, SqlRegistry])
 def test_statements_grow_with_pages_and_not_with_references(
-    kind: type[Catalogue], repository: Path, monkeypatch: pytest.MonkeyPatch
+    kind: type[Registry], repository: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(butler_source, "open_catalogue", lambda root: (kind(root), ""))
+    monkeypatch.setattr(butler_source, "open_registry", lambda root: (kind(root), ""))
     statements: list[str] = []
 
     def count(connection: Any, cursor: Any, statement: str, *rest: Any) -> None:

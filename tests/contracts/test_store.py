@@ -71,7 +71,7 @@ class StoreContract:
         for path in ("a/whole", "b/c", "d"):
             self.leave_unfinished(store, path)
         assert len(self.all_files(store)) == 5
-        store.sweep()
+        store.remove_partial_files()
         assert self.all_files(store) == ["a/whole", "d.txt"]
         assert store.read("a/whole") == b"x"
 
@@ -85,12 +85,12 @@ class StoreContract:
         assert self.all_files(store) == ["a/b"]
 
     def test_the_room_is_known_before_anything_is_there(self, store: Store):
-        room = store.room()
+        room = store.free_space()
         assert room is None or room > 0
 
     def test_settling_is_allowed_for_folders_that_are_not_there(self, store: Store):
         store.write("a/b/c", b"x")
-        store.settle(["", "a", "a/b", "none"])
+        store.fsync_directories(["", "a", "a/b", "none"])
 
     def test_an_empty_store_lists_nothing(self, store: Store):
         assert list(store.list()) == []

@@ -1,4 +1,4 @@
-"""What every stretch promises: linear, asinh; Lupton for colour."""
+"""What every stretch promises: linear, asinh; Lupton for color."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ from hipsgen.sky.stretch import (
 )
 
 GREY = [Linear(-3.0, 30.0), Asinh(-3.0, 30.0, 0.0, 2.0), Asinh(1e-12, 5e-12, 2e-12, 1e-13)]
-COLOUR = Lupton(
+COLOR = Lupton(
     (Channel(0.0, 1.0), Channel(0.5, 1.2, 0.9), Channel(-0.3, 2.0, 1.3)),
     high=200.0,
 )
@@ -34,14 +34,14 @@ def ramp(stretch: Linear | Asinh) -> np.ndarray:
     return np.linspace(stretch.low - 2 * width, stretch.high + 2 * width, 5001, dtype=np.float32)
 
 
-def test_grey_is_uint8_of_the_same_shape(stretch: Stretch):
+def test_gray_is_uint8_of_the_same_shape(stretch: Stretch):
     values = np.zeros((7, 9), np.float32)
     levels = stretch(values)
     assert levels.dtype == np.uint8
     assert levels.shape == values.shape
 
 
-def test_grey_0_is_missing_data_and_nothing_else(stretch: Stretch):
+def test_gray_0_is_missing_data_and_nothing_else(stretch: Stretch):
     values = np.concatenate([ramp(stretch), [np.nan, np.inf, -np.inf]]).astype(np.float32)
     levels = stretch(values)
     np.testing.assert_array_equal(levels == 0, np.isnan(values))
@@ -49,19 +49,19 @@ def test_grey_0_is_missing_data_and_nothing_else(stretch: Stretch):
     assert levels[-1] == 1
 
 
-def test_grey_never_falls_where_the_value_rises(stretch: Stretch):
+def test_gray_never_falls_where_the_value_rises(stretch: Stretch):
     levels = stretch(ramp(stretch)).astype(int)
     assert (np.diff(levels) >= 0).all()
 
 
-def test_grey_uses_all_levels_between_the_cuts(stretch: Linear | Asinh):
+def test_gray_uses_all_levels_between_the_cuts(stretch: Linear | Asinh):
     levels = stretch(np.linspace(stretch.low, stretch.high, 20_001, dtype=np.float64))
     assert levels[0] == 1
     assert levels[-1] == 255
     assert set(levels.tolist()) == set(range(1, 256))
 
 
-def test_grey_says_what_it_does_in_one_line(stretch: Stretch):
+def test_gray_says_what_it_does_in_one_line(stretch: Stretch):
     text = stretch.describe()
     assert "\n" not in text
     assert text.split()[0] in STRETCHES
@@ -91,37 +91,37 @@ def test_cuts_that_do_not_increase_and_unknown_names_are_refused():
         SkyLevel.of(np.full(3, np.nan))
 
 
-def test_colour_is_rgba_uint8():
-    levels = COLOUR(np.zeros((3, 5, 6), np.float32))
+def test_color_is_rgba_uint8():
+    levels = COLOR(np.zeros((3, 5, 6), np.float32))
     assert levels.dtype == np.uint8
     assert levels.shape == (5, 6, 4)
 
 
-def test_colour_is_transparent_exactly_where_no_band_has_data():
+def test_color_is_transparent_exactly_where_no_band_has_data():
     bands = np.random.default_rng(1).normal(0, 50, (3, 20, 20)).astype(np.float32)
     bands[:, 3, 4] = np.nan
     bands[0, 5, 6] = np.nan  # one band alone
     bands[1:, 7, 8] = np.nan
-    levels = COLOUR(bands)
+    levels = COLOR(bands)
     missing = np.isnan(bands).all(axis=0)
     np.testing.assert_array_equal(levels[..., 3] == 0, missing)
     assert set(np.unique(levels[..., 3])) == {0, 255}
     assert (levels[missing] == 0).all()
 
 
-def test_colour_is_never_darker_where_all_bands_are_brighter():
+def test_color_is_never_darker_where_all_bands_are_brighter():
     source = np.array([1.0, 0.8, 0.6])[:, None, None]
-    zero = np.array([c.zero for c in COLOUR.channels])[:, None, None]
-    gain = np.array([c.gain for c in COLOUR.channels])[:, None, None]
+    zero = np.array([c.zero for c in COLOR.channels])[:, None, None]
+    gain = np.array([c.gain for c in COLOR.channels])[:, None, None]
     bands = zero + source * np.linspace(-10, 2000, 4001)[None, None, :] / gain
     # the sum may fall by the rounding of three bytes
-    total = COLOUR(bands)[0, :, :3].astype(int).sum(axis=-1)
+    total = COLOR(bands)[0, :, :3].astype(int).sum(axis=-1)
     assert (np.maximum.accumulate(total) - total).max() <= 2
 
 
 def test_a_bright_source_keeps_its_hue():
-    colour = np.array([3.0, 2.0, 1.0])[:, None, None]
-    gain = np.array([c.gain for c in COLOUR.channels])[:, None, None]
-    levels = COLOUR(colour / gain * np.array([60.0, 1e4, 1e6])[None, None, :])[0, :, :3]
+    color = np.array([3.0, 2.0, 1.0])[:, None, None]
+    gain = np.array([c.gain for c in COLOR.channels])[:, None, None]
+    levels = COLOR(color / gain * np.array([60.0, 1e4, 1e6])[None, None, :])[0, :, :3]
     shares = levels / levels.max(axis=-1, keepdims=True)
     np.testing.assert_allclose(shares, [[1, 2 / 3, 1 / 3]] * 3, atol=0.03)

@@ -7,12 +7,12 @@ import numpy as np
 import numpy.typing as npt
 from astropy.io import fits
 
-from hipsgen.build.metadata import Subject
+from hipsgen.build.metadata import SurveyIdentity
 from hipsgen.build.survey import build_survey
 from hipsgen.images.coadd_fits import FitsReader
 from hipsgen.images.fits_folder import FitsFolder
-from hipsgen.plan.options import Options, Runtime
-from hipsgen.run.progress import Quiet
+from hipsgen.plan.options import BuildOptions, Runtime
+from hipsgen.run.progress import QuietReporter
 from hipsgen.survey.store import open_store
 from tests.repositories.conftest import survey_bytes
 
@@ -63,8 +63,10 @@ def write(path: Path, *hdus: Any) -> Path:
 def survey_of(folder: Path, out: Path) -> dict[str, str]:
     """Build a folder's coadds; hashes of the files of the survey that hold pixels."""
     source = FitsFolder([str(folder)], FitsReader(), False)
-    subject = Subject("r", "r", "test", "r")
-    build_survey(source, open_store(out), subject, Options(), Runtime(workers=2), Quiet())
+    subject = SurveyIdentity("r", "r", "test", "r")
+    build_survey(
+        source, open_store(out), subject, BuildOptions(), Runtime(workers=2), QuietReporter()
+    )
     return survey_bytes(out)
 
 

@@ -10,7 +10,7 @@ from astropy.io import fits
 
 from hipsgen.images.butler_source import ButlerSource
 from hipsgen.images.coadd_fits import FitsReader
-from hipsgen.images.registry_butler import ButlerCatalogue
+from hipsgen.images.registry_butler import ButlerRegistry
 from hipsgen.images.source import CoaddRef
 from hipsgen.images.uris import path_of, uri_of
 from tests.images.making import survey_of, tan_header
@@ -26,9 +26,9 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> ButlerSource:
     # SQLite makes files beside a database, and the data are read-only
     root = tmp_path_factory.mktemp("dp2") / "repo"
     shutil.copytree(DATA, root, copy_function=shutil.copyfile)
-    catalogue = ButlerCatalogue(str(root))
-    (collection,) = catalogue.collections()
-    assert catalogue.coadd_types([collection]) == ["deep_coadd"]
+    registry = ButlerRegistry(str(root))
+    (collection,) = registry.collections()
+    assert registry.coadd_types([collection]) == ["deep_coadd"]
     return ButlerSource(str(root), "deep_coadd", (collection,), "g")
 
 

@@ -136,7 +136,7 @@ def chebyshev(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 def test_a_photocalib_that_varies_is_evaluated_at_every_pixel(
     origin: str, compressed: bool, tmp_path: Path
 ):
-    """lsst.afw: the borders of the box, half a pixel beyond the outermost centres, are -1 and 1."""
+    """lsst.afw: the borders of the box, half a pixel beyond the outermost centers, are -1 and 1."""
     x0, y0 = (0, 0) if origin == "none" else (4100, 8200)
     # of a tract's pixels, one more on each side than the image has
     box = (x0 - 1, y0 - 1, x0 + COLS, y0 + ROWS)

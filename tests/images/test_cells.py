@@ -18,7 +18,7 @@ from hipsgen.images.butler_source import ButlerSource
 from hipsgen.images.coadd_fits import FitsReader, open_fits
 from hipsgen.images.fits_folder import FitsFolder
 from hipsgen.images.layout import layout_of
-from hipsgen.images.registry_butler import ButlerCatalogue
+from hipsgen.images.registry_butler import ButlerRegistry
 from hipsgen.images.source import CoaddRef
 from hipsgen.images.uris import path_of, uri_of
 from samples.repository import CHAIN, DATASET_TYPE
@@ -26,7 +26,7 @@ from tests.images.making import survey_of, tan_header, write
 
 INNER, COUNT, BORDER, FIRST = (30, 40), (4, 3), 10, (700, 1300)  # rows and columns, down and across
 SHAPE = (INNER[0] * COUNT[0] + 2 * BORDER, INNER[1] * COUNT[1] + 2 * BORDER)
-WRONG = -1e6  # what a cell says of pixels that belong to its neighbour
+WRONG = -1e6  # what a cell says of pixels that belong to its neighbor
 PLANES = {"BAD": 0, "NO_DATA": 8, "DETECTED": 5}
 Image = npt.NDArray[np.float32]
 
@@ -198,18 +198,18 @@ def test_an_old_file_has_its_unit_in_another_card(tmp_path: Path):
     assert FitsReader().info(ref_of(path)).unit == "nJy"
 
 
-@pytest.mark.parametrize("glancing", [False, True])
-def test_variance_and_flags_are_stitched_too(tmp_path: Path, glancing: bool):
+@pytest.mark.parametrize("range_reads", [False, True])
+def test_variance_and_flags_are_stitched_too(tmp_path: Path, range_reads: bool):
     path = write_cells(tmp_path / "holes.fits", missing=(1, 2))
     image, mask = sky()
     gone = owned(1, INNER[0], COUNT[0]), owned(2, INNER[1], COUNT[1])
     image[gone], mask[gone] = np.nan, 1 << PLANES["NO_DATA"]
     section = (slice(5, SHAPE[0] - 3), slice(11, SHAPE[1] - 1))
     ref = ref_of(path)
-    flags = FitsReader((), plane="mask", glancing=glancing)
+    flags = FitsReader((), plane="mask", range_reads=range_reads)
     np.testing.assert_array_equal(flags.read(ref, section), mask[section])
     assert (flags.info(ref).planes, flags.info(ref).unit) == (PLANES, "")
-    variance = FitsReader((), plane="variance", glancing=glancing)
+    variance = FitsReader((), plane="variance", range_reads=range_reads)
     np.testing.assert_array_equal(variance.read(ref, section), image[section] ** 2)
     assert variance.info(ref).unit == "nJy**2"
     assert variance.info(ref).in_parts
@@ -291,5 +291,5 @@ def test_in_a_butler_it_is_told_by_its_storage_class(repository: Path, tmp_path:
     assert source.problems == []
     assert ref.storage_class == "MultipleCellCoadd"
     assert source.reader().info(ref).shape == SHAPE
-    with ButlerCatalogue(str(root)) as catalogue:
-        assert catalogue.coadd_types([CHAIN]) == [DATASET_TYPE]
+    with ButlerRegistry(str(root)) as registry:
+        assert registry.coadd_types([CHAIN]) == [DATASET_TYPE]

@@ -48,7 +48,7 @@ section = st.builds(
 
 
 def sky() -> np.ndarray:
-    """Noise, stars, holes, zeros, infinities; rows that cannot be quantised."""
+    """Noise, stars, holes, zeros, infinities; rows that cannot be quantized."""
     rng = np.random.default_rng(5)
     image = with_hole(rng.normal(0.0, 5.0, SHAPE).astype(np.float32))
     image[40, 50:80] = 1e6 * rng.random(30)
@@ -89,7 +89,7 @@ def decoded(path: Path, where: Section, number: int = 1, bits: int = 0) -> np.nd
         mask = decode.mask_plane(file.fileno(), hdus[number], bits)
         assert mask is not None, "left to astropy"
         out = np.zeros([s.stop - s.start for s in where], np.float32)
-        decode.strike(file.fileno(), mask, where, bits, out)
+        decode.apply_mask(file.fileno(), mask, where, bits, out)
         return out
 
 
@@ -123,7 +123,7 @@ def same(found: np.ndarray, expected: np.ndarray) -> None:
 @pytest.mark.parametrize("tile", TILES)
 @pytest.mark.parametrize("dither", QUANTISED)
 @pytest.mark.parametrize("algorithm", ["RICE_1", "GZIP_1", "GZIP_2"])
-def test_quantised_images(algorithm: str, dither: str, tile: str, tmp_path: Path):
+def test_quantized_images(algorithm: str, dither: str, tile: str, tmp_path: Path):
     hdu = compressed(sky(), algorithm, TILES[tile], **QUANTISED[dither])
     path = write(tmp_path / "x.fits", fits.PrimaryHDU(), hdu)
     for where in SECTIONS:
@@ -423,7 +423,7 @@ def test_rice_stays_within_its_stream_whatever_that_holds(
     assert (words[1] == 77).all()
 
 
-unrice_checked = njit(boundscheck=True)(decode_kernels.unrice.py_func)
+unrice_checked = njit(boundscheck=True)(decode_kernels.rice_decompress.py_func)
 
 
 @pytest.mark.filterwarnings("ignore:File may have been truncated")

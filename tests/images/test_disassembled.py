@@ -13,8 +13,8 @@ from hipsgen.errors import InputError
 from hipsgen.images import butler_source
 from hipsgen.images.butler_source import ButlerSource
 from hipsgen.images.coadd_fits import FitsReader
-from hipsgen.images.registry_butler import ButlerCatalogue
-from hipsgen.images.registry_sql import SqlCatalogue
+from hipsgen.images.registry_butler import ButlerRegistry
+from hipsgen.images.registry_sql import SqlRegistry
 from hipsgen.images.uris import path_of
 from samples.repository import CHAIN, DATASET_TYPE
 
@@ -53,7 +53,7 @@ def disassemble(root: Path, dataset_id: str, files: dict[str, Path]) -> None:
     registry.close()
 
 
-@pytest.mark.parametrize("kind", [ButlerCatalogue, SqlCatalogue])
+@pytest.mark.parametrize("kind", [ButlerRegistry, SqlRegistry])
 @pytest.mark.parametrize("compressed", [True, False])
 @pytest.mark.parametrize("band", ["g", "i"])
 def test_a_disassembled_coadd_has_the_pixels_of_the_whole_one(
@@ -64,7 +64,7 @@ def test_a_disassembled_coadd_has_the_pixels_of_the_whole_one(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ):
-    monkeypatch.setattr(butler_source, "open_catalogue", lambda root: (kind(root), ""))
+    monkeypatch.setattr(butler_source, "open_registry", lambda root: (kind(root), ""))
     root = Path(shutil.copytree(repository, tmp_path / "copy"))
     reader = FitsReader(excluded=("NO_DATA", "DETECTED"))
 

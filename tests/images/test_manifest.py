@@ -79,7 +79,7 @@ DAMAGED = {
     "half a line": '{"hipsgen_manifest": 1, "from": "x"}\n{"uri": "a", "id',
     "not a reference": '{"hipsgen_manifest": 1, "from": "x"}\n{"name": "a"}\n',
     "a field of a later version": (
-        '{"hipsgen_manifest": 1, "from": "x"}\n{"uri": "a", "identity": "1", "colour": 3}\n'
+        '{"hipsgen_manifest": 1, "from": "x"}\n{"uri": "a", "identity": "1", "color": 3}\n'
     ),
     "a number for a line": '{"hipsgen_manifest": 1, "from": "x"}\n17\n',
     "a corner that is not finite": (

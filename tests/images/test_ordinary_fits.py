@@ -86,19 +86,19 @@ def huge(path: Path) -> Made:
     return data, 1e-4
 
 
-def compressed(algorithm: str, quantised: bool, tile: tuple[int, int] | None = None) -> Maker:
+def compressed(algorithm: str, quantized: bool, tile: tuple[int, int] | None = None) -> Maker:
     def make(path: Path) -> Made:
         data = with_hole(noise())
         how: dict[str, Any] = (
             {"quantize_level": 16.0, "quantize_method": 2, "dither_seed": 3}
-            if quantised
+            if quantized
             else {"quantize_level": 0.0}
         )
         made = fits.CompImageHDU(
             data, tan_header(), compression_type=algorithm, tile_shape=tile, **how
         )
         write(path, fits.PrimaryHDU(), made)
-        return data, 1.0 if quantised else 0.0
+        return data, 1.0 if quantized else 0.0
 
     return make
 

@@ -12,7 +12,7 @@ import pytest
 from hipsgen.errors import CoaddError, InputError
 from hipsgen.images.butler_source import ButlerSource
 from hipsgen.images.registry import polygons_of
-from hipsgen.images.registry_sql import SqlCatalogue
+from hipsgen.images.registry_sql import SqlRegistry
 from hipsgen.images.repository import is_repository
 from hipsgen.images.uris import path_of, uri_of
 from samples.repository import CHAIN, DATASET_TYPE
@@ -62,7 +62,7 @@ def test_a_repository_is_named_by_url_by_another_yaml_and_by_label(
     assert is_repository("main")
     assert not is_repository("other")
     assert [ref.dataset_id for ref in source("main").refs()] == truth
-    with SqlCatalogue("main") as by_sql:
+    with SqlRegistry("main") as by_sql:
         assert CHAIN in by_sql.collections()
 
 
@@ -107,7 +107,7 @@ WRONG = {
     "band": ({"band": "y"}, ["in band 'y'", "g, r, i"]),
     "skymap": ({"skymap": "rings"}, ["no skymap 'rings'", NAME]),
     "where that is no expression": ({"where": "tract ="}, ["where", "tract ="]),
-    "where with an unknown name": ({"where": "colour = 3"}, ["colour"]),
+    "where with an unknown name": ({"where": "color = 3"}, ["color"]),
     "where with a name that is not bound": ({"where": "tract = :mine"}, ["mine"]),
     "nothing found": ({"where": "tract = 1"}, ["tract = 1", "band 'r'", "4848, 4849"]),
 }

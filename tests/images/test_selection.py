@@ -14,8 +14,8 @@ from hipsgen.images.butler_source import ButlerSource
 from hipsgen.images.coadd_fits import FitsReader
 from hipsgen.images.selection import Region, Selection
 from hipsgen.images.source import CoaddRef, Polygon
-from hipsgen.plan.jobs import Job, Query, find_jobs
-from hipsgen.run.progress import Quiet
+from hipsgen.plan.jobs import CoaddQuery, SurveyJob, find_jobs
+from hipsgen.run.progress import QuietReporter
 from hipsgen.sky.polygon import from_tangent_plane, to_lonlat, to_vectors
 from samples.repository import CHAIN, DATASET_TYPE
 from tests.images.making import noise, tan_header, write
@@ -48,11 +48,11 @@ def test_a_circle_chooses_the_outlines_that_it_touches(
     lon: float, lat: float, away: float, angle: float, radius: float, side: float
 ):
     plane = np.tan(np.radians(away)) * np.array([[np.cos(angle), np.sin(angle)]])
-    centre = from_tangent_plane(plane, to_vectors(lon, lat))
-    ra, dec = (a.item() for a in to_lonlat(centre))
+    center = from_tangent_plane(plane, to_vectors(lon, lat))
+    ra, dec = (a.item() for a in to_lonlat(center))
     outline, points = square(lon, lat, side)
     region = Region(f"circle:{ra!r},{dec!r},{radius!r}")
-    nearest = np.degrees(2 * np.arcsin(np.linalg.norm(points - centre, axis=1).min() / 2))
+    nearest = np.degrees(2 * np.arcsin(np.linalg.norm(points - center, axis=1).min() / 2))
     spacing = side / 40
     if nearest <= radius:
         assert region.touches(outline)
@@ -125,10 +125,10 @@ def test_a_repository_is_narrowed_before_its_pages_are_asked_for(
     by_sql: bool, repository: Path, monkeypatch: pytest.MonkeyPatch
 ):
     from hipsgen.images import butler_source
-    from hipsgen.images.registry_butler import ButlerCatalogue
-    from hipsgen.images.registry_sql import SqlCatalogue
+    from hipsgen.images.registry_butler import ButlerRegistry
+    from hipsgen.images.registry_sql import SqlRegistry
 
-    kind = SqlCatalogue if by_sql else ButlerCatalogue
+    kind = SqlRegistry if by_sql else ButlerRegistry
     asked: list[list[int]] = []
 
     class Watched(kind):  # type: ignore[misc,valid-type]
@@ -136,7 +136,7 @@ def test_a_repository_is_narrowed_before_its_pages_are_asked_for(
             asked.append(list(tracts))
             return super().page(search, tracts)
 
-    monkeypatch.setattr(butler_source, "open_catalogue", lambda root: (Watched(root), ""))
+    monkeypatch.setattr(butler_source, "open_registry", lambda root: (Watched(root), ""))
 
     def found(**chosen) -> list[tuple[int, int]]:
         selection = Selection(**chosen)
@@ -167,9 +167,9 @@ def test_fits_files_are_narrowed_by_region_only(tmp_path: Path):
     for k, ra in enumerate((150.0, 160.0)):
         write(tmp_path / f"{k}.fits", fits.PrimaryHDU(noise(), tan_header(CRVAL1=ra)))
 
-    def jobs(**chosen: Any) -> list[Job]:
-        query = Query(selection=Selection(**chosen))
-        return find_jobs([str(tmp_path)], query, FitsReader(), Quiet())
+    def jobs(**chosen: Any) -> list[SurveyJob]:
+        query = CoaddQuery(selection=Selection(**chosen))
+        return find_jobs([str(tmp_path)], query, FitsReader(), QuietReporter())
 
     (near,) = jobs(region=Region("circle:150,2,1"))
     assert [Path(ref.uri).name for ref in near.source.refs()] == ["0.fits"]

@@ -162,7 +162,7 @@ def test_shapes_of_arrays_are_kept(case: fits.Header):
     np.testing.assert_array_equal(x.ravel(), wcs(vectors)[0])
 
 
-def test_outline_encloses_the_pixel_centres_and_little_more(case: fits.Header):
+def test_outline_encloses_the_pixel_centers_and_little_more(case: fits.Header):
     wcs = ImageWcs(case, SHAPE)
     polygon = to_vectors(*zip(*wcs.outline(), strict=True))
     rows, cols = SHAPE
@@ -193,9 +193,9 @@ def test_pixel_scale_is_the_side_of_a_square_of_the_pixels_area(case: fits.Heade
 
 def all_sky_header(projection: str, kind: str = "equatorial", **cards: Any) -> fits.Header:
     """One degree per pixel, the whole sky."""
-    centre = {"CRPIX1": 180.5, "CRPIX2": 90.5, "CRVAL1": 0.0, "CRVAL2": 0.0}
+    center = {"CRPIX1": 180.5, "CRPIX2": 90.5, "CRVAL1": 0.0, "CRVAL2": 0.0}
     step = {"CDELT1": -1.0, "CDELT2": 1.0}
-    return header(**{**frame(kind, projection), **centre, **step, **cards})
+    return header(**{**frame(kind, projection), **center, **step, **cards})
 
 
 def all_sky(projection: str, kind: str = "equatorial", **cards: Any) -> ImageWcs:

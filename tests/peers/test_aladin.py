@@ -77,7 +77,7 @@ def test_the_desktop_program_shows_a_served_survey(build: Build, tmp_path) -> No
             cwd=tmp_path,
         )
     assert picture.exists(), ran.stdout + ran.stderr
-    grey = np.asarray(Image.open(picture).convert("L")).astype(float)
-    middle = grey[100:500, 100:500]
+    gray = np.asarray(Image.open(picture).convert("L")).astype(float)
+    middle = gray[100:500, 100:500]
     assert middle.std() > 5, "the picture shows the sky"
     assert built.summary.tiles > 0

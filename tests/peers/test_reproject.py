@@ -30,7 +30,7 @@ def test_bilinear_agrees_with_reproject_to_float32_rounding(
         ours = survey.values(tile)
         theirs, footprint = reproject_interp((image, wcs), header, order="bilinear")
         # reproject spreads NaN and fades at the edge, by their own rules: compare where both have
-        # all four neighbours
+        # all four neighbors
         both = (footprint == 1) & np.isfinite(theirs) & np.isfinite(ours)
         compared += both.sum()
         assert np.abs(ours - theirs)[both].max(initial=0.0) < 1e-5  # a float32 step is 7.6e-6 there

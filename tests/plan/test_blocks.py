@@ -27,7 +27,7 @@ PLACES = {
     "on a corner of base faces": (90.0, 41.8103),
     "on the corner of another face": (45.0, 0.0),
 }
-centres = st.sampled_from(list(PLACES.values())) | st.tuples(st.floats(0, 360), st.floats(-90, 90))
+centers = st.sampled_from(list(PLACES.values())) | st.tuples(st.floats(0, 360), st.floats(-90, 90))
 
 
 def ref_of(vertices: Vectors, name: str = "a") -> CoaddRef:
@@ -82,27 +82,27 @@ def tiles_at(points: Vectors, order: int) -> set[int]:
 
 @SEEDED
 @given(
-    centre=centres,
+    center=centers,
     size=st.floats(-7, 1),
     order=st.integers(0, 9),
     count=st.integers(3, 9),
     seed=st.integers(0, 2**32),
 )
-def test_every_tile_with_a_point_of_a_coadd_is_planned(centre, size, order, count, seed) -> None:
+def test_every_tile_with_a_point_of_a_coadd_is_planned(center, size, order, count, seed) -> None:
     """From 0.02 arcsec to 60 degrees, in tiles not too small for that; corners in any order."""
     radius = min(60.0, 60.0 * 10**size if order < 5 else 2.0 * 10**size)
     rng = np.random.default_rng(seed)
     plane = np.tan(np.radians(radius)) * rng.uniform(-1, 1, (count, 2)) / np.sqrt(2)
-    vertices = from_tangent_plane(plane, to_vectors(*centre))
+    vertices = from_tangent_plane(plane, to_vectors(*center))
     leaves = leaves_of(make_plan([ref_of(vertices)], order, "equatorial"))
     assert tiles_at(inside(vertices, 2000, seed), order) <= set(leaves)
 
 
 @SEEDED
-@given(centre=centres, size=st.floats(0.01, 5), order=st.integers(10, 26), seed=st.integers(0, 99))
-def test_deep_orders(centre, size, order, seed) -> None:
+@given(center=centers, size=st.floats(0.01, 5), order=st.integers(10, 26), seed=st.integers(0, 99))
+def test_deep_orders(center, size, order, seed) -> None:
     """Coadds of a hundredth of a tile to ten tiles, down to tiles of 3 mas."""
-    lon, lat = centre
+    lon, lat = center
     vertices = square(lon, lat, 2 * size * pixel_size(order, 1), seed)
     leaves = set(leaves_of(make_plan([ref_of(vertices)], order, "equatorial")))
     # ref_of rounds to 1e-13 degrees or so
@@ -143,10 +143,10 @@ def test_hardly_a_tile_too_many(place: str) -> None:
 
 
 @SEEDED
-@given(centre=centres, seed=st.integers(0, 2**32))
-def test_a_concave_outline_counts_as_its_hull(centre, seed) -> None:
+@given(center=centers, seed=st.integers(0, 2**32))
+def test_a_concave_outline_counts_as_its_hull(center, seed) -> None:
     rng = np.random.default_rng(seed)
-    star = from_tangent_plane(rng.uniform(-0.01, 0.01, (9, 2)), to_vectors(*centre))
+    star = from_tangent_plane(rng.uniform(-0.01, 0.01, (9, 2)), to_vectors(*center))
     following = dict(naive.hull_sides(star))
     corners = [next(iter(following))]
     while len(corners) < len(following):

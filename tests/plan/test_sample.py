@@ -44,7 +44,7 @@ def test_a_glance_is_enough_where_most_coadds_are_not_sampled(
     inner = FitsReader.read
 
     def read(self: FitsReader, *args: Any, **kwargs: Any) -> Any:
-        glances.append(self.glancing)
+        glances.append(self.range_reads)
         return inner(self, *args, **kwargs)
 
     monkeypatch.setattr(FitsReader, "read", read)

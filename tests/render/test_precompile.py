@@ -23,10 +23,10 @@ sys.argv = ["hipsgen", "build", "masked", "--planes", "mask", "-o", "mask"]
 main()
 from hipsgen.images import decode_kernels
 from hipsgen.sky import (
-    flag_kernels, grid_kernels, outline_kernels, sample_kernels, tile_kernels
+    mask_kernels, grid_kernels, outline_kernels, sample_kernels, tile_kernels
 )
 for module in (
-    grid_kernels, sample_kernels, tile_kernels, outline_kernels, decode_kernels, flag_kernels
+    grid_kernels, sample_kernels, tile_kernels, outline_kernels, decode_kernels, mask_kernels
 ):
     found = [f for name, f in vars(module).items() if not name.startswith("_")]
     for f in [*found, *getattr(module, "SAMPLERS", {}).values()]:
@@ -53,7 +53,9 @@ def test_every_loop_is_compiled_for_one_combination_of_types(tmp_path: Path) -> 
     )
     words = [line.split() for line in done.stdout.splitlines() if line.startswith("compiled ")]
     counts = {name: int(count) for _, name, count in words}
-    assert {"pick", "sample_2", "sample_6", "sample_10", "keep_missing", "lay_grid"} <= set(counts)
+    assert {"pick", "sample_2", "sample_6", "sample_10", "keep_missing", "build_grid_nodes"} <= set(
+        counts
+    )
     assert {name: n for name, n in counts.items() if n > 1} == {}
 
 

@@ -12,7 +12,7 @@ from hipsgen.images.coadd_fits import FitsReader
 from hipsgen.images.source import CoaddInfo, CoaddRef, Section, Values
 from hipsgen.images.uris import uri_of
 from hipsgen.render.coadd_cache import CoaddCache
-from hipsgen.render.window import Room, Window, above, room
+from hipsgen.render.window import ScratchBuffer, Window, above, scratch_buffer
 from hipsgen.sky.grid import pixel_map
 from hipsgen.sky.resample import INTERPOLATIONS, margin, resample
 from hipsgen.sky.tiles import Tile
@@ -68,7 +68,7 @@ def sky(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 
 
 def windowed(
-    tiles: list[Tile], ref: CoaddRef, reader: Watched, interpolation: str, space: Room
+    tiles: list[Tile], ref: CoaddRef, reader: Watched, interpolation: str, space: ScratchBuffer
 ) -> dict[Tile, np.ndarray]:
     cache, found, window = CoaddCache(reader, 1 << 30), {}, None
     for tile in tiles:
@@ -87,7 +87,7 @@ def windowed(
 @pytest.mark.parametrize("interpolation", INTERPOLATIONS)
 def test_tiles_are_the_same_however_their_pixels_were_read(sky, interpolation: str) -> None:
     ref, tiles = sky
-    ample, tight = Room(1 << 28), Room(4096)
+    ample, tight = ScratchBuffer(1 << 28), ScratchBuffer(4096)
     reader = Watched()
     parts = windowed(tiles, ref, reader, interpolation, ample)
     whole = windowed(tiles, ref, Watched(in_parts=False), interpolation, ample)
@@ -122,7 +122,7 @@ def test_pixels_are_read_once_and_hardly_one_in_vain(tmp_path: Path) -> None:
     x, y = (a.ravel() for a in np.meshgrid(*[np.arange(0.0, size, 8.0)] * 2))
     order = ORDER - 3  # windows of 4 x 4 tiles of 512 pixels
     numbers = np.unique(healpy.vec2pix(1 << order, *wcs.to_sky(x, y).T, nest=True))
-    space, cache, tops = Room(1 << 28), CoaddCache(reader, 1 << 30), set()
+    space, cache, tops = ScratchBuffer(1 << 28), CoaddCache(reader, 1 << 30), set()
     for tile in (Tile(order, int(n)) for n in numbers):
         if above(tile) not in tops:
             tops.add(above(tile))
@@ -140,7 +140,7 @@ def test_pixels_are_read_once_and_hardly_one_in_vain(tmp_path: Path) -> None:
 
 
 def test_a_room_gives_what_it_has_and_the_same_again() -> None:
-    space = Room(4000)
+    space = ScratchBuffer(4000)
     first, second = space.take(10, 50), space.take(5, 100)
     assert first is not None
     assert second is not None
@@ -156,11 +156,11 @@ def test_a_room_gives_what_it_has_and_the_same_again() -> None:
 
 
 def test_a_thread_keeps_its_room() -> None:
-    mine = room(1 << 20)
+    mine = scratch_buffer(1 << 20)
     assert mine.take(10, 10) is not None
-    assert room(1 << 20) is mine
+    assert scratch_buffer(1 << 20) is mine
     assert mine.take(1 << 9, 1 << 9) is not None  # all of it, since it was cleared
-    assert room(1 << 21) is not mine
+    assert scratch_buffer(1 << 21) is not mine
 
 
 def test_the_window_of_a_tile_follows_from_the_tile_alone() -> None:

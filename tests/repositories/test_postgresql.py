@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from hipsgen.errors import InputError
-from hipsgen.images.butler_source import ButlerSource, open_catalogue
+from hipsgen.images.butler_source import ButlerSource, open_registry
 from hipsgen.images.database import DatabaseError
-from hipsgen.images.registry import Catalogue, Search
-from hipsgen.images.registry_butler import ButlerCatalogue
-from hipsgen.images.registry_sql import SqlCatalogue
+from hipsgen.images.registry import Registry, Search
+from hipsgen.images.registry_butler import ButlerRegistry
+from hipsgen.images.registry_sql import SqlRegistry
 from tests.repositories.conftest import (
     BANDS,
     CHAIN,
@@ -107,9 +107,9 @@ def test_it_is_opened_counted_built_and_left_untouched(
     name = "23.0.4 on PostgreSQL" + ", without btree_gist" * (database == "bare")
     root = repository(shared_data, tmp_path / "repository", postgres.url(database))
     before = content(postgres, database)
-    catalogue, refusal = open_catalogue(str(root))
-    catalogue.close()
-    assert isinstance(catalogue, SqlCatalogue if database == "bare" else ButlerCatalogue)
+    registry, refusal = open_registry(str(root))
+    registry.close()
+    assert isinstance(registry, SqlRegistry if database == "bare" else ButlerRegistry)
     assert ("btree_gist" in refusal) == (database == "bare")
     findings.note(name, "open", "by SQL" if refusal else "by daf_butler")
     counts = [len(list(ButlerSource(str(root), DATASET_TYPE, (CHAIN,), b).refs())) for b in BANDS]
@@ -126,7 +126,7 @@ def test_both_readers_give_the_same(
     postgres: Server, reader: None, shared_data: Path, tmp_path: Path
 ):
     root = str(repository(shared_data, tmp_path / "repository", postgres.url("butler")))
-    with ButlerCatalogue(root) as butler, SqlCatalogue(root) as sql:
+    with ButlerRegistry(root) as butler, SqlRegistry(root) as sql:
         assert set(butler.all_collections()) == set(sql.all_collections())
         assert butler.dataset_types() == sql.dataset_types()
         (skymap,) = butler.skymaps(DATASET_TYPE, [CHAIN])
@@ -144,11 +144,11 @@ def auth_file(path: Path, url: str, mode: int = 0o600) -> None:
     path.chmod(mode)
 
 
-@pytest.mark.parametrize("kind", [ButlerCatalogue, SqlCatalogue])
+@pytest.mark.parametrize("kind", [ButlerRegistry, SqlRegistry])
 @pytest.mark.parametrize("way", ["db-auth.yaml", "LSST_DB_AUTH", "PGPASSFILE", "variables"])
 def test_credentials_come_from_where_the_butler_takes_them(
     way: str,
-    kind: type[Catalogue],
+    kind: type[Registry],
     postgres: Server,
     nobody: Path,
     shared_data: Path,
@@ -170,8 +170,8 @@ def test_credentials_come_from_where_the_butler_takes_them(
     else:
         monkeypatch.setenv("PGUSER", READER)
         monkeypatch.setenv("PGPASSWORD", SECRET)
-    with kind(str(repository(shared_data, tmp_path / "repository", url))) as catalogue:
-        assert catalogue.bands(DATASET_TYPE, [CHAIN]) == list(BANDS)
+    with kind(str(repository(shared_data, tmp_path / "repository", url))) as registry:
+        assert registry.bands(DATASET_TYPE, [CHAIN]) == list(BANDS)
 
 
 REFUSED = {
@@ -197,7 +197,7 @@ def test_who_is_not_let_in_is_told_why_and_what_to_do(
         monkeypatch.setenv("PGPASSWORD", password)
     root = repository(shared_data, tmp_path / "repository", postgres.url(database))
     with pytest.raises(DatabaseError, match=words) as raised:
-        open_catalogue(str(root))
+        open_registry(str(root))
     assert "\n" not in str(raised.value)
     assert SECRET not in str(raised.value)
     assert len(str(raised.value)) < 300
@@ -206,7 +206,7 @@ def test_who_is_not_let_in_is_told_why_and_what_to_do(
 def test_a_server_that_does_not_answer_is_named(nobody: Path, shared_data: Path, tmp_path: Path):
     root = repository(shared_data, tmp_path / "repository", "postgresql://127.0.0.1:1/butler")
     with pytest.raises(DatabaseError, match=r"127\.0\.0\.1:1/butler.*is it running"):
-        open_catalogue(str(root))
+        open_registry(str(root))
 
 
 def test_a_file_of_passwords_that_others_may_read_is_refused(
@@ -215,5 +215,5 @@ def test_a_file_of_passwords_that_others_may_read_is_refused(
     auth_file(nobody / ".lsst" / "db-auth.yaml", postgres.url("butler"), mode=0o644)
     root = repository(shared_data, tmp_path / "repository", postgres.url("butler"))
     with pytest.raises(InputError, match=r"db-auth\.yaml.*permissions") as raised:
-        open_catalogue(str(root))
+        open_registry(str(root))
     assert "\n" not in str(raised.value)

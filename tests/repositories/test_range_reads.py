@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hipsgen.errors import CoaddError
 from hipsgen.images import range_reads, remote, staging
 from hipsgen.images.coadd_fits import FitsReader
-from hipsgen.images.range_reads import BLOCK, BlockFile, Blocks, blocks_of
+from hipsgen.images.range_reads import BLOCK, RangeFile, RangeReader, open_range_reader
 from hipsgen.images.source import CoaddRef, Section
 from hipsgen.images.uris import uri_of
 from tests.images.making import tan_header
@@ -80,7 +80,7 @@ def ref_to(uri: str) -> CoaddRef:
 
 
 def check_same(uri: str, path: Path) -> None:
-    here, there = FitsReader(), FitsReader().at_a_glance()
+    here, there = FitsReader(), FitsReader().with_range_reads()
     truth = CoaddRef(uri_of(path), "")
     assert there.info(ref_to(uri)).unit == "nJy"
     for section in SECTIONS:
@@ -127,7 +127,7 @@ def test_a_glance_at_cells_asks_little(
     truth, here = CoaddRef(uri_of(path), ""), FitsReader()
     sections = [(slice(k, k + 32), slice(0, 1460)) for k in (0, 700, 1400)]
     with dav(tmp_path) as server:
-        there = FitsReader().at_a_glance()
+        there = FitsReader().with_range_reads()
         glanced = ref_to(f"{server.url}c.fits")
         for section in sections:
             np.testing.assert_array_equal(there.read(glanced, section), here.read(truth, section))
@@ -137,11 +137,11 @@ def test_a_glance_at_cells_asks_little(
 
 def test_a_file_that_is_not_there_is_named(server: Dav):
     with pytest.raises(CoaddError, match=r"the file does not exist: .*none\.fits"):
-        FitsReader().at_a_glance().info(ref_to(f"{server.url}none.fits"))
+        FitsReader().with_range_reads().info(ref_to(f"{server.url}none.fits"))
 
 
 def test_files_of_this_machine_are_no_blocks(folder: Path):
-    assert blocks_of(uri_of(folder / "plain.fits")) is None
+    assert open_range_reader(uri_of(folder / "plain.fits")) is None
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -152,7 +152,7 @@ def test_blocks_are_the_file(reads: list[tuple[int, int]], monkeypatch: pytest.M
     monkeypatch.setattr(range_reads, "_KEPT", 4)
     monkeypatch.setattr(range_reads, "place_of", lambda _: InMemory(content))
     forget()
-    file = BlockFile(Blocks("x://y/z"))
+    file = RangeFile(RangeReader("x://y/z"))
     for start, size in reads:
         file.seek(start)
         assert file.read(size) == content[start : start + size]
@@ -162,11 +162,11 @@ def test_blocks_are_the_file(reads: list[tuple[int, int]], monkeypatch: pytest.M
 def test_a_connection_that_breaks_is_made_again(monkeypatch: pytest.MonkeyPatch):
     place = InMemory(bytes(range(256)) * 4000, faults=2)
     monkeypatch.setattr(range_reads, "place_of", lambda _: place)
-    assert BlockFile(Blocks("x://y/z")).read(300_000) == place.content[:300_000]
+    assert RangeFile(RangeReader("x://y/z")).read(300_000) == place.content[:300_000]
     forget()
     place.faults = 3
     with pytest.raises(CoaddError, match=r"x://y/z cannot be fetched: the line is cut"):
-        Blocks("x://y/z").read(0, 10)
+        RangeReader("x://y/z").read(0, 10)
 
 
 class InMemory:

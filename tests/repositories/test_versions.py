@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from hipsgen.images.butler_source import ButlerSource, open_catalogue
-from hipsgen.images.registry_butler import ButlerCatalogue
-from hipsgen.images.registry_sql import SqlCatalogue
+from hipsgen.images.butler_source import ButlerSource, open_registry
+from hipsgen.images.registry_butler import ButlerRegistry
+from hipsgen.images.registry_sql import SqlRegistry
 from tests.repositories.conftest import (
     BANDS,
     CHAIN,
@@ -21,10 +21,10 @@ def test_it_is_opened_counted_built_and_left_untouched(
 ):
     name, root = aged
     before = hashes(root)
-    catalogue, refusal = open_catalogue(str(root))
-    catalogue.close()
+    registry, refusal = open_registry(str(root))
+    registry.close()
     by_sql = name in SPOILT or name == "23int"
-    assert isinstance(catalogue, SqlCatalogue if by_sql else ButlerCatalogue)
+    assert isinstance(registry, SqlRegistry if by_sql else ButlerRegistry)
     assert bool(refusal) == by_sql
     assert "\n" not in refusal
     findings.note(name, "open", "by SQL" if by_sql else "by daf_butler")

@@ -8,9 +8,9 @@ import pytest
 
 from hipsgen.images.butler_source import ButlerSource
 from hipsgen.images.coadd_fits import FitsReader
-from hipsgen.images.registry import Catalogue
-from hipsgen.images.registry_butler import ButlerCatalogue
-from hipsgen.images.registry_sql import SqlCatalogue
+from hipsgen.images.registry import Registry
+from hipsgen.images.registry_butler import ButlerRegistry
+from hipsgen.images.registry_sql import SqlRegistry
 from hipsgen.images.source import CoaddRef
 from hipsgen.images.uris import path_of
 from samples.repository import CHAIN, DATASET_TYPE, named_formatter
@@ -41,15 +41,15 @@ def zipped(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def refs_of(catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch) -> list[CoaddRef]:
-    with monkeypatch.context() as patched, catalogue:
-        patched.setattr("hipsgen.images.butler_source.open_catalogue", lambda _: (catalogue, ""))
-        return list(ButlerSource(catalogue.repository, DATASET_TYPE, (CHAIN,), "r").refs())
+def refs_of(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> list[CoaddRef]:
+    with monkeypatch.context() as patched, registry:
+        patched.setattr("hipsgen.images.butler_source.open_registry", lambda _: (registry, ""))
+        return list(ButlerSource(registry.repository, DATASET_TYPE, (CHAIN,), "r").refs())
 
 
-@pytest.mark.parametrize("kind", [ButlerCatalogue, SqlCatalogue])
+@pytest.mark.parametrize("kind", [ButlerRegistry, SqlRegistry])
 def test_the_pixels_are_those_of_the_files(
-    kind: type[Catalogue], zipped: Path, repository: Path, monkeypatch: pytest.MonkeyPatch
+    kind: type[Registry], zipped: Path, repository: Path, monkeypatch: pytest.MonkeyPatch
 ):
     refs = refs_of(kind(str(zipped)), monkeypatch)
     originals = refs_of(kind(str(repository)), monkeypatch)
@@ -62,7 +62,7 @@ def test_the_pixels_are_those_of_the_files(
         everything = tuple(slice(0, n) for n in shape)
         pixels = reader.read(ref, everything)
         np.testing.assert_array_equal(pixels, reader.read(original, everything))
-        glanced = reader.at_a_glance().read(ref, everything)
+        glanced = reader.with_range_reads().read(ref, everything)
         np.testing.assert_array_equal(glanced, pixels)
 
 

@@ -16,7 +16,7 @@ Image = npt.NDArray[np.float32]
 def lying(x0: float, y0: float, width: int = WIDTH) -> PixelMap:
     """A tile whose first pixel lies at (x0, y0) on the coadd, pixel for pixel."""
     rows, cols = np.mgrid[:width, :width].astype(float)
-    return PixelMap.of(cols + x0, rows + y0)
+    return PixelMap.from_positions(cols + x0, rows + y0)
 
 
 def seen(image: Image, position: PixelMap, shape: tuple[int, int] = SHAPE) -> Image:

@@ -14,7 +14,7 @@ import numpy as np
 from hipsgen.sky.grid import PixelMap
 from hipsgen.sky.tile_kernels import add_feathered
 y, x = np.mgrid[0.0:32.0, 0.0:32.0]
-at = PixelMap.of(x, y)
+at = PixelMap.from_positions(x, y)
 total, weight = np.zeros((2, 32, 32))
 chosen = np.ones((1, 1), np.bool_)
 add_feathered(np.ones((32, 32), np.float32), at, chosen, 100, 100, 25.0, total, weight)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from hipsgen.images.wcs import ImageWcs
 from hipsgen.sky.frames import from_icrs, to_icrs
-from hipsgen.sky.grid import TOLERANCE, PixelMap, lay, pixel_map
+from hipsgen.sky.grid import TOLERANCE, PixelMap, build_grid, pixel_map
 from hipsgen.sky.polygon import to_vectors
 from hipsgen.sky.tiles import Tile, nested_index, pixel_size
 from tests.sky import SEEDED
@@ -26,7 +26,7 @@ FloatArray = npt.NDArray[np.float64]
 def header(
     projection: str, lon: float, lat: float, scale: float, shape: tuple[int, int], **more: object
 ) -> fits.Header:
-    """An image centred on (lon, lat), north up, east left; scale in degrees."""
+    """An image centerd on (lon, lat), north up, east left; scale in degrees."""
     rows, cols = shape
     names = ("GLON", "GLAT") if more.pop("galactic", False) else ("RA", "DEC")
     made = fits.Header({"NAXIS": 2, "NAXIS1": cols, "NAXIS2": rows})
@@ -92,7 +92,7 @@ def cut_out(tile: Tile, frame: str, to_pixel: ImageWcs, depth: int = 2) -> Pixel
     """The map of a tile as a part of the grid over one `depth` orders above it."""
     top = tile.ancestor(max(0, tile.order - depth))
     count = 1 << tile.order - top.order
-    grid = lay(top, count * WIDTH, frame, to_pixel, to_pixel.shape)
+    grid = build_grid(top, count * WIDTH, frame, to_pixel, to_pixel.shape)
     assert grid is not None
     # tiles in their window are numbered as pixels in a tile
     inside = tile.npix - (top.npix << 2 * (tile.order - top.order))
@@ -147,8 +147,8 @@ def test_tiles_cut_in_two_by_the_kink_of_healpix(face: int, share: float) -> Non
 def test_all_four_tiles_that_touch_a_pole(north: bool, quarter: int) -> None:
     faces = 4**11
     npix = (quarter + 1) * faces - 1 if north else (8 + quarter) * faces
-    centre = (33.0, 89.99 if north else -89.99)
-    found = assert_exact(Tile(11, npix), image("TAN", *centre, 0.2 * ARCSEC, (4000, 4000)))
+    center = (33.0, 89.99 if north else -89.99)
+    found = assert_exact(Tile(11, npix), image("TAN", *center, 0.2 * ARCSEC, (4000, 4000)))
     assert found.section((4000, 4000), 3) is not None
 
 
@@ -318,7 +318,7 @@ def test_a_width_that_is_no_power_of_two_is_refused(width: int) -> None:
 
 
 def test_section_is_none_when_no_pixel_is_inside() -> None:
-    outside = PixelMap.of(np.full((4, 4), -0.6), np.full((4, 4), np.nan))
+    outside = PixelMap.from_positions(np.full((4, 4), -0.6), np.full((4, 4), np.nan))
     assert outside.section((10, 10), 3) is None
 
 
@@ -346,7 +346,7 @@ def test_the_sections_a_grid_needs_hold_all_pixels_round_its_positions(
     }  # fmt: skip
     coadd = image("TAN", 53.0, -28.0, scale, shape, **matrix)
     tile = tile_at(53.0, -28.0, 11)
-    grid = lay(tile, WIDTH, "equatorial", coadd, shape)
+    grid = build_grid(tile, WIDTH, "equatorial", coadd, shape)
     assert grid is not None
     assert grid.is_smooth
     sections = grid.needed(margin)
@@ -370,6 +370,6 @@ def test_the_sections_a_grid_needs_hold_all_pixels_round_its_positions(
 
 def test_a_grid_over_a_kink_is_not_smooth() -> None:
     coadd = image("TAN", 12.3, KINK, 0.2 * ARCSEC, (4200, 4200))
-    grid = lay(tile_at(12.3, KINK, 9), 4 * WIDTH, "equatorial", coadd, coadd.shape)
+    grid = build_grid(tile_at(12.3, KINK, 9), 4 * WIDTH, "equatorial", coadd, coadd.shape)
     assert grid is not None
     assert not grid.is_smooth

@@ -9,9 +9,9 @@ import numpy.typing as npt
 import pytest
 from numba import config
 
-from hipsgen.sky import flag_kernels, grid_kernels, resample, sample_kernels, tile_kernels
-from hipsgen.sky.flags import NONE, Translation
+from hipsgen.sky import grid_kernels, mask_kernels, resample, sample_kernels, tile_kernels
 from hipsgen.sky.grid import PixelMap
+from hipsgen.sky.mask_planes import NO_DATA, MaskPlaneMapping
 from hipsgen.sky.stretch import Asinh, Linear, _tables
 from tests import naive
 from tests.sky import weights_of
@@ -66,7 +66,7 @@ def assert_as_float32(got: Array, wanted: Array, scale: float = 1.0) -> None:
 
 
 def guarded_map(x: Array, y: Array) -> PixelMap:
-    at = PixelMap.of(x, y)
+    at = PixelMap.from_positions(x, y)
     return at._replace(**{k: guarded(v) for k, v in at._asdict().items() if np.ndim(v)})
 
 
@@ -131,11 +131,11 @@ def gridded(rng: np.random.Generator, step: int, size: tuple[int, int]) -> Pixel
     """A turned and bent grid of 3 x 5 cells round the middle of an image; some cells outside."""
     j, i = (np.indices((4, 6)) - np.array([1.5, 2.5])[:, None, None]) * step
     x, y = 0.8 * i - 0.6 * j + size[1] / 2, 0.6 * i + 0.8 * j + size[0] / 2
-    bends = rng.normal(0, 0.3, (2, 2, 3, 5))
+    curvature = rng.normal(0, 0.3, (2, 2, 3, 5))
     state = np.where(rng.random((3, 5)) < 0.2, grid_kernels.OUTSIDE, grid_kernels.SMOOTH).astype(
         np.uint8
     )
-    at = PixelMap(3 * step, 5 * step, step, np.stack([x, y]), bends, state, np.empty((2, 0, 0)))
+    at = PixelMap(3 * step, 5 * step, step, np.stack([x, y]), curvature, state, np.empty((2, 0, 0)))
     return at._replace(**{k: guarded(v) for k, v in at._asdict().items() if np.ndim(v)})
 
 
@@ -167,7 +167,7 @@ def test_a_part_of_the_image_gives_the_same_as_all_of_it(interpolation: str) -> 
     rng = np.random.default_rng(10)
     pixels = holed(rng, (60, 70), 0.02)
     at = gridded(rng, 8, (60, 70))
-    plain = at._replace(nodes=np.asarray(at.nodes), bends=np.asarray(at.bends))
+    plain = at._replace(nodes=np.asarray(at.nodes), curvature=np.asarray(at.curvature))
     section = plain._replace(state=np.asarray(at.state)).section(
         pixels.shape, resample.margin(interpolation)
     )
@@ -196,11 +196,11 @@ def test_a_position_just_under_the_edge_of_one_pixel_stays_on_it() -> None:
 
 
 def picked(
-    pixels: Array, at: PixelMap, translation: Translation, first: tuple[int, int] = (0, 0)
+    pixels: Array, at: PixelMap, translation: MaskPlaneMapping, first: tuple[int, int] = (0, 0)
 ) -> Array:
     t, out = translation, np.empty((at.rows, at.cols), np.int32)
-    flag_kernels.pick(
-        guarded(pixels), *first, at, t.bits, t.shifts, t.rest, t.other, NONE, guarded(out)
+    mask_kernels.sample_nearest(
+        guarded(pixels), *first, at, t.bits, t.shifts, t.rest, t.other, NO_DATA, guarded(out)
     )
     return out
 
@@ -213,19 +213,19 @@ def test_pick_agrees_with_naive(seed: int) -> None:
     froms, tos = rng.permutation(32)[:14].tolist(), rng.permutation(30)[:14].tolist()
     names = [f"P{k}" for k in range(14)]
     table = {**dict(zip(names[:12], tos, strict=False)), "OTHER": 30}
-    translation = Translation.between(dict(zip(names, froms, strict=True)), table, "OTHER")
+    translation = MaskPlaneMapping.between(dict(zip(names, froms, strict=True)), table, "OTHER")
     moved = dict(zip(froms[:12], tos[:12], strict=True))
     x, y = positions(rng, pixels.shape, 20)
-    wanted = naive.pick(pixels, x, y, moved, 30)
+    wanted = naive.sample_nearest(pixels, x, y, moved, 30)
     np.testing.assert_array_equal(picked(pixels, guarded_map(x, y), translation), wanted)
     at = gridded(rng, 8, pixels.shape)
     x, y = at.positions()
-    wanted = naive.pick(pixels, x, y, moved, 30)
+    wanted = naive.sample_nearest(pixels, x, y, moved, 30)
     np.testing.assert_array_equal(picked(pixels, at, translation), wanted)
     part = np.ascontiguousarray(pixels[10:, 20:])
     some = picked(part, at, translation, (10, 20))
     inside = (y >= 9.5) & (x >= 19.5)
-    np.testing.assert_array_equal(some, np.where(inside, wanted, NONE))
+    np.testing.assert_array_equal(some, np.where(inside, wanted, NO_DATA))
 
 
 def accumulated(seed: int) -> tuple[Array, Array, Array, Array, Array]:
@@ -314,10 +314,10 @@ def test_halving_a_leaf_is_halving_with_full_coverage(seed: int) -> None:
 @pytest.mark.parametrize("step", [1, 4, 16, 32])
 def test_positions_agree_with_naive(step: int) -> None:
     rng = np.random.default_rng(6)
-    nodes, bends = rng.normal(0, 1e4, (2, 4, 6)), rng.normal(0, 1e3, (2, 2, 3, 5))
+    nodes, curvature = rng.normal(0, 1e4, (2, 4, 6)), rng.normal(0, 1e3, (2, 2, 3, 5))
     state = rng.choice([grid_kernels.OUTSIDE, grid_kernels.SMOOTH], (3, 5)).astype(np.uint8)
-    at = PixelMap(3 * step, 5 * step, step, nodes, bends, state, np.empty((2, 0, 0)))
-    for found, *values in zip(at.positions(), nodes, bends, strict=True):
+    at = PixelMap(3 * step, 5 * step, step, nodes, curvature, state, np.empty((2, 0, 0)))
+    for found, *values in zip(at.positions(), nodes, curvature, strict=True):
         wanted = naive.positions(*values, step, state == grid_kernels.OUTSIDE)
         np.testing.assert_allclose(found, wanted, rtol=1e-9, atol=1e-9)
 

@@ -17,21 +17,21 @@ from tests.sky import SEEDED
 
 Vectors = npt.NDArray[np.float64]
 LON, LAT = st.floats(0, 360, exclude_max=True), st.floats(-90, 90)
-CENTRES = [(10.0, 20.0), (0.0, 0.0), (359.99, -45.0), (77.0, 90.0), (0.0, -90.0), (180.0, 89.9)]
+CENTERS = [(10.0, 20.0), (0.0, 0.0), (359.99, -45.0), (77.0, 90.0), (0.0, -90.0), (180.0, 89.9)]
 
 
 @st.composite
 def polygons(draw: st.DrawFn) -> tuple[Vectors, Vectors, float]:
-    """Vertices of a convex polygon, its centre, and its radius in degrees."""
-    lon, lat = draw(st.sampled_from(CENTRES) | st.tuples(LON, LAT))
-    centre, radius = to_vectors(lon, lat), draw(st.floats(0.001, 60.0))
+    """Vertices of a convex polygon, its center, and its radius in degrees."""
+    lon, lat = draw(st.sampled_from(CENTERS) | st.tuples(LON, LAT))
+    center, radius = to_vectors(lon, lat), draw(st.floats(0.001, 60.0))
     n = draw(st.integers(3, 12))
     angles = 2 * np.pi * (np.arange(n) + draw(st.floats(0, 1))) / n
     if draw(st.booleans()):
         angles = angles[::-1]
     reach = np.tan(np.radians(radius))
     plane = reach * np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    return from_tangent_plane(plane, centre), centre, radius
+    return from_tangent_plane(plane, center), center, radius
 
 
 def angle(a: Vectors, b: Vectors) -> npt.NDArray[np.float64]:
@@ -65,23 +65,23 @@ def test_longitudes_just_west_of_zero_stay_under_360() -> None:
 def test_points_towards_the_middle_are_inside_and_points_beyond_the_edges_outside(
     polygon, data
 ) -> None:
-    vertices, centre, _ = polygon
+    vertices, center, _ = polygon
     k = data.draw(st.integers(0, len(vertices) - 1))
     edge = towards(vertices[k - 1], vertices[k], data.draw(st.floats(0, 1)))
-    inside = towards(edge, centre, data.draw(st.floats(0.001, 1)))
-    outside = towards(edge, centre, -data.draw(st.floats(0.001, 0.3)))
+    inside = towards(edge, center, data.draw(st.floats(0.001, 1)))
+    outside = towards(edge, center, -data.draw(st.floats(0.001, 0.3)))
     assert contains(vertices, np.stack([inside, outside, -inside])).tolist() == [True, False, False]
 
 
 @SEEDED
 @given(polygons(), st.integers(0, 2**32))
 def test_contains_agrees_with_the_half_spaces_of_a_convex_polygon(polygon, seed: int) -> None:
-    vertices, centre, radius = polygon
+    vertices, center, radius = polygon
     rng = np.random.default_rng(seed)
-    points = centre + np.tan(np.radians(radius)) * rng.normal(size=(200, 3))
+    points = center + np.tan(np.radians(radius)) * rng.normal(size=(200, 3))
     points /= np.linalg.norm(points, axis=1, keepdims=True)
     normals = np.cross(vertices, np.roll(vertices, -1, axis=0))
-    normals *= np.sign(normals @ centre)[:, None]
+    normals *= np.sign(normals @ center)[:, None]
     sides = points @ (normals / np.linalg.norm(normals, axis=1, keepdims=True)).T
     clear = np.abs(sides).min(axis=1) > 1e-12
     wanted = (sides > 0).all(axis=1)
@@ -102,23 +102,23 @@ def test_an_outline_of_half_the_sky_or_more_holds_everything() -> None:
 @SEEDED
 @given(polygons())
 def test_the_bounding_circle_holds_every_vertex_and_touches_one(polygon) -> None:
-    vertices, centre, radius = polygon
+    vertices, center, radius = polygon
     middle, found = bounding_circle(vertices)
     assert np.linalg.norm(middle) == pytest.approx(1.0)
     away = angle(vertices, middle)
     assert away.max() == pytest.approx(found, rel=1e-9)
     # vertices all round: the circle is the one on which they lie
     assert found == pytest.approx(radius, rel=1e-6)
-    assert angle(middle, centre) < 1e-6 * radius
+    assert angle(middle, center) < 1e-6 * radius
 
 
 @SEEDED
 @given(st.lists(st.tuples(LON, LAT), min_size=1, max_size=9))
 def test_the_bounding_circle_holds_any_points_of_the_sky(places) -> None:
     vertices = to_vectors(*np.array(places).T)
-    centre, radius = bounding_circle(vertices)
+    center, radius = bounding_circle(vertices)
     assert 0 <= radius <= 180
-    assert (angle(vertices, centre) <= radius + 1e-6).all()
+    assert (angle(vertices, center) <= radius + 1e-6).all()
 
 
 def test_points_all_round_the_sky_have_no_circle_but_the_sky() -> None:
@@ -126,21 +126,21 @@ def test_points_all_round_the_sky_have_no_circle_but_the_sky() -> None:
 
 
 @SEEDED
-@given(st.sampled_from(CENTRES) | st.tuples(LON, LAT), st.integers(0, 2**32))
+@given(st.sampled_from(CENTERS) | st.tuples(LON, LAT), st.integers(0, 2**32))
 def test_the_tangent_plane_has_an_inverse_and_right_angles(place, seed: int) -> None:
-    centre = to_vectors(*place)
+    center = to_vectors(*place)
     plane = np.random.default_rng(seed).normal(size=(20, 2))
-    vectors = from_tangent_plane(plane, centre)
-    np.testing.assert_allclose(tangent_plane(vectors, centre), plane, atol=1e-12)
+    vectors = from_tangent_plane(plane, center)
+    np.testing.assert_allclose(tangent_plane(vectors, center), plane, atol=1e-12)
     np.testing.assert_allclose(
-        np.tan(np.radians(angle(vectors, centre))), np.hypot(*plane.T), rtol=1e-9
+        np.tan(np.radians(angle(vectors, center))), np.hypot(*plane.T), rtol=1e-9
     )
 
 
 def test_the_tangent_plane_has_east_and_north_and_nothing_behind() -> None:
-    centre = to_vectors(120.0, 35.0)
-    points = np.stack([to_vectors(120.001, 35.0), to_vectors(120.0, 35.001), -centre])
-    east, north, behind = tangent_plane(points, centre)
+    center = to_vectors(120.0, 35.0)
+    points = np.stack([to_vectors(120.001, 35.0), to_vectors(120.0, 35.001), -center])
+    east, north, behind = tangent_plane(points, center)
     assert east[0] > 1000 * abs(east[1])
     assert north[1] > 1000 * abs(north[0])
     assert np.isnan(behind).all()
@@ -148,7 +148,7 @@ def test_the_tangent_plane_has_east_and_north_and_nothing_behind() -> None:
 
 @SEEDED
 @given(st.lists(st.lists(st.tuples(LON, LAT), max_size=5), max_size=6))
-def test_middles_are_the_centres_of_the_bounding_circles(groups) -> None:
+def test_middles_are_the_centers_of_the_bounding_circles(groups) -> None:
     counts = np.array([len(g) for g in groups], np.int64)
     vertices = to_vectors(*np.array([p for g in groups for p in g], float).reshape(-1, 2).T)
     found = middles(vertices, counts)

@@ -55,14 +55,14 @@ def test_a_parents_pixel_lies_in_the_middle_of_its_four_childrens_pixels(tile: T
             at = healpy.pix2vec(nside, child.npix * WIDTH**2 + index, nest=True)[axis]
             children[child.npix & 3] = at
         # in pixels from the tile's middle, for float32 has too few digits for positions
-        centre = np.stack(healpy.pix2vec(nside // 2, tile.npix * WIDTH**2 + index, nest=True))[axis]
+        center = np.stack(healpy.pix2vec(nside // 2, tile.npix * WIDTH**2 + index, nest=True))[axis]
         side = 1.0 / nside
         shown = {
-            place: Layer(((at - centre.mean()) / side).astype(np.float32))
+            place: Layer(((at - center.mean()) / side).astype(np.float32))
             for place, at in children.items()
         }
-        got = parent_of(shown.items(), WIDTH).value * side + centre.mean()
-        assert np.abs(got - centre).max() < 0.05 * side * (4 if tile.order == 0 else 1)
+        got = parent_of(shown.items(), WIDTH).value * side + center.mean()
+        assert np.abs(got - center).max() < 0.05 * side * (4 if tile.order == 0 else 1)
 
 
 @SEEDED

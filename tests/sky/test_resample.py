@@ -29,22 +29,22 @@ def star(size: int, x: float, y: float, sigma: float, peak: float = 1.0) -> Floa
 
 
 def turned_grid(
-    n: int, centre: float, step: float, degrees: float
+    n: int, center: float, step: float, degrees: float
 ) -> tuple[FloatArray, FloatArray]:
-    """n x n positions, `step` apart, turned about (centre, centre)."""
+    """n x n positions, `step` apart, turned about (center, center)."""
     v, u = np.mgrid[:n, :n] * step - (n - 1) / 2 * step
     cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
-    return centre + cos * u - sin * v, centre + sin * u + cos * v
+    return center + cos * u - sin * v, center + sin * u + cos * v
 
 
 def resampled(pixels: Image, x: FloatArray, y: FloatArray, *interpolation: str) -> Image:
-    return resample.resample(pixels, PixelMap.of(x, y), *interpolation)
+    return resample.resample(pixels, PixelMap.from_positions(x, y), *interpolation)
 
 
 def unlimited(pixels: Image, x: FloatArray, y: FloatArray) -> Image:
     """The default without its limiter."""
     polynomials = resample.polynomials("optimal")
-    at = PixelMap.of(x, y)
+    at = PixelMap.from_positions(x, y)
     out, holed = np.empty(x.shape, np.float32), np.empty(at.state.shape, np.bool_)
     kernels.SAMPLERS[6](pixels, 0, 0, at, polynomials, False, False, out, holed)
     return out

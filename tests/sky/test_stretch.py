@@ -32,7 +32,7 @@ def field(seed: int = 1, sky: float = SKY, noise: float = NOISE, n: int = 300) -
     return image.astype(np.float32)
 
 
-# grey
+# gray
 
 
 @SEEDED
@@ -199,11 +199,11 @@ def test_a_sample_without_values_is_refused() -> None:
         SkyLevel.of(np.array([np.nan, np.inf]))
 
 
-# colour
+# color
 
 
 CHANNELS = (Channel(1.0, 0.5, 2.0), Channel(-2.0, 1.0, 1.0), Channel(5.0, 4.0, 0.25))
-COLOUR = Lupton(CHANNELS, high=300.0)
+COLOR = Lupton(CHANNELS, high=300.0)
 
 
 def bands_of(rgb: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -214,7 +214,7 @@ def bands_of(rgb: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 def test_hue_is_kept_from_the_outskirts_of_a_source_to_its_saturated_core() -> None:
     hue = np.array([1.0, 0.6, 0.3])
     peak = np.geomspace(60, 1e6, 40)
-    levels = COLOUR(bands_of(hue[:, None, None] * peak[None, None]))[0, :, :3].astype(float)
+    levels = COLOR(bands_of(hue[:, None, None] * peak[None, None]))[0, :, :3].astype(float)
     assert (levels.max(axis=1) > 90).all()
     for band in (1, 2):
         np.testing.assert_allclose(levels[:, band] / levels[:, 0], hue[band], atol=0.04)
@@ -223,7 +223,7 @@ def test_hue_is_kept_from_the_outskirts_of_a_source_to_its_saturated_core() -> N
 
 def test_brightness_grows_with_intensity() -> None:
     peak = np.linspace(-5, 400, 2000)
-    levels = COLOUR(bands_of(np.array([1.0, 1.0, 1.0])[:, None, None] * peak))[0, :, :3]
+    levels = COLOR(bands_of(np.array([1.0, 1.0, 1.0])[:, None, None] * peak))[0, :, :3]
     assert (levels == levels[:, :1]).all()
     assert (np.diff(levels[:, 0].astype(int)) >= 0).all()
     assert levels[0, 0] == 0
@@ -235,20 +235,20 @@ def noise_bands(seed: int = 3) -> npt.NDArray[np.float64]:
     return np.stack([rng.normal(c.zero, c.sigma, (200, 200)) for c in CHANNELS])
 
 
-def test_noise_of_the_sky_is_grey_and_seen() -> None:
-    levels = COLOUR(noise_bands())[..., :3].astype(float)
+def test_noise_of_the_sky_is_gray_and_seen() -> None:
+    levels = COLOR(noise_bands())[..., :3].astype(float)
     luminance = levels.mean(axis=-1)
     assert 15 <= np.median(luminance) <= 90
     assert luminance.std() > 1
-    colour = (levels - luminance[..., None]).std()
-    assert colour < 0.3 * luminance.std()
+    color = (levels - luminance[..., None]).std()
+    assert color < 0.3 * luminance.std()
 
 
 def test_transparent_only_where_no_band_has_data() -> None:
     bands = noise_bands()[:, :8, :8]
     for k in range(8):
         bands[[bool(k & bit) for bit in (1, 2, 4)], k] = np.nan
-    levels = COLOUR(bands)
+    levels = COLOR(bands)
     assert levels.shape == (8, 8, 4)
     assert (levels[7] == 0).all()
     assert (levels[:7, :, 3] == 255).all()
@@ -262,38 +262,38 @@ def test_a_missing_band_counts_as_the_mean_of_the_others(missing: int) -> None:
     gone[missing] = np.nan
     rgb[missing] = others
     np.testing.assert_array_equal(
-        COLOUR(bands_of(gone[:, None, None])), COLOUR(bands_of(rgb[:, None, None]))
+        COLOR(bands_of(gone[:, None, None])), COLOR(bands_of(rgb[:, None, None]))
     )
 
 
-def test_a_band_alone_is_grey() -> None:
+def test_a_band_alone_is_gray() -> None:
     only = np.array([np.nan, 55.0, np.nan])[:, None, None]
-    red, green, blue, alpha = COLOUR(bands_of(only))[0, 0]
+    red, green, blue, alpha = COLOR(bands_of(only))[0, 0]
     assert red == green == blue > 50
     assert alpha == 255
 
 
 def test_what_passes_white_is_scaled_down_in_all_bands_together() -> None:
     rgb = np.array([2000.0, 100.0, 10.0])[:, None, None]
-    red, green, blue, _ = COLOUR(bands_of(rgb))[0, 0].tolist()
+    red, green, blue, _ = COLOR(bands_of(rgb))[0, 0].tolist()
     assert red == 255
     assert green == pytest.approx(255 * 100 / 2000, abs=1)
     assert blue == pytest.approx(255 * 10 / 2000, abs=1)
 
 
 def test_a_band_far_below_the_sky_beside_a_bright_one_is_black_not_wrapped() -> None:
-    levels = COLOUR(bands_of(np.array([900.0, -500.0, 900.0])[:, None, None]))[0, 0]
+    levels = COLOR(bands_of(np.array([900.0, -500.0, 900.0])[:, None, None]))[0, 0]
     assert levels[1] == 0
     assert levels[0] == levels[2] == 255
 
 
-def test_colour_without_noise_or_light_is_still_defined() -> None:
+def test_color_without_noise_or_light_is_still_defined() -> None:
     flat = Lupton((Channel(0, 0), Channel(0, 0), Channel(0, 0)), high=0.0)
     levels = flat(np.zeros((3, 2, 2)))
     assert (levels[..., 3] == 255).all()
     assert "high 0" in flat.describe()
 
 
-def test_colour_describes_itself_with_its_numbers() -> None:
+def test_color_describes_itself_with_its_numbers() -> None:
     wanted = "lupton zero/gain 1/2 -2/1 5/0.25 high 300 noise 0.57735"
-    assert COLOUR.describe() == wanted
+    assert COLOR.describe() == wanted

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hipsgen.sky.tiles import (
     MAX_ORDER,
     Tile,
-    cell_centres,
+    cell_centers,
     corner_grids,
     deinterleave,
     face_to_vectors,
@@ -109,7 +109,7 @@ def test_the_corner_of_the_tiles_round_a_pole_is_the_pole(order: int, north: boo
         corner = tile.vectors(row, col, 512)
         assert separation(corner, np.array([0, 0, 1.0 if north else -1.0])) < 1e-15
         beside = tile.vectors(*((0, 511) if north else (511, 0)), 512)
-        # the centre of the first pixel is sqrt(2/3)/nside of the pole away, to every digit
+        # the center of the first pixel is sqrt(2/3)/nside of the pole away, to every digit
         assert np.hypot(*beside[:2]) == pytest.approx(np.sqrt(2 / 3) / (512 << order), rel=1e-6)
 
 
@@ -290,11 +290,11 @@ def test_corner_grids_are_the_corners_of_the_tiles_below(roots: list[Tile], dept
 
 
 @pytest.mark.parametrize("order", [0, 1, 7, 13, 20])
-def test_centres_of_cells_are_those_of_healpy_and_lie_in_their_cells(order: int) -> None:
+def test_centers_of_cells_are_those_of_healpy_and_lie_in_their_cells(order: int) -> None:
     count = 12 << 2 * order
     rng = np.random.default_rng(order)
     npix = np.arange(count) if count < 1000 else rng.integers(0, count, 3000)
-    centres = cell_centres(order, npix)
+    centers = cell_centers(order, npix)
     wanted = np.stack(healpy.pix2vec(1 << order, npix, nest=True), axis=-1)
-    assert separation(centres, wanted).max() < 4e-15
-    np.testing.assert_array_equal(vectors_to_npix(centres, order), npix)
+    assert separation(centers, wanted).max() < 4e-15
+    np.testing.assert_array_equal(vectors_to_npix(centers, order), npix)

@@ -16,7 +16,7 @@ from hipsgen.survey.coverage import (
     allsky,
     allsky_shape,
     allsky_width,
-    look_over,
+    measure_tile,
     moc_bytes,
     moc_of,
     moc_order,
@@ -42,7 +42,7 @@ def test_cells_are_those_in_which_healpy_finds_a_pixel_with_data(tile: Tile, sha
     pixel_order = tile.order + 6
     pixels = tile.npix * WIDTH * WIDTH + interleaved(WIDTH)[~np.isnan(values)]
     expected = np.unique(pixels >> 2 * (pixel_order - moc_order(tile.order)))
-    found = look_over(tile, values)[0]
+    found = measure_tile(tile, values)[0]
     assert found.dtype == np.uint64
     np.testing.assert_array_equal(found, expected)
 
@@ -50,7 +50,7 @@ def test_cells_are_those_in_which_healpy_finds_a_pixel_with_data(tile: Tile, sha
 def test_cells_of_the_deepest_orders_are_not_deeper_than_a_moc_goes():
     for order in (25, 26, 27, 28):
         tile = Tile(order, (12 << 2 * order) - 1)
-        cells = look_over(tile, np.zeros((WIDTH, WIDTH), np.float32))[0]
+        cells = measure_tile(tile, np.zeros((WIDTH, WIDTH), np.float32))[0]
         below = 2 * (moc_order(order) - order)
         assert moc_order(order) <= 29
         np.testing.assert_array_equal(cells, (tile.npix << below) + np.arange(1 << below))
@@ -61,7 +61,7 @@ def test_one_pixel_covers_the_cell_in_which_healpy_puts_it():
     for row, col in ((0, 0), (0, 63), (63, 0), (20, 45)):
         values = np.full((WIDTH, WIDTH), np.nan, np.float32)
         values[row, col] = 1.0
-        (cell,) = look_over(tile, values)[0]
+        (cell,) = measure_tile(tile, values)[0]
         place = healpy.vec2pix(1 << 7, *tile.vectors(row, col, WIDTH), nest=True)
         assert cell == place
 
@@ -73,7 +73,7 @@ def test_ranges_hold_the_same_cells_without_gaps(cells: set[int]):
     assert ranges.dtype == np.uint64
     inside = [k for first, end in ranges.tolist() for k in range(first, end)]
     assert inside == sorted(cells)
-    assert (ranges[1:, 0] > ranges[:-1, 1]).all()  # neighbours are joined
+    assert (ranges[1:, 0] > ranges[:-1, 1]).all()  # neighbors are joined
 
 
 def flat(moc: MOC, order: int) -> set[int]:

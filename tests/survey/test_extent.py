@@ -30,21 +30,21 @@ def apart(a: tuple[float, float], b: tuple[float, float]) -> float:
     ("lon", "lat"), [(55.7, -31.4), (0.0, 0.0), (359.99, 20.0), (10.0, 90.0), (200.0, -89.8)]
 )
 @pytest.mark.parametrize("radius", [0.2, 1.5, 20.0])
-def test_a_round_survey_is_centred_and_fits(lon: float, lat: float, radius: float):
+def test_a_round_survey_is_centerd_and_fits(lon: float, lat: float, radius: float):
     order = 8 if radius > 10 else ORDER
-    centre, icrs, fov = extent(moc(disc(lon, lat, radius, order), order=order), "equatorial")
-    assert apart(centre, (lon, lat)) < 0.1 * radius + 0.12
-    assert centre == pytest.approx(icrs)
+    center, icrs, fov = extent(moc(disc(lon, lat, radius, order), order=order), "equatorial")
+    assert apart(center, (lon, lat)) < 0.1 * radius + 0.12
+    assert center == pytest.approx(icrs)
     assert 2 * radius < fov < 2.4 * radius + 0.5
 
 
-def test_the_centre_in_icrs_is_that_of_astropy_for_a_galactic_survey():
-    centre, icrs, _ = extent(moc(disc(123.0, -20.0, 1.0)), "galactic")
-    sky = SkyCoord(*centre, unit="deg", frame="galactic").icrs
+def test_the_center_in_icrs_is_that_of_astropy_for_a_galactic_survey():
+    center, icrs, _ = extent(moc(disc(123.0, -20.0, 1.0)), "galactic")
+    sky = SkyCoord(*center, unit="deg", frame="galactic").icrs
     assert apart(icrs, (sky.ra.deg, sky.dec.deg)) < 1e-9
 
 
-def test_the_centre_lies_in_the_survey_even_if_that_has_a_hole_there():
+def test_the_center_lies_in_the_survey_even_if_that_has_a_hole_there():
     ring = np.setdiff1d(disc(30.0, 10.0, 4.0), disc(30.0, 10.0, 3.0))
     (lon, lat), _, fov = extent(moc(ring), "equatorial")
     assert 2.8 < apart((lon, lat), (30.0, 10.0)) < 4.2

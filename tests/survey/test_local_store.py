@@ -46,12 +46,12 @@ def test_large_files_come_out_as_they_went_in(place: Path, size: int, kind: str)
     assert sorted(os.listdir(place / "a")) == ["large.fits"]
 
 
-@pytest.mark.parametrize("behaviour", ["refuses", "falls short"])
+@pytest.mark.parametrize("behavior", ["refuses", "falls short"])
 def test_a_file_system_that_goes_back_on_its_word(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, behaviour: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, behavior: str
 ):
     def fail(handle: int, data: memoryview) -> bool:
-        if behaviour == "refuses":
+        if behavior == "refuses":
             raise OSError(errno.EINVAL, "not here")
         os.write(handle, on_a_page(2 << 20))  # and more than there will be
         return False

@@ -7,7 +7,7 @@ import pytest
 
 from hipsgen.errors import SurveyError
 from hipsgen.sky.tiles import Tile
-from hipsgen.survey.coverage import look_over, moc_bytes, moc_of, moc_order, to_ranges
+from hipsgen.survey.coverage import measure_tile, moc_bytes, moc_of, moc_order, to_ranges
 from hipsgen.survey.fits_tile import FitsTile
 from hipsgen.survey.properties import format_properties
 from hipsgen.survey.store import LocalStore
@@ -35,7 +35,7 @@ def store(tmp_path: Path) -> LocalStore:
         if tile is not LEAVES[2]:
             values[:] = tile.npix
         store.write(tile.path("fits"), FitsTile().encode(values, tile))
-        ranges.append(to_ranges(look_over(tile, values)[0]))
+        ranges.append(to_ranges(measure_tile(tile, values)[0]))
     store.write("Moc.fits", moc_bytes(moc_of(ranges, moc_order(4)), "galactic"))
     return store
 

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 from tests.torture.campaign import Campaign
-from tests.torture.scenes import colour_scene, scene
+from tests.torture.scenes import color_scene, scene
 
 
 def main() -> int:
@@ -20,7 +20,7 @@ def main() -> int:
         campaigns: dict[str, Campaign] = {
             "threads": scene(Path(scratch, "threads"), "threads"),
             "processes": scene(Path(scratch, "processes"), "processes"),
-            "three bands and a colour": colour_scene(Path(scratch, "colour")),
+            "three bands and a color": color_scene(Path(scratch, "color")),
         }
         for name, campaign in campaigns.items():
             outcome = campaign.run(-(-asked.kills // len(campaigns)), asked.seed, print)

@@ -1,4 +1,4 @@
-"""What is built while it is killed: surveys from nothing, updates, other cuts, colours."""
+"""What is built while it is killed: surveys from nothing, updates, other cuts, colors."""
 
 import subprocess
 import sys
@@ -21,8 +21,8 @@ def scene(folder: Path, engine: str, order: int = 12) -> Campaign:
     return Campaign(folder / "in", folder / "work", engine, (*options, *_CUTS, "--recut"), starts)
 
 
-def colour_scene(folder: Path) -> Campaign:
-    """Two images in each of three bands, and their colour."""
+def color_scene(folder: Path) -> Campaign:
+    """Two images in each of three bands, and their color."""
     (folder / "in").mkdir(parents=True)
     for k in range(2):
         for number, band in enumerate("gri"):

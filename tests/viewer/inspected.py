@@ -59,7 +59,7 @@ def build(*words: str | Path) -> None:
 
 
 def build_bands(repo: Path, folder: Path, color: str = "") -> Path:
-    """Bands g, r, i of the sample repository, and a colour; the folder of surveys."""
+    """Bands g, r, i of the sample repository, and a color; the folder of surveys."""
     out = folder / "hips"
     bands = ("-b", "g", "-b", "r", "-b", "i", *(("--color", color) if color else ()))
     build(repo, "-c", "sample/coadds", "-d", "deepCoadd_calexp", *bands, "-o", out)

@@ -127,10 +127,10 @@ def _fits_bytes(tile: np.ndarray, order: int, npix: int) -> bytes:
 def _png_bytes(tile: np.ndarray, offset: float) -> bytes:
     # PNG rows run top-down
     upright = tile[::-1]
-    grey = np.clip((np.nan_to_num(upright) - offset + 60) / 140 * 255, 0, 255).astype(np.uint8)
+    gray = np.clip((np.nan_to_num(upright) - offset + 60) / 140 * 255, 0, 255).astype(np.uint8)
     alpha = np.where(np.isfinite(upright), 255, 0).astype(np.uint8)
     buffer = io.BytesIO()
-    Image.fromarray(np.dstack([grey, grey, grey, alpha])).save(buffer, "PNG")
+    Image.fromarray(np.dstack([gray, gray, gray, alpha])).save(buffer, "PNG")
     return buffer.getvalue()
 
 

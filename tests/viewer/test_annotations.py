@@ -1,4 +1,4 @@
-"""Flags: none is lost or overwritten unseen, whoever writes at the same time."""
+"""Annotations: none is lost or overwritten unseen, whoever writes at the same time."""
 
 import json
 import multiprocessing
@@ -11,45 +11,45 @@ from pathlib import Path
 
 import pytest
 
+from hipsgen.survey import paths
 from tests.viewer.serving import served
 from tests.viewer.small_hips import DEC, RA, make_survey
-from hipsgen.survey import paths
-from viewer.annotations import FlagError, Flags
+from viewer.annotations import AnnotationError, Annotations
 
 HERE = {"ra": RA, "dec": DEC}
 
 
 def append(folder: Path, name: str, letter: str, times: int) -> None:
     """Add a letter to a note so many times, as a person would: load, change, keep, or again."""
-    flags = Flags(folder)
+    flags = Annotations(folder)
     while times:
         seen = next(flag for flag in flags.all() if flag.id == name)
-        with suppress(FlagError):  # somebody was faster
+        with suppress(AnnotationError):  # somebody was faster
             flags.change(name, {"version": seen.version, "note": seen.note + letter})
             times -= 1
 
 
 def test_a_flag_is_kept_changed_and_deleted(tmp_path):
-    flags = Flags(tmp_path)
+    flags = Annotations(tmp_path)
     assert flags.all() == []
     made = flags.add({**HERE, "note": "a trail", "view": "survey=g", "author": "me"})
     assert flags.all() == [made]
     changed = flags.change(made.id, {"version": 1, "note": "a satellite"})
     assert (changed.version, changed.note, changed.view) == (2, "a satellite", "survey=g")
     assert changed.created == made.created
-    with pytest.raises(FlagError, match="meanwhile") as stale:
+    with pytest.raises(AnnotationError, match="meanwhile") as stale:
         flags.change(made.id, {"version": 1, "note": "late"})
     assert stale.value.status == 409
     flags.delete(made.id, {"version": 2})
     assert flags.all() == []
-    with pytest.raises(FlagError, match="no flag") as gone:
+    with pytest.raises(AnnotationError, match="no flag") as gone:
         flags.change(made.id, {"version": 3, "note": "x"})
     assert gone.value.status == 404
     assert len(list((tmp_path / paths.ANNOTATIONS).iterdir())) == 1
 
 
 def test_changes_by_several_processes_are_all_there(tmp_path):
-    name = Flags(tmp_path).add(HERE).id
+    name = Annotations(tmp_path).add(HERE).id
     spawn = multiprocessing.get_context("spawn")
     people = [spawn.Process(target=append, args=(tmp_path, name, c, 25)) for c in "abcd"]
     for one in people:
@@ -57,7 +57,7 @@ def test_changes_by_several_processes_are_all_there(tmp_path):
     for one in people:
         one.join(60)
         assert one.exitcode == 0
-    (flag,) = Flags(tmp_path).all()
+    (flag,) = Annotations(tmp_path).all()
     assert sorted(flag.note) == sorted("abcd" * 25)
     assert flag.version == 101
     assert len(list((tmp_path / paths.ANNOTATIONS).iterdir())) == 1
@@ -66,14 +66,14 @@ def test_changes_by_several_processes_are_all_there(tmp_path):
 def test_new_flags_of_several_threads_are_all_there(tmp_path):
     def add(number: int) -> None:
         for k in range(10):
-            Flags(tmp_path).add({**HERE, "note": f"{number} {k}"})
+            Annotations(tmp_path).add({**HERE, "note": f"{number} {k}"})
 
     threads = [threading.Thread(target=add, args=(number,)) for number in range(6)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert {f.note for f in Flags(tmp_path).all()} == {
+    assert {f.note for f in Annotations(tmp_path).all()} == {
         f"{number} {k}" for number in range(6) for k in range(10)
     }
 
@@ -87,13 +87,13 @@ def test_new_flags_of_several_threads_are_all_there(tmp_path):
     ],
 )  # fmt: skip
 def test_nonsense_is_refused(tmp_path, words):
-    with pytest.raises(FlagError):
-        Flags(tmp_path).add(words)
-    assert Flags(tmp_path).all() == []
+    with pytest.raises(AnnotationError):
+        Annotations(tmp_path).add(words)
+    assert Annotations(tmp_path).all() == []
 
 
 def test_files_that_are_no_flags_are_passed_over(tmp_path):
-    flag = Flags(tmp_path).add(HERE)
+    flag = Annotations(tmp_path).add(HERE)
     place = tmp_path / paths.ANNOTATIONS
     (place / f"{'a' * 16}.1.json").write_text("{")
     (place / f"{'b' * 16}.1.json").write_text("[]")
@@ -102,7 +102,7 @@ def test_files_that_are_no_flags_are_passed_over(tmp_path):
     os.mkfifo(place / f"{'c' * 16}.1.json")
     (place / f"{'d' * 16}.1.json").symlink_to("/dev/zero")
     (place / f"{'e' * 16}.1.json").mkdir()
-    assert Flags(tmp_path).all() == [flag]
+    assert Annotations(tmp_path).all() == [flag]
 
 
 @pytest.mark.parametrize(
@@ -114,10 +114,10 @@ def test_files_that_are_no_flags_are_passed_over(tmp_path):
 )  # fmt: skip
 def test_a_flag_that_was_edited_into_nonsense_hides_no_other(tmp_path, words):
     folder = make_survey(tmp_path / "band_g")
-    flag, spoilt = Flags(folder).add(HERE), Flags(folder).add(HERE)
+    flag, spoilt = Annotations(folder).add(HERE), Annotations(folder).add(HERE)
     path = folder / paths.ANNOTATIONS / f"{spoilt.id}.1.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **words}))
-    assert Flags(folder).all() == [flag]
+    assert Annotations(folder).all() == [flag]
     with served(tmp_path) as port:
         status, found = Asking(port)("GET")
     assert (status, [one["id"] for one in found["flags"]]) == (200, [flag.id])
@@ -125,13 +125,13 @@ def test_a_flag_that_was_edited_into_nonsense_hides_no_other(tmp_path, words):
 
 def test_deleted_flags_make_room(tmp_path, monkeypatch):
     monkeypatch.setattr("viewer.annotations.MAX_FLAGS", 3)
-    flags = Flags(tmp_path)
+    flags = Annotations(tmp_path)
     made = [flags.add(HERE) for _ in range(3)]
-    with pytest.raises(FlagError, match="export and delete some"):
+    with pytest.raises(AnnotationError, match="export and delete some"):
         flags.add(HERE)
     flags.delete(made[0].id, {"version": 1})
     flags.add(HERE)
-    with pytest.raises(FlagError, match="export and delete some"):
+    with pytest.raises(AnnotationError, match="export and delete some"):
         flags.add(HERE)
 
 

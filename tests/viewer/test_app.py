@@ -66,7 +66,7 @@ def test_coadds_at_a_position(client):
     assert away.json()["coadds"] == []
 
 
-def test_a_colour_tells_the_coadds_of_its_bands(tmp_path):
+def test_a_color_tells_the_coadds_of_its_bands(tmp_path):
     rgb = {"hips_rgb_red": "r [ivo://test/P/band_r]", "hips_rgb_blue": "g [ivo://test/P/band_g]"}
     for name in ("band_g", "band_r", "band_z"):
         survey = make_survey(tmp_path / "one" / name)

@@ -27,7 +27,7 @@ from tests.viewer.small_hips import DEC, RA, make_survey
 from viewer.app import ViewerConfig, create_app
 from viewer.catalogs import tables
 from viewer.catalogs.catalog import open_file
-from viewer.catalogs.query import Question
+from viewer.catalogs.query import CatalogQuery
 from viewer.catalogs.sky_index import Cone
 
 BIG = 3303582064834445313  # an objectId of Rubin's, which a float64 would round
@@ -72,12 +72,12 @@ def table():
 
 @pytest.fixture(scope="module")
 def opened(table, tmp_path_factory):
-    return open_file(write(table, tmp_path_factory.mktemp("catalogue") / "stars.parquet"))
+    return open_file(write(table, tmp_path_factory.mktemp("catalog") / "stars.parquet"))
 
 
 @pytest.fixture(scope="module")
 def client(opened):
-    return Client(create_app(ViewerConfig((), catalogues=(opened,))))
+    return Client(create_app(ViewerConfig((), catalogs=(opened,))))
 
 
 def ids(found):
@@ -85,9 +85,9 @@ def ids(found):
     return [int(row[column]) for row in found["rows"]]
 
 
-def ask(catalogue, ra, dec, radius, **words):
+def ask(catalog, ra, dec, radius, **words):
     limit = words.pop("limit", 20_000)
-    return catalogue.ask(Question(Cone(ra, dec, radius), limit=limit, **words))
+    return catalog.ask(CatalogQuery(Cone(ra, dec, radius), limit=limit, **words))
 
 
 def expected(table, ra, dec, radius):
@@ -224,7 +224,7 @@ HOSTILE = {
 def test_a_filter_that_is_none_is_refused_in_a_line_and_at_once(client, text):
     query = urlencode({"ra": 1, "dec": 2, "radius": 180, "filter": text})
     started = time.process_time()  # of all threads, whatever else the machine does
-    answer = client.get(f"/api/catalogues/stars?{query}")
+    answer = client.get(f"/api/catalogs/stars?{query}")
     assert time.process_time() - started < 1
     error = answer.json()["error"]
     assert answer.status_code == 400
@@ -237,14 +237,14 @@ def test_a_filter_that_is_none_is_refused_in_a_line_and_at_once(client, text):
 @settings(deadline=1000, max_examples=300)
 def test_any_text_is_answered_or_refused(client, text):
     query = urlencode({"ra": 1, "dec": 2, "radius": 3, "filter": text})
-    assert client.get(f"/api/catalogues/stars?{query}").status_code in (200, 400)
+    assert client.get(f"/api/catalogs/stars?{query}").status_code in (200, 400)
 
 
 @pytest.mark.parametrize("ending", [".csv", ".xml", ".parquet", ".fits"])
 def test_each_format_gives_the_same_rows(table, opened, tmp_path, ending):
-    catalogue = open_file(write(table, tmp_path / f"stars{ending}"))
+    catalog = open_file(write(table, tmp_path / f"stars{ending}"))
     text = "primary and band == 'g' and r_psfFlux > 100"
-    one, other = (ask(c, 0, 0, 60, filter=text) for c in (opened, catalogue))
+    one, other = (ask(c, 0, 0, 60, filter=text) for c in (opened, catalog))
     assert one["rows"]
     assert [row[:1] + row[4:] for row in one["rows"]] == [
         row[:1] + row[4:] for row in other["rows"]
@@ -252,7 +252,7 @@ def test_each_format_gives_the_same_rows(table, opened, tmp_path, ending):
     for k in (1, 2, 3):
         a, b = ([row[k] for row in found["rows"]] for found in (one, other))
         np.testing.assert_allclose(a, b, rtol=1e-14)
-    columns = {c["name"]: c for c in catalogue.describe()["columns"]}
+    columns = {c["name"]: c for c in catalog.describe()["columns"]}
     kinds = {name: c["kind"] for name, c in columns.items()}
     assert kinds == {
         "objectId": "integer",
@@ -277,14 +277,14 @@ def test_what_is_missing_is_nan_nothing_or_false(tmp_path, ending):
             "word": MaskedColumn(["a", "b", "c", "d"], mask=[0, 1, 0, 0]),
         }
     )
-    catalogue = open_file(write(table, tmp_path / f"holes{ending}"))
-    assert (catalogue.describe()["rows"], catalogue.describe()["left_out"]) == (2, 2)
-    found = ask(catalogue, 1, 1, 2, columns=("count", "word"))
+    catalog = open_file(write(table, tmp_path / f"holes{ending}"))
+    assert (catalog.describe()["rows"], catalog.describe()["left_out"]) == (2, 2)
+    found = ask(catalog, 1, 1, 2, columns=("count", "word"))
     assert found["rows"][0] == (5, "a")
     assert found["rows"][1][0] is None
     assert found["rows"][1][1] in ("", "N/A")
-    assert len(ask(catalogue, 1, 1, 2, filter="count == 5")["rows"]) == 1
-    assert len(ask(catalogue, 1, 1, 2, filter="isnan(count)")["rows"]) == 1
+    assert len(ask(catalog, 1, 1, 2, filter="count == 5")["rows"]) == 1
+    assert len(ask(catalog, 1, 1, 2, filter="isnan(count)")["rows"]) == 1
 
 
 POSITIONS = {
@@ -315,7 +315,7 @@ def test_long_ids_are_exact_where_others_are_missing(tmp_path, ending):
 
     def told(condition: str) -> list:
         cone = Cone(10.0, 1.0, 5.0)
-        return [row[0] for row in stars.ask(Question(cone, condition, ("id",)))["rows"]]
+        return [row[0] for row in stars.ask(CatalogQuery(cone, condition, ("id",)))["rows"]]
 
     assert told("") == [str(first), str(first + 1), None]
     assert told(f"id == {first + 1}") == [str(first + 1)]
@@ -356,14 +356,14 @@ def test_a_ucd_says_more_than_a_name(tmp_path):
 def test_columns_that_the_user_names(tmp_path):
     table = Table({"x,ra": [10.0], "y": [20.0], "z": ["a"]})
     path = write(table, tmp_path / "a,b.csv")
-    with pytest.raises(InputError, match=r"there are x,ra, y, z; .*--catalogue FILE,ra=COLUMN"):
+    with pytest.raises(InputError, match=r"there are x,ra, y, z; .*--catalog FILE,ra=COLUMN"):
         open_file(path)
     assert ask(open_file(f"{path},ra=x,ra,dec=y"), 10, 20, 1)["dec"] == [20.0]
     for wrong, words in ((",ra=y,dec=q", "no column 'q'"), (",ra=y,dec=z", "'z' of numbers")):
         with pytest.raises(InputError, match=words):
             open_file(path + wrong)
     for wrong in (",ra=y", ",ra=y,dec=y,unit=hours"):
-        with pytest.raises(ConfigError, match="--catalogue"):
+        with pytest.raises(ConfigError, match="--catalog"):
             open_file(path + wrong)
     assert open_file(f"{path},ra=y,dec=y,name=mine").name == "mine"
 
@@ -372,7 +372,7 @@ def test_columns_that_the_user_names(tmp_path):
 def test_what_cannot_be_read_is_refused_in_a_line(tmp_path, ending):
     file = tmp_path / f"junk.{ending}"
     file.write_bytes(b"\x00\xff junk" * 50)
-    result = CliRunner().invoke(cli, ["serve", str(tmp_path), "--catalogue", str(file)])
+    result = CliRunner().invoke(cli, ["serve", str(tmp_path), "--catalog", str(file)])
     assert isinstance(result.exception, InputError)
     assert f"junk.{ending}" in str(result.exception)
     assert "\n" not in str(result.exception)
@@ -383,12 +383,12 @@ def test_what_cannot_be_read_is_refused_in_a_line(tmp_path, ending):
 def test_parquet_needs_an_extra(opened, tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pyarrow.parquet", None)
     (tmp_path / "x.parquet").touch()
-    with pytest.raises(MissingExtraError, match=r"hipsgen\[catalogues\]"):
+    with pytest.raises(MissingExtraError, match=r"hipsgen\[catalogs\]"):
         open_file(str(tmp_path / "x.parquet"))
 
 
 def test_the_page_is_told_what_there_is(client, table):
-    (stars,) = client.get("/api/catalogues").json()["catalogues"]
+    (stars,) = client.get("/api/catalogs").json()["catalogs"]
     assert (stars["name"], stars["rows"], stars["left_out"]) == ("stars", len(table), 0)
     assert stars["columns"][3] == {"name": "r_psfFlux", "kind": "number", "unit": "nJy"}
 
@@ -396,7 +396,7 @@ def test_the_page_is_told_what_there_is(client, table):
 def test_rows_over_http(client, table):
     cone = {"ra": -0.1, "dec": 0, "radius": 0.3}
     found = client.get(
-        "/api/catalogues/stars", params={**cone, "columns": "band,objectId", "limit": 3}
+        "/api/catalogs/stars", params={**cone, "columns": "band,objectId", "limit": 3}
     ).json()
     assert [c["name"] for c in found["columns"]] == ["objectId", "band"]
     # as text, since JavaScript would round it
@@ -407,7 +407,7 @@ def test_rows_over_http(client, table):
 @pytest.mark.parametrize(
     ("name", "words", "status", "says"),
     [
-        ("other", {}, 404, "no catalogue 'other'"),
+        ("other", {}, 404, "no catalog 'other'"),
         ("stars", {"ra": "x"}, 400, "two numbers"),
         ("stars", {"radius": "nan"}, 400, "radius=nan"),
         ("stars", {"radius": 181}, 400, "to 180"),
@@ -419,16 +419,16 @@ def test_rows_over_http(client, table):
     ],
 )
 def test_questions_that_are_none(client, name, words, status, says):
-    answer = client.get(f"/api/catalogues/{name}", params={"ra": 1, "dec": 2, "radius": 1, **words})
+    answer = client.get(f"/api/catalogs/{name}", params={"ra": 1, "dec": 2, "radius": 1, **words})
     assert answer.status_code == status
     assert says in answer.json()["error"]
 
 
 def test_a_file_that_changes_is_opened_again_and_one_that_breaks_is_told(tmp_path):
     path = tmp_path / "x.parquet"
-    catalogue = open_file(write(Table({"ra": [1.0], "dec": [2.0]}), path))
-    client = Client(create_app(ViewerConfig((), catalogues=(catalogue,))))
-    url = "/api/catalogues/x?ra=1&dec=2&radius=1"
+    catalog = open_file(write(Table({"ra": [1.0], "dec": [2.0]}), path))
+    client = Client(create_app(ViewerConfig((), catalogs=(catalog,))))
+    url = "/api/catalogs/x?ra=1&dec=2&radius=1"
     assert len(client.get(url).json()["rows"]) == 1
     path.unlink()
     write(Table({"ra": [1.0, 1.1], "dec": [2.0, 2.0]}), path)
@@ -436,7 +436,7 @@ def test_a_file_that_changes_is_opened_again_and_one_that_breaks_is_told(tmp_pat
     path.unlink()
     write(Table({"ra": [1.0], "dec": [2.0], "kind": ["star"]}), path)
     assert client.get(f"{url}&filter=kind=='star'").json()["rows"] == [[1.0, 2.0, "star"]]
-    assert client.get("/api/catalogues").json()["catalogues"][0]["rows"] == 1
+    assert client.get("/api/catalogs").json()["catalogs"][0]["rows"] == 1
     path.write_bytes(b"junk")
     broken = client.get(url)
     assert broken.status_code == 404
@@ -446,15 +446,15 @@ def test_a_file_that_changes_is_opened_again_and_one_that_breaks_is_told(tmp_pat
 
 
 def test_two_of_one_name_are_refused(opened):
-    with pytest.raises(ConfigError, match="two catalogues are called 'stars'"):
-        create_app(ViewerConfig((), catalogues=(opened, opened)))
+    with pytest.raises(ConfigError, match="two catalogs are called 'stars'"):
+        create_app(ViewerConfig((), catalogs=(opened, opened)))
 
 
 def test_only_columns_that_are_asked_for_are_read(tmp_path):
     wide = Table({"ra": [1.0, 2.0], "dec": [1.0, 2.0]} | {f"c{k}": [k, k] for k in range(1000)})
-    catalogue = open_file(write(wide, tmp_path / "wide.parquet"))
-    ask(catalogue, 1, 1, 9, columns=("c7",), filter="c9 > 0", sort="c11")
-    kept = tables.shelf.names(catalogue._table(catalogue._parts[0]).table.number)
+    catalog = open_file(write(wide, tmp_path / "wide.parquet"))
+    ask(catalog, 1, 1, 9, columns=("c7",), filter="c9 > 0", sort="c11")
+    kept = tables.shelf.names(catalog._table(catalog._parts[0]).table.number)
     assert kept == {"ra", "dec", "c7", "c9", "c11"}
 
 
@@ -469,14 +469,14 @@ def test_columns_that_find_no_room_are_read_again(table, opened, tmp_path, monke
 
 
 def test_a_cone_of_a_million_rows_takes_no_time(tmp_path):
-    catalogue = open_file(write(stars(1_000_000), tmp_path / "million.parquet"))
+    catalog = open_file(write(stars(1_000_000), tmp_path / "million.parquet"))
     text = "r_psfFlux > 10 and extendedness == 0"
-    ask(catalogue, 0, 0, 0.1, filter=text)
+    ask(catalog, 0, 0, 0.1, filter=text)
     for ra, dec, radius in [(0, 0, 0.1), (10, 89.8, 0.2), (200, 30, 5), (0, 0, 1), (80, -20, 30)]:
         seconds = []
         for _ in range(3):
             started = time.perf_counter()
-            found = ask(catalogue, ra, dec, radius, filter=text, limit=2000)
+            found = ask(catalog, ra, dec, radius, filter=text, limit=2000)
             seconds.append(time.perf_counter() - started)
         print(f"{radius} deg: {len(found['rows'])} rows, {1000 * min(seconds):.1f} ms")
         assert min(seconds) < 0.05
@@ -502,32 +502,32 @@ def test_a_cone_that_grows_finds_the_nearest(table, opened, text, limit):
 @pytest.mark.parametrize("ending", [".csv", ".xml", ".parquet", ".fits"])
 def test_a_table_without_rows(tmp_path, ending):
     empty = Table({"ra": np.zeros(0), "dec": np.zeros(0)})
-    catalogue = open_file(write(empty, tmp_path / f"empty{ending}"))
-    found = ask(catalogue, 1, 2, 180, filter="ra > 1", sort="dec")
+    catalog = open_file(write(empty, tmp_path / f"empty{ending}"))
+    found = ask(catalog, 1, 2, 180, filter="ra > 1", sort="dec")
     assert (found["rows"], found["ra"], found["more"]) == ([], [], False)
 
 
 def test_the_command_opens_them(root, tmp_path, monkeypatch):
     path = write(stars(100), tmp_path / "mine.csv")
     monkeypatch.setattr("uvicorn.Server.run", lambda self, sockets: None)
-    command = ["serve", str(root), "--port", "0", "--catalogue"]
-    done = CliRunner().invoke(cli, [*command, path, "--catalogue", f"{path},name=other"])
+    command = ["serve", str(root), "--port", "0", "--catalog"]
+    done = CliRunner().invoke(cli, [*command, path, "--catalog", f"{path},name=other"])
     assert done.exception is None
-    assert "with catalogue mine: 100 rows\nwith catalogue other: 100 rows\n" in done.output
-    twice = CliRunner().invoke(cli, [*command, path, "--catalogue", path]).exception
-    assert "two catalogues are called 'mine'" in str(twice)
+    assert "with catalog mine: 100 rows\nwith catalog other: 100 rows\n" in done.output
+    twice = CliRunner().invoke(cli, [*command, path, "--catalog", path]).exception
+    assert "two catalogs are called 'mine'" in str(twice)
     alone = CliRunner().invoke(cli, ["serve", str(root), "-c", "x"]).exception
     assert "--objects REPO" in str(alone)
 
 
 def test_a_real_server_outlives_hostile_requests_at_once(root, opened, table):
     filters = ["primary", "9**9**9 > ra", "(" * 3000, "x" * 60_000, "not " * 400 + "primary"]
-    with served(root, catalogues=(opened,)) as port:
+    with served(root, catalogs=(opened,)) as port:
 
         def get(text):
             query = urlencode({"ra": 0, "dec": 0, "radius": 180, "limit": 50, "filter": text})
             with closing(Wire(port)) as wire:
-                answer, body = wire.get(f"/api/catalogues/stars?{query}")
+                answer, body = wire.get(f"/api/catalogs/stars?{query}")
             return answer.status, body
 
         with ThreadPoolExecutor(16) as pool:
@@ -544,13 +544,13 @@ def test_a_real_server_outlives_hostile_requests_at_once(root, opened, table):
 
 # astropy leaves a file open in which nothing is
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_who_asks_a_catalogue_does_not_wait_for_coadds_that_hang(opened, tmp_path):
+def test_who_asks_a_catalog_does_not_wait_for_coadds_that_hang(opened, tmp_path):
     """Be it on a file system that does not answer: here nobody writes into a FIFO."""
     survey = make_survey(tmp_path / "root" / "band_g")
     os.mkfifo(tmp_path / "coadd.fits")
     coadd = replace(COADD, uri=(tmp_path / "coadd.fits").as_uri())
     (survey / "provenance.fits").write_bytes(Provenance([coadd]).to_bytes())
-    with served(survey.parent, catalogues=(opened,)) as port:
+    with served(survey.parent, catalogs=(opened,)) as port:
         hanging = []
         for _ in range(8):
             hanging.append(socket.create_connection(("127.0.0.1", port), 20))
@@ -560,7 +560,7 @@ def test_who_asks_a_catalogue_does_not_wait_for_coadds_that_hang(opened, tmp_pat
         with pytest.raises(TimeoutError):
             hanging[0].recv(1)
         with closing(Wire(port)) as wire:
-            answer, body = wire.get("/api/catalogues/stars?ra=0&dec=0&radius=1")
+            answer, body = wire.get("/api/catalogs/stars?ra=0&dec=0&radius=1")
         assert (answer.status, json.loads(body)["rows"] != []) == (200, True)
         # they see that there is nothing
         while any(not select.select([client], [], [], 0)[0] for client in hanging):

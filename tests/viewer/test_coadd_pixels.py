@@ -125,11 +125,11 @@ def test_statistics_of_a_circle_are_those_of_its_pixels(inspected):
     hdus = inspected.hdus()
     rows, cols = hdus["IMAGE"][0].shape
     wcs = inspected.wcs()
-    centre = wcs.pixel_to_world(cols / 2 + 0.3, rows / 2 - 0.2)
+    center = wcs.pixel_to_world(cols / 2 + 0.3, rows / 2 - 0.2)
     radius = 4.05
     y, x = np.mgrid[:rows, :cols]
-    inside = wcs.pixel_to_world(x, y).separation(centre).arcsec <= radius
-    query = {"survey": inspected.name, "ra": centre.ra.deg, "dec": centre.dec.deg}
+    inside = wcs.pixel_to_world(x, y).separation(center).arcsec <= radius
+    query = {"survey": inspected.name, "ra": center.ra.deg, "dec": center.dec.deg}
     answer = client_for(inspected.root).get(
         "/api/statistics", params={**query, "radius": radius}
     ).json()  # fmt: skip

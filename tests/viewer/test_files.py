@@ -47,7 +47,7 @@ def opened(request, monkeypatch) -> Callable[..., FileIO]:
         monkeypatch.delattr(os, "O_PATH", raising=False)
     elif not hasattr(os, "O_PATH"):
         pytest.skip("needs Linux")
-    return files.open_beneath
+    return files.open_inside
 
 
 @pytest.mark.parametrize("name", [*GOOD, *LED])
@@ -78,12 +78,12 @@ def test_what_is_opened_at_once_is_what_would_be_opened(root, name):
     before = len(os.listdir("/proc/self/fd"))
     path = f"{root}/{name}"
     try:
-        with files.open_beneath([root], path) as file:
+        with files.open_inside([root], path) as file:
             wanted = file.read()
     except OSError:
         wanted = None
     try:
-        file = files.open_at_once([root], path)
+        file = files.open_if_cached([root], path)
     except OSError:
         assert wanted is None
     else:
@@ -98,9 +98,9 @@ def test_what_is_opened_at_once_is_what_would_be_opened(root, name):
 @LINUX
 def test_a_system_that_lacks_the_call_is_asked_the_slow_way(root, monkeypatch):
     monkeypatch.setattr(files, "_openat2", lambda *_: -1)
-    assert files.open_at_once([root], f"{root}/file") is None
+    assert files.open_if_cached([root], f"{root}/file") is None
     monkeypatch.setattr(files, "_openat2", None)
-    assert files.open_at_once([root], f"{root}/file") is None
+    assert files.open_if_cached([root], f"{root}/file") is None
 
 
 @LINUX
@@ -112,13 +112,13 @@ def test_bytes_that_are_not_in_memory_are_brought_in(tmp_path):
         for _ in range(50):
             os.fsync(file.fileno())
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-            if not files.is_in_memory(file, 0, size):
+            if not files.is_cached(file, 0, size):
                 break
             time.sleep(0.1)
         else:
             pytest.skip("this file system keeps all in memory")
-        files.bring_in(file, 0, size)
-        assert files.is_in_memory(file, 0, size)
+        files.prefetch(file, 0, size)
+        assert files.is_cached(file, 0, size)
         # where there is nothing
-        assert not files.is_in_memory(file, size, size + 1)
-        files.bring_in(file, size, size + 10)
+        assert not files.is_cached(file, size, size + 1)
+        files.prefetch(file, size, size + 10)

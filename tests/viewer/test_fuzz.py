@@ -126,7 +126,7 @@ BODIES = [b"\r\n"] * 12 + [
 COORDINATES = [b"-0", b"1e999", b"NaN", b"inf", b"-361", b"9" * 400, b"%00", b"1%2C5"]
 COORDINATES += [b"", b"%D9%A3", b"\xd9\xa3", b"M31", b"1&ra=2"]
 ASKED = [b"pixel", b"cutout", b"statistics", b"profile", b"patches", b"view", b"flags"]
-ASKED += [b"catalogues", b"catalogues/stars", b"catalogues/..%2fsecret", b"flags/band_g/..%2f1"]
+ASKED += [b"catalogs", b"catalogs/stars", b"catalogs/..%2fsecret", b"flags/band_g/..%2f1"]
 KEYS = [b"ra", b"dec", b"ra2", b"dec2", b"size", b"radius", b"width", b"height", b"coadd"]
 KEYS += [b"filter", b"columns", b"sort", b"limit", b"survey"]
 VALUES = [b"180", b"1", b"0.01", b"mag", b"-mag", b"mag,name", b"band_g", b"mag>1", b"1e300"]
@@ -235,7 +235,7 @@ def site(tmp_path_factory) -> Iterator[Site]:
 
     (top / "stars.csv").write_text("ra,dec,mag,name\n180,1,5.5,a\n180.001,1,,b\n")
     stars = (open_file(str(top / "stars.csv")),)
-    served_so = served(root, static=static, fresh_seconds=0.05, catalogues=stars)
+    served_so = served(root, static=static, fresh_seconds=0.05, catalogs=stars)
     with served_so as port, complaints() as told_of:
         site = Site(Wire(port))
         for path in (

@@ -7,7 +7,7 @@ import pytest
 
 from tests.viewer.serving import Process
 from tests.viewer.small_hips import DEC, RA, make_survey
-from viewer.annotations import Flags
+from viewer.annotations import Annotations
 
 FLAG = json.dumps({"survey": "band_g", "ra": RA, "dec": DEC, "note": "not mine"})
 
@@ -38,7 +38,7 @@ def test_only_names_of_this_machine_are_answered(root, tmp_path):
             for path in ("/", "/api/surveys", "/hips/list", "/hips/band_g/properties"):
                 assert asked(server.port, "GET", path, bad) == 421
             assert asked(server.port, "POST", "/api/flags", f"{bad}:{server.port}", FLAG) == 421
-    assert Flags(root / "band_g").all() == []
+    assert Annotations(root / "band_g").all() == []
 
 
 @pytest.mark.parametrize(

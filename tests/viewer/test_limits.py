@@ -11,7 +11,7 @@ from starlette.routing import Route
 
 from tests.viewer.serving import PATIENCE, Wire, complaints
 from viewer.http import limits
-from viewer.http.limits import BusyError, Desk
+from viewer.http.limits import BusyError, ReadPool
 from viewer.server import make_server, take_port
 
 SIZE = 24 << 20  # more than the system keeps of an answer for a client
@@ -21,11 +21,11 @@ ROOM = 60 << 20
 @pytest.fixture
 def port():
     """A server of nothing but large answers, with room for two."""
-    desk = Desk("answer", room=ROOM)
+    desk = ReadPool("answer", room=ROOM)
 
     async def large(request):
         try:
-            return await desk.parcel(lambda: b"x" * SIZE)
+            return await desk.run_response(lambda: b"x" * SIZE)
         except BusyError:
             return Response(status_code=503)
 

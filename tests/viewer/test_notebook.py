@@ -22,8 +22,8 @@ from hipsgen.errors import ConfigError, InputError, SurveyError
 from tests.conftest import needs
 from tests.viewer.serving import PATIENCE, free_port, nginx_scratch, served
 from tests.viewer.small_hips import DEC, RA, make_survey
-from viewer.annotations import Flags
-from viewer.api.frames import Channel, FrameError
+from viewer.annotations import Annotations
+from viewer.api.frames import FrameChannel, FrameError
 from viewer.notebook import Frame, position_of
 
 STATE = {
@@ -147,8 +147,8 @@ def test_what_a_page_cannot_do_is_an_error(frame):
 
 def test_without_a_page_the_error_says_what_to_do():
     with pytest.raises(FrameError, match=r"no page has asked for 0.05 s: show the frame first"):
-        Channel(come=0.05).ask()
-    busy = Channel(done=0.05)
+        FrameChannel(come=0.05).ask()
+    busy = FrameChannel(done=0.05)
     reader = threading.Timer(0.2, busy.after, [0])
     reader.start()
     with pytest.raises(FrameError, match=r"busy for 0.05 s"):
@@ -249,7 +249,7 @@ def test_flags_as_a_table(tmp_path):
     none = frame.flags()
     assert (len(none), none["ra"].unit, none["ra"].dtype) == (0, units.deg, np.float64)
     made = [
-        Flags(tmp_path / survey).add({"ra": RA, "dec": DEC, "note": note})
+        Annotations(tmp_path / survey).add({"ra": RA, "dec": DEC, "note": note})
         for survey, note in (("band_g", "a trail"), ("band_r", "ü"))
     ]
     table = frame.flags()

@@ -12,8 +12,8 @@ from pyarrow import parquet
 from hipsgen.errors import InputError
 from tests.viewer.conftest import Client
 from viewer.app import ViewerConfig, create_app
-from viewer.catalogs.object_tables import open_objects
-from viewer.catalogs.query import Question
+from viewer.catalogs.object_tables import open_object_tables
+from viewer.catalogs.query import CatalogQuery
 from viewer.catalogs.sky_index import Cone
 
 CHAIN, TYPE = "sample/coadds", "objectTable_tract"
@@ -41,8 +41,8 @@ def measured(repository):
         return vstack([butler.get(ref) for ref in refs])
 
 
-def ask(catalogue, radius=1.0, **words):
-    return catalogue.ask(Question(Cone(RA, DEC, radius), limit=20_000, **words))
+def ask(catalog, radius=1.0, **words):
+    return catalog.ask(CatalogQuery(Cone(RA, DEC, radius), limit=20_000, **words))
 
 
 def ids(found):
@@ -50,8 +50,8 @@ def ids(found):
 
 
 def test_rows_of_all_tracts_as_the_butler_gives_them(repository, measured):
-    objects = open_objects(str(repository), [CHAIN])
-    assert str(objects) == f"catalogue {TYPE}: 2 tables"
+    objects = open_object_tables(str(repository), [CHAIN])
+    assert str(objects) == f"catalog {TYPE}: 2 tables"
     found = ask(objects)
     assert sorted(ids(found)) == sorted(measured["objectId"])
     assert not found["problems"]
@@ -64,7 +64,7 @@ def test_rows_of_all_tracts_as_the_butler_gives_them(repository, measured):
 @pytest.mark.parametrize("radius", [0.001, 0.003, 0.01])
 def test_a_cone_over_the_seam(repository, measured, radius):
     text = "refExtendedness == 1 and r_psfFlux / r_psfFluxErr > 8 and detect_isPrimary"
-    found = ask(open_objects(str(repository), [CHAIN]), radius, filter=text)
+    found = ask(open_object_tables(str(repository), [CHAIN]), radius, filter=text)
     at = SkyCoord(measured["coord_ra"], measured["coord_dec"])
     apart = at.separation(SkyCoord(RA, DEC, unit="deg")).deg
     kept = (measured["refExtendedness"] == 1) & measured["detect_isPrimary"] & (apart <= radius)
@@ -75,8 +75,8 @@ def test_a_cone_over_the_seam(repository, measured, radius):
 
 
 def test_a_file_is_opened_when_its_tract_is_looked_at(repository):
-    objects = open_objects(str(repository), [CHAIN])
-    objects.ask(Question(Cone(RA + 90, DEC, 1)))
+    objects = open_object_tables(str(repository), [CHAIN])
+    objects.ask(CatalogQuery(Cone(RA + 90, DEC, 1)))
     assert len(objects._open) == 1  # the first, for its columns
     ask(objects)
     assert len(objects._open) == 2
@@ -87,7 +87,7 @@ def test_by_sql_where_daf_butler_refuses(own, repository):
     other = "lsst.daf.butler.datastores.posixDatastore.PosixDatastore"
     known = "lsst.daf.butler.datastores.fileDatastore.FileDatastore"
     config.write_text(config.read_text().replace(known, other))
-    one, two = (ask(open_objects(str(root), [CHAIN])) for root in (repository, own))
+    one, two = (ask(open_object_tables(str(root), [CHAIN])) for root in (repository, own))
     assert one["rows"] == two["rows"]
 
 
@@ -98,7 +98,7 @@ def test_nothing_is_written(own):
         return {path: path.stat().st_mtime_ns for path in own.rglob("*")}, database.read_bytes()
 
     before = state()
-    ask(open_objects(str(own), [CHAIN]))
+    ask(open_object_tables(str(own), [CHAIN]))
     assert state() == before
 
 
@@ -115,9 +115,9 @@ def tract_in(table):
 def test_a_damaged_table_is_told_and_the_others_are_served(own, measured):
     broken, whole = tables_of(own)
     broken.write_bytes(b"junk")
-    objects = open_objects(str(own), [CHAIN])
-    client = Client(create_app(ViewerConfig((), catalogues=(objects,))))
-    url = f"/api/catalogues/{TYPE}?ra={RA}&dec={DEC}&radius=1&limit=20000"
+    objects = open_object_tables(str(own), [CHAIN])
+    client = Client(create_app(ViewerConfig((), catalogs=(objects,))))
+    url = f"/api/catalogs/{TYPE}?ra={RA}&dec={DEC}&radius=1&limit=20000"
     found = client.get(url).json()
     tract = tract_in(whole)
     assert {int(row[0]) >> 44 for row in found["rows"]} == {tract}
@@ -128,13 +128,13 @@ def test_a_damaged_table_is_told_and_the_others_are_served(own, measured):
     assert answer.status_code == 404
     assert "of tract 484" in answer.json()["error"]
     with pytest.raises(InputError, match="cannot be read"):
-        open_objects(str(own), [CHAIN])
+        open_object_tables(str(own), [CHAIN])
 
 
 def test_a_table_with_other_columns_is_told(own):
     first, second = tables_of(own)
     parquet.write_table(parquet.read_table(second).drop_columns(["i_psfFlux"]), second)
-    objects = open_objects(str(own), [CHAIN])
+    objects = open_object_tables(str(own), [CHAIN])
     found = ask(objects, columns=("objectId", "i_psfFlux"))
     tract = tract_in(first)
     assert {int(row[0]) >> 44 for row in found["rows"]} == {tract}
@@ -152,18 +152,18 @@ def test_tables_by_patch(own):
         butler.registry.registerDatasetType(kind)
         for record in butler.query_dimension_records("patch"):
             x, y, z = record.region.getCentroid()
-            centre = SkyCoord(x, y, z, representation_type="cartesian").spherical
+            center = SkyCoord(x, y, z, representation_type="cartesian").spherical
             columns = {
                 "patch": [record.tract * 10 + record.id],
-                "coord_ra": [centre.lon.deg],
-                "coord_dec": [centre.lat.deg],
+                "coord_ra": [center.lon.deg],
+                "coord_dec": [center.lat.deg],
             }
             butler.put(
                 pyarrow.table(columns), kind, record.dataId, run="sample/run/20260202T000000Z"
             )
-    objects = open_objects(str(own), [CHAIN], "objectTable")
+    objects = open_object_tables(str(own), [CHAIN], "objectTable")
     assert sorted(ids(ask(objects))) == [48480, 48481, 48482, 48483, 48490, 48491, 48492, 48493]
-    assert open_objects(str(own), [CHAIN]).name == TYPE
+    assert open_object_tables(str(own), [CHAIN]).name == TYPE
 
 
 @pytest.mark.parametrize(
@@ -178,4 +178,4 @@ def test_tables_by_patch(own):
 )
 def test_what_there_is_not_is_told_with_what_there_is(repository, collections, table, words):
     with pytest.raises(InputError, match=words):
-        open_objects(str(repository), collections, table)
+        open_object_tables(str(repository), collections, table)

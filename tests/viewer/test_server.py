@@ -105,11 +105,11 @@ def test_a_first_view_that_is_none_is_said(root, view):
         server.serve([root], port=0, view=view)
 
 
-def test_two_catalogues_of_a_name_are_refused_before_anything_is_said(root, tmp_path, capsys):
+def test_two_catalogs_of_a_name_are_refused_before_anything_is_said(root, tmp_path, capsys):
     (tmp_path / "stars.csv").write_text("ra,dec\n1,2\n")
     stars = open_file(str(tmp_path / "stars.csv"))
-    with pytest.raises(ConfigError, match="two catalogues are called 'stars'"):
-        server.serve([root], port=0, catalogues=[stars, stars])
+    with pytest.raises(ConfigError, match="two catalogs are called 'stars'"):
+        server.serve([root], port=0, catalogs=[stars, stars])
     assert capsys.readouterr().out == ""
 
 

@@ -9,7 +9,7 @@ from hipsgen.errors import CoaddError
 from hipsgen.survey.provenance import Provenance
 from tests.viewer.conftest import COADD, client_for
 from tests.viewer.small_hips import DEC, DEEPEST, RA, make_survey, value_at
-from viewer.coadds.statistics import Region, TileSurvey, of_tiles
+from viewer.coadds.statistics import MeasuredRegion, TileSurvey, of_tiles
 
 
 def survey(asked: list, **words) -> TileSurvey:
@@ -26,14 +26,14 @@ def survey(asked: list, **words) -> TileSurvey:
 def test_a_region_of_any_shape_costs_few_tiles(sides):
     asked: list = []
     start = time.process_time()
-    of_tiles(survey(asked), Region(10.0, 20.0, *sides, False))
+    of_tiles(survey(asked), MeasuredRegion(10.0, 20.0, *sides, False))
     assert 0 < len(asked) <= 64
     assert time.process_time() - start < 2
 
 
 def test_a_region_of_too_many_tiles_is_refused():
     with pytest.raises(CoaddError, match="too large for tiles of order 12"):
-        of_tiles(survey([], order_min=12), Region(10.0, 20.0, 20.0, 1e-6, False))
+        of_tiles(survey([], order_min=12), MeasuredRegion(10.0, 20.0, 20.0, 1e-6, False))
 
 
 @pytest.mark.parametrize(

@@ -235,5 +235,5 @@ def test_own_page_of_a_survey(tmp_path):
     assert "default-src 'none'" in page.headers["content-security-policy"]
     script = client.get("/hips/band_g/page/survey.js")
     assert script.headers["content-type"] == "text/javascript; charset=utf-8"
-    licence = client.get("/hips/band_g/page/aladin/LICENSE")
-    assert licence.headers["content-type"] == "text/plain; charset=utf-8"
+    license = client.get("/hips/band_g/page/aladin/LICENSE")
+    assert license.headers["content-type"] == "text/plain; charset=utf-8"

@@ -105,7 +105,7 @@ def test_links_out_of_the_root_are_not_followed(tmp_path):
     assert names(tmp_path / "root") == []
 
 
-def test_colour_comes_first_then_wavelength(tmp_path):
+def test_color_comes_first_then_wavelength(tmp_path):
     plain(tmp_path / "band_z", em_min="8e-7")
     plain(tmp_path / "band_g", em_min="4e-7")
     plain(tmp_path / "color", dataproduct_subtype="color")

@@ -205,9 +205,9 @@ def test_none_outlives_the_one_that_started_them(server):
 def test_work_that_always_fails_is_not_begun_all_the_time(tmp_path):
     log = tmp_path / "begun"
     program = (
-        "import os, sys\nfrom viewer.http.workers import keep\n"
+        "import os, sys\nfrom viewer.http.workers import supervise\n"
         "def work():\n    os.write(os.open(sys.argv[1], 1025), b'x')\n    os._exit(3)\n"
-        "keep(2, work)"
+        "supervise(2, work)"
     )
     log.write_text("")
     keeper = subprocess.Popen(

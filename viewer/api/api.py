@@ -17,15 +17,15 @@ from hipsgen.sky.frames import FRAMES
 from hipsgen.sky.tiles import MAX_ORDER, Tile
 from hipsgen.survey.fits_tile import FitsTile
 from hipsgen.survey.provenance import UsedCoadd
-from viewer.annotations import FlagError, Flags
-from viewer.catalogs.catalog import Catalogue, by_name
+from viewer.annotations import AnnotationError, Annotations
+from viewer.catalogs.catalog import Catalog, by_name
 from viewer.catalogs.filters import FilterError
-from viewer.catalogs.query import MAX_ROWS, Question
+from viewer.catalogs.query import MAX_ROWS, CatalogQuery
 from viewer.catalogs.sky_index import Cone
 from viewer.coadds import pixels, statistics
 from viewer.coadds.provenance import Inspector, describe_coadd, parse_position
-from viewer.http.files import open_beneath
-from viewer.http.limits import BusyError, Desk
+from viewer.http.files import open_inside
+from viewer.http.limits import BusyError, ReadPool
 from viewer.surveys import Survey, Surveys, describe
 
 MAX_CUTOUT = 3600.0  # arcsec
@@ -51,16 +51,16 @@ class Api:
         self,
         surveys: Surveys,
         read_only: bool = False,
-        catalogues: Sequence[Catalogue] = (),
+        catalogs: Sequence[Catalog] = (),
         view: str = "",
     ) -> None:
         self._surveys = surveys
         self._inspector = Inspector(surveys.roots)
         # one whose files hang does not keep those waiting who want the other
-        self._desk = Desk("coadd")
-        self._catalogue_desk = Desk("catalogue")
+        self._coadd_reads = ReadPool("coadd")
+        self._catalog_reads = ReadPool("catalog")
         self._read_only = read_only
-        self._catalogues = by_name(catalogues)
+        self._catalogs = by_name(catalogs)
         self._view = view
 
     def routes(self) -> list[Route]:
@@ -80,8 +80,11 @@ class Api:
                 guarded(self._flag),
                 methods=["PUT", "DELETE"],
             ),
-            Route("/api/catalogues", guarded(self._all_catalogues)),
-            Route("/api/catalogues/{name:str}", guarded(self._catalogue)),
+            Route("/api/catalogs", guarded(self._all_catalogs)),
+            Route("/api/catalogs/{name:str}", guarded(self._catalog)),
+            # their addresses in 0.1.0
+            Route("/api/catalogues", guarded(self._all_catalogs)),
+            Route("/api/catalogues/{name:str}", guarded(self._catalog)),
         ]
 
     async def _list(self, request: Request) -> Response:
@@ -111,7 +114,7 @@ class Api:
         def look() -> list[dict[str, Any]]:
             return [_with_pixel(one, ra, dec) for one in coadds]
 
-        found = await self._desk.do(look)
+        found = await self._coadd_reads.run(look)
         return answer({"survey": survey.name, "ra": ra, "dec": dec, "coadds": found})
 
     async def _cutout(self, request: Request) -> Response:
@@ -123,7 +126,7 @@ class Api:
         chosen = [one for one in coadds if wanted in ("", pixels.name_of(one))]
         if not chosen:
             raise RefusedError(404, f"no coadd {wanted[:80]!r} of {survey.name} at this position")
-        parcel = await self._desk.parcel(pixels.cutout_of, chosen[0], ra, dec, size)
+        parcel = await self._coadd_reads.run_response(pixels.cutout_of, chosen[0], ra, dec, size)
         words = [f"{value}" for value in chosen[0].data_id.values()] or [chosen[0].band]
         name = "_".join([*words, f"{ra:.5f}", f"{dec:+.5f}"])
         safe = "".join(c if c.isascii() and (c.isalnum() or c in "._+-") else "-" for c in name)
@@ -148,7 +151,7 @@ class Api:
             try:
                 survey = await self._named(name)
                 coadds = await self._near(survey, *near)
-                told = await self._desk.do(work, survey, coadds, *words)
+                told = await self._coadd_reads.run(work, survey, coadds, *words)
             except RefusedError as error:
                 if len(names) == 1:
                     raise
@@ -157,7 +160,7 @@ class Api:
         return found
 
     def _measure(
-        self, survey: Survey, coadds: list[UsedCoadd], region: statistics.Region
+        self, survey: Survey, coadds: list[UsedCoadd], region: statistics.MeasuredRegion
     ) -> dict[str, Any]:
         try:
             found = statistics.of_coadds(coadds, region)
@@ -214,46 +217,48 @@ class Api:
                 return [
                     {"survey": survey.name, **asdict(flag)}
                     for survey in self._surveys.all()
-                    for flag in Flags(survey.folder).all()
+                    for flag in Annotations(survey.folder).all()
                 ]
 
             return answer({"flags": await run_in_threadpool(look), "read_only": self._read_only})
         words = await self._words(request)
         survey = await self._named(str(words.get("survey", "")))
-        flag = await run_in_threadpool(Flags(survey.folder).add, words)
+        flag = await run_in_threadpool(Annotations(survey.folder).add, words)
         return answer({"survey": survey.name, **asdict(flag)}, 201)
 
     async def _flag(self, request: Request) -> Response:
         """Another version of a flag, or its end."""
         words = await self._words(request)
         survey = await self._named(request.path_params["survey"])
-        flags, name = Flags(survey.folder), request.path_params["flag"]
+        flags, name = Annotations(survey.folder), request.path_params["flag"]
         if request.method == "DELETE":
             await run_in_threadpool(flags.delete, name, words)
             return answer({})
         flag = await run_in_threadpool(flags.change, name, words)
         return answer({"survey": survey.name, **asdict(flag)})
 
-    async def _all_catalogues(self, request: Request) -> Response:
+    async def _all_catalogs(self, request: Request) -> Response:
         """What may be laid over the images."""
-        found = [catalogue.describe() for catalogue in self._catalogues.values()]
-        return answer({"catalogues": found})
+        found = [catalog.describe() for catalog in self._catalogs.values()]
+        return answer({request.url.path.rpartition("/")[2]: found})
 
-    async def _catalogue(self, request: Request) -> Response:
-        """Rows of a catalogue within a cone."""
+    async def _catalog(self, request: Request) -> Response:
+        """Rows of a catalog within a cone."""
         name, asked = request.path_params["name"], request.query_params
-        if name not in self._catalogues:
-            raise RefusedError(404, f"no catalogue {name[:80]!r}; /api/catalogues lists them")
+        if name not in self._catalogs:
+            raise RefusedError(404, f"no catalog {name[:80]!r}; /api/catalogs lists them")
         radius = _number(asked, "radius", 1e-7, 180)
-        question = Question(
+        question = CatalogQuery(
             cone=Cone(*_position(asked), radius),
             filter=asked.get("filter", ""),
             columns=tuple(c for text in asked.getlist("columns") for c in text.split(",") if c),
             sort=asked.get("sort", ""),
-            limit=int(_number(asked, "limit", 1, MAX_ROWS)) if "limit" in asked else Question.limit,
+            limit=int(_number(asked, "limit", 1, MAX_ROWS))
+            if "limit" in asked
+            else CatalogQuery.limit,
         )
         # a million values are not to be written while others wait
-        return await self._catalogue_desk.do(lambda: answer(self._catalogues[name].ask(question)))
+        return await self._catalog_reads.run(lambda: answer(self._catalogs[name].ask(question)))
 
     async def _words(self, request: Request) -> dict[str, Any]:
         if self._read_only:
@@ -305,7 +310,7 @@ class Api:
         @lru_cache(_KEPT_TILES)
         def tile(one: Tile) -> Any:
             try:
-                with open_beneath(self._surveys.roots, survey.folder / one.path("fits")) as file:
+                with open_inside(self._surveys.roots, survey.folder / one.path("fits")) as file:
                     pixels = FitsTile().decode(file.read())
             except (OSError, SurveyError):
                 return None
@@ -365,7 +370,7 @@ def guarded(call: Endpoint) -> Endpoint:
             return await call(request)
         except RefusedError as error:
             return answer({"error": str(error)}, error.status)
-        except FlagError as error:
+        except AnnotationError as error:
             return answer({"error": str(error)}, error.status)
         except FilterError as error:
             return answer({"error": str(error)}, 400)
@@ -393,13 +398,13 @@ def _number(asked: QueryParams, name: str, least: float, most: float) -> float:
     return value
 
 
-def _region(asked: QueryParams) -> statistics.Region:
+def _region(asked: QueryParams) -> statistics.MeasuredRegion:
     ra, dec = _position(asked)
     if asked.get("radius"):
         width = 2 * _number(asked, "radius", 1e-3, 36_000) / 3600
-        return statistics.Region(ra, dec, width, width, True)
+        return statistics.MeasuredRegion(ra, dec, width, width, True)
     width, height = (_number(asked, name, 1e-3, 72_000) / 3600 for name in ("width", "height"))
-    return statistics.Region(ra, dec, width, height, False)
+    return statistics.MeasuredRegion(ra, dec, width, height, False)
 
 
 def _with_pixel(coadd: UsedCoadd, ra: float, dec: float) -> dict[str, Any]:

@@ -32,7 +32,7 @@ class FrameError(HipsgenError):
     """A frame has no page that could answer."""
 
 
-class Channel:
+class FrameChannel:
     """Between the kernel's thread and the server's, for one frame.
 
     come: seconds for a page to take a wish; done: to do it, such as to read a remote coadd.
@@ -48,7 +48,7 @@ class Channel:
         self._wakers: set[Callable[[], object]] = set()
         self.is_closed = False
 
-    def wish(self, **words: Any) -> int:
+    def command(self, **words: Any) -> int:
         """Have the page change; the number of this wish. Raises FrameError when closed."""
         with self._changed:
             if self.is_closed:
@@ -59,7 +59,7 @@ class Channel:
 
     def ask(self) -> dict[str, Any]:
         """What the screen shows, when all wishes are done. Raises FrameError without a page."""
-        number = self.wish()
+        number = self.command()
         with self._changed:
             if not self._until(lambda: self._taken >= number, self._come):
                 raise FrameError(
@@ -132,16 +132,16 @@ class Frames:
     """The frames of a server, and what their pages ask under /api/frames."""
 
     def __init__(self) -> None:
-        self._channels: dict[str, Channel] = {}
+        self._channels: dict[str, FrameChannel] = {}
         self._held = 0
 
     def routes(self) -> list[Route]:
         """One for each frame: GET asks for wishes, POST tells of the screen."""
         return [Route("/api/frames/{name:str}", guarded(self._frame), methods=["GET", "POST"])]
 
-    def open(self) -> tuple[str, Channel]:
+    def open(self) -> tuple[str, FrameChannel]:
         """A new frame: its name, for the page, and the way to it."""
-        name, channel = secrets.token_hex(8), Channel()
+        name, channel = secrets.token_hex(8), FrameChannel()
         self._channels[name] = channel
         return name, channel
 

@@ -1,4 +1,4 @@
-"""Catalogues over the images: which of their rows lie in a cone, and what these say."""
+"""Catalogs over the images: which of their rows lie in a cone, and what these say."""
 
 import os
 import re
@@ -15,9 +15,9 @@ from hipsgen.errors import ConfigError, HipsgenError, InputError
 from hipsgen.images.uris import path_of, stamp_of, uri_of
 from hipsgen.text import counted
 from viewer.catalogs.filters import parse_filter
-from viewer.catalogs.position_columns import Place
-from viewer.catalogs.query import Question, check, merged, pick, wanted
-from viewer.catalogs.sky_index import Cone, SkyTable
+from viewer.catalogs.position_columns import PositionColumns
+from viewer.catalogs.query import CatalogQuery, check, merged, pick, wanted
+from viewer.catalogs.sky_index import Cone, SkyIndex
 from viewer.catalogs.tables import Column, open_table
 
 _MAX_PARTS = 8  # files that one answer is made of
@@ -26,8 +26,8 @@ _OPTIONS = re.compile(r",(ra|dec|unit|name)=")
 
 
 @dataclass(frozen=True)
-class Part:
-    """A file of a catalogue.
+class CatalogFile:
+    """A file of a catalog.
 
     ending: of the name that it would have, "" for that of the URI. circle: the cone in which all
     of it lies, None for anywhere.
@@ -35,31 +35,31 @@ class Part:
 
     uri: str
     name: str
-    place: Place = field(default_factory=Place)
+    place: PositionColumns = field(default_factory=PositionColumns)
     ending: str = ""
     circle: Cone | None = None
 
 
-class Catalogue:
+class Catalog:
     """Tables of the same columns, under one name."""
 
-    def __init__(self, name: str, parts: Sequence[Part], source: str) -> None:
+    def __init__(self, name: str, parts: Sequence[CatalogFile], source: str) -> None:
         """Raises InputError or MissingExtraError when it cannot be read."""
         self.name, self.source = name, source
         self._parts = tuple(parts)
-        self._open: OrderedDict[str, tuple[str, SkyTable]] = OrderedDict()
+        self._open: OrderedDict[str, tuple[str, SkyIndex]] = OrderedDict()
         self._lock = threading.Lock()
         circles = [part.circle or Cone(0.0, 0.0, 180.0) for part in parts]
-        self._centres = np.array([circle.vector for circle in circles])
+        self._centers = np.array([circle.vector for circle in circles])
         self._radii = np.array([circle.radius for circle in circles])
         self._columns = self._first_that_is_read().table.columns
 
     def __str__(self) -> str:
         told = self.describe()
         if told["rows"] is None:
-            return f"catalogue {self.name}: {told['tables']} tables"
+            return f"catalog {self.name}: {told['tables']} tables"
         but = f" ({told['left_out']} more have no position)" if told["left_out"] else ""
-        return f"catalogue {self.name}: {counted(told['rows'], 'row')}{but}"
+        return f"catalog {self.name}: {counted(told['rows'], 'row')}{but}"
 
     def describe(self) -> dict[str, Any]:
         """For the page. rows, left_out: None where it would take opening many files to know."""
@@ -73,7 +73,7 @@ class Catalogue:
             "columns": [_described(column) for column in self._columns],
         }
 
-    def ask(self, question: Question) -> dict[str, Any]:
+    def ask(self, question: CatalogQuery) -> dict[str, Any]:
         """The rows that answer a question, as JSON knows them.
 
         more: there are others. problems: of files that could not be read. Raises FilterError, and
@@ -97,13 +97,13 @@ class Catalogue:
             raise InputError(problems[0])
         more = len(parts) > _MAX_PARTS or any(one.was_cut for one in picked)
         return {
-            "catalogue": self.name,
+            "catalog": self.name,
             "columns": [_described(c) for c in self._columns if c.name in names],
             **merged(picked, question.limit, more),
             "problems": problems,
         }
 
-    def _first_that_is_read(self) -> SkyTable:
+    def _first_that_is_read(self) -> SkyIndex:
         """Of many files one may be damaged."""
         first: InputError | None = None
         for part in self._parts[:_MAX_PARTS]:
@@ -113,20 +113,20 @@ class Catalogue:
                 first = first or error
         raise first or InputError(f"{self.source}: no table")
 
-    def _met_by(self, cone: Cone) -> list[Part]:
+    def _met_by(self, cone: Cone) -> list[CatalogFile]:
         """The parts that a cone may touch, and first those it reaches deepest into."""
-        chords = np.linalg.norm(self._centres - cone.vector, axis=1)
+        chords = np.linalg.norm(self._centers - cone.vector, axis=1)
         apart = np.degrees(2 * np.arcsin(np.minimum(chords / 2, 1.0))) - self._radii
         order = np.argsort(apart, kind="stable")
         return [self._parts[k] for k in order if apart[k] <= cone.radius + 1e-9]
 
-    def _table(self, part: Part) -> SkyTable:
+    def _table(self, part: CatalogFile) -> SkyIndex:
         """The table of a part, opened again when its file has changed."""
         stamp = _stamp(part.uri)
         with self._lock:
             known = self._open.get(part.uri)
             if known is None or known[0] != stamp:
-                table = SkyTable(open_table(part.uri, part.ending), part.place, part.name)
+                table = SkyIndex(open_table(part.uri, part.ending), part.place, part.name)
                 known = self._open[part.uri] = stamp, table
                 while len(self._open) > _KEPT_PARTS:
                     self._open.popitem(last=False)
@@ -134,8 +134,8 @@ class Catalogue:
             return known[1]
 
 
-def open_file(text: str) -> Catalogue:
-    """The catalogue of `FILE[,ra=COLUMN,dec=COLUMN][,unit=deg|rad][,name=NAME]`.
+def open_file(text: str) -> Catalog:
+    """The catalog of `FILE[,ra=COLUMN,dec=COLUMN][,unit=deg|rad][,name=NAME]`.
 
     Raises InputError, ConfigError or MissingExtraError.
     """
@@ -143,26 +143,26 @@ def open_file(text: str) -> Catalogue:
     given = dict(zip(pairs[::2], pairs[1::2], strict=True))
     unit = given.get("unit", "")
     if unit not in ("", "deg", "rad"):
-        raise ConfigError(f"--catalogue {text}: the unit of positions is deg or rad")
+        raise ConfigError(f"--catalog {text}: the unit of positions is deg or rad")
     if ("ra" in given) != ("dec" in given):
-        raise ConfigError(f"--catalogue {text}: name both columns, ra= and dec=")
-    place = Place(given.get("ra", ""), given.get("dec", ""), unit)
+        raise ConfigError(f"--catalog {text}: name both columns, ra= and dec=")
+    place = PositionColumns(given.get("ra", ""), given.get("dec", ""), unit)
     path = path_of(file)
     if path is not None and not path.is_file():
         known = "" if "," not in file else "; options are ra=, dec=, unit= and name="
-        raise InputError(f"--catalogue {file}: there is no such file{known}")
+        raise InputError(f"--catalog {file}: there is no such file{known}")
     uri = file if path is None else uri_of(path)
     stem = Path(file.rpartition("/")[2]).stem
-    return Catalogue(given.get("name") or stem, [Part(uri, file, place)], file)
+    return Catalog(given.get("name") or stem, [CatalogFile(uri, file, place)], file)
 
 
-def by_name(catalogues: Sequence[Catalogue]) -> dict[str, Catalogue]:
+def by_name(catalogs: Sequence[Catalog]) -> dict[str, Catalog]:
     """Each under a name of its own. Raises ConfigError for two of one name."""
-    found = {catalogue.name: catalogue for catalogue in catalogues}
-    if len(found) < len(catalogues):
-        names = [catalogue.name for catalogue in catalogues]
+    found = {catalog.name: catalog for catalog in catalogs}
+    if len(found) < len(catalogs):
+        names = [catalog.name for catalog in catalogs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise ConfigError(f"two catalogues are called {twice!r}: --catalogue FILE,name=ANOTHER")
+        raise ConfigError(f"two catalogs are called {twice!r}: --catalog FILE,name=ANOTHER")
     return found
 
 

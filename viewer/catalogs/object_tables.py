@@ -1,16 +1,15 @@
-"""The object tables of a Butler repository, a Parquet file per tract or patch, as a catalogue."""
+"""The object tables of a Butler repository, a Parquet file per tract or patch, as a catalog."""
 
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from hipsgen.errors import InputError
-from hipsgen.images.butler_source import open_catalogue
-from hipsgen.images.registry import Catalogue as Registry
-from hipsgen.images.registry import Search, listed, some
+from hipsgen.images.butler_source import open_registry
+from hipsgen.images.registry import Registry, Search, listed, some
 from hipsgen.images.source import Polygon
 from hipsgen.sky.polygon import bounding_circle, to_lonlat, to_vectors
-from viewer.catalogs.catalog import Catalogue, Part
+from viewer.catalogs.catalog import Catalog, CatalogFile
 from viewer.catalogs.sky_index import Cone
 
 # what is looked for when no type is named, and first those of a file per tract: they are fewer
@@ -22,14 +21,16 @@ _BY_PATCH = _BY_TRACT | {"patch"}
 _TRACTS_PER_PAGE = 100
 
 
-def open_objects(repository: str, collections: Sequence[str], dataset_type: str = "") -> Catalogue:
+def open_object_tables(
+    repository: str, collections: Sequence[str], dataset_type: str = ""
+) -> Catalog:
     """The object tables found first in a sequence of collections.
 
     dataset_type: "" for the first of `TYPES` that is there. The registry is asked here, and let
     go; files are opened when somebody looks at their tract or patch. Raises InputError, listing
     what there is, or MissingExtraError.
     """
-    registry, _ = open_catalogue(repository)
+    registry, _ = open_registry(repository)
     with registry, registry.naming_errors():
         if not collections:
             known = some(registry.collections())
@@ -39,7 +40,7 @@ def open_objects(repository: str, collections: Sequence[str], dataset_type: str 
         parts = list(_parts(registry, name, searched))
     if not parts:
         raise InputError(f"no {name} in {', '.join(collections)} is stored: name another type")
-    return Catalogue(name, parts, f"{repository} {', '.join(collections)}")
+    return Catalog(name, parts, f"{repository} {', '.join(collections)}")
 
 
 def _type_of(registry: Registry, searched: Sequence[str], wanted: str) -> str:
@@ -59,7 +60,7 @@ def _type_of(registry: Registry, searched: Sequence[str], wanted: str) -> str:
     )
 
 
-def _parts(registry: Registry, name: str, searched: tuple[str, ...]) -> Iterator[Part]:
+def _parts(registry: Registry, name: str, searched: tuple[str, ...]) -> Iterator[CatalogFile]:
     by_patch = "patch" in registry.dataset_types()[name].dimensions
     for skymap in registry.skymaps(name, searched):
         search = Search(name, searched, skymap)
@@ -74,13 +75,13 @@ def _parts(registry: Registry, name: str, searched: tuple[str, ...]) -> Iterator
                 outline = patches.get((tract, patch)) if by_patch else outlines.get(tract)
                 words = f"{name} of tract {tract}" + (f", patch {patch}" if by_patch else "")
                 circle = _circle_round(outline or Polygon())
-                yield Part(found.uris[""], words, ending=".parquet", circle=circle)
+                yield CatalogFile(found.uris[""], words, ending=".parquet", circle=circle)
 
 
 def _circle_round(outline: Polygon) -> Cone | None:
     """A cone that holds an outline; None when that is not known."""
     if len(outline) < 3:
         return None
-    centre, radius = bounding_circle(to_vectors(*np.array(outline).T))
-    lon, lat = to_lonlat(centre)
+    center, radius = bounding_circle(to_vectors(*np.array(outline).T))
+    lon, lat = to_lonlat(center)
     return Cone(float(lon), float(lat), radius)

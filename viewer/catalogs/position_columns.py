@@ -33,7 +33,7 @@ Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Place:
+class PositionColumns:
     """Names of columns, "" for those that are to be found. unit: deg, rad or "" likewise."""
 
     ra: str = ""
@@ -41,7 +41,7 @@ class Place:
     unit: str = ""
 
 
-def find_positions(table: Table, place: Place, what: str) -> tuple[Floats, Floats]:
+def find_positions(table: Table, place: PositionColumns, what: str) -> tuple[Floats, Floats]:
     """RA and Dec of all rows, degrees (taken for ICRS), shape (rows,) each.
 
     NaN: not known, or no direction. what: the table's name, for errors. Raises InputError.
@@ -56,7 +56,7 @@ def find_positions(table: Table, place: Place, what: str) -> tuple[Floats, Float
     return np.where(is_direction, lon, np.nan), np.where(is_direction, lat, np.nan)
 
 
-def _columns_of(table: Table, place: Place, what: str) -> tuple[Column, Column]:
+def _columns_of(table: Table, place: PositionColumns, what: str) -> tuple[Column, Column]:
     numbers = [c for c in table.columns if c.kind in ("number", "integer")]
     if place.ra or place.dec:
         by_name = {c.name: c for c in numbers}
@@ -72,7 +72,7 @@ def _columns_of(table: Table, place: Place, what: str) -> tuple[Column, Column]:
                 return known[ra], known[dec]
     raise InputError(
         f"{what}: which columns are the position? {_listed(table)}; name two of numbers: "
-        "--catalogue FILE,ra=COLUMN,dec=COLUMN"
+        "--catalog FILE,ra=COLUMN,dec=COLUMN"
     )
 
 

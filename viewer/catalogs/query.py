@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from hipsgen.errors import InputError
 from viewer.catalogs.filters import Filter, FilterError, unknown_column
-from viewer.catalogs.sky_index import Cone, Floats, Rows, SkyTable
+from viewer.catalogs.sky_index import Cone, Floats, Rows, SkyIndex
 
 MAX_ROWS = 20_000
 MAX_COLUMNS = 64
@@ -19,8 +19,8 @@ _EXACT = 2**53  # the integers that JavaScript has
 
 
 @dataclass(frozen=True)
-class Question:
-    """What is asked of a catalogue.
+class CatalogQuery:
+    """What is asked of a catalog.
 
     filter: see `viewer.catalogs.filters`, "" for all rows. columns: empty for the first few. sort: a column
     of numbers, smallest first, or largest with "-" before it; "" for the nearest first.
@@ -33,7 +33,7 @@ class Question:
     limit: int = 2000
 
 
-class Picked(NamedTuple):
+class QueryResult(NamedTuple):
     """Rows of one part. key: what they are sorted by."""
 
     key: Floats
@@ -43,7 +43,7 @@ class Picked(NamedTuple):
     was_cut: bool
 
 
-def wanted(question: Question, kinds: Mapping[str, str]) -> list[str]:
+def wanted(question: CatalogQuery, kinds: Mapping[str, str]) -> list[str]:
     """Names of columns, in the order of the table. Raises FilterError."""
     sort = question.sort.removeprefix("-")
     for name in (*question.columns, *([sort] if sort else [])):
@@ -57,7 +57,7 @@ def wanted(question: Question, kinds: Mapping[str, str]) -> list[str]:
     return [name for name in kinds if name in chosen]
 
 
-def check(sky: SkyTable, kinds: Mapping[str, str], names: Sequence[str]) -> None:
+def check(sky: SkyIndex, kinds: Mapping[str, str], names: Sequence[str]) -> None:
     """Raise InputError when a table lacks a column, or has it of another kind."""
     number = {"integer": "number"}
     own = {c.name: number.get(c.kind, c.kind) for c in sky.table.columns}
@@ -67,14 +67,16 @@ def check(sky: SkyTable, kinds: Mapping[str, str], names: Sequence[str]) -> None
             raise InputError(f"no column {name!r} of kind {kind}, as in the first table")
 
 
-def pick(sky: SkyTable, question: Question, keep: Filter | None, names: Sequence[str]) -> Picked:
+def pick(
+    sky: SkyIndex, question: CatalogQuery, keep: Filter | None, names: Sequence[str]
+) -> QueryResult:
     """The rows of a table that come first, with the columns of these names."""
     places, key = _nearest(sky, question, keep)
     if sort := question.sort.removeprefix("-"):
         key = np.asarray(sky.values(sort, places), np.float64)
         key = -key if question.sort.startswith("-") else key
     first = _first(key, question.limit)
-    return Picked(
+    return QueryResult(
         key[first],
         *sky.positions(places[first]),
         [_plain(sky, name, places[first]) for name in names],
@@ -82,7 +84,7 @@ def pick(sky: SkyTable, question: Question, keep: Filter | None, names: Sequence
     )
 
 
-def _nearest(sky: SkyTable, question: Question, keep: Filter | None) -> tuple[Rows, Floats]:
+def _nearest(sky: SkyIndex, question: CatalogQuery, keep: Filter | None) -> tuple[Rows, Floats]:
     """Places of rows that a filter keeps, and their distances (degrees).
 
     All of a cone if they are to be sorted; else, where there are more than the limit, those of a
@@ -108,7 +110,7 @@ def _first(key: Floats, limit: int) -> npt.NDArray[np.int64]:
     return some[np.argsort(key[some], kind="stable")]
 
 
-def merged(picked: Sequence[Picked], limit: int, more: bool) -> dict[str, Any]:
+def merged(picked: Sequence[QueryResult], limit: int, more: bool) -> dict[str, Any]:
     """ra, dec: degrees, one a row."""
     if not picked:
         return {"ra": [], "dec": [], "rows": [], "more": more}
@@ -125,7 +127,7 @@ def merged(picked: Sequence[Picked], limit: int, more: bool) -> dict[str, Any]:
     }
 
 
-def _plain(sky: SkyTable, name: str, places: npt.NDArray[np.int64]) -> list[Any]:
+def _plain(sky: SkyIndex, name: str, places: npt.NDArray[np.int64]) -> list[Any]:
     """Values of a column as JSON knows them: None for NaN and infinity."""
     values = sky.values(name, places)
     kind = next(column.kind for column in sky.table.columns if column.name == name)

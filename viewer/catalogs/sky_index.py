@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hipsgen.sky.polygon import to_lonlat, to_vectors
-from viewer.catalogs.position_columns import Place, find_positions
+from viewer.catalogs.position_columns import PositionColumns, find_positions
 from viewer.catalogs.tables import Table
 
 _ORDER = 12  # pixels of 52 arcsec, and their numbers fit into four bytes
@@ -41,10 +41,10 @@ class Cone:
         return 2 * math.sin(math.radians(min(self.radius, 180.0)) / 2)
 
 
-class SkyTable:
+class SkyIndex:
     """A table and where its rows are. left_out: how many rows have no position."""
 
-    def __init__(self, table: Table, place: Place, what: str) -> None:
+    def __init__(self, table: Table, place: PositionColumns, what: str) -> None:
         """Raises InputError when no position can be found; what: the table's name."""
         lon, lat = find_positions(table, place, what)
         known = np.flatnonzero(~np.isnan(lon + lat))

@@ -144,7 +144,7 @@ class _Parquet(Table):
         try:
             import pyarrow.parquet as parquet
         except ImportError as error:
-            raise MissingExtraError(f"reading {name}", "catalogues") from error
+            raise MissingExtraError(f"reading {name}", "catalogs") from error
         self._open, self._uri, self._name = parquet.ParquetFile, uri, name
         self.number, self._lock = next(_numbers), Lock()
         try:

@@ -17,7 +17,7 @@ MAX_PIXELS = 4608 * 4608  # patches have 4200 x 4200
 # AB magnitude of 1 nJy
 _NJY_ZERO_POINT = 31.4
 
-_reader = FitsReader(excluded=()).at_a_glance()
+_reader = FitsReader(excluded=()).with_range_reads()
 
 
 def name_of(coadd: UsedCoadd) -> str:
@@ -56,7 +56,7 @@ def read(coadd: UsedCoadd, section: Section) -> Cutout:
 
 
 def place_in(info: CoaddInfo, ra: float, dec: float) -> tuple[float, float] | None:
-    """x, y of an ICRS position (degrees) in an image, 0 the first pixel's centre; None outside."""
+    """x, y of an ICRS position (degrees) in an image, 0 the first pixel's center; None outside."""
     x, y = (float(axis) for axis in info.wcs(to_vectors(ra, dec)))
     rows, cols = info.shape
     is_inside = -0.5 <= x < cols - 0.5 and -0.5 <= y < rows - 0.5

@@ -12,7 +12,7 @@ import aiofiles
 from hipsgen.errors import SurveyError
 from hipsgen.survey.provenance import FILE_NAME, Provenance, UsedCoadd
 from viewer.coadds.pixels import name_of
-from viewer.http.files import open_beneath, stamp
+from viewer.http.files import open_inside, stamp
 
 
 class Inspector:
@@ -44,7 +44,7 @@ class Inspector:
             raise SurveyError(f"{FILE_NAME}: {error.strerror or error}") from error
 
     async def _table(self, path: Path) -> Provenance:
-        with await asyncio.to_thread(open_beneath, self._roots, path) as file:
+        with await asyncio.to_thread(open_inside, self._roots, path) as file:
             now = stamp(os.fstat(file.fileno()))
             async with self._lock:
                 known = self._tables.get(path)

@@ -29,10 +29,10 @@ _GAUSSIAN = 1.482602218505602  # sigma of Gaussian noise over its median absolut
 
 
 @dataclass(frozen=True)
-class Region:
-    """A circle, or a rectangle whose sides run east-west and north-south through its centre.
+class MeasuredRegion:
+    """A circle, or a rectangle whose sides run east-west and north-south through its center.
 
-    ra, dec: of the centre, ICRS degrees. width, height: degrees, of the rectangle on the tangent
+    ra, dec: of the center, ICRS degrees. width, height: degrees, of the rectangle on the tangent
     plane; a circle has both its diameter.
     """
 
@@ -43,18 +43,18 @@ class Region:
     is_circle: bool
 
     @property
-    def centre(self) -> Vectors:
+    def center(self) -> Vectors:
         """ICRS unit vector."""
         return to_vectors(self.ra, self.dec)
 
     def holds(self, vectors: Vectors) -> npt.NDArray[np.bool_]:
         """Which ICRS directions (..., 3) lie inside."""
-        centre = self.centre
-        near = vectors @ centre > 0
+        center = self.center
+        near = vectors @ center > 0
         if self.is_circle:
-            chord = np.linalg.norm(vectors - centre, axis=-1)
+            chord = np.linalg.norm(vectors - center, axis=-1)
             return np.asarray(near & (chord <= 2 * math.sin(math.radians(self.width) / 4)))
-        depth = np.where(near, vectors @ centre, 1.0)
+        depth = np.where(near, vectors @ center, 1.0)
         plane = np.degrees(vectors @ self._axes().T / depth[..., None])
         inside = np.abs(plane) <= np.array([self.width, self.height]) / 2
         return np.asarray(near & inside.all(axis=-1))
@@ -65,11 +65,11 @@ class Region:
         shape = np.stack([np.cos(turn), np.sin(turn)], axis=1)
         half = np.array([self.width, self.height]) / 2
         if self.is_circle:
-            # the tangent plane stretches what lies far from its centre
+            # the tangent plane stretches what lies far from its center
             half = np.degrees(np.tan(np.radians(half)))
         else:
             shape /= np.abs(shape).max(axis=1, keepdims=True)
-        vectors = self.centre + np.radians(shape * half) @ self._axes()
+        vectors = self.center + np.radians(shape * half) @ self._axes()
         return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
 
     def _axes(self) -> Vectors:
@@ -134,7 +134,7 @@ class TileSurvey:
         return found
 
 
-def of_coadds(coadds: Sequence[UsedCoadd], region: Region) -> dict[str, Any] | None:
+def of_coadds(coadds: Sequence[UsedCoadd], region: MeasuredRegion) -> dict[str, Any] | None:
     """Statistics of the first coadd that holds all of a region; None when there is none.
 
     Raises CoaddError when the coadd cannot be read.
@@ -161,7 +161,7 @@ def of_coadds(coadds: Sequence[UsedCoadd], region: Region) -> dict[str, Any] | N
     return None
 
 
-def of_tiles(survey: TileSurvey, region: Region) -> dict[str, Any]:
+def of_tiles(survey: TileSurvey, region: MeasuredRegion) -> dict[str, Any]:
     """Statistics from tiles, of the deepest order of which few enough pixels lie in the region.
 
     The sum is of the coadds' pixels, as far as their size is known: a tile's value is per pixel of
@@ -299,7 +299,7 @@ def _section(info: CoaddInfo, vectors: Vectors) -> Section | None:
     return rows, cols
 
 
-def _cap(region: Region) -> float:
+def _cap(region: MeasuredRegion) -> float:
     """Square degrees, of a circle round a region."""
     return math.degrees(math.degrees(2 * math.pi * (1 - math.cos(math.radians(region.radius)))))
 
@@ -309,10 +309,10 @@ def _tile_area(order: int) -> float:
     return math.degrees(math.degrees(4 * math.pi)) / (12 << 2 * order)
 
 
-def _tiles_of(survey: TileSurvey, region: Region, order: int) -> Iterator[Tile]:
+def _tiles_of(survey: TileSurvey, region: MeasuredRegion, order: int) -> Iterator[Tile]:
     """Those of an order that may meet a region."""
-    centre = from_icrs(region.centre[None], survey.frame)[0]
+    center = from_icrs(region.center[None], survey.frame)[0]
     radius = min(math.pi, math.radians(region.radius * 1.01) + 1e-9)
-    found = healpy.query_disc(1 << order, centre, radius, inclusive=True, fact=4, nest=True)
+    found = healpy.query_disc(1 << order, center, radius, inclusive=True, fact=4, nest=True)
     for npix in found.tolist():
         yield Tile(order, npix)

@@ -17,13 +17,13 @@ _SAMPLED = 1 << 17  # bytes; systems read ahead, and forget, about as many at a 
 _CAREFULLY = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 
 
-def open_beneath(roots: Iterable[Path], path: Path | str) -> FileIO:
+def open_inside(roots: Iterable[Path], path: Path | str) -> FileIO:
     """The regular file at a path, opened; links are followed that stay beneath a (real) root.
 
     What is opened stays as it is: a build replaces files, it does not write into them.
     Raises FileNotFoundError for what is none or lies elsewhere, OSError when it cannot be read.
     """
-    with _led(path) as (real, name, flags):
+    with _resolve(path) as (real, name, flags):
         if not any(real.startswith(os.path.join(root, "")) for root in roots):
             raise FileNotFoundError("leads out of the served folders")
         if not stat.S_ISREG(os.stat(name).st_mode):
@@ -31,7 +31,7 @@ def open_beneath(roots: Iterable[Path], path: Path | str) -> FileIO:
         return FileIO(real, opener=lambda *_: os.open(name, flags))
 
 
-def open_at_once(roots: Iterable[Path], path: str) -> FileIO | None:
+def open_if_cached(roots: Iterable[Path], path: str) -> FileIO | None:
     """The same without ever waiting for a disk or a network; None where that cannot be.
 
     So it is for what lies there by itself, without links, and whose folders the system has in
@@ -67,7 +67,7 @@ _openat2 = _system_call()
 
 
 @contextmanager
-def _led(path: Path | str) -> Iterator[tuple[str, str, int]]:
+def _resolve(path: Path | str) -> Iterator[tuple[str, str, int]]:
     """Where a path leads, without links; by what name that can be opened, and how."""
     if not hasattr(os, "O_PATH"):
         real = os.path.realpath(path, strict=True)
@@ -92,7 +92,7 @@ def modified(found: os.stat_result) -> float:
     return min(max(found.st_mtime, 0.0), _LAST_SECOND)
 
 
-def is_in_memory(file: FileIO, first: int, end: int) -> bool:
+def is_cached(file: FileIO, first: int, end: int) -> bool:
     """Whether bytes can be read without waiting for the disk, as far as samples tell."""
     byte = [bytearray(1)]
     try:
@@ -105,7 +105,7 @@ def is_in_memory(file: FileIO, first: int, end: int) -> bool:
         return False
 
 
-def bring_in(file: FileIO, first: int, end: int) -> None:
+def prefetch(file: FileIO, first: int, end: int) -> None:
     """Read bytes, waiting for the disk; the system keeps them in memory for a while.
 
     Raises OSError when they cannot be read.

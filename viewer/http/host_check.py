@@ -23,7 +23,7 @@ def is_local(host: str) -> bool:
         return host == "localhost"
 
 
-class LocalNames:
+class HostCheck:
     """Refuses requests for names that sites have: a page of one whose name has come to mean
     127.0.0.1 would be asking, and its browser would believe that it asks that site.
 

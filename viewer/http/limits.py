@@ -19,7 +19,7 @@ class BusyError(Exception):
     """Too many wait already, or it took too long; says so in one line."""
 
 
-class Desk:
+class ReadPool:
     """what: is read there, at_once of them; waiting: how many may stand in line.
 
     seconds: for each; room: bytes of answers that clients have not taken yet.
@@ -39,7 +39,7 @@ class Desk:
         self._seconds = seconds
         self._left = room
 
-    async def do(self, work: Callable[..., Answer], *words: Any) -> Answer:
+    async def run(self, work: Callable[..., Answer], *words: Any) -> Answer:
         """The answer of a function that blocks. Raises BusyError.
 
         One that takes too long keeps its place until it ends, so that no more than `at_once` run.
@@ -57,19 +57,19 @@ class Desk:
                 " try a smaller region"
             ) from None
 
-    async def parcel(self, make: Callable[..., bytes], *words: Any) -> "Parcel":
-        """The bytes that a function makes, to be sent; see `do`. They take room until then."""
-        body = await self.do(make, *words)
+    async def run_response(self, make: Callable[..., bytes], *words: Any) -> "MeteredResponse":
+        """The bytes that a function makes, to be sent; see `run`. They take room until then."""
+        body = await self.run(make, *words)
         if len(body) > self._left:
             raise BusyError("too many large answers are on their way: try again")
         self._left -= len(body)
-        return Parcel(body, self._give_back)
+        return MeteredResponse(body, self._give_back)
 
     def _give_back(self, size: int) -> None:
         self._left += size
 
 
-class Parcel(Response):
+class MeteredResponse(Response):
     """Bytes that go out piece by piece, as the client takes them. done: told their number then."""
 
     def __init__(self, body: bytes, done: Callable[[int], None]) -> None:

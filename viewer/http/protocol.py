@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from viewer.http.files import bring_in, is_in_memory
+from viewer.http.files import is_cached, prefetch
 
 # seconds for a request to be said
 PATIENCE = 30.0
@@ -221,8 +221,8 @@ class Connection(HttpToolsProtocol):
             if first >= known:
                 known = min(first + _WINDOW, end)
                 # the disk keeps this file waiting, and no others
-                if not is_in_memory(file, first, known):
-                    await run_in_threadpool(bring_in, file, first, known)
+                if not is_cached(file, first, known):
+                    await run_in_threadpool(prefetch, file, first, known)
             if self.flow.write_paused:
                 await self.flow.drain()
             if cycle.disconnected or self.transport.is_closing():

@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from viewer.http.files import modified, open_at_once, open_beneath
+from viewer.http.files import modified, open_if_cached, open_inside
 from viewer.http.protocol import ZERO_COPY
 
 MEDIA_TYPES = {
@@ -198,8 +198,8 @@ def asked_part(asked: Headers, etag: str, size: int) -> range | None:
 
 async def _open(roots: Iterable[Path], path: str) -> FileIO:
     try:
-        file = open_at_once(roots, path)
-        return file if file else await run_in_threadpool(open_beneath, roots, path)
+        file = open_if_cached(roots, path)
+        return file if file else await run_in_threadpool(open_inside, roots, path)
     except OSError as error:
         if error.errno in _FOR_NOW:
             raise HTTPException(503, error.strerror, {"retry-after": "1"}) from error

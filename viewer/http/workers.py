@@ -18,7 +18,7 @@ _SPACED = 1.0  # seconds between a worker and the one in its place
 logger = logging.getLogger(__name__)
 
 
-def keep(count: int, work: Callable[[], None]) -> None:
+def supervise(count: int, work: Callable[[], None]) -> None:
     """Have so many processes do the work until SIGINT or SIGTERM; one that dies is replaced.
 
     The work is to end soon after SIGTERM. No thread may run yet, since processes are forked.
@@ -40,7 +40,7 @@ def keep(count: int, work: Callable[[], None]) -> None:
                 ended = [worker for worker in workers if not worker.is_alive()]
                 for worker in ended:
                     if time.monotonic() - workers[worker] >= _SPACED:
-                        logger.warning(_obituary(worker))
+                        logger.warning(_exit_message(worker))
                         del workers[worker]
                 while len(workers) < count:
                     start()
@@ -76,7 +76,7 @@ def _await(workers: list[ForkProcess]) -> None:
             worker.join()
 
 
-def _obituary(worker: ForkProcess) -> str:
+def _exit_message(worker: ForkProcess) -> str:
     code = worker.exitcode or 0
     cause = signal.Signals(-code).name if code < 0 else f"exit code {code}"
     return f"process {worker.pid} ended ({cause}): another takes its place"

@@ -2,14 +2,14 @@
 //
 //   survey=band_r&ra=…&dec=…&fov=…       what is shown, and where
 //   over=band_i:0.5,band_g:0.3           stacked, with opacity
-//   look.band_r=fits,log,-5,300,viridis,1    format, stretch, cuts, colours, inverted; if not as at first
+//   look.band_r=fits,log,-5,300,viridis,1    format, stretch, cuts, colors, inverted; if not as at first
 //   mode=swipe&with=band_i&at=0.4        compared: swipe, blink (turned=1: the other is seen), 2 or 4 views
 //   show=grid,patches,coverage,flags     overlays
 //   mask.mask_r=SAT,CR                   painted planes
-//   colour=band_i,band_r,band_g,8,500,0,0,0,1,1,1    live colour: red, green, blue; Q, span; black; gain
+//   colour=band_i,band_r,band_g,8,500,0,0,0,1,1,1    live color: red, green, blue; Q, span; black; gain
 //   here=150.1,2.2                       the place that was clicked; in here.of=band_i, if not the first view's
 //   region=circle,150.1,2.2,10           what is measured
-//   objects.NAME=filter                  a catalogue, with its filter
+//   objects.NAME=filter                  a catalog, with its filter
 //   lock=1                               the same cuts for all bands
 
 const KINDS = { circle: ["ra", "dec", "radius"], box: ["ra", "dec", "width", "height"], line: ["ra", "dec", "ra2", "dec2"] };
@@ -33,8 +33,8 @@ export function toHash(state) {
   }
   put("show", state.shown.join());
   for (const [name, planes] of state.masks) put(`mask.${name}`, planes.join());
-  if (state.colour) {
-    const { parts, q, span, low, gain } = state.colour;
+  if (state.liveColor) {
+    const { parts, q, span, low, gain } = state.liveColor;
     put("colour", [...parts, ...[q, span, ...low, ...gain].map((one) => short(one))].join());
   }
   if (state.here) put("here", state.here.map((one) => one.toFixed(7)).join());
@@ -61,10 +61,10 @@ export function fromHash(text) {
   const [kind, ...rest] = list(words.get("region"));
   const values = KINDS[kind] && numbers(rest.join(), KINDS[kind].length);
   state.region = values ? { kind, ...Object.fromEntries(KINDS[kind].map((key, i) => [key, values[i]])) } : null;
-  const colour = list(words.get("colour"));
-  const levels = colour.length === 11 && numbers(colour.slice(3).join(), 8);
-  state.colour = levels
-    ? { parts: colour.slice(0, 3), q: levels[0], span: levels[1], low: levels.slice(2, 5), gain: levels.slice(5) }
+  const liveColor = list(words.get("colour"));
+  const levels = liveColor.length === 11 && numbers(liveColor.slice(3).join(), 8);
+  state.liveColor = levels
+    ? { parts: liveColor.slice(0, 3), q: levels[0], span: levels[1], low: levels.slice(2, 5), gain: levels.slice(5) }
     : null;
   for (const [key, value] of words) {
     const [what, name] = [key.slice(0, key.indexOf(".")), key.slice(key.indexOf(".") + 1)];

@@ -4,7 +4,7 @@ Runs as hatch's build hook (wheels and editable installs) and by hand:
 python viewer/web/build_page.py [--force]
 
     static/index.html, *.css, *.js    the viewer's page
-    static/aladin/                    Aladin Lite, replaceable, its licences, its source
+    static/aladin/                    Aladin Lite, replaceable, its licenses, its source
     static/survey/                    the page that goes into each survey's folder
 """
 
@@ -47,7 +47,7 @@ FIRST = (
 PAGE = (
     *("index.html", "style.css", "panels.js", "layers.js", "histogram.js", "coadds.js"),
     *("compare.js", "panes.js", "masks.js", "overlay.js", "regions.js", "measuring.js"),
-    *("flags.js", "catalogues.js"),
+    *("flags.js", "catalogs.js"),
     *("frame.js", *FIRST),
 )
 SURVEY_PAGE = ("survey.js", "survey.css", *SHARED)

@@ -68,7 +68,7 @@ export function formatValue(value) {
   return text.replace("-", "−");
 }
 
-// ICRS to galactic (the Hipparcos catalogue, ESA SP-1200, vol. 1, 1.5.3)
+// ICRS to galactic (the Hipparcos catalog, ESA SP-1200, vol. 1, 1.5.3)
 const GALACTIC = [
   [-0.0548755604162154, -0.873437090234885, -0.4838350155487132],
   [0.4941094278755837, -0.4448296299600112, 0.7469822444972189],

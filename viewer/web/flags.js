@@ -105,7 +105,7 @@ export class FlagPanel {
     const file = make("input", { type: "file", accept: ".csv,text/csv", hidden: true, "aria-label": "CSV file of flags" });
     file.addEventListener("change", () => this.guarded(() => this.read(file)));
     box.querySelector("[data-part=actions]").append(
-      button("Flag the centre", () => this.flagHere(), { title: "Flag what the pointer shows, or the centre (f)" }),
+      button("Flag the center", () => this.flagHere(), { title: "Flag what the pointer shows, or the center (f)" }),
       button("Export CSV", () => this.export()),
       button("Import CSV", () => file.click()),
       file,

@@ -85,8 +85,8 @@ class Card {
   }
 
   makeControls() {
-    const colour = this.survey.name === "live-colour" ? [this.makeMix()] : [];
-    return [this.makeOpacity(), this.makeFormats(), this.makeStretch(), ...colour].flat();
+    const liveColor = this.survey.name === "live-colour" ? [this.makeMix()] : [];
+    return [this.makeOpacity(), this.makeFormats(), this.makeStretch(), ...liveColor].flat();
   }
 
   makeOpacity() {
@@ -127,7 +127,7 @@ class Card {
       this.makeHistogram(),
       row("Stretch", this.stretch),
       make("div", { class: "row" }, make("span", {}, "Cuts", make("small", {}, unit ? ` ${formatUnit(unit)}` : "")), cuts),
-      row("Colours", this.colormap),
+      row("Colors", this.colormap),
       make("div", { class: "row" }, make("label", { class: "inline" }, this.reversed, " Invert"), reset),
     );
     return [this.fitsOnly];
@@ -175,24 +175,24 @@ class Card {
       return { input, get };
     };
     this.mixParts = ["Red", "Green", "Blue"].map((color, k) => {
-      const choose = make("select", { "aria-label": `${color} band`, onchange: () => viewer.mix({ parts: viewer.colour.parts.with(k, choose.value) }) });
+      const choose = make("select", { "aria-label": `${color} band`, onchange: () => viewer.mix({ parts: viewer.liveColor.parts.with(k, choose.value) }) });
       choose.append(...bands.map(({ name, band, title }) => make("option", { value: name }, band || title)));
-      const gain = number(`${color} gain`, () => viewer.colour.gain[k], (value) => ({ gain: viewer.colour.gain.with(k, value) }), 0.1);
-      const low = number(`${color} black`, () => viewer.colour.low[k], (value) => ({ low: viewer.colour.low.with(k, value) }), "any");
+      const gain = number(`${color} gain`, () => viewer.liveColor.gain[k], (value) => ({ gain: viewer.liveColor.gain.with(k, value) }), 0.1);
+      const low = number(`${color} black`, () => viewer.liveColor.low[k], (value) => ({ low: viewer.liveColor.low.with(k, value) }), "any");
       return { color, choose, gain, low, k };
     });
-    this.q = number("Q", () => viewer.colour.q, (value) => ({ q: Math.max(0.01, value) }), 1);
-    this.span = number("White", () => viewer.colour.span, (value) => ({ span: Math.max(1e-6, value) }), "any");
+    this.q = number("Q", () => viewer.liveColor.q, (value) => ({ q: Math.max(0.01, value) }), 1);
+    this.span = number("White", () => viewer.liveColor.span, (value) => ({ span: Math.max(1e-6, value) }), "any");
     const head = make("div", { class: "mix dim" }, make("span", {}), make("span", {}, "band"), make("span", {}, "gain"), make("span", {}, "black"));
     const rows = this.mixParts.map(({ color, choose, gain, low }) => make("div", { class: "mix" }, make("span", { class: "dim" }, color), choose, gain.input, low.input));
     return make("div", { class: "fits-only" }, head, ...rows, row("Q", this.q.input), row("White at", this.span.input));
   }
 
   updateMix() {
-    const { colour } = this.viewer;
-    if (!this.mixParts || !colour) return;
+    const { liveColor } = this.viewer;
+    if (!this.mixParts || !liveColor) return;
     for (const { choose, gain, low, k } of this.mixParts) {
-      choose.value = colour.parts[k];
+      choose.value = liveColor.parts[k];
       for (const { input, get } of [gain, low]) input.value = Number(get().toPrecision(5));
     }
     for (const { input, get } of [this.q, this.span]) input.value = Number(get().toPrecision(5));
@@ -256,7 +256,7 @@ function thumbnail(survey) {
 }
 
 function about(survey, index) {
-  const chip = make("span", { class: "chip" }, survey.color ? "colour" : survey.band ? shortName(survey) : survey.plane || "image");
+  const chip = make("span", { class: "chip" }, survey.color ? "color" : survey.band ? shortName(survey) : survey.plane || "image");
   if (!survey.color) chip.style.setProperty("--band", BAND_COLORS[survey.band] ?? "#7d8ca3");
   const key = index < 9 ? make("kbd", { title: "Key" }, String(index + 1)) : "";
   const formats = shownFormats(survey).map((format) => FORMAT_NAMES[format]).join(" + ");

@@ -1,4 +1,4 @@
-// Surveys that are made in the page, of the FITS tiles of others: colour, mask planes, signal to noise.
+// Surveys that are made in the page, of the FITS tiles of others: color, mask planes, signal to noise.
 //
 // Aladin Lite asks for their tiles as for any others, and the gate brings the question here.
 
@@ -8,7 +8,7 @@ import { coverageOf } from "./moc.js";
 
 let made = 0;
 
-/** Colours of mask planes, the strongest for what is worst. */
+/** Colors of mask planes, the strongest for what is worst. */
 const PLANE_COLORS = {
   SAT: "#ff4d4d", SATURATED: "#ff4d4d", BAD: "#ff8c1a", CR: "#ff5cf0", COSMIC_RAY: "#ff5cf0",
   NO_DATA: "#8f99ad", INTRP: "#35d07f", INTERPOLATED: "#35d07f", EDGE: "#ffe14d", SENSOR_EDGE: "#ffe14d",
@@ -88,7 +88,7 @@ export function lupton(values, { q, span, low, gain }) {
 /** Three surveys as red, green and blue. settings: {q, span, low: [3], gain: [3]}. */
 export class LiveColor extends Live {
   constructor(parts, settings) {
-    super({ name: "live-colour", title: "Live colour", band: "", color: true, unit: "", formats: ["png"], bitpix: null }, parts);
+    super({ name: "live-colour", title: "Live color", band: "", color: true, unit: "", formats: ["png"], bitpix: null }, parts);
     this.settings = settings;
   }
 
@@ -103,7 +103,7 @@ export class LiveColor extends Live {
   }
 }
 
-/** Chosen planes of a mask survey, each in its colour. settings: {planes: [names]}. */
+/** Chosen planes of a mask survey, each in its color. settings: {planes: [names]}. */
 export class MaskPaint extends Live {
   constructor(mask, planes) {
     super({ name: `painted-${mask.name}`, title: `Mask ${mask.band}`, color: true, formats: ["png"], bitpix: null }, [mask]);
@@ -141,7 +141,7 @@ export class SignalToNoise extends Live {
   }
 }
 
-/** Surveys that the page makes itself: a live colour of three bands, signal to noise. */
+/** Surveys that the page makes itself: a live color of three bands, signal to noise. */
 export function madeHere(surveys) {
   const made = [];
   const values = surveys.filter((one) => one.formats.includes("fits") && one.bitpix && !one.planes);

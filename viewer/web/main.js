@@ -113,7 +113,7 @@ function scaleCut(viewer, factor) {
 
 function closeAll(viewer) {
   viewer.measuring.choose(null);
-  viewer.catalogues.forget();
+  viewer.catalogs.forget();
   viewer.forgetHere();
   viewer.measuring.clear();
   $("notice").hidden = true;

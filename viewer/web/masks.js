@@ -1,4 +1,4 @@
-// Planes of mask surveys, painted over every view, each in its colour.
+// Planes of mask surveys, painted over every view, each in its color.
 
 import { make } from "./elements.js";
 import { forget } from "./gate.js";
@@ -10,7 +10,7 @@ const OPACITY = 0.65;
 const MILD = /^(DETECTED|OTHER|INEXACT)/;
 
 export class Masks {
-  /** legend: the element that says which colour is which plane. */
+  /** legend: the element that says which color is which plane. */
   constructor(legend, viewer) {
     this.legend = legend;
     this.viewer = viewer;

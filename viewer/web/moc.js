@@ -80,7 +80,7 @@ function deepRange(order, index) {
 }
 
 function deepIndex(lon, lat) {
-  // 24 orders are as deep as plain numbers are exact; its centre goes for the rest
+  // 24 orders are as deep as plain numbers are exact; its center goes for the rest
   const nside = 2 ** 24;
   const index = BigInt(nestedIndex(pixelAt(lon, lat, nside), nside));
   return (index << 10n) + (1n << 9n);

@@ -1,6 +1,6 @@
 // What stands around the sky. It is asked for when the first picture is there.
 
-export { Catalogues } from "./catalogues.js";
+export { Catalogs } from "./catalogs.js";
 export { Comparison } from "./compare.js";
 export { FlagPanel } from "./flags.js";
 export { coaddCard } from "./coadds.js";

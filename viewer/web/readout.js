@@ -42,7 +42,7 @@ function inFrame(survey, ra, dec) {
   return survey.frame === "galactic" ? toGalactic(ra, dec) : [ra, dec];
 }
 
-/** The bar at the bottom; follows the pointer, or the centre of the view when there is none. */
+/** The bar at the bottom; follows the pointer, or the center of the view when there is none. */
 export class Readout {
   /** layers(sky): [{survey, label}], what a view shows first. bands(): likewise, of the table. */
   constructor(sky, bar, layers, bands = () => []) {
@@ -116,7 +116,7 @@ export class Readout {
         return { band: label, name: survey.name, ...found, brightness: brightness(found, survey) };
       }),
     );
-    return { ra, dec, values, bands, galactic: toGalactic(ra, dec), at: this.pointer ? "pointer" : "centre" };
+    return { ra, dec, values, bands, galactic: toGalactic(ra, dec), at: this.pointer ? "pointer" : "center" };
   }
 
   show(found) {
@@ -125,7 +125,7 @@ export class Readout {
       this.bar.querySelector(`[data-part=${name}]`).textContent = text;
     };
     put("fov", formatAngle(this.sky.fov()));
-    put("where", found?.at === "centre" ? "centre" : "pointer");
+    put("where", found?.at === "center" ? "center" : "pointer");
     put("sexagesimal", found ? `${formatRa(found.ra)}  ${formatDec(found.dec)}` : "off the sky");
     put("degrees", found ? `${found.ra.toFixed(6)}° ${found.dec.toFixed(6).replace("-", "−")}°` : "");
     this.table?.replaceChildren(...(found?.bands ?? []).map(bandRow));

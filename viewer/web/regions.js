@@ -7,9 +7,9 @@ import { make } from "./elements.js";
 const RADIANS = Math.PI / 180;
 
 /** Offsets in degrees, on the tangent plane, to the east and north of a place. */
-export function offset(centre, place) {
-  const [a, d] = [(place.ra - centre.ra) * RADIANS, place.dec * RADIANS];
-  const d0 = centre.dec * RADIANS;
+export function offset(center, place) {
+  const [a, d] = [(place.ra - center.ra) * RADIANS, place.dec * RADIANS];
+  const d0 = center.dec * RADIANS;
   const depth = Math.sin(d0) * Math.sin(d) + Math.cos(d0) * Math.cos(d) * Math.cos(a);
   const east = (Math.cos(d) * Math.sin(a)) / depth;
   const north = (Math.cos(d0) * Math.sin(d) - Math.sin(d0) * Math.cos(d) * Math.cos(a)) / depth;
@@ -17,10 +17,10 @@ export function offset(centre, place) {
 }
 
 /** The place at such offsets. */
-export function placeAt(centre, [east, north]) {
+export function placeAt(center, [east, north]) {
   const [x, y] = [east * RADIANS, north * RADIANS];
-  const d0 = centre.dec * RADIANS;
-  const ra = centre.ra * RADIANS + Math.atan2(x, Math.cos(d0) - y * Math.sin(d0));
+  const d0 = center.dec * RADIANS;
+  const ra = center.ra * RADIANS + Math.atan2(x, Math.cos(d0) - y * Math.sin(d0));
   const dec = Math.atan2(Math.sin(d0) + y * Math.cos(d0), Math.hypot(x, Math.cos(d0) - y * Math.sin(d0)));
   return { ra: (ra / RADIANS + 360) % 360, dec: dec / RADIANS };
 }
@@ -33,8 +33,8 @@ export function regionOf(kind, start, end) {
     const radius = Math.atan(Math.hypot(east, north) * RADIANS) / RADIANS;
     return { kind, ...start, radius: 3600 * radius };
   }
-  const centre = placeAt(start, [east / 2, north / 2]);
-  return { kind, ...centre, width: 3600 * Math.abs(east), height: 3600 * Math.abs(north) };
+  const center = placeAt(start, [east / 2, north / 2]);
+  return { kind, ...center, width: 3600 * Math.abs(east), height: 3600 * Math.abs(north) };
 }
 
 /** Its outline: [[ra, dec]]. */

@@ -195,7 +195,7 @@ export class Sky {
     return Math.min(survey.order, Math.max(survey.order_min, wanted));
   }
 
-  /** ICRS [ra, dec] under a pixel, or at the centre; null off the sky. */
+  /** ICRS [ra, dec] under a pixel, or at the center; null off the sky. */
   position(pixel) {
     if (!pixel) return this.aladin.getRaDec();
     try {

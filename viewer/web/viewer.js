@@ -24,14 +24,14 @@ export class Viewer {
     this.here = null;
     this.inspected = null;
     this.region = null;
-    this.colour = this.surveys.find((one) => one.name === "live-colour")?.maker.settings ?? null;
+    this.liveColor = this.surveys.find((one) => one.name === "live-colour")?.maker.settings ?? null;
     this.work = Promise.resolve();
   }
 
   /** address: the part after # of what is shown first. */
   async open(address) {
     const asked = fromHash(address);
-    this.remix(asked.colour);
+    this.remix(asked.liveColor);
     const first = this.find(asked.survey) ?? this.images()[0] ?? this.surveys[0];
     const { sky, layer } = await openSky($("sky"), first, this.settings.get(first.name), asked.view ?? initialView(first));
     this.sky = sky;
@@ -46,7 +46,7 @@ export class Viewer {
     this.panel = new panels.LayerPanel($("layers"), this);
     this.flags = new panels.FlagPanel($("flags"), this);
     this.measuring = new panels.Measuring($("results"), this);
-    this.catalogues = new panels.Catalogues($("catalogues"), this);
+    this.catalogs = new panels.Catalogs($("catalogs"), this);
     const values = foldable($("inspect").querySelector("details"), "hipsgen-values");
     this.readout = new Readout(this.sky, $("readout"), (sky) => this.visible(sky), () => (values.open ? this.told() : []));
     values.addEventListener("toggle", () => this.readout.update());
@@ -55,14 +55,14 @@ export class Viewer {
     this.sky.onCuts((layer, low, high) => this.cutsDragged(layer, low, high));
     addEventListener("popstate", () => this.restore(fromHash(location.hash)));
     this.refresh();
-    await Promise.all([this.flags.load(), this.catalogues.load()]);
+    await Promise.all([this.flags.load(), this.catalogs.load()]);
     await this.restore(asked);
     this.moved();
   }
 
   /** A click in any of the views. */
   listen(sky) {
-    sky.onClick(({ ra, dec }) => this.measuring.busy || this.catalogues.picked(sky, ra, dec) || this.inspect(ra, dec, this.seen(sky)));
+    sky.onClick(({ ra, dec }) => this.measuring.busy || this.catalogs.picked(sky, ra, dec) || this.inspect(ra, dec, this.seen(sky)));
     if (sky !== this.sky) this.readout.listen(sky);
   }
 
@@ -104,7 +104,7 @@ export class Viewer {
       Object.assign(this.settings.get(survey.name), defaultSettings(survey), possible(survey, looks.get(survey.name)));
     }
     this.lock = state.lock;
-    this.remix(state.colour);
+    this.remix(state.liveColor);
     const survey = this.find(state.survey) ?? this.base;
     if (state.survey && state.survey !== survey.name) this.tell("Not here", `No survey ${state.survey.slice(0, 80)}: ${survey.title} is shown.`);
     const over = new Map(state.over.filter(([name]) => name !== survey.name && this.images().includes(this.find(name))));
@@ -129,7 +129,7 @@ export class Viewer {
     await this.comparison.restore(state);
     this.shown = new Set(state.shown.filter((name) => OVERLAYS.includes(name)));
     await this.masks.restore(state.masks);
-    this.catalogues.restore(new Map(state.objects));
+    this.catalogs.restore(new Map(state.objects));
     this.showOverlays();
     if (state.here) this.inspectNow(...state.here, this.find(state.hereOf) ?? this.seen(this.sky));
     else this.forgetHere();
@@ -148,8 +148,8 @@ export class Viewer {
       here: this.here, hereOf: this.hereOf === this.base ? null : this.hereOf?.name,
       looks: [...this.settings].filter(([name]) => isShown(name)).filter(changed),
       masks: this.masks.state(),
-      colour: isShown("live-colour") ? this.colour : null,
-      objects: this.catalogues?.state() ?? [],
+      liveColor: isShown("live-colour") ? this.liveColor : null,
+      objects: this.catalogs?.state() ?? [],
     };
   }
 
@@ -174,7 +174,7 @@ export class Viewer {
     clearTimeout(this.counting);
     this.counting = setTimeout(() => {
       this.panel.count();
-      this.catalogues.renew();
+      this.catalogs.renew();
     }, MOVED);
   }
 
@@ -294,7 +294,7 @@ export class Viewer {
     });
   }
 
-  /** One above its neighbour (step 1) or below it (-1), of those that are stacked. */
+  /** One above its neighbor (step 1) or below it (-1), of those that are stacked. */
   raise(name, step) {
     return this.step(() => {
       const all = [...this.stacked];
@@ -351,10 +351,10 @@ export class Viewer {
     return name === this.base.name ? Number(!this.comparison.turned) : (this.stacked.get(name) ?? 1);
   }
 
-  /** Another mixture of the live colour. */
+  /** Another mixture of the live color. */
   mix(part) {
     return this.step(async () => {
-      this.mixed({ ...this.colour, ...part });
+      this.mixed({ ...this.liveColor, ...part });
       const survey = this.find("live-colour");
       if (this.base === survey) await this.sky.setBase(survey, this.settings.get(survey.name));
       else if (this.stacked.has(survey.name)) {
@@ -369,8 +369,8 @@ export class Viewer {
   /** The mixture that an address tells of, if there are such bands and it is another. */
   remix(settings) {
     const isBand = (one) => one && !one.live && !one.color && !one.planes && one.formats.includes("fits");
-    if (!settings || !this.colour || !settings.parts.every((name) => isBand(this.find(name)))) return;
-    if (JSON.stringify(settings) !== JSON.stringify(this.colour)) this.mixed(settings);
+    if (!settings || !this.liveColor || !settings.parts.every((name) => isBand(this.find(name)))) return;
+    if (JSON.stringify(settings) !== JSON.stringify(this.liveColor)) this.mixed(settings);
   }
 
   /** Whether a layer asks under an address at which its survey does not answer any more. */
@@ -380,7 +380,7 @@ export class Viewer {
 
   mixed(settings) {
     const { maker } = this.find("live-colour");
-    this.colour = settings;
+    this.liveColor = settings;
     maker.parts = settings.parts.map((name) => this.find(name));
     maker.settings = settings;
     maker.renew();
@@ -425,7 +425,7 @@ export class Viewer {
   overlayItems(sky) {
     const patches = this.shown.has("patches") ? this.outlines : [];
     const items = patches.map(({ polygon, label }) => ({ kind: "outline", corners: polygon, color: "#9fb4d6", label }));
-    items.push(...this.catalogues.items(), ...this.measuring.items(), ...this.flags.items());
+    items.push(...this.catalogs.items(), ...this.measuring.items(), ...this.flags.items());
     if (this.here) items.push({ kind: "cross", ra: this.here[0], dec: this.here[1], color: "#66d9c2" });
     const pointed = this.panes?.pointed;
     if (pointed?.at && pointed.sky !== sky) items.push({ kind: "cross", ra: pointed.at[0], dec: pointed.at[1], color: "#ffffff", gap: 3 });

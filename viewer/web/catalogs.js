@@ -1,4 +1,4 @@
-// Catalogues over the sky: those that the server was given, asked for what is on the screen.
+// Catalogs over the sky: those that the server was given, asked for what is on the screen.
 
 import { api } from "./api.js";
 import { formatUnit, formatValue } from "./coords.js";
@@ -10,7 +10,7 @@ const MOST = 2000;
 const COLUMNS = 64; // that the server gives at a time
 const SAME = 1e-7; // degrees within which a row is asked for again
 
-export class Catalogues {
+export class Catalogs {
   constructor(box, viewer) {
     this.box = box;
     this.viewer = viewer;
@@ -18,7 +18,7 @@ export class Catalogues {
   }
 
   async load() {
-    const found = await api("api/catalogues").then((all) => all.catalogues, () => []);
+    const found = await api("api/catalogs").then((all) => all.catalogs, () => []);
     this.layers = found.map((one, i) => new Layer(one, COLORS[i % COLORS.length], this));
     this.box.hidden = !found.length;
     this.box.querySelector("ul").replaceChildren(...this.layers.map((layer) => layer.element));
@@ -137,7 +137,7 @@ class Layer {
     this.told = make("small", { class: "dim", role: "status" }, rows == null ? "" : `${rows} rows`);
     const label = make("label", { class: "inline" }, this.check, make("i", {}), name);
     label.style.setProperty("--plane", color);
-    this.element = make("li", { class: "card", "data-catalogue": name }, label, this.told, this.filter);
+    this.element = make("li", { class: "card", "data-catalog": name }, label, this.told, this.filter);
   }
 
   get on() {
@@ -183,7 +183,7 @@ class Layer {
   /** What the server answers; {error} if it does not. */
   async ask(words) {
     if (this.filter.value.trim()) words.filter = this.filter.value;
-    const path = `api/catalogues/${encodeURIComponent(this.name)}?${new URLSearchParams(words)}`;
+    const path = `api/catalogs/${encodeURIComponent(this.name)}?${new URLSearchParams(words)}`;
     return api(path).catch((error) => ({ error: error.message }));
   }
 }

@@ -1,4 +1,4 @@
-"""Flags: the pixels of a mask, int32, a bit for each of its planes; NONE where no coadd is.
+"""Flags: the pixels of a mask, int32, a bit for each of its planes; NO_DATA where no coadd is.
 
 They are never averaged. A pixel has the flags of the nearest one of a coadd; where several are
 combined, coadds on a tile or children in a parent, it has those that any of them has.
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hipsgen.sky import flag_kernels as kernels
+from hipsgen.sky import mask_kernels as kernels
 from hipsgen.sky.combine import Accumulator
 from hipsgen.sky.grid import PixelMap
 
@@ -21,24 +21,24 @@ Pixels = npt.NDArray[Any]  # of a tile: values, float32 with NaN for none, or fl
 # the last plane of a mask survey: of flags that have no plane of their own
 OTHER, OTHER_BIT = "OTHER", 30
 
-NONE = -(1 << 31)  # the sign, which is no flag
+NO_DATA = -(1 << 31)  # the sign, which is no flag
 _ALL = (1 << 31) - 1
 
 
 def is_known(pixels: Pixels) -> npt.NDArray[np.bool_]:
     """Where pixels, values or flags, are not missing."""
-    return np.asarray(pixels != NONE if pixels.dtype == np.int32 else ~np.isnan(pixels))
+    return np.asarray(pixels != NO_DATA if pixels.dtype == np.int32 else ~np.isnan(pixels))
 
 
 def as_values(pixels: Pixels) -> npt.NDArray[np.float32]:
-    """Values as they are; flags as float32, NaN for NONE, to be shown."""
+    """Values as they are; flags as float32, NaN for NO_DATA, to be shown."""
     if pixels.dtype != np.int32:
         return pixels
-    return np.where(pixels == NONE, np.float32(np.nan), pixels.astype(np.float32))
+    return np.where(pixels == NO_DATA, np.float32(np.nan), pixels.astype(np.float32))
 
 
 @dataclass(frozen=True)
-class Translation:
+class MaskPlaneMapping:
     """From the bits of a coadd's mask to those of a survey.
 
     bits, shifts (k,) int64: these bits go up by so many. rest: those that become `other`.
@@ -52,7 +52,7 @@ class Translation:
     @classmethod
     def between(
         cls, planes: Mapping[str, int], table: Mapping[str, int], other: str
-    ) -> "Translation":
+    ) -> "MaskPlaneMapping":
         """By name, from the bits of planes to those of a table.
 
         other: the plane for what has no name, or none that is in the table.
@@ -68,23 +68,23 @@ class Translation:
         return cls(bits, shifts, rest, 1 << table[other])
 
 
-def pick(
-    pixels: Flags, at: PixelMap, translation: Translation, first: tuple[int, int] = (0, 0)
+def sample_nearest(
+    pixels: Flags, at: PixelMap, translation: MaskPlaneMapping, first: tuple[int, int] = (0, 0)
 ) -> Flags:
     """The flags of the pixels (h, w) of a mask nearest to the positions of a map (n, m).
 
-    (0, 0) is the centre of the first pixel. first: row and column, on the coadd that the map is
-    for, of the first of the pixels given. Comes back (n, m) int32, NONE outside.
+    (0, 0) is the center of the first pixel. first: row and column, on the coadd that the map is
+    for, of the first of the pixels given. Comes back (n, m) int32, NO_DATA outside.
     """
     t, out = translation, np.empty((at.rows, at.cols), np.int32)
     pixels = np.ascontiguousarray(pixels)
-    kernels.pick(pixels, *first, at, t.bits, t.shifts, t.rest, t.other, NONE, out)
+    kernels.sample_nearest(pixels, *first, at, t.bits, t.shifts, t.rest, t.other, NO_DATA, out)
     return out
 
 
 def union(some: Flags, others: Flags) -> Flags:
-    """The flags that either has; NONE where both are."""
-    return np.asarray((some | others) & _ALL | some & others & NONE)
+    """The flags that either has; NO_DATA where both are."""
+    return np.asarray((some | others) & _ALL | some & others & NO_DATA)
 
 
 def halve(flags: Flags, out: Flags) -> None:
@@ -93,7 +93,7 @@ def halve(flags: Flags, out: Flags) -> None:
     out[...] = union(across[::2], across[1::2])
 
 
-class Union:
+class MaskAccumulator:
     """Gathers the flags of coadds on one tile, as `combine.Accumulator` does values.
 
     primary: those of the coadd in which the point lies deepest; any other: those of all of them.
@@ -109,17 +109,17 @@ class Union:
     ) -> None:
         """Add one coadd; see `Accumulator.add`."""
         if self._deepest is not None:
-            number = np.where(flags == NONE, np.float32(np.nan), np.float32(len(self._gathered)))
+            number = np.where(flags == NO_DATA, np.float32(np.nan), np.float32(len(self._gathered)))
             self._deepest.add(number, position, shape, pixel_scale)
         elif self._gathered:
             flags = union(self._gathered.pop(), flags)
         self._gathered.append(flags)
 
     def result(self) -> Flags:
-        """The combined tile (width, width) int32, NONE where no coadd is."""
+        """The combined tile (width, width) int32, NO_DATA where no coadd is."""
         if len(self._gathered) == 1:
             return self._gathered[0]
-        out = np.full((self._width, self._width), NONE, np.int32)
+        out = np.full((self._width, self._width), NO_DATA, np.int32)
         if self._deepest is not None:
             whose = self._deepest.result()
             for number, flags in enumerate(self._gathered):

@@ -12,7 +12,7 @@ from hipsgen.sky.grid_kernels import CELL, OUTSIDE, line_of
 
 
 @kernel
-def pick(
+def sample_nearest(
     pixels: Any,
     row: int,
     col: int,
