@@ -184,12 +184,12 @@ def halve(value: FloatArray, coverage: FloatArray) -> tuple[FloatArray, FloatArr
 
 
 def positions(
-    nodes: FloatArray, bends: FloatArray, step: int, outside: npt.NDArray[np.bool_]
+    nodes: FloatArray, curvature: FloatArray, step: int, outside: npt.NDArray[np.bool_]
 ) -> FloatArray:
     """Values at nodes (n + 1, m + 1) carried to pixel centers; NaN in cells outside (n, m).
 
     Bilinear, less a parabola along each axis that is 0 at the nodes and has the second difference
-    bends (2, n, m).
+    curvature (2, n, m).
     """
     rows, cols = outside.shape[0] * step, outside.shape[1] * step
     out = np.full((rows, cols), np.nan)
@@ -201,7 +201,7 @@ def positions(
             low = (1 - u) * nodes[j, i] + u * nodes[j, i + 1]
             high = (1 - u) * nodes[j + 1, i] + u * nodes[j + 1, i + 1]
             out[r, c] = (1 - v) * low + v * high
-            out[r, c] += bends[0, j, i] * (v * v - v) / 2 + bends[1, j, i] * (u * u - u) / 2
+            out[r, c] += curvature[0, j, i] * (v * v - v) / 2 + curvature[1, j, i] * (u * u - u) / 2
     return out
 
 

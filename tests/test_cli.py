@@ -95,8 +95,8 @@ def test_plan_writes_nothing_and_its_manifest_builds_the_same(repo: Path, survey
 
 
 def test_a_plan_needs_no_pixel(tmp_path: Path) -> None:
+    from hipsgen.coadd import CoaddRef
     from hipsgen.images.manifest import write_manifest
-    from hipsgen.images.source import CoaddRef
 
     corners = ((10.0, 20.0), (10.2, 20.0), (10.2, 20.2), (10.0, 20.2))
     gone = CoaddRef("file:///nowhere/a.fits", "1", polygon=corners)

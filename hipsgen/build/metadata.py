@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hipsgen import __version__
-from hipsgen.images.source import CoaddRef, data_id_dict
+from hipsgen.coadd import CoaddRef
 from hipsgen.sky.tiles import pixel_size
 from hipsgen.survey.bands import regime, wavelengths
 from hipsgen.survey.provenance import UsedCoadd
@@ -42,7 +42,7 @@ def coadd_identity(ref: CoaddRef) -> dict[str, Any]:
     return {
         "uri": ref.uri,
         "hdu": ref.hdu,
-        "data_id": data_id_dict(ref),
+        "data_id": dict(ref.data_id),
         "dataset_type": ref.dataset_type,
         "run": ref.run,
         "dataset_id": ref.dataset_id,

@@ -7,7 +7,8 @@ from hipsgen.plan.recipe import check_excluded, natural_order, make_recipe, stre
 from hipsgen import __version__
 from hipsgen.errors import ConfigError
 from hipsgen.images.coadd_fits import DEFAULT_EXCLUDED
-from hipsgen.images.source import CoaddReader, CoaddRef, Problem
+from hipsgen.coadd import CoaddRef, Problem
+from hipsgen.images.source import CoaddReader
 from hipsgen.plan.recipe import TILE_WIDTH, Recipe
 from hipsgen.plan.options import BuildOptions
 from hipsgen.journal.journal import Journal

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from hipsgen.errors import InputError
-from hipsgen.images.source import CoaddRef, Problem
+from hipsgen.coadd import CoaddRef, Problem
 from hipsgen.build.metadata import coadd_identity
 from hipsgen.journal.records import BlockRecord
 from hipsgen.run.progress import Reporter

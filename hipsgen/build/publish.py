@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hipsgen.errors import HipsgenError, SurveyError
-from hipsgen.images.source import CoaddRef
+from hipsgen.coadd import CoaddRef
 from hipsgen.render.block import encode_tile
 from hipsgen.plan.options import BuildOptions
 from hipsgen.plan.recipe import Recipe

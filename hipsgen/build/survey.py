@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from hipsgen.errors import HipsgenError, InputError
 from hipsgen.text import counted
-from hipsgen.images.source import CoaddReader, CoaddRef, ImageSource, Problem
+from hipsgen.coadd import CoaddRef, Problem
+from hipsgen.images.source import CoaddReader, ImageSource
 from hipsgen.render.block import BlockTask, render_block
 from hipsgen.journal.changes import ChangeSet
 from hipsgen.plan.options import BuildOptions, Runtime

@@ -11,7 +11,7 @@ from hipsgen.errors import ConfigError, HipsgenError, InputError, SurveyError
 from hipsgen.text import counted
 from hipsgen.images.coadd_fits import FitsReader
 from hipsgen.images.manifest import write_manifest
-from hipsgen.images.source import CoaddRef
+from hipsgen.coadd import CoaddRef
 from hipsgen.build.survey import (
     BuildResult,
     IncompleteBuildError,

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from hipsgen.check.finding import Finding
+from hipsgen.coadd import CoaddRef, Polygon
 from hipsgen.errors import SurveyError
-from hipsgen.images.source import CoaddRef, Polygon
 from hipsgen.journal.journal import Journal
 from hipsgen.plan.blocks import Plan, make_plan
 from hipsgen.plan.recipe import Recipe

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from textwrap import shorten
 
+from hipsgen.coadd import CoaddRef, Polygon, Problem
 from hipsgen.errors import InputError, MissingExtraError
 from hipsgen.images.coadd_fits import FitsReader
 from hipsgen.images.database import DatabaseError
@@ -13,7 +14,6 @@ from hipsgen.images.registry_sql import SqlRegistry
 from hipsgen.images.remote import advice_on, wants_package
 from hipsgen.images.repository import is_repository, labelled, why_not
 from hipsgen.images.selection import ALL, Selection
-from hipsgen.images.source import CoaddRef, Polygon, Problem
 from hipsgen.images.staging import with_components
 
 _TRACTS_PER_PAGE = 100

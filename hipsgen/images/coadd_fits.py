@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from isal import igzip
 
+from hipsgen.coadd import CoaddRef
 from hipsgen.errors import CoaddError
 from hipsgen.images import decode
 from hipsgen.images.calibration import Calibration, ChebyshevField, first_pixel
@@ -21,7 +22,7 @@ from hipsgen.images.cutout import Cutout
 from hipsgen.images.layout import Layout, coadd_hdus, layout_of
 from hipsgen.images.masks import bit_mask
 from hipsgen.images.range_reads import RangeFile, RangeReader, open_range_reader
-from hipsgen.images.source import CoaddInfo, CoaddRef, Section, Values
+from hipsgen.images.source import CoaddInfo, Section, Values
 from hipsgen.images.staging import has_copy, local_file
 from hipsgen.images.times import time_range
 from hipsgen.images.uris import is_stamp, stamp_of

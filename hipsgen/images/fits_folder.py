@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hipsgen.coadd import CoaddRef, Polygon, Problem
 from hipsgen.errors import CoaddError, InputError, NoCoaddError
 from hipsgen.images.band import band_of
 from hipsgen.images.coadd_fits import FitsReader, open_fits
 from hipsgen.images.layout import coadd_hdus
-from hipsgen.images.source import CoaddRef, Polygon, Problem
 from hipsgen.images.uris import path_of, stamp_of, uri_of
 
 _FITS_NAME = re.compile(r"\.(fits|fit|fts|fz)(\.(gz|bz2|fz|z))?$", re.IGNORECASE)

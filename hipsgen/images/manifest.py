@@ -6,8 +6,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from hipsgen.coadd import CoaddRef
 from hipsgen.errors import InputError
-from hipsgen.images.source import CoaddRef
 
 _HEAD = {"hipsgen_manifest": 1}
 _NAMES = tuple(f.name for f in fields(CoaddRef))

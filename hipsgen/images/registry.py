@@ -15,10 +15,10 @@ from typing import NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
+from hipsgen.coadd import Polygon
 from hipsgen.errors import InputError
 from hipsgen.images.butler_server import advice_on
 from hipsgen.images.database import trouble_of
-from hipsgen.images.source import Polygon
 from hipsgen.sky.polygon import to_lonlat
 
 LAYOUTS = (

@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager
 from functools import cached_property
 from typing import Any
 
+from hipsgen.coadd import Polygon
 from hipsgen.errors import MissingExtraError
 from hipsgen.images.butler_server import Dataset, server_of
 from hipsgen.images.registry import (
@@ -18,7 +19,6 @@ from hipsgen.images.registry import (
     polygons_of,
 )
 from hipsgen.images.repository import place_of_repository
-from hipsgen.images.source import Polygon
 
 # what daf_butler logs when it refuses a repository is in its error too: no second line of it,
 # unless the program that uses us logs

@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager
 from functools import cached_property
 from typing import Any
 
+from hipsgen.coadd import Polygon
 from hipsgen.errors import MissingExtraError
 from hipsgen.images.database import engine_of
 from hipsgen.images.registry import (
@@ -25,7 +26,6 @@ from hipsgen.images.registry import (
     polygons_of,
 )
 from hipsgen.images.repository import config_of
-from hipsgen.images.source import Polygon
 from hipsgen.images.where_sql import WhereError, clause_of
 
 _KINDS = {1: "RUN", 2: "TAGGED", 3: "CHAINED", 4: "CALIBRATION"}

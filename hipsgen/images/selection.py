@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from hipsgen.coadd import CoaddRef, Polygon
 from hipsgen.errors import ConfigError, InputError
-from hipsgen.images.source import CoaddRef, Polygon
 from hipsgen.text import counted
 
 _ORDER = 14  # cells of 13 arcsec: what lies so close to a region counts as touching it

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 
-from hipsgen.images.source import CoaddRef
+from hipsgen.coadd import CoaddRef
 from hipsgen.plan.blocks import Block
 from hipsgen.plan.recipe import Recipe
 

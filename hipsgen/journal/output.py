@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from hipsgen.coadd import CoaddRef
 from hipsgen.errors import ConfigError
-from hipsgen.images.source import CoaddRef
 from hipsgen.journal.journal import Journal
 from hipsgen.journal.previous import load_block
 from hipsgen.journal.records import BlockRecord

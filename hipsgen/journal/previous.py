@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 
 import numpy as np
 
-from hipsgen.images.source import CoaddRef
+from hipsgen.coadd import CoaddRef
 from hipsgen.journal.fingerprints import leaf_digests
 from hipsgen.journal.inventory import UNKNOWN, FileChecksum, TileInventory
 from hipsgen.journal.journal import Journal

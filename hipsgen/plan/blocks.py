@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from hipsgen.images.source import CoaddRef, corners_of
+from hipsgen.coadd import CoaddRef, corners_of
 from hipsgen.sky.frames import from_icrs
 from hipsgen.sky.outlines import (
     Outlines,

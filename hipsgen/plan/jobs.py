@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from hipsgen.coadd import CoaddRef, Problem
 from hipsgen.errors import ConfigError, InputError
 from hipsgen.images.butler_source import ButlerSource, open_registry
 from hipsgen.images.coadd_fits import FitsReader
@@ -12,7 +13,7 @@ from hipsgen.images.manifest import is_manifest, read_manifest
 from hipsgen.images.registry import Registry, Search
 from hipsgen.images.repository import is_repository, why_not
 from hipsgen.images.selection import ALL, Selection
-from hipsgen.images.source import CoaddReader, CoaddRef, ImageSource, Problem, RefList
+from hipsgen.images.source import CoaddReader, ImageSource, RefList
 from hipsgen.run.progress import Reporter
 from hipsgen.survey.bands import wavelengths
 

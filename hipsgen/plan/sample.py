@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from hipsgen.coadd import CoaddRef, Problem, corners_of
 from hipsgen.errors import CoaddError, InputError
-from hipsgen.images.source import CoaddInfo, CoaddReader, CoaddRef, Problem, Section, corners_of
+from hipsgen.images.source import CoaddInfo, CoaddReader, Section
 from hipsgen.images.units import factor_to
 from hipsgen.sky.mask_planes import OTHER, OTHER_BIT
 from hipsgen.sky.polygon import middles, to_vectors

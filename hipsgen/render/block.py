@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from hipsgen.coadd import CoaddRef
 from hipsgen.errors import CoaddError, SurveyError
-from hipsgen.images.source import CoaddReader, CoaddRef
+from hipsgen.images.source import CoaddReader
 from hipsgen.journal.fingerprints import fingerprint
 from hipsgen.journal.inventory import UNKNOWN, FileChecksum, TileInventory
 from hipsgen.journal.journal import Journal

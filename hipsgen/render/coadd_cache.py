@@ -8,7 +8,8 @@ from contextlib import contextmanager
 import numpy as np
 import numpy.typing as npt
 
-from hipsgen.images.source import CoaddInfo, CoaddReader, CoaddRef, Section
+from hipsgen.coadd import CoaddRef
+from hipsgen.images.source import CoaddInfo, CoaddReader, Section
 
 _SHARE = 4  # a coadd larger than 1 / 4 of the cache is read in the sections that are asked for
 

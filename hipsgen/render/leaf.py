@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from hipsgen.coadd import CoaddRef
 from hipsgen.errors import CoaddError
-from hipsgen.images.source import CoaddInfo, CoaddReader, CoaddRef
+from hipsgen.images.source import CoaddInfo, CoaddReader
 from hipsgen.journal.records import InputUse
 from hipsgen.plan.recipe import Recipe
 from hipsgen.render.coadd_cache import CoaddCache

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hipsgen.images.source import CoaddInfo, CoaddReader, CoaddRef, Section, Values
+from hipsgen.coadd import CoaddRef
+from hipsgen.images.source import CoaddInfo, CoaddReader, Section, Values
 from hipsgen.render.coadd_cache import CoaddCache
 from hipsgen.sky.grid import Circle, Grid, PixelMap, build_grid
 from hipsgen.sky.tiles import Tile, deinterleave

@@ -5,7 +5,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TextIO
 
-from hipsgen.images.source import Problem
+from hipsgen.coadd import Problem
 
 _EVERY = 10.0  # seconds between plain lines
 

@@ -208,8 +208,8 @@ def _fetch_after(pixels, row, col, at, cell_j, cell_i, out):  # type: ignore[no-
     if cell_j == at.state.shape[0] or at.state[cell_j, cell_i] != SMOOTH:
         return
     rows, cols = pixels.shape
-    low_x, high_x = reach_of(at.nodes, at.bends, 0, cell_j, cell_i)
-    low_y, high_y = reach_of(at.nodes, at.bends, 1, cell_j, cell_i)
+    low_x, high_x = reach_of(at.nodes, at.curvature, 0, cell_j, cell_i)
+    low_y, high_y = reach_of(at.nodes, at.curvature, 1, cell_j, cell_i)
     left, right = max(low_x - col, 0.0), min(high_x - col, cols - 1.0)
     low, high = max(low_y - row, 0.0), min(high_y - row, rows - 1.0)
     if high - low < 8 * CELL and right - left < 8 * CELL:
@@ -263,8 +263,8 @@ def _make_sampler(taps: int) -> Callable[..., None]:
                     continue
                 within = False
                 if state == SMOOTH:
-                    low_x, high_x = reach_of(at.nodes, at.bends, 0, cell_j, cell_i)
-                    low_y, high_y = reach_of(at.nodes, at.bends, 1, cell_j, cell_i)
+                    low_x, high_x = reach_of(at.nodes, at.curvature, 0, cell_j, cell_i)
+                    low_y, high_y = reach_of(at.nodes, at.curvature, 1, cell_j, cell_i)
                     within = (  # with room for rounding
                         low_x - col >= first + 1e-6
                         and low_y - row >= first + 1e-6

@@ -205,8 +205,8 @@ def _fastest_decoder(path: Path) -> tuple[str, float]:
         return _decoded(path)
 
     def by_us() -> object:
+        from hipsgen.coadd import CoaddRef
         from hipsgen.images.coadd_fits import FitsReader
-        from hipsgen.images.source import CoaddRef
         from hipsgen.images.uris import uri_of
 
         ref = CoaddRef(uri_of(path), "")

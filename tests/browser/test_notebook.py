@@ -21,7 +21,7 @@ from hipsgen.images.uris import path_of
 from hipsgen.survey.provenance import Provenance
 from tests.browser.conftest import PATIENCE
 from tests.viewer.small_hips import DEC, RA
-from viewer.annotations import Flags
+from viewer.annotations import Annotations
 
 pytestmark = pytest.mark.slow
 
@@ -208,10 +208,10 @@ def test_a_survey_in_a_notebook(chromium, jupyter, demo):
     assert (pixel["x"], pixel["y"]) == (round(float(at[0])), round(float(at[1])))
     assert pixel["value"] == pytest.approx(values[pixel["y"], pixel["x"]], rel=1e-6)
     end = time.monotonic() + PATIENCE
-    while [flag.note for flag in Flags(demo / "band_r").all()] != ["look again"]:
+    while [flag.note for flag in Annotations(demo / "band_r").all()] != ["look again"]:
         assert time.monotonic() < end
         time.sleep(0.05)
-    (flag,) = Flags(demo / "band_r").all()
+    (flag,) = Annotations(demo / "band_r").all()
     rows = notebook.value("[[r['note'], r['survey'], r['ra'], r['dec']] for r in frame.flags()]")
     assert rows == [["look again", "band_r", flag.ra, flag.dec]]
 
@@ -236,5 +236,5 @@ def test_a_survey_in_a_notebook(chromium, jupyter, demo):
     assert [url for url in asked if not url.startswith((site, "data:", "blob:"))] == []
     assert told == []
     context.close()
-    for flag in Flags(demo / "band_r").all():
-        Flags(demo / "band_r").delete(flag.id, {"version": flag.version})
+    for flag in Annotations(demo / "band_r").all():
+        Annotations(demo / "band_r").delete(flag.id, {"version": flag.version})

@@ -60,9 +60,9 @@ def root(repo) -> Path:
 
 @pytest.fixture(scope="module")
 def site(repo, root):
-    from viewer.catalogs.object_tables import open_objects
+    from viewer.catalogs.object_tables import open_object_tables
 
-    objects = open_objects(str(repo), ["sample/coadds"], "")
+    objects = open_object_tables(str(repo), ["sample/coadds"], "")
     with running(root, catalogs=(objects,), view=first_view()) as url:
         yield url
 

@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
+from hipsgen.coadd import CoaddRef
 from hipsgen.errors import CoaddError, InputError
 from hipsgen.images.butler_source import ButlerSource
 from hipsgen.images.coadd_fits import FitsReader
 from hipsgen.images.fits_folder import FitsFolder
 from hipsgen.images.manifest import read_manifest, write_manifest
-from hipsgen.images.source import CoaddReader, CoaddRef, ImageSource, RefList
+from hipsgen.images.source import CoaddReader, ImageSource, RefList
 from hipsgen.images.uris import path_of, uri_of
 from hipsgen.sky.polygon import to_vectors
 from samples.repository import CHAIN, DATASET_TYPE

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
+from hipsgen.coadd import CoaddRef
 from hipsgen.images.butler_source import ButlerSource
 from hipsgen.images.coadd_fits import FitsReader
 from hipsgen.images.registry_butler import ButlerRegistry
-from hipsgen.images.source import CoaddRef
 from hipsgen.images.uris import path_of, uri_of
 from tests.images.making import survey_of, tan_header
 

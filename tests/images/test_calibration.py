@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
+from hipsgen.coadd import CoaddRef
 from hipsgen.errors import CoaddError
 from hipsgen.images.coadd_fits import FitsReader
-from hipsgen.images.source import CoaddInfo, CoaddRef
+from hipsgen.images.source import CoaddInfo
 from hipsgen.images.uris import uri_of
 from samples.archive import Field, archive_hdus
 from samples.coadd import CURRENT_PLANES, OLDER_PLANES, Coadd

@@ -13,13 +13,13 @@ from astropy.wcs import WCS
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from hipsgen.coadd import CoaddRef
 from hipsgen.errors import CoaddError
 from hipsgen.images.butler_source import ButlerSource
 from hipsgen.images.coadd_fits import FitsReader, open_fits
 from hipsgen.images.fits_folder import FitsFolder
 from hipsgen.images.layout import layout_of
 from hipsgen.images.registry_butler import ButlerRegistry
-from hipsgen.images.source import CoaddRef
 from hipsgen.images.uris import path_of, uri_of
 from samples.repository import CHAIN, DATASET_TYPE
 from tests.images.making import survey_of, tan_header, write

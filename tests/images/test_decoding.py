@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numba import njit
 
+from hipsgen.coadd import CoaddRef
 from hipsgen.errors import CoaddError
 from hipsgen.images import coadd_fits, decode, decode_kernels
 from hipsgen.images.coadd_fits import FitsReader
 from hipsgen.images.fits_folder import FitsFolder
-from hipsgen.images.source import CoaddRef, Section
+from hipsgen.images.source import Section
 from hipsgen.images.uris import uri_of
 from tests.images.making import tan_header, with_hole, write
 

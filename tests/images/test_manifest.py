@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hipsgen.coadd import CoaddRef
 from hipsgen.errors import InputError
 from hipsgen.images.manifest import is_manifest, read_manifest, write_manifest
-from hipsgen.images.source import CoaddRef
 
 texts = st.text(max_size=20)
 angles = st.floats(-360, 360, allow_nan=False)

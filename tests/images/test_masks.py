@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
+from hipsgen.coadd import CoaddRef
 from hipsgen.errors import CoaddError
 from hipsgen.images.coadd_fits import DEFAULT_EXCLUDED, FitsReader
 from hipsgen.images.masks import bit_mask, plane_bits
-from hipsgen.images.source import CoaddRef
 from hipsgen.images.uris import uri_of
 from samples.coadd import CURRENT_PLANES, OLDER_PLANES, Coadd
 from samples.exposure import Form, write_exposure

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
+from hipsgen.coadd import CoaddRef
 from hipsgen.errors import CoaddError
 from hipsgen.images.coadd_fits import FitsReader
 from hipsgen.images.fits_folder import FitsFolder
-from hipsgen.images.source import CoaddRef
 from tests.images.making import COLS, ROWS, noise, tan_header, with_hole, write
 
 EVERYTHING = (slice(0, ROWS), slice(0, COLS))

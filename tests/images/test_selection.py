@@ -9,11 +9,11 @@ from astropy.io import fits
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hipsgen.coadd import CoaddRef, Polygon
 from hipsgen.errors import ConfigError, InputError
 from hipsgen.images.butler_source import ButlerSource
 from hipsgen.images.coadd_fits import FitsReader
 from hipsgen.images.selection import Region, Selection
-from hipsgen.images.source import CoaddRef, Polygon
 from hipsgen.plan.jobs import CoaddQuery, SurveyJob, find_jobs
 from hipsgen.run.progress import QuietReporter
 from hipsgen.sky.polygon import from_tangent_plane, to_lonlat, to_vectors

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hipsgen.images.source import CoaddRef
+from hipsgen.coadd import CoaddRef
 from hipsgen.plan.blocks import MAX_BLOCK_DEPTH, Plan, make_plan
 from hipsgen.sky.polygon import from_tangent_plane, to_lonlat, to_vectors
 from hipsgen.sky.tiles import Tile, pixel_size

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hipsgen.coadd import CoaddRef
 from hipsgen.images.coadd_fits import FitsReader
-from hipsgen.images.source import CoaddRef
 from hipsgen.plan.sample import spread
 from tests.conftest import Build, StarField
 

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hipsgen.images.source import CoaddInfo, CoaddRef, Section
+from hipsgen.coadd import CoaddRef
+from hipsgen.images.source import CoaddInfo, Section
 from hipsgen.render.coadd_cache import CoaddCache
 
 SIZE = 100

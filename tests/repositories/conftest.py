@@ -12,8 +12,8 @@ from astropy.io import fits
 
 from hipsgen.build.metadata import SurveyIdentity
 from hipsgen.build.survey import build_survey
+from hipsgen.coadd import CoaddRef
 from hipsgen.images.butler_source import ButlerSource
-from hipsgen.images.source import CoaddRef
 from hipsgen.images.uris import path_of
 from hipsgen.plan.options import BuildOptions, Runtime
 from hipsgen.run.progress import QuietReporter

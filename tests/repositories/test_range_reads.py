@@ -11,11 +11,12 @@ from astropy.io import fits
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from hipsgen.coadd import CoaddRef
 from hipsgen.errors import CoaddError
 from hipsgen.images import range_reads, remote, staging
 from hipsgen.images.coadd_fits import FitsReader
 from hipsgen.images.range_reads import BLOCK, RangeFile, RangeReader, open_range_reader
-from hipsgen.images.source import CoaddRef, Section
+from hipsgen.images.source import Section
 from hipsgen.images.uris import uri_of
 from tests.images.making import tan_header
 from tests.images.test_cells import write_cells

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hipsgen.coadd import CoaddRef
 from hipsgen.images.butler_source import ButlerSource
 from hipsgen.images.coadd_fits import FitsReader
 from hipsgen.images.registry import Registry
 from hipsgen.images.registry_butler import ButlerRegistry
 from hipsgen.images.registry_sql import SqlRegistry
-from hipsgen.images.source import CoaddRef
 from hipsgen.images.uris import path_of
 from samples.repository import CHAIN, DATASET_TYPE, named_formatter
 from tests.images.conftest import repository

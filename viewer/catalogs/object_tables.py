@@ -4,10 +4,10 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from hipsgen.coadd import Polygon
 from hipsgen.errors import InputError
 from hipsgen.images.butler_source import open_registry
 from hipsgen.images.registry import Registry, Search, listed, some
-from hipsgen.images.source import Polygon
 from hipsgen.sky.polygon import bounding_circle, to_lonlat, to_vectors
 from viewer.catalogs.catalog import Catalog, CatalogFile
 from viewer.catalogs.sky_index import Cone

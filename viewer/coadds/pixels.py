@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from hipsgen.coadd import CoaddRef, Polygon
 from hipsgen.errors import CoaddError
 from hipsgen.images.coadd_fits import FitsReader
 from hipsgen.images.cutout import Cutout
-from hipsgen.images.source import CoaddInfo, CoaddRef, Polygon, Section
+from hipsgen.images.source import CoaddInfo, Section
 from hipsgen.sky.polygon import to_lonlat, to_vectors
 from hipsgen.survey.provenance import UsedCoadd
 

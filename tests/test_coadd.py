@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hipsgen.images.source import CoaddRef, Polygon, corners_of
+from hipsgen.coadd import CoaddRef, Polygon, corners_of
 
 CORNERS = ((10.0, -1.0), (10.5, -1.0), (10.5, -0.5))
 

@@ -1,0 +1,115 @@
+"""What a coadd is called and where it lies, before any pixel of it is read."""
+
+import math
+import struct
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+_CORNER = struct.Struct("dd")
+
+
+class Polygon(Sequence[tuple[float, float]]):
+    """Corners (lon, lat) in degrees, in 16 bytes each: a survey may have millions of them.
+
+    Raises ValueError or TypeError for anything but pairs of finite numbers.
+    """
+
+    __slots__ = ("packed",)
+
+    def __init__(self, corners: Iterable[tuple[float, float]] = ()) -> None:
+        numbers = array("d", [angle for lon, lat in corners for angle in (lon, lat)])
+        if not math.isfinite(sum(numbers)):
+            raise ValueError("a corner is not finite")
+        self.packed = numbers.tobytes()
+
+    @classmethod
+    def of_packed(cls, packed: bytes) -> "Polygon":
+        """Of lon and lat of each corner, as doubles."""
+        polygon = cls.__new__(cls)
+        polygon.packed = packed
+        return polygon
+
+    def __len__(self) -> int:
+        return len(self.packed) // _CORNER.size
+
+    def __getitem__(self, index: Any) -> Any:
+        return tuple(self)[index]
+
+    def __iter__(self) -> Iterator[Any]:
+        return _CORNER.iter_unpack(self.packed)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and tuple(self) == tuple(other)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))
+
+    def __repr__(self) -> str:
+        return repr(tuple(self))
+
+
+@dataclass(frozen=True, slots=True)
+class CoaddRef:
+    """One coadd before any pixel of it is read: small, picklable, enough to plan with.
+
+    uri: where its file is, percent-encoded. hdu: number of the image's HDU, empty to look for it.
+    identity: changes when the content does: dataset UUID, or size and mtime of the file.
+    polygon: outline as (lon, lat) in ICRS degrees; empty for the whole sky or when unknown.
+    pixel_scale: as in CoaddInfo, 0 when it is not known before the file is opened.
+    data_id, dataset_type, run, dataset_id, storage_class: the Butler's words, empty for plain FITS.
+    """
+
+    uri: str
+    identity: str
+    hdu: str = ""
+    band: str = ""
+    polygon: Polygon = field(default_factory=Polygon)
+    pixel_scale: float = 0.0
+    data_id: tuple[tuple[str, int | str], ...] = ()
+    dataset_type: str = ""
+    run: str = ""
+    dataset_id: str = ""
+    storage_class: str = ""
+
+    def __post_init__(self) -> None:
+        if type(self.polygon) is not Polygon:
+            object.__setattr__(self, "polygon", Polygon(self.polygon))
+
+    @property
+    def key(self) -> str:
+        """Names the image and its content, in this run and in any other."""
+        return f"{self.uri}[{self.hdu}] {self.identity}"
+
+    def __str__(self) -> str:
+        name = ", ".join(f"{k}={v}" for k, v in self.data_id)
+        place = f"{self.uri}[{self.hdu}]" if self.hdu not in ("", "0") else self.uri
+        return f"{{{name}}} ({place})" if name else place
+
+
+@dataclass(frozen=True)
+class Problem:
+    """An input that cannot be used, and why.
+
+    is_fault: it is damaged or missing, not merely something else than a coadd.
+    """
+
+    what: str
+    reason: str
+    is_fault: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.reason}"
+
+
+def corners_of(
+    refs: Iterable[CoaddRef],
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    """Corners (v, 2) of one polygon after another: lon, lat in degrees; how many each has (n,)."""
+    packed = [ref.polygon.packed for ref in refs]
+    counts = np.fromiter(map(len, packed), np.int64, len(packed)) // _CORNER.size
+    return np.frombuffer(b"".join(packed)).reshape(-1, 2), counts
