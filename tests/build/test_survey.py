@@ -143,17 +143,17 @@ def test_other_options_are_refused_with_the_difference_named(build: Build, tmp_p
 
 def test_what_cannot_fit_is_not_begun(build: Build, tmp_path, monkeypatch: pytest.MonkeyPatch):
     inputs = images(tmp_path / "in", 1)
-    monkeypatch.setattr(LocalStore, "room", lambda _: 1_000_000)
+    monkeypatch.setattr(LocalStore, "free_space", lambda _: 1_000_000)
     with pytest.raises(ConfigError, match=r"takes about .* MB more, and .* has room for 1.0 MB"):
         build(inputs)
     assert not list((tmp_path / "out").rglob("Npix*.fits"))
-    monkeypatch.setattr(LocalStore, "room", lambda _: None)
+    monkeypatch.setattr(LocalStore, "free_space", lambda _: None)
     build(inputs)
-    monkeypatch.setattr(LocalStore, "room", lambda _: 0)
+    monkeypatch.setattr(LocalStore, "free_space", lambda _: 0)
     build(inputs)  # of which nothing is left to do
     touched = inputs[0].stat().st_mtime + 10
     os.utime(inputs[0], (touched, touched))
-    monkeypatch.setattr(LocalStore, "room", lambda _: 1_000_000)
+    monkeypatch.setattr(LocalStore, "free_space", lambda _: 1_000_000)
     assert build(inputs).summary.redone > 0  # in the place of what was there
 
 

@@ -53,9 +53,14 @@ def test_every_loop_is_compiled_for_one_combination_of_types(tmp_path: Path) -> 
     )
     words = [line.split() for line in done.stdout.splitlines() if line.startswith("compiled ")]
     counts = {name: int(count) for _, name, count in words}
-    assert {"pick", "sample_2", "sample_6", "sample_10", "keep_missing", "build_grid_nodes"} <= set(
-        counts
-    )
+    assert {
+        "sample_nearest",
+        "sample_2",
+        "sample_6",
+        "sample_10",
+        "keep_missing",
+        "build_grid_nodes",
+    } <= set(counts)
     assert {name: n for name, n in counts.items() if n > 1} == {}
 
 
