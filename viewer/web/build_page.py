@@ -41,14 +41,13 @@ SHARED = (
     "readout.js",
 )
 FIRST = (
-    *("main.js", "viewer.js", "address.js", "api.js", "elements.js", "live.js", "patches.js"),
-    *SHARED,
+    *("main.js", "viewer.js", "address.js", "api.js", "elements.js", "live.js", "lupton.js"),
+    *("patches.js", *SHARED),
 )
 PAGE = (
-    *("index.html", "style.css", "panels.js", "layers.js", "histogram.js", "coadds.js"),
-    *("compare.js", "panes.js", "masks.js", "overlay.js", "regions.js", "measuring.js"),
-    *("flags.js", "catalogs.js"),
-    *("frame.js", *FIRST),
+    *("index.html", "style.css", "panels.js", "layers.js", "cuts.js", "histogram.js"),
+    *("coadds.js", "compare.js", "panes.js", "masks.js", "overlay.js", "regions.js"),
+    *("measuring.js", "flags.js", "catalogs.js", "frame.js", *FIRST),
 )
 SURVEY_PAGE = ("survey.js", "survey.css", *SHARED)
 ALADIN = ("aladin.js", "aladin.wasm", "LICENSE", "COPYING", "SOURCE.txt")
