@@ -34,7 +34,7 @@ export function readHeader(buffer, offset = 0) {
 /** @param {string} text */
 function cardValue(text) {
   const quoted = text.match(/^\s*'((?:[^']|'')*)'/);
-  if (quoted) return quoted[1].trimEnd();
+  if (quoted) return quoted[1].replaceAll("''", "'").trimEnd();
   const bare = text.split("/")[0].trim();
   return bare === "T" ? true : bare === "F" ? false : Number(bare);
 }
