@@ -27,7 +27,14 @@ test("signs and units of a text processor, too", () => {
 
 test("what is no position is refused", () => {
   const none = ["", "M 31", "150.1", "1 2 3", "-1 0", "361 0", "1 90.1", "10:60:00 02:00:00"];
-  none.push("10:00:24 02:12:60", "25:00:00 00:00:00", "1e2 3", "1..2 3", "10:-1:00 02:00:00");
+  none.push(
+    "10:00:24 95:00:00",
+    "10:00:24 02:12:60",
+    "25:00:00 00:00:00",
+    "1e2 3",
+    "1..2 3",
+    "10:-1:00 02:00:00",
+  );
   for (const text of none) assert.equal(coords.parsePosition(text), null, text);
 });
 

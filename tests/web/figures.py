@@ -65,8 +65,8 @@ def unpacked(file: dict[str, str]) -> bytes:
 def _positions() -> list[list[float]]:
     """[order, lon, lat, NESTED number]: the whole sky, poles, RA 0, both sides of the kink."""
     rng = np.random.default_rng(1)
-    lon = [*rng.uniform(0, 360, 12), 0.0, 123.4, 0.0, 77.0, 0.0, 360.0, -10.0, 725.0]
-    lat = [*np.degrees(np.arcsin(rng.uniform(-1, 1, 12))), 90, 90, -90, -90, 7.3, 7.3, 20, -50]
+    lon = [*rng.uniform(0, 360, 60), 0.0, 123.4, 0.0, 77.0, 0.0, 360.0, -10.0, 725.0]
+    lat = [*np.degrees(np.arcsin(rng.uniform(-1, 1, 60))), 90, 90, -90, -90, 7.3, 7.3, 20, -50]
     for near in (KINK - 1e-9, KINK + 1e-9, -KINK - 1e-9, -KINK + 1e-9):
         lon.append(33.3)
         lat.append(near)
@@ -191,14 +191,15 @@ def _plain_tiles() -> Iterable[dict[str, Any]]:
     """Every type of pixel, as astropy writes and reads it."""
     rng = np.random.default_rng(4)
     for kind in ("u1", "i2", "i4", "i8", "f4", "f8"):
-        pixels = rng.integers(0, 200, (4, 4)).astype(kind)
+        pixels = rng.integers(0 if kind == "u1" else -200, 200, (4, 4)).astype(kind)
         if kind[0] == "f":
             pixels[1, 2] = np.nan
         yield _tile(kind, _written_to_bytes(fits.PrimaryHDU(pixels)))
-    scaled = fits.PrimaryHDU(rng.integers(-300, 300, (4, 4)).astype(np.int16))
-    scaled.data[0, 3] = scaled.data[2, 1] = -999
-    scaled.header.update(BLANK=-999, BSCALE=0.25, BZERO=12.5)
-    yield _tile("BSCALE, BZERO, BLANK", _written_to_bytes(scaled))
+        scaled = fits.PrimaryHDU(np.arange(1, 17).reshape(4, 4).astype(kind))
+        scaled.header.update(BSCALE=0.25, BZERO=12.5)
+        if kind[0] != "f":
+            scaled.header["BLANK"] = 7
+        yield _tile(f"{kind} with BSCALE and BZERO", _written_to_bytes(scaled))
     long = fits.PrimaryHDU(rng.normal(0, 1, (4, 4)).astype(np.float32))
     long.header["OBJECT"] = ("it's / here", "a comment")
     long.header.update({f"KEY{i}": i / 8 for i in range(40)})
@@ -246,7 +247,7 @@ def _parsed() -> list[list[Any]]:
     hours = (
         *("10:00:24 +02:12:00", "10:00:24.5 -00:12:30.25", "23:59:59.999 -89:59:59.99"),
         *("10h00m24s +2d12m36s", "10h00m24s -2d12m36s", "10 00 24 2 12 36", "5h30m -69d30m"),
-        "10:30 +02:12",
+        *("10:30 +02:12", "10 02 00 -00 30 00"),
     )
     read = [(text, SkyCoord(text.replace(",", " "), unit="deg")) for text in degrees]
     read += [(text, SkyCoord(text, unit=("hourangle", "deg"))) for text in hours]
