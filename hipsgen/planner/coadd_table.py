@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from astropy import units
-from astropy.table import Column, MaskedColumn, Table
+from astropy.table import Column, MaskedColumn, QTable
 
 from hipsgen.coadd import CoaddRef, corners_of
 from hipsgen.sky.polygon import middles, to_lonlat, to_vectors
@@ -12,7 +12,7 @@ from hipsgen.sky.polygon import middles, to_lonlat, to_vectors
 _TEXTS = ("band", "dataset_type", "run", "dataset_id")
 
 
-def coadd_table(refs: Sequence[CoaddRef]) -> Table:
+def coadd_table(refs: Sequence[CoaddRef]) -> QTable:
     """Return a table with a row for each reference; see `CoaddList.to_table`."""
     corners, counts = corners_of(refs)
     lon, lat = np.full((2, len(refs)), np.nan)
@@ -31,7 +31,7 @@ def coadd_table(refs: Sequence[CoaddRef]) -> Table:
         Column(lat, name="dec", unit=units.deg),
         Column(scale, name="pixel_scale", unit=units.arcsec),
     ]
-    return Table(columns)
+    return QTable(columns)
 
 
 def _numbers(refs: Sequence[CoaddRef], name: str) -> MaskedColumn:

@@ -30,7 +30,7 @@ def test_all_but_what_needs_a_bad_coadd_is_done_and_a_repair_is_built_in(
     inputs = lone_images(tmp_path / "in")
     truth = build(inputs, "truth", **CUTS)
     whole = damage(inputs[1])
-    with pytest.raises(IncompleteBuildError, match=r"is not finished: 1 input.*--skip-bad"):
+    with pytest.raises(IncompleteBuildError, match=r"is not finished: 1 input.*skip_bad=True"):
         build(inputs, **CUTS)
     assert "n.fits: the file is truncated" in capsys.readouterr().err
     assert not (tmp_path / "out" / "properties").exists()

@@ -476,7 +476,7 @@ def test_several_bands_and_planes_are_folders_and_the_color_is_of_the_images(tmp
     assert tile_bytes(out / "band_g") == tile_bytes(tmp_path / "alone")
     again = build([folder], out, "image", "variance", "mask", color="gri", query=query)
     assert all(summary.n_tiles_made == 0 for summary in again)
-    with pytest.raises(ConfigError, match="add image to --planes"):
+    with pytest.raises(ConfigError, match="add image to planes"):
         build([folder], tmp_path / "no", "mask", color="gri", query=query)
     masks = (out / "mask_g", out / "mask_r", out / "mask_i")
     with pytest.raises(ConfigError, match="mask"):
