@@ -14,7 +14,6 @@ from hipsgen.build.metadata import (
     geometry,
     identity_properties,
     wavelength_range,
-    coadd_identity,
     now,
     times,
     override,
@@ -225,7 +224,7 @@ def used_coadds(refs: Sequence[CoaddRef], records: Sequence[BlockRecord]) -> lis
 
 def _used(ref: CoaddRef, use: InputUse) -> UsedCoadd:
     return UsedCoadd(
-        **coadd_identity(ref),
+        ref,
         unit_in=use.unit_in,
         scale=use.scale,
         calibration=use.calibration,

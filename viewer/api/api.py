@@ -127,7 +127,7 @@ class Api:
         if not chosen:
             raise RefusedError(404, f"no coadd {wanted[:80]!r} of {survey.name} at this position")
         parcel = await self._coadd_reads.run_response(pixels.cutout_of, chosen[0], ra, dec, size)
-        words = [f"{value}" for value in chosen[0].data_id.values()] or [chosen[0].band]
+        words = [f"{value}" for _, value in chosen[0].ref.data_id] or [chosen[0].ref.band]
         name = "_".join([*words, f"{ra:.5f}", f"{dec:+.5f}"])
         safe = "".join(c if c.isascii() and (c.isalnum() or c in "._+-") else "-" for c in name)
         parcel.headers["content-type"] = "application/fits"
@@ -202,10 +202,10 @@ class Api:
         for table in tables:
             for coadd in await self._inspector.all(table.folder):
                 label = _label(coadd)
-                if coadd.polygon:
-                    polygon = [[round(a, 7) for a in corner] for corner in coadd.polygon]
+                if coadd.ref.polygon:
+                    polygon = [[round(a, 7) for a in corner] for corner in coadd.ref.polygon]
                     found.setdefault(
-                        (*label.values(), coadd.polygon), {**label, "polygon": polygon}
+                        (*label.values(), coadd.ref.polygon), {**label, "polygon": polygon}
                     )
         return answer({"survey": survey.name, "patches": list(found.values())})
 
@@ -417,7 +417,8 @@ def _with_pixel(coadd: UsedCoadd, ra: float, dec: float) -> dict[str, Any]:
 
 def _label(coadd: UsedCoadd) -> dict[str, Any]:
     """What a coadd is called on the sky, whatever its band."""
-    if "tract" in coadd.data_id:
-        return {key: coadd.data_id.get(key) for key in ("skymap", "tract", "patch")}
-    name = coadd.uri.rsplit("/", 1)[-1]
+    data_id = dict(coadd.ref.data_id)
+    if "tract" in data_id:
+        return {key: data_id.get(key) for key in ("skymap", "tract", "patch")}
+    name = coadd.ref.uri.rsplit("/", 1)[-1]
     return {"skymap": None, "tract": None, "patch": None, "name": name[:80]}
