@@ -136,7 +136,7 @@ class Frame:
 
     @survey.setter
     def survey(self, name: str) -> None:
-        known = [one.name for one in self._server.surveys.all() if one.planes is None]
+        known = [one.name for one in self._server.surveys.all() if one.survey.plane != "mask"]
         if name not in [*known, "live-colour", *(f"sn-{one}" for one in known)]:
             raise ConfigError(f"no survey {name!r}: there are {', '.join(known)}")
         self._channel.command(survey=name)

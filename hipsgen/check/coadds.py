@@ -40,7 +40,7 @@ def against_inputs(
 
     Raises SurveyError without provenance, ConfigError for a damaged journal.
     """
-    if survey.properties.get("dataproduct_subtype") == "color":
+    if survey.is_color:
         yield Finding("note", "color", "is made of other surveys, not of coadds")
         return
     journal = Journal(survey.store) if isinstance(survey.store, LocalStore) else None
