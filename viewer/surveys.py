@@ -5,7 +5,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +21,10 @@ from hipsgen.survey.survey import Survey
 from viewer.http.files import modified, open_inside, stamp
 
 FRESH_SECONDS = 2.0
+
+# names, in the page's address, of surveys that it makes of served ones (viewer/web/live.js)
+LIVE_COLOR = "live-colour"
+SIGNAL_TO_NOISE = "sn-"  # stands before the name of an image survey
 
 # a survey of this name would hide /hips/list
 _RESERVED = {"list"}
@@ -182,6 +186,15 @@ class Surveys:
         candidates = [plain, f"{_url_safe(folder.parent.name)}-{plain}"]
         numbered = (f"{plain}-{number}" for number in range(2, len(taken) + 3))
         return next(name for name in (*candidates, *numbered) if name not in taken)
+
+
+def is_made_by_the_page(name: str, served: Collection[str]) -> bool:
+    """Whether the page makes a survey of this name, which the server does not have.
+
+    served: names of the surveys that it can be made of.
+    """
+    image = name.removeprefix(SIGNAL_TO_NOISE)
+    return name == LIVE_COLOR or (image != name and image in served)
 
 
 def hips_list(surveys: Sequence[ServedSurvey], base_url: str) -> str:

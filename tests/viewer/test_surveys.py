@@ -5,7 +5,7 @@ import pytest
 
 from tests.viewer.small_hips import make_survey
 from viewer import surveys as module
-from viewer.surveys import Surveys, describe, hips_list
+from viewer.surveys import Surveys, describe, hips_list, is_made_by_the_page
 
 
 def plain(folder, **properties):
@@ -147,6 +147,21 @@ def test_planes_are_told_of_masks_alone(tmp_path):
     found = {one.name: describe(one) for one in Surveys([tmp_path]).all()}
     assert (found["image"]["plane"], found["image"]["planes"]) == ("", None)
     assert (found["mask"]["plane"], found["mask"]["planes"]) == ("mask", {"SAT": 0, "CR": 1})
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("live-colour", True),
+        ("sn-band_g", True),
+        ("sn-band_x", False),
+        ("band_g", False),
+        ("live-colours", False),
+        ("", False),
+    ],
+)
+def test_names_of_surveys_that_the_page_makes(name, expected):
+    assert is_made_by_the_page(name, ["band_g"]) is expected
 
 
 def test_list_fills_in_what_the_standard_demands(tmp_path):
