@@ -61,11 +61,14 @@ def test_the_superseding_run_is_the_one_that_is_used(surveys: Path) -> None:
     from hipsgen.survey.provenance import FILE_NAME, Provenance
 
     provenance = Provenance.from_bytes((surveys / "band_r" / FILE_NAME).read_bytes())
-    runs = {(c.data_id["tract"], c.data_id["patch"]): c.run for c in provenance.coadds}
+    runs = {
+        (dict(c.ref.data_id)["tract"], dict(c.ref.data_id)["patch"]): c.ref.run
+        for c in provenance.coadds
+    }
     assert len(runs) == len(provenance.coadds) == 8
     assert sum("20260202" in run for run in runs.values()) == 1
     assert {c.calibration for c in provenance.coadds} == {"BUNIT", "PhotoCalib"}
-    assert all(len(c.dataset_id) == 36 and len(c.polygon) == 4 for c in provenance.coadds)
+    assert all(len(c.ref.dataset_id) == 36 and len(c.ref.polygon) == 4 for c in provenance.coadds)
 
 
 def test_color_from_three_finished_surveys_is_the_same(surveys: Path, tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ from typing import Any
 
 from hipsgen.builder.metadata import (
     SurveyIdentity,
-    coadd_identity,
     geometry,
     identity_properties,
     now,
@@ -229,7 +228,7 @@ def used_coadds(refs: Sequence[CoaddRef], records: Sequence[BlockRecord]) -> lis
 
 def _used(ref: CoaddRef, use: InputUse) -> UsedCoadd:
     return UsedCoadd(
-        **coadd_identity(ref),
+        ref,
         unit_in=use.unit_in,
         scale=use.scale,
         calibration=use.calibration,

@@ -96,7 +96,7 @@ class TileChecker:
         self._survey, self._rules, self._provenance = survey, rules, provenance
         self._order, self._width = survey.order, survey.tile_width
         self._extensions = extensions
-        self._is_color = survey.properties.get("dataproduct_subtype") == "color"
+        self._is_color = survey.is_color
 
     def look(
         self,

@@ -231,7 +231,7 @@ def test_the_hole_of_the_first_run_is_seen_when_blinking(page):
 def saturated(root: Path) -> tuple[np.ndarray, WCS]:
     """Where the file of the second run says SAT, and its sky."""
     coadds = Provenance.from_bytes((root / "mask_i" / "provenance.fits").read_bytes()).coadds
-    (uri,) = [str(c.uri) for c in coadds if "20260202" in str(c.uri)]
+    (uri,) = [str(c.ref.uri) for c in coadds if "20260202" in str(c.ref.uri)]
     path = path_of(uri)
     assert path is not None
     with fits.open(path) as hdus:

@@ -227,7 +227,7 @@ def test_the_provenance_answers_by_position(build: Build, tmp_path):
     provenance = Provenance.from_bytes((place / FILE_NAME).read_bytes())
     assert len(provenance.coadds) == 3
     here = provenance.at(40.0, -10.0)
-    assert [c.uri.rsplit("/", 1)[1] for c in here] == ["0.fits"]
+    assert [c.ref.uri.rsplit("/", 1)[1] for c in here] == ["0.fits"]
     assert {c.calibration for c in here} == {"BUNIT"}
     assert provenance.at(41.0, -10.0) == []
 
@@ -246,7 +246,7 @@ def test_the_provenance_follows_when_images_come_and_go(build: Build, tmp_path):
 
     def named(place: Path) -> set[str]:
         coadds = Provenance.from_bytes((place / FILE_NAME).read_bytes()).coadds
-        return {c.uri.rsplit("/", 1)[1] for c in coadds}
+        return {c.ref.uri.rsplit("/", 1)[1] for c in coadds}
 
     folder = tmp_path / "in"
     lone_images(folder, 2)

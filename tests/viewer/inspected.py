@@ -23,7 +23,7 @@ class Inspected:
 
     @property
     def path(self) -> Path:
-        found = path_of(self.coadd.uri)
+        found = path_of(self.coadd.ref.uri)
         assert found is not None
         return found
 

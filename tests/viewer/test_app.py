@@ -1,12 +1,11 @@
 import json
 import os
-from dataclasses import replace
 
 import pytest
 
 from hipsgen.survey.properties import parse_properties
 from hipsgen.survey.provenance import Provenance
-from tests.viewer.conftest import COADD, client_for
+from tests.viewer.conftest import COADD, client_for, other_coadd
 from tests.viewer.small_hips import DEC, RA, make_survey
 
 
@@ -56,9 +55,9 @@ def test_a_survey_that_appears_is_served(tmp_path):
 def test_coadds_at_a_position(client):
     found = client.get("/api/coadds", params={"survey": "band_g", "ra": RA, "dec": DEC}).json()
     (coadd,) = found["coadds"]
-    assert coadd["data_id"] == COADD.data_id
-    assert (coadd["run"], coadd["uuid"]) == (COADD.run, COADD.dataset_id)
-    assert coadd["uri"] == COADD.uri
+    assert coadd["data_id"] == dict(COADD.ref.data_id)
+    assert (coadd["run"], coadd["uuid"]) == (COADD.ref.run, COADD.ref.dataset_id)
+    assert coadd["uri"] == COADD.ref.uri
     assert coadd["t_min"] is None
     around = client.get("/api/coadds", params={"survey": "band_g", "ra": RA - 360, "dec": DEC})
     assert len(around.json()["coadds"]) == 1
@@ -114,7 +113,7 @@ def test_broken_provenance_is_told(tmp_path):
 def test_names_that_are_no_text_are_told(tmp_path):
     survey = make_survey(tmp_path / "a")
     name = os.fsdecode(b"/data/\xff.fits")
-    table = Provenance([replace(COADD, uri=name)]).to_bytes()
+    table = Provenance([other_coadd(uri=name)]).to_bytes()
     (survey / "provenance.fits").write_bytes(table)
     found = client_for(tmp_path).get("/api/coadds", params={"survey": "a", "ra": RA, "dec": DEC})
     assert json.loads(found.text)["coadds"][0]["uri"] == name

@@ -5,7 +5,6 @@ import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
-from dataclasses import replace
 from http.client import HTTPException
 from urllib.parse import urlencode
 
@@ -21,7 +20,7 @@ from hypothesis import strategies as st
 from hipsgen.cli import cli
 from hipsgen.errors import ConfigError, InputError, MissingExtraError
 from hipsgen.survey.provenance import Provenance
-from tests.viewer.conftest import COADD, Client
+from tests.viewer.conftest import Client, other_coadd
 from tests.viewer.serving import Wire, served
 from tests.viewer.small_hips import DEC, RA, make_survey
 from viewer.app import ViewerConfig, create_app
@@ -548,7 +547,7 @@ def test_who_asks_a_catalog_does_not_wait_for_coadds_that_hang(opened, tmp_path)
     """Be it on a file system that does not answer: here nobody writes into a FIFO."""
     survey = make_survey(tmp_path / "root" / "band_g")
     os.mkfifo(tmp_path / "coadd.fits")
-    coadd = replace(COADD, uri=(tmp_path / "coadd.fits").as_uri())
+    coadd = other_coadd(uri=(tmp_path / "coadd.fits").as_uri())
     (survey / "provenance.fits").write_bytes(Provenance([coadd]).to_bytes())
     with served(survey.parent, catalogs=(opened,)) as port:
         hanging = []

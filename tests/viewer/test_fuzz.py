@@ -3,14 +3,14 @@
 import os
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hipsgen.survey.provenance import Provenance
-from tests.viewer.conftest import COADD
+from tests.viewer.conftest import COADD, other_coadd
 from tests.viewer.serving import Wire, complaints, served
 from tests.viewer.small_hips import FACE, make_survey
 from viewer.catalogs.catalog import open_file
@@ -191,13 +191,13 @@ def site(tmp_path_factory) -> Iterator[Site]:
     (band_g / "provenance.fits").write_bytes(Provenance([COADD]).to_bytes())
     (broken / "provenance.fits").write_bytes(b"junk")
     # a path that is no text
-    nameless = replace(COADD, uri=os.fsdecode(b"/data/\xff.fits"))
+    nameless = other_coadd(uri=os.fsdecode(b"/data/\xff.fits"))
     (odd / "provenance.fits").write_bytes(Provenance([nameless]).to_bytes())
     (static / "aladin").mkdir(parents=True)
     for name in ("index.html", "main.js", "aladin/LICENSE"):
         (static / name).write_text(f"this is {name}")
 
-    told = Provenance([replace(COADD, run=SECRET.decode())]).to_bytes()
+    told = Provenance([other_coadd(run=SECRET.decode())]).to_bytes()
     (outside / "provenance.fits").write_bytes(told)
     for folder in (
         top,

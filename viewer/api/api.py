@@ -2,10 +2,13 @@
 
 import json
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
@@ -26,12 +29,13 @@ from viewer.coadds import pixels, statistics
 from viewer.coadds.provenance import Inspector, describe_coadd, parse_position
 from viewer.http.files import open_inside
 from viewer.http.limits import BusyError, ReadPool
-from viewer.surveys import Survey, Surveys, describe
+from viewer.surveys import ServedSurvey, Surveys, describe
 
 MAX_CUTOUT = 3600.0  # arcsec
 _MAX_BODY = 32 * 1024
 _KEPT_TILES = 64
 _WIDTHS = {1 << k for k in range(6, 13)}
+_TILING = ("hips_order", "hips_order_min", "hips_tile_width", "hips_frame")
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -127,7 +131,7 @@ class Api:
         if not chosen:
             raise RefusedError(404, f"no coadd {wanted[:80]!r} of {survey.name} at this position")
         parcel = await self._coadd_reads.run_response(pixels.cutout_of, chosen[0], ra, dec, size)
-        words = [f"{value}" for value in chosen[0].data_id.values()] or [chosen[0].band]
+        words = [f"{value}" for _, value in chosen[0].ref.data_id] or [chosen[0].ref.band]
         name = "_".join([*words, f"{ra:.5f}", f"{dec:+.5f}"])
         safe = "".join(c if c.isascii() and (c.isalnum() or c in "._+-") else "-" for c in name)
         parcel.headers["content-type"] = "application/fits"
@@ -160,7 +164,7 @@ class Api:
         return found
 
     def _measure(
-        self, survey: Survey, coadds: list[UsedCoadd], region: statistics.MeasuredRegion
+        self, survey: ServedSurvey, coadds: list[UsedCoadd], region: statistics.MeasuredRegion
     ) -> dict[str, Any]:
         try:
             found = statistics.of_coadds(coadds, region)
@@ -185,7 +189,7 @@ class Api:
         return answer({"length": 3600 * line.length, "profiles": found})
 
     def _along(
-        self, survey: Survey, coadds: list[UsedCoadd], line: statistics.Line
+        self, survey: ServedSurvey, coadds: list[UsedCoadd], line: statistics.Line
     ) -> dict[str, Any]:
         tiles = self._tiles_of(survey)
         try:
@@ -202,10 +206,10 @@ class Api:
         for table in tables:
             for coadd in await self._inspector.all(table.folder):
                 label = _label(coadd)
-                if coadd.polygon:
-                    polygon = [[round(a, 7) for a in corner] for corner in coadd.polygon]
+                if coadd.ref.polygon:
+                    polygon = [[round(a, 7) for a in corner] for corner in coadd.ref.polygon]
                     found.setdefault(
-                        (*label.values(), coadd.polygon), {**label, "polygon": polygon}
+                        (*label.values(), coadd.ref.polygon), {**label, "polygon": polygon}
                     )
         return answer({"survey": survey.name, "patches": list(found.values())})
 
@@ -265,16 +269,16 @@ class Api:
             raise RefusedError(403, "this server is read-only: flags stay in the browser")
         return await json_object(request, _MAX_BODY)
 
-    async def _survey(self, request: Request) -> Survey:
+    async def _survey(self, request: Request) -> ServedSurvey:
         return await self._named(request.query_params.get("survey", ""))
 
-    async def _named(self, name: str) -> Survey:
+    async def _named(self, name: str) -> ServedSurvey:
         survey = await run_in_threadpool(self._surveys.get, name)
         if survey is None:
             raise RefusedError(404, f"no survey {name[:80]!r}; /api/surveys lists them")
         return survey
 
-    async def _beneath(self, survey: Survey, ra: float, dec: float) -> list[UsedCoadd]:
+    async def _beneath(self, survey: ServedSurvey, ra: float, dec: float) -> list[UsedCoadd]:
         tables = await run_in_threadpool(self._surveys.with_provenance, survey)
         if not tables:
             raise RefusedError(404, f"survey {survey.name!r} has no provenance.fits")
@@ -284,33 +288,28 @@ class Api:
             # the survey itself is in order: the page shows the reason where the coadds would be
             raise RefusedError(404, f"survey {survey.name!r}: {error}") from error
 
-    async def _near(self, survey: Survey, ra: float, dec: float) -> list[UsedCoadd]:
+    async def _near(self, survey: ServedSurvey, ra: float, dec: float) -> list[UsedCoadd]:
         """The coadds of whose images a survey is, at a position; none where nobody knows."""
         try:
-            return [] if survey.is_color or survey.plane else await self._beneath(survey, ra, dec)
+            is_image = survey.survey.plane == "image" and not survey.survey.is_color
+            return await self._beneath(survey, ra, dec) if is_image else []
         except RefusedError:
             return []
 
-    def _tiles_of(self, survey: Survey) -> statistics.TileSurvey:
-        if "fits" not in survey.properties.get("hips_tile_format", "").lower().split():
+    def _tiles_of(self, served: ServedSurvey) -> statistics.TileSurvey:
+        survey = served.survey
+        if "fits" not in survey.formats:
             raise RefusedError(
-                404, f"survey {survey.name!r} has no FITS tiles: pictures are no values"
+                404, f"survey {served.name!r} has no FITS tiles: pictures are no values"
             )
-        if survey.planes is not None:
-            raise RefusedError(404, f"survey {survey.name!r} holds flags, which are no values")
-
-        order, order_min = (int(survey.number(f"hips_order{k}") or 0) for k in ("", "_min"))
-        width = int(survey.number("hips_tile_width") or 512)
-        frame = survey.properties.get("hips_frame", "equatorial")
-        is_known = 0 <= order_min <= order <= MAX_ORDER and width in _WIDTHS and frame in FRAMES
-        if not is_known or width << order > 1 << MAX_ORDER:
-            told = f"orders {order_min:g} to {order:g}, width {width:g}, frame {frame[:20]!r}"
-            raise RefusedError(404, f"survey {survey.name!r}: tiles of {told} are not measured")
+        if survey.plane == "mask":
+            raise RefusedError(404, f"survey {served.name!r} holds flags, which are no values")
+        width = _measured_width(served)
 
         @lru_cache(_KEPT_TILES)
-        def tile(one: Tile) -> Any:
+        def tile(one: Tile) -> npt.NDArray[np.float32] | None:
             try:
-                with open_inside(self._surveys.roots, survey.folder / one.path("fits")) as file:
+                with open_inside(self._surveys.roots, served.folder / one.path("fits")) as file:
                     pixels = FitsTile().decode(file.read())
             except (OSError, SurveyError):
                 return None
@@ -318,13 +317,25 @@ class Api:
 
         return statistics.TileSurvey(
             tiles=tile,
-            order=order,
-            order_min=order_min,
+            order=survey.order,
+            order_min=survey.order_min,
             width=width,
-            frame=frame,
-            unit=survey.properties.get("hips_bunit", ""),
+            frame=survey.frame,
+            unit=survey.unit,
             pixel_scale=survey.number("s_pixel_scale") or 0.0,
         )
+
+
+def _measured_width(served: ServedSurvey) -> int:
+    """Width of the tiles of a survey that can be measured. Raises RefusedError for others."""
+    survey = served.survey
+    with suppress(SurveyError):
+        width = survey.tile_width
+        is_deep = 0 <= survey.order_min <= survey.order and width << survey.order <= 1 << MAX_ORDER
+        if is_deep and width in _WIDTHS and survey.frame in FRAMES:
+            return width
+    told = ", ".join(f"{key} = {survey.properties.get(key, '')[:20]}" for key in _TILING)
+    raise RefusedError(404, f"survey {served.name!r}: tiles of {told} are not measured")
 
 
 def answer(words: Any, status: int = 200) -> Response:
@@ -417,7 +428,8 @@ def _with_pixel(coadd: UsedCoadd, ra: float, dec: float) -> dict[str, Any]:
 
 def _label(coadd: UsedCoadd) -> dict[str, Any]:
     """What a coadd is called on the sky, whatever its band."""
-    if "tract" in coadd.data_id:
-        return {key: coadd.data_id.get(key) for key in ("skymap", "tract", "patch")}
-    name = coadd.uri.rsplit("/", 1)[-1]
+    data_id = dict(coadd.ref.data_id)
+    if "tract" in data_id:
+        return {key: data_id.get(key) for key in ("skymap", "tract", "patch")}
+    name = coadd.ref.uri.rsplit("/", 1)[-1]
     return {"skymap": None, "tract": None, "patch": None, "name": name[:80]}

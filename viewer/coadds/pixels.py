@@ -2,11 +2,12 @@
 
 import hashlib
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from hipsgen.coadd import CoaddRef, Polygon
+from hipsgen.coadd import CoaddRef
 from hipsgen.errors import CoaddError
 from hipsgen.images.coadd_fits import FitsReader
 from hipsgen.images.cutout import Cutout
@@ -23,28 +24,18 @@ _reader = FitsReader(excluded=()).with_range_reads()
 
 def name_of(coadd: UsedCoadd) -> str:
     """What a coadd goes by in the addresses of the API: its UUID, or a digest of its URI."""
-    text = f"{coadd.uri}[{coadd.hdu}]"
-    return coadd.dataset_id or hashlib.sha256(text.encode()).hexdigest()[:16]
+    text = f"{coadd.ref.uri}[{coadd.ref.hdu}]"
+    return coadd.ref.dataset_id or hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def ref_of(coadd: UsedCoadd) -> CoaddRef:
-    """To read it by; whatever is in its place now is read."""
-    return CoaddRef(
-        uri=coadd.uri,
-        identity=name_of(coadd),
-        hdu=coadd.hdu,
-        band=coadd.band,
-        polygon=Polygon(coadd.polygon),
-        data_id=tuple(coadd.data_id.items()),
-        dataset_type=coadd.dataset_type,
-        run=coadd.run,
-        dataset_id=coadd.dataset_id,
-    )
+def _as_it_is_now(coadd: UsedCoadd) -> CoaddRef:
+    """Reference for reading whatever the file holds now, changed since the build or not."""
+    return replace(coadd.ref, identity=name_of(coadd))
 
 
 def info_of(coadd: UsedCoadd) -> CoaddInfo:
     """Headers of a coadd. Raises CoaddError."""
-    return _reader.info(ref_of(coadd))
+    return _reader.info(_as_it_is_now(coadd))
 
 
 def read(coadd: UsedCoadd, section: Section) -> Cutout:
@@ -53,7 +44,7 @@ def read(coadd: UsedCoadd, section: Section) -> Cutout:
     count = (rows.stop - rows.start) * (cols.stop - cols.start)
     if count > MAX_PIXELS:
         raise CoaddError(f"{count} pixels are more than the {MAX_PIXELS} that are read at a time")
-    return _reader.cutout(ref_of(coadd), section)
+    return _reader.cutout(_as_it_is_now(coadd), section)
 
 
 def place_in(info: CoaddInfo, ra: float, dec: float) -> tuple[float, float] | None:
@@ -114,10 +105,10 @@ def cutout_of(coadd: UsedCoadd, ra: float, dec: float, size: float) -> bytes:
     section = _section_round(info, ra, dec, size / 3600.0)
     cards = [
         ("ORIGIN", "hipsgen", "cut out by its viewer"),
-        ("HIERARCH DATASET TYPE", coadd.dataset_type, ""),
-        ("HIERARCH DATASET UUID", coadd.dataset_id, ""),
-        ("HIERARCH RUN", coadd.run, ""),
-        *((f"HIERARCH DATA ID {key.upper()}", value, "") for key, value in coadd.data_id.items()),
+        ("HIERARCH DATASET TYPE", coadd.ref.dataset_type, ""),
+        ("HIERARCH DATASET UUID", coadd.ref.dataset_id, ""),
+        ("HIERARCH RUN", coadd.ref.run, ""),
+        *((f"HIERARCH DATA ID {key.upper()}", value, "") for key, value in coadd.ref.data_id),
         ("CUT_RA", ra, "[deg] ICRS, that was asked for"),
         ("CUT_DEC", dec, "[deg]"),
         ("CUT_SIZE", size, "[arcsec]"),

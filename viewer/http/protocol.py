@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from viewer.http.files import is_cached, prefetch
+from viewer.http.files import ZERO_COPY, is_cached, prefetch
 
 # seconds for a request to be said
 PATIENCE = 30.0
@@ -32,9 +32,6 @@ PARTING = 1.0
 LONGEST_HEAD = 1 << 16
 # requests that wait for the answers to those before them
 QUEUE = 32
-
-# ASGI's extension for files that the server sends: asgi.readthedocs.io/en/latest/extensions.html
-ZERO_COPY = "http.response.zerocopysend"
 
 _CORK = getattr(socket, "TCP_CORK", None)  # Linux
 _CANNOT = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}  # file systems that lack it
