@@ -25,7 +25,7 @@ from hipsgen.journal.output import remove_stale_top_tiles
 from hipsgen.journal.records import BlockRecord, BlockState, InputUse, TopRecord
 from hipsgen.journal.inventory import FileChecksum, TileInventory
 from hipsgen.render.tile_writer import Writer
-from hipsgen.sky.mask_planes import as_values
+from hipsgen.sky.mask_planes import as_float
 from hipsgen.sky.pyramid import Layer, parent_of, shrink
 from hipsgen.sky.tiles import Tile
 from hipsgen.survey.coverage import (
@@ -174,7 +174,7 @@ class Publication:
 
         def read(tile: Tile) -> Any:
             try:
-                values = as_values(fits.decode(self.store.read(tile.path("fits"))))
+                values = as_float(fits.decode(self.store.read(tile.path("fits"))))
                 return self.recipe.stretch(values)
             except FileNotFoundError:
                 return None

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from hipsgen.errors import SurveyError
 from hipsgen.sky import tile_kernels as kernels
-from hipsgen.sky.mask_planes import NO_DATA, Pixels, is_known
+from hipsgen.sky.mask_planes import NO_DATA, Pixels, is_valid
 from hipsgen.sky.pyramid import Layer
 from hipsgen.sky.tiles import MAX_ORDER, Tile, nested_index
 
@@ -38,14 +38,14 @@ def measure_tile(tile: Tile, values: Pixels) -> tuple[npt.NDArray[np.uint64], fl
     if values.dtype == np.int32:
         low, high = _measure_flags(values, some)
     else:
-        low, high = kernels.measure(values.view(np.int32), some)
+        low, high = kernels.measure_cells(values.view(np.int32), some)
     inside = np.sort(_cell_index(cells)[some])
     return inside + np.uint64(tile.npix * cells * cells), low, high
 
 
 def _measure_flags(flags: Pixels, some: npt.NDArray[np.bool_]) -> tuple[float, float]:
-    """What `tile_kernels.measure` does for values."""
-    known = is_known(flags)
+    """What `tile_kernels.measure_cells` does for values."""
+    known = is_valid(flags)
     size = flags.shape[0] // some.shape[0]
     some[...] = known.reshape(len(some), size, len(some), size).any(axis=(1, 3))
     here = flags[known]

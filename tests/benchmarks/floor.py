@@ -24,12 +24,13 @@ from mocpy import MOC
 
 from hipsgen.images.wcs import ImageWcs
 from hipsgen.sky import tile_kernels as kernels
-from hipsgen.sky.grid import PixelMap, pixel_map
+from hipsgen.sky.grid import PixelMap
 from hipsgen.sky.resample import resample
 from hipsgen.sky.stretch import Asinh
 from hipsgen.sky.tiles import Tile
 from hipsgen.survey.formats import deflated
 from tests.benchmarks.measure import cpu_of, run
+from tests.pixel_maps import pixel_map
 
 ROOT = Path(__file__).parents[2]
 WIDTH = 512
@@ -38,7 +39,7 @@ _START = """
 import numpy, astropy.io.fits, astropy.wcs, mocpy, PIL.Image
 from hipsgen.sky import tile_kernels as kernels
 import numpy as np
-kernels.measure(np.zeros((8, 8), np.int32), np.zeros((2, 2), np.bool_))
+kernels.measure_cells(np.zeros((8, 8), np.int32), np.zeros((2, 2), np.bool_))
 """
 
 
@@ -153,7 +154,7 @@ def _headers(path: Path) -> object:
 
 
 def _seen(values: npt.NDArray[np.float32]) -> object:
-    return kernels.measure(values.view(np.int32), np.empty((8, 8), np.bool_))
+    return kernels.measure_cells(values.view(np.int32), np.empty((8, 8), np.bool_))
 
 
 def _moc(leaves: int) -> object:
