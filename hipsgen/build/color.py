@@ -30,7 +30,7 @@ from hipsgen.journal.lease import BuildLease
 from hipsgen.sky.stretch import Channel, Lupton
 from hipsgen.sky.tiles import Tile
 from hipsgen.survey.coverage import ALLSKY_ORDERS, MOC_NAME, moc_bytes
-from hipsgen.survey.extent import extent
+from hipsgen.survey.extent import initial_view
 from hipsgen.survey.fits_tile import FitsTile
 from hipsgen.survey.formats import Format, JpegTile, format_of
 from hipsgen.survey.page import page_files
@@ -137,7 +137,7 @@ def _publish(
 ) -> dict[str, Any]:
     """Write what is made once all tiles are in, but the properties; words for these."""
     frame, width = bands[0].frame, bands[0].tile_width
-    center, icrs, fov = extent(moc, frame)
+    center, icrs, fov = initial_view(moc, frame)
     files = {
         **_allsky_files(bands, stretch, encoders),
         MOC_NAME: moc_bytes(moc, frame),

@@ -38,7 +38,7 @@ from hipsgen.survey.coverage import (
     moc_of,
     moc_order,
 )
-from hipsgen.survey.extent import extent
+from hipsgen.survey.extent import initial_view
 from hipsgen.survey.formats import Format, JpegTile
 from hipsgen.survey.page import page_files
 from hipsgen.survey.preview import FILE_NAME as PREVIEW
@@ -95,7 +95,7 @@ class Publication:
         self.removed = remove_stale_top_tiles(self.store, self.recipe.block_order, self.inventory.tiles())
         moc = moc_of(self._cells, moc_order(self.recipe.order))
         coadds = used_coadds(refs, self.records)
-        center, icrs, fov = extent(moc, self.recipe.frame)
+        center, icrs, fov = initial_view(moc, self.recipe.frame)
         others = {
             MOC_NAME: moc_bytes(moc, self.recipe.frame),
             PROVENANCE: Provenance(coadds, left_out).to_bytes(),

@@ -18,7 +18,7 @@ from hipsgen.sky.mask_planes import as_float
 from hipsgen.sky.polygon import bounding_circle, to_vectors
 from hipsgen.sky.pyramid import Layer, parent_of
 from hipsgen.sky.tiles import Tile
-from hipsgen.survey.fits_header import Header, read_header, sums_agree
+from hipsgen.survey.fits_header import Header, checksums_match, read_header
 from hipsgen.survey.fits_tile import hpx_wcs
 from hipsgen.survey.formats import format_of
 from hipsgen.survey.provenance import Provenance
@@ -158,7 +158,7 @@ class TileChecker:
                 pixels, step = format_of(name).decode(data), 0.0
             else:
                 header = read_header(data)
-                if written is None and not sums_agree(data, header):
+                if written is None and not checksums_match(data, header):
                     trouble.append("does not agree with its own CHECKSUM or DATASUM")
                 trouble += self._header(tile, header)
                 pixels, step = self._survey.form(name).decode(data), _step(header)
