@@ -1,12 +1,12 @@
-"""The errors a user can answer; each message names the value, the limit and the next step."""
+"""Errors that a user can resolve; each message names the value, the limit and the next step."""
 
 
 class HipsgenError(Exception):
-    """Base of all errors that are reported in one line, without a traceback."""
+    """Base of all errors that the command line reports in one line, without a traceback."""
 
 
 class ConfigError(HipsgenError):
-    """What was asked for contradicts itself or the survey that is already there."""
+    """An option is invalid, or contradicts another one or the existing survey."""
 
 
 class InputError(HipsgenError):
@@ -14,15 +14,15 @@ class InputError(HipsgenError):
 
 
 class CoaddError(InputError):
-    """One coadd cannot be read; the others can go on."""
+    """A coadd cannot be read; the others can still be used."""
 
 
 class NoCoaddError(CoaddError):
-    """A file holds no image of the sky; it is another kind of file, and not at fault."""
+    """A file contains no image of the sky, but is not damaged."""
 
 
 class SurveyError(HipsgenError):
-    """A survey on disk is missing, broken or not a HiPS."""
+    """A survey is missing, damaged or not a HiPS."""
 
 
 class MissingExtraError(HipsgenError):
