@@ -43,9 +43,8 @@ def showpieces(field: Field, rng: np.random.Generator) -> Iterator[Source]:
         return _Place(field, x * field.width, y * field.height)
 
     s = field.scale
-    yield from saturated_star(
-        at(-0.11, -0.21), 10.4
-    )  # next to the hole that the second run repairs
+    # next to the hole that the second run repairs
+    yield from saturated_star(at(-0.11, -0.21), 10.4)
     disc = SpiralDisc(8.5 * s, 0.78, 35.0, arms=2, pitch=17.0)
     yield from spiral(at(0.0, -0.22), 14.6, disc, rng)  # on the border between the tracts
     yield from spiral(

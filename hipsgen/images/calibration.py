@@ -117,9 +117,8 @@ def photo_calib(hdus: Any, first: tuple[int, int]) -> tuple[float, ChebyshevFiel
             return None
         table, row = tables[0], tables[0].data[0]
     else:
-        table, row = find_archived(
-            hdus, number - 1, object_id, "PhotoCalib"
-        )  # AR_HDU counts from 1
+        # AR_HDU counts from 1
+        table, row = find_archived(hdus, number - 1, object_id, "PhotoCalib")
     if read_flag(table, row, "isConstant"):
         return float(row["calibrationMean"]), None
     if not number:

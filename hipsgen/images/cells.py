@@ -113,7 +113,7 @@ class CellColumn:
         pixels = np.empty((rows.stop - rows.start, cols.stop - cols.start), np.int32)
         across = self._outer[1]
         for cell, top, bottom, left, right in self._overlapping(section):
-            pixels = np.full((bottom - top, right - left), self.missing, np.int32)
+            part = np.full((bottom - top, right - left), self.missing, np.int32)
             start = self._offset(cell, top, left)
             if start is not None:
                 file.seek(start)
@@ -123,10 +123,10 @@ class CellColumn:
                     raise CoaddError("the file is truncated: it ends within its table of cells")
                 flat = np.zeros((bottom - top) * across, np.int32)
                 flat[:count] = np.frombuffer(data, f">i{self.width}")
-                pixels = flat.reshape(-1, across)[:, : right - left]
+                part = flat.reshape(-1, across)[:, : right - left]
             pixels[
                 top - rows.start : bottom - rows.start, left - cols.start : right - cols.start
-            ] = pixels
+            ] = part
         return pixels.view(np.float32) if self.bitpix < 0 else pixels
 
     @property
@@ -180,9 +180,8 @@ class CellCoadd:
         self._variance = None
         if "variance" in starts:
             self._variance = CellColumn(grid, starts["variance"], stride, -32, _NAN)
-        unit = table.columns["image"].unit or table.header.get(
-            "TUNIT1"
-        )  # format versions before 0.4
+        # format versions before 0.4 have TUNIT1 only
+        unit = table.columns["image"].unit or table.header.get("TUNIT1")
         self._unit = str(unit or "").strip()
         self.shape = grid.shape
         self.header = _stitched_header(hdus[0].header, grid, first_own_pixel)
@@ -303,7 +302,7 @@ class _CellIds:
 def _stitched_header(tract: Any, grid: CellGrid, first_own_pixel: tuple[int, int]) -> Any:
     """Return a header with the WCS of the tract, shifted to the stitched image.
 
-    least: row and column, in the tract, of the first cell's first own pixel.
+    first_own_pixel: row and column, in the tract, of the first cell's first own pixel.
     """
     header = tract.copy()
     header["NAXIS"] = 2

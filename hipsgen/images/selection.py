@@ -148,7 +148,9 @@ class Selection:
         refs = list(refs)
         found = [ref for ref in refs if self.has(ref)]
         if refs and not found:
-            raise InputError(f"none of {counted(len(refs), 'coadd')} is in {self}")
+            raise InputError(
+                f"none of {counted(len(refs), 'coadd')} is in {self}: widen the selection"
+            )
         return found
 
 
