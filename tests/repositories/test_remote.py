@@ -163,8 +163,8 @@ def test_copies_make_room_and_one_that_is_read_stays(
 ):
     copies = staging._Copies(capacity=2500)
     made: list[str] = []
-    inner = staging._copied
-    monkeypatch.setattr(staging, "_copied", lambda uri: made.append(uri) or inner(uri))
+    inner = staging._fetch
+    monkeypatch.setattr(staging, "_fetch", lambda uri: made.append(uri) or inner(uri))
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as packed:
         for name in "abcd":
             packed.writestr(name, name * 1000)
