@@ -24,7 +24,7 @@ from hipsgen.planner.options import BuildOptions
 from hipsgen.planner.recipe import Recipe
 from hipsgen.render.block import encode_tile
 from hipsgen.render.tile_writer import TileWriter
-from hipsgen.sky.mask_planes import as_values
+from hipsgen.sky.mask_planes import as_float
 from hipsgen.sky.pyramid import Layer, parent_of, shrink
 from hipsgen.sky.tiles import Tile
 from hipsgen.survey.coverage import (
@@ -37,7 +37,7 @@ from hipsgen.survey.coverage import (
     moc_of,
     moc_order,
 )
-from hipsgen.survey.extent import extent
+from hipsgen.survey.extent import initial_view
 from hipsgen.survey.formats import Format, JpegTile
 from hipsgen.survey.page import page_files
 from hipsgen.survey.preview import FILE_NAME as PREVIEW
@@ -96,7 +96,7 @@ class Publication:
         )
         moc = moc_of(self._cells, moc_order(self.recipe.order))
         coadds = used_coadds(refs, self.records)
-        center, icrs, fov = extent(moc, self.recipe.frame)
+        center, icrs, fov = initial_view(moc, self.recipe.frame)
         others = {
             MOC_NAME: moc_bytes(moc, self.recipe.frame),
             PROVENANCE: Provenance(coadds, left_out).to_bytes(),
@@ -175,7 +175,7 @@ class Publication:
 
         def read(tile: Tile) -> Any:
             try:
-                values = as_values(fits.decode(self.store.read(tile.path("fits"))))
+                values = as_float(fits.decode(self.store.read(tile.path("fits"))))
                 return self.recipe.stretch(values)
             except FileNotFoundError:
                 return None

@@ -18,7 +18,7 @@ from hipsgen.planner.blocks import Plan, make_plan
 from hipsgen.planner.recipe import Recipe
 from hipsgen.render.coadd_cache import CoaddCache
 from hipsgen.render.leaf import Sampler
-from hipsgen.sky.mask_planes import Pixels, as_values, is_known
+from hipsgen.sky.mask_planes import Pixels, as_float, is_valid
 from hipsgen.sky.tiles import Tile
 from hipsgen.survey import paths
 from hipsgen.survey.provenance import FILE_NAME as PROVENANCE
@@ -105,13 +105,13 @@ class _Again:
             return [Finding("error", path, f"cannot be made again: {text}") for text in trouble]
         if there is None:
             what = "is missing, and its coadds have data there"
-            nothing = made is None or not is_known(made).any()
+            nothing = made is None or not is_valid(made).any()
             return [] if nothing else [Finding("error", path, what)]
         if made is None:
             return [Finding("error", path, "has data where no coadd is")]
         if np.array_equal(made, there, equal_nan=True):
             return []
-        return [Finding("error", path, _difference(as_values(there), as_values(made)))]
+        return [Finding("error", path, _difference(as_float(there), as_float(made)))]
 
     def _made(self, tile: Tile) -> tuple[Pixels | None, list[str]]:
         k = self._number.get(tile.ancestor(self._plan.root_order))

@@ -404,7 +404,7 @@ def test_a_coadd_without_a_mask_is_named(tmp_path: Path, capsys: pytest.CaptureF
     coadd(folder / "b.fits", 40.01, without=["MASK"])
     with pytest.raises(HipsgenError, match="1 input, named above, cannot be used"):
         build([folder], tmp_path / "out", "mask")
-    assert "b.fits[1]: it has no mask that names its planes" in capsys.readouterr().err
+    assert "b.fits[1]: it has no mask with named planes" in capsys.readouterr().err
     build([folder], tmp_path / "out", "mask", skip_bad=True)
     assert no_findings(tmp_path / "out")
 

@@ -105,7 +105,7 @@ def test_what_is_no_region_is_named_with_what_is(text: str):
 
 def test_a_file_that_is_no_moc_is_named(tmp_path: Path):
     (tmp_path / "x.fits").write_text("no MOC")
-    with pytest.raises(InputError, match="no MOC file"):
+    with pytest.raises(InputError, match="not a MOC file"):
         Region(str(tmp_path / "x.fits"))
 
 
