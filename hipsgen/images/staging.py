@@ -9,8 +9,9 @@ import os
 import re
 import tempfile
 import threading
+import weakref
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -78,6 +79,11 @@ class _Copy:
     readers: int = 0
 
 
+def _drop_all(copies: Iterable[_Copy]) -> None:
+    for copy in copies:
+        _end(copy.file, copy.path)
+
+
 @dataclass
 class _Copies:
     """All copies of this process."""
@@ -86,6 +92,9 @@ class _Copies:
     _known: OrderedDict[str, _Copy] = field(default_factory=OrderedDict)
     _gates: dict[str, threading.Lock] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        weakref.finalize(self, _drop_all, self._known.values())  # at exit at the latest
 
     def has(self, uri: str) -> bool:
         """Whether there is a copy of a URI."""
@@ -124,7 +133,7 @@ class _Copies:
                 if size > self.room:
                     size -= old.size
                     del self._known[old.uri]
-                    _drop(old)
+                    _end(old.file, old.path)
 
 
 _copies = _Copies()
@@ -146,10 +155,6 @@ def _copied(uri: str) -> _Copy:
     except BaseException:
         _end(file, path)
         raise
-
-
-def _drop(copy: _Copy) -> None:
-    _end(copy.file, copy.path)
 
 
 def _end(file: IO[bytes], path: Path) -> None:
