@@ -27,8 +27,7 @@ def test_copies_are_closed_when_the_process_ends(tmp_path):
         "import sys; from hipsgen.images.staging import local_file\n"
         "with local_file(sys.argv[1]) as path: print(path.read_text())"
     )
-    ran = subprocess.run(
-        [sys.executable, "-W", "always::ResourceWarning", "-c", code, f"{packed.as_uri()}#zip-path=a"],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
+    command = [sys.executable, "-W", "always::ResourceWarning", "-c", code]
+    member = f"{packed.as_uri()}#zip-path=a"
+    ran = subprocess.run([*command, member], capture_output=True, text=True, check=True)
     assert (ran.stdout, ran.stderr) == ("content\n", "")
