@@ -22,6 +22,9 @@ from hipsgen.plan.options import BuildOptions, Runtime
 from hipsgen.run.progress import QuietReporter
 from hipsgen.survey.store import open_store
 from hipsgen.survey.survey import Survey
+from tests import profiles
+
+profiles.load()
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 SCALE = 0.2 / 3600
