@@ -26,8 +26,47 @@ from tests import profiles
 
 profiles.load()
 
+# What the tests of a folder, or of a file, are unless a mark of their own says otherwise.
+KINDS = {
+    "browser": "slow",
+    "build": "integration",
+    "check": "integration",
+    "contracts": "integration",
+    "finished": "slow",
+    "images": "unit",
+    "journal": "integration",
+    "peers": "slow",
+    "plan": "unit",
+    "render": "integration",
+    "repositories": "integration",
+    "samples": "integration",
+    "sky": "unit",
+    "survey": "unit",
+    "test_cli.py": "integration",
+    "test_coadd.py": "unit",
+    "torture": "slow",
+    "viewer": "integration",
+}
+MOST_WORKERS = 8  # each loads numba and astropy, and builds with threads of its own
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 SCALE = 0.2 / 3600
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest looks at -m
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test as unit, integration or slow."""
+    for item in items:
+        if not any(item.get_closest_marker(kind) for kind in KINDS.values()):
+            place = item.path.relative_to(Path(__file__).parent).parts[0]
+            if place not in KINDS:
+                raise pytest.UsageError(f"tests/{place} is missing in KINDS of tests/conftest.py")
+            item.add_marker(KINDS[place])
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Run files and tests that are named in this process, all others in one for each core."""
+    named = any(Path(argument.partition("::")[0]).is_file() for argument in config.args)
+    return 0 if named else min(len(os.sched_getaffinity(0)), MOST_WORKERS)
 
 
 @pytest.fixture(scope="session")

@@ -28,8 +28,6 @@ from tests.viewer.inspected import build
 from tests.viewer.serving import Process
 from tests.viewer.small_hips import value_at
 
-pytestmark = pytest.mark.slow
-
 FIRST_RUN = "sample/run/20260101T000000Z"
 # in the patch that both runs have, where the first has a hole
 HOLE = (55.6818, -31.4566)
