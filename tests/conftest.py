@@ -3,6 +3,7 @@
 import fcntl
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -83,18 +84,47 @@ def sample_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("lsst.daf.butler", reason="needs the extra butler")
     from samples.repository import make_repository
 
-    folder = tmp_path_factory.getbasetemp()
+    return make_shared(
+        tmp_path_factory, "sample repository", lambda root: make_repository(root, size=200)
+    )
+
+
+@pytest.fixture(scope="session")
+def sample_surveys(sample_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Bands g, r, i and a color of the sample repository; no test must change them either."""
+
+    def make(out: Path) -> None:
+        arguments = ("-c", "sample/coadds", "-d", "deepCoadd_calexp", "--color", "gri")
+        build_by_command(out, sample_repository, *arguments)
+
+    return make_shared(tmp_path_factory, "sample surveys", make)
+
+
+def build_by_command(out: Path, *arguments: str | Path) -> None:
+    """Build surveys with the command line, in a process of its own."""
+    command = [sys.executable, "-m", "hipsgen", "build", *map(str, arguments), "-o", str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def make_shared(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """Path of what `make` makes there, once for all workers of this run."""
+    folder = factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         folder = folder.parent  # of all workers
-    root = folder / "sample repository"
-    with open(folder / "sample repository.lock", "w") as turn:
-        fcntl.flock(turn, fcntl.LOCK_EX)
-        if not (root / "butler.yaml").exists():
-            making = folder / "sample being made"
-            shutil.rmtree(making, ignore_errors=True)
-            make_repository(making, size=200)
-            making.rename(root)
+    root, done = folder / name, folder / f"{name}.done"
+    with open(folder / f"{name}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.exists():
+            shutil.rmtree(root, ignore_errors=True)
+            make(root)
+            done.touch()
     return root
+
+
+def linked_copy(root: Path, folder: Path) -> Path:
+    """A copy that can be written to, as surveys are: whole files, which replace the old ones."""
+    return Path(shutil.copytree(root, folder, copy_function=os.link))
 
 
 def needs(program: str, package: str) -> str:

@@ -81,13 +81,8 @@ def repo(sample_repository: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def surveys(repo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("cli") / "hips"
-    ran = hipsgen_process(
-        "build", repo, "-c", "sample/coadds", "-d", "deepCoadd_calexp", "--color", "gri", "-o", out
-    )
-    assert ran.returncode == 0, ran.stderr
-    return out
+def surveys(sample_surveys: Path) -> Path:
+    return sample_surveys
 
 
 def test_help_is_quick_and_loads_nothing_heavy() -> None:
