@@ -72,7 +72,7 @@ test: $(VENV)/test lint-js test-js
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -m "" -n auto --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+	HYPOTHESIS_PROFILE=$${HYPOTHESIS_PROFILE:-ci} $(BIN)/python -m pytest -m "" $(PYTEST_ARGS)
 
 # measured as it is installed by a user: the peers' own needs change what Python loads
 $(VENV)/bench: pyproject.toml | $(VENV)/test

@@ -9,8 +9,9 @@ import os
 import re
 import tempfile
 import threading
+import weakref
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -78,6 +79,11 @@ class _Copy:
     readers: int = 0
 
 
+def _drop_all(copies: Iterable[_Copy]) -> None:
+    for copy in copies:
+        _discard(copy.file, copy.path)
+
+
 @dataclass
 class _Copies:
     """All copies of this process."""
@@ -86,6 +92,9 @@ class _Copies:
     _by_uri: OrderedDict[str, _Copy] = field(default_factory=OrderedDict)
     _locks: dict[str, threading.Lock] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        weakref.finalize(self, _drop_all, self._by_uri.values())  # at exit at the latest
 
     def has(self, uri: str) -> bool:
         """Whether there is a copy of a URI."""

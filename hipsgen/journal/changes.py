@@ -17,7 +17,7 @@ from hipsgen.survey.store import Store
 class ChangeSet:
     """What has to be done for a plan, given what the journal has.
 
-    leaves: upper bound of the leaf tiles of each block of the plan. done: records of finished blocks
+    leaves: upper bound of the leaf tiles of each block of the plan. done: records of the blocks
     that stay as they are. pending: numbers of the other blocks of the plan. obsolete_roots: of
     blocks that the plan does not have. stale_records: of the obsolete and the pending blocks.
     """

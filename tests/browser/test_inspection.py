@@ -18,8 +18,6 @@ from hipsgen.images.uris import path_of
 from hipsgen.survey.provenance import Provenance, UsedCoadd
 from tests.browser.conftest import Watched, running
 
-pytestmark = pytest.mark.slow
-
 MIDDLE = (433, 300)
 
 

@@ -23,8 +23,6 @@ from tests.browser.conftest import PATIENCE
 from tests.viewer.small_hips import DEC, RA
 from viewer.annotations import Annotations
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture(scope="module")
 def jupyter(chromium, tmp_path_factory) -> Iterator[str]:

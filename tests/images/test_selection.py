@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from astropy.io import fits
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hipsgen.coadd import CoaddRef, Polygon
@@ -19,6 +19,7 @@ from hipsgen.run.progress import QuietReporter
 from hipsgen.sky.polygon import from_tangent_plane, to_lonlat, to_vectors
 from samples.repository import CHAIN, DATASET_TYPE
 from tests.images.making import noise, tan_header, write
+from tests.profiles import examples
 
 CLOSE = 40 / 3600  # degrees: two diagonals of a cell
 
@@ -35,7 +36,7 @@ def square(lon: float, lat: float, side: float) -> tuple[Polygon, np.ndarray]:
     )
 
 
-@settings(max_examples=200, deadline=None)
+@examples(2)
 @given(
     lon=st.floats(0, 360),
     lat=st.floats(-89, 89),

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 from astropy.io import fits
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hipsgen.coadd import CoaddRef, Polygon
 from hipsgen.errors import SurveyError
 from hipsgen.sky.polygon import from_tangent_plane, to_lonlat, to_vectors
 from hipsgen.survey.provenance import LeftOut, Provenance, UsedCoadd
+from tests.profiles import examples
 
 
 def patch(lon: float, lat: float, side: float, turn: float = 0.0, **words: Any) -> UsedCoadd:
@@ -209,7 +210,7 @@ TABLE = Provenance([FULL, patch(30.0, 40.0, 1.0)]).to_bytes()
 
 
 @pytest.mark.filterwarnings("ignore")
-@settings(max_examples=300, deadline=None, derandomize=True)
+@examples(3)
 @given(st.integers(0, len(TABLE)), st.integers(0, 30), st.binary(max_size=99))
 def test_a_table_with_other_bytes_in_it_is_read_or_refused(place: int, many: int, other: bytes):
     spoilt = TABLE[:place] + other + TABLE[place + many :]
