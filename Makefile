@@ -12,11 +12,13 @@ KILLS ?= 200
 # where the demo opens: a hole that the second run repaired, blinking (space), and a saturated star
 VIEW := survey=band_i&ra=55.680&dec=-31.450&fov=0.045&mode=blink&with=first_run-band_i&mask.mask_i=SAT&show=patches
 
-.PHONY: help demo test bench torture clean
+.PHONY: help demo test docs docs-links bench torture clean
 
 help:
 	@echo "make demo   sample Butler repository -> its surveys, served at http://127.0.0.1:$(PORT) (SERVE=0: only made)"
 	@echo "make test   lint, types, floors and all tests"
+	@echo "make docs   the documentation as a site, docs/_build/html; fails on any warning"
+	@echo "make docs-links  check the links of the documentation to other sites"
 	@echo "make bench  us, Hipsgen, reproject and the floor, side by side: a quarter of an hour, 20 GB in bench/"
 	@echo "make torture  builds that are killed KILLS ($(KILLS)) times, and compared: half an hour"
 	@echo "make clean  remove what these made"
@@ -54,6 +56,19 @@ test: $(VENV)/test
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -m "" -n auto --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
+# the page of the Python API is generated from this copy, so the package is installed from it
+$(VENV)/docs: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[all]' --group docs
+	@touch $@ $(VENV)/demo
+
+docs: $(VENV)/docs
+	$(BIN)/sphinx-build -b html -E -W --keep-going -n docs docs/_build/html
+
+docs-links: $(VENV)/docs
+	$(BIN)/sphinx-build -b linkcheck docs docs/_build/links
+
 # measured as it is installed by a user: the peers' own needs change what Python loads
 $(VENV)/bench: pyproject.toml | $(VENV)/test
 	$(PYTHON) -m venv $(VENV)/plain
@@ -68,4 +83,4 @@ torture: $(VENV)/test
 	$(BIN)/python -m tests.torture $(KILLS)
 
 clean:
-	rm -rf $(VENV) demo bench viewer/static
+	rm -rf $(VENV) demo bench docs/_build viewer/static
