@@ -14,14 +14,15 @@ import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from hipsgen.build.metadata import SurveyIdentity
-from hipsgen.build.survey import BuildResult, build_survey
+from hipsgen.builder.metadata import SurveyIdentity
+from hipsgen.builder.result import BuildResult
 from hipsgen.images.coadd_fits import FitsReader
 from hipsgen.images.fits_folder import FitsFolder
-from hipsgen.plan.options import BuildOptions, Runtime
+from hipsgen.planner.options import BuildOptions, Runtime
 from hipsgen.run.progress import QuietReporter
 from hipsgen.survey.store import open_store
 from hipsgen.survey.survey import Survey
+from tests.building import build_one
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 SCALE = 0.2 / 3600
@@ -148,7 +149,7 @@ def build(tmp_path: Path) -> Build:
         place = tmp_path / name
         reader = FitsReader(made.excluded, made.blank)
         source = FitsFolder([str(p) for p in inputs], reader, bool(runtime.get("strict")))
-        summary = build_survey(
+        summary = build_one(
             source,
             open_store(place),
             SurveyIdentity(name, name, "test", ""),

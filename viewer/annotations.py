@@ -1,4 +1,4 @@
-"""What somebody load_block of places in a survey: kept in its side folder, a small file each.
+"""What people noted of places in a survey: kept in its side folder, a small file each.
 
 A flag's file is named after the flag and its version. A change makes the file of the next version,
 which only one of several at once can do; nothing is ever written over, so there is no lock.

@@ -14,7 +14,7 @@ import numpy as np
 from isal import igzip
 
 from hipsgen.coadd import CoaddRef
-from hipsgen.errors import CoaddError
+from hipsgen.errors import CoaddError, HipsgenError
 from hipsgen.images import decode
 from hipsgen.images.calibration import Calibration, ChebyshevField, first_pixel
 from hipsgen.images.cells import CellCoadd, Cells
@@ -299,7 +299,7 @@ def _open(place: _Place) -> Iterator[Any]:
         file = RangeFile(place) if isinstance(place, RangeReader) else _unpacked(place)
         with fits.open(file, memmap=False, lazy_load_hdus=True) as hdus:
             yield hdus
-    except CoaddError:
+    except HipsgenError:
         raise
     except (*_DAMAGE, fits.VerifyError) as error:
         raise CoaddError(f"cannot be read as FITS ({_reason(error)})") from error

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,26 @@ class Region:
     """A part of the sky (ICRS), as the user wrote it: a shape with degrees, or a MOC file."""
 
     text: str
+    moc: Any = field(default=None, compare=False, repr=False)
+
+    @classmethod
+    def of(cls, region: Any) -> "Region":
+        """Return the region of a text, of a mocpy.MOC, or of a SkyCoord with a radius.
+
+        Raises ConfigError.
+        """
+        if isinstance(region, str):
+            return cls(region)
+        if isinstance(region, _moc_class()):
+            return cls("the given MOC", region)
+        try:
+            position, radius = region
+            ra, dec = position.icrs.ra.deg, position.icrs.dec.deg
+            return cls(f"circle:{ra:.12g},{dec:.12g},{radius.to_value('deg'):.12g}")
+        except (TypeError, ValueError, AttributeError) as error:
+            raise ConfigError(
+                f"{{region}} {str(region)[:60]!r} is neither a text, a MOC, nor (SkyCoord, radius)"
+            ) from error
 
     def __post_init__(self) -> None:
         """Raises ConfigError for what is no region, InputError for a file that cannot be read."""
@@ -44,6 +64,8 @@ class Region:
 
     @cached_property
     def _moc(self) -> Any:
+        if self.moc is not None:
+            return self.moc
         name, _, rest = self.text.strip().partition(":")
         if name.lower() in _SHAPES:
             return self._shape(name.lower(), rest)

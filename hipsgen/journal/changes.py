@@ -7,8 +7,8 @@ from hipsgen.journal.fingerprints import fingerprint
 from hipsgen.journal.journal import Journal
 from hipsgen.journal.previous import PreviousBlock
 from hipsgen.journal.records import BlockRecord
-from hipsgen.plan.blocks import Plan
-from hipsgen.plan.recipe import Recipe
+from hipsgen.planner.blocks import Plan
+from hipsgen.planner.recipe import Recipe
 from hipsgen.sky.tiles import Tile
 from hipsgen.survey.store import Store
 

@@ -11,7 +11,7 @@ from hipsgen.coadd import CoaddRef
 from hipsgen.errors import CoaddError
 from hipsgen.images.source import CoaddInfo, CoaddReader
 from hipsgen.journal.records import InputUse
-from hipsgen.plan.recipe import Recipe
+from hipsgen.planner.recipe import Recipe
 from hipsgen.render.coadd_cache import CoaddCache
 from hipsgen.render.planes import plane_handler
 from hipsgen.render.window import Window, scratch_buffer, window_root
@@ -103,8 +103,9 @@ class Sampler:
 
     def _window(self, tile: Tile, index: int) -> Window:
         """The window on a coadd that a tile is in. Raises CoaddError."""
-        if window_root(tile) != self._under:  # tiles come in NESTED order: the last one is done
-            self._under = window_root(tile)
+        root = window_root(tile, self._recipe.tile_width)
+        if root != self._under:  # tiles come in NESTED order: the last window is done
+            self._under = root
             self._windows.clear()
             self._buffer.clear()
         if index not in self._windows:

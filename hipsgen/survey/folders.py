@@ -6,7 +6,10 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from hipsgen.errors import SurveyError
+from hipsgen.survey import paths
 from hipsgen.survey.properties import FILE_NAME
+from hipsgen.survey.store import is_url
 
 MAX_DEPTH = 4
 
@@ -46,3 +49,20 @@ def _is_file(entry: "os.DirEntry[str]") -> bool:
     except OSError:
         # a link that leads round in a circle
         return False
+
+
+def surveys_under(place: str | Path, unfinished: bool = False) -> list[str]:
+    """Return a survey itself, or the surveys in a folder. Raises SurveyError for none.
+
+    unfinished: whether those that a build has only begun count.
+    """
+    if is_url(place):
+        return [str(place)]
+    out = Path(place)
+    if not out.is_dir():
+        raise SurveyError(f"no folder {out}")
+    begun = paths.BUILD if unfinished else FILE_NAME
+    found = [str(folder) for folder in survey_folders(out, begun=begun)]
+    if not found:
+        raise SurveyError(f"{out} is not a finished HiPS and holds none: no properties file")
+    return found

@@ -1,5 +1,6 @@
 """A survey on a web server, to be read."""
 
+import os
 import time
 import urllib.error
 import urllib.request
@@ -9,7 +10,7 @@ from http.client import HTTPException
 from urllib.parse import quote
 
 from hipsgen.errors import SurveyError
-from hipsgen.survey.store import Stat
+from hipsgen.survey.store import Readable, Stat, is_url, open_store
 
 _TIMEOUT = 60.0  # seconds without a byte
 _TRIES = 3
@@ -60,3 +61,8 @@ class HttpStore:
                     raise SurveyError(f"{url} cannot be fetched ({reason})") from error
             time.sleep(_PAUSE * 2 ** (_TRIES - 1 - left))
         raise AssertionError
+
+
+def open_readable(place: str | os.PathLike[str]) -> Readable:
+    """Return the store of a folder or of an http(s) URL, to read from."""
+    return HttpStore(str(place)) if is_url(place) else open_store(place)

@@ -14,7 +14,7 @@ from hipsgen.errors import ConfigError, InputError
 from hipsgen.images.butler_source import ButlerSource
 from hipsgen.images.coadd_fits import FitsReader
 from hipsgen.images.selection import Region, Selection
-from hipsgen.plan.jobs import CoaddQuery, SurveyJob, find_jobs
+from hipsgen.planner.jobs import CoaddQuery, SurveyJob, find_jobs
 from hipsgen.run.progress import QuietReporter
 from hipsgen.sky.polygon import from_tangent_plane, to_lonlat, to_vectors
 from samples.repository import CHAIN, DATASET_TYPE

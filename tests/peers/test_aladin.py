@@ -80,4 +80,4 @@ def test_the_desktop_program_shows_a_served_survey(build: Build, tmp_path) -> No
     gray = np.asarray(Image.open(picture).convert("L")).astype(float)
     middle = gray[100:500, 100:500]
     assert middle.std() > 5, "the picture shows the sky"
-    assert built.summary.tiles > 0
+    assert built.summary.n_tiles > 0

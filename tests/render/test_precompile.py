@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.build.test_planes import coadd
+from tests.builder.test_planes import coadd
 from tests.conftest import StarField
 
 SIGNATURES = """

@@ -21,7 +21,7 @@ TILE = f"Norder0/Dir0/Npix{FACE}.fits"
 
 @pytest.fixture
 def survey(root, tmp_path) -> Path:
-    """A survey of one's own to mark_stale."""
+    """A survey of one's own to spoil."""
     return shutil.copytree(root / "band_g", tmp_path / "root" / "band_g")
 
 
