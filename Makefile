@@ -20,11 +20,13 @@ JS_TOOLS := $(WEB)/node_modules
 # the modules that are held to types and layout: the list in tsconfig.json
 JS_STRICT = $(shell $(NODE) -p "require('./$(WEB)/tsconfig.json').files.map((name) => '$(WEB)/' + name).join(' ')")
 
-.PHONY: help demo test lint-js test-js bench torture clean
+.PHONY: help demo test lint-js test-js docs docs-links bench torture clean
 
 help:
 	@echo "make demo   sample Butler repository -> its surveys, served at http://127.0.0.1:$(PORT) (SERVE=0: only made)"
 	@echo "make test   lint, types, floors and all tests; of the page's scripts alone: make lint-js test-js"
+	@echo "make docs   the documentation as a site, docs/_build/html; fails on any warning"
+	@echo "make docs-links  check the links of the documentation to other sites"
 	@echo "make bench  us, Hipsgen, reproject and the floor, side by side: a quarter of an hour, 20 GB in bench/"
 	@echo "make torture  builds that are killed KILLS ($(KILLS)) times, and compared: half an hour"
 	@echo "make clean  remove what these made"
@@ -74,6 +76,19 @@ test: $(VENV)/test lint-js test-js
 	$(BIN)/lint-imports
 	HYPOTHESIS_PROFILE=$${HYPOTHESIS_PROFILE:-ci} $(BIN)/python -m pytest -m "" $(PYTEST_ARGS)
 
+# the page of the Python API is generated from this copy, so the package is installed from it
+$(VENV)/docs: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[all]' --group docs
+	@touch $@ $(VENV)/demo
+
+docs: $(VENV)/docs
+	$(BIN)/sphinx-build -b html -E -W --keep-going -n docs docs/_build/html
+
+docs-links: $(VENV)/docs
+	$(BIN)/sphinx-build -b linkcheck docs docs/_build/links
+
 # measured as it is installed by a user: the peers' own needs change what Python loads
 $(VENV)/bench: pyproject.toml | $(VENV)/test
 	$(PYTHON) -m venv $(VENV)/plain
@@ -88,4 +103,4 @@ torture: $(VENV)/test
 	$(BIN)/python -m tests.torture $(KILLS)
 
 clean:
-	rm -rf $(VENV) demo bench viewer/static $(JS_TOOLS)
+	rm -rf $(VENV) demo bench docs/_build viewer/static $(JS_TOOLS)
