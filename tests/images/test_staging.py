@@ -27,13 +27,13 @@ def member(tmp_path):
 
 
 def test_a_copy_stays_until_its_last_reader_is_done(member):
-    copies = _Copies(room=0)
-    first, second = copies.take(member), copies.take(member)
+    copies = _Copies(capacity=0)
+    first, second = copies.acquire(member), copies.acquire(member)
     assert first is second
-    copies.give_back(first)
+    copies.release(first)
     assert copies.has(member)
     assert second.path.read_text() == "content"
-    copies.give_back(second)
+    copies.release(second)
     assert not copies.has(member)
 
 
