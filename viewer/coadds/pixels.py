@@ -3,7 +3,7 @@
 import hashlib
 import math
 from dataclasses import replace
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 
@@ -20,6 +20,32 @@ MAX_PIXELS = 4608 * 4608  # patches have 4200 x 4200
 _NJY_ZERO_POINT = 31.4
 
 _reader = FitsReader(excluded=()).with_range_reads()
+
+
+class PixelDescription(TypedDict):
+    """A pixel as the coadd's file has it.
+
+    x, y: in the patch, from 0; at: the same for the position that was asked for. tract_x, tract_y:
+    in the tract. ra, dec: of the pixel's center. value, variance, sn (value over standard
+    deviation), surface_brightness (AB mag/arcsec²): None where the file has none. mask: names of
+    the planes that are set. pixel_scale: arcsec.
+    """
+
+    x: int
+    y: int
+    at: list[float]
+    tract_x: int
+    tract_y: int
+    ra: float
+    dec: float
+    value: float | None
+    unit: str
+    variance: float | None
+    sn: float | None
+    surface_brightness: float | None
+    mask: list[str]
+    has_mask: bool
+    pixel_scale: float
 
 
 def name_of(coadd: UsedCoadd) -> str:
@@ -55,11 +81,10 @@ def place_in(info: CoaddInfo, ra: float, dec: float) -> tuple[float, float] | No
     return (x, y) if is_inside else None
 
 
-def pixel_at(coadd: UsedCoadd, ra: float, dec: float) -> dict[str, Any]:
-    """The pixel in which an ICRS position (degrees) lies, as the file has it.
+def pixel_at(coadd: UsedCoadd, ra: float, dec: float) -> PixelDescription:
+    """The pixel in which an ICRS position (degrees) lies.
 
-    x, y: in the patch, from 0; tract_x, tract_y: in the tract. value, variance: NaN is None.
-    Raises CoaddError when it cannot be read or has no pixel there.
+    Raises CoaddError when the coadd cannot be read or has no pixel there.
     """
     info = info_of(coadd)
     place = place_in(info, ra, dec)
