@@ -44,6 +44,7 @@ KINDS = {
     "samples": "integration",
     "web": "unit",
     "test_api.py": "integration",
+    "test_api_notebook.py": "integration",
     "sky": "unit",
     "survey": "unit",
     "test_cli.py": "integration",

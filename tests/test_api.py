@@ -11,6 +11,7 @@ import pytest
 from astropy import units as u
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
+from astropy.wcs import WCS
 from mocpy import MOC
 
 import hipsgen
@@ -154,7 +155,7 @@ def test_a_damaged_tile_is_found(coadds: Path, tmp_path: Path) -> None:
 def test_an_opened_survey_has_coverage_and_tiles(surveys: Path) -> None:
     survey = hipsgen.open_survey(surveys / "band_g")
     assert (survey.order, survey.tile_width, survey.frame) == (5, 64, "equatorial")
-    moc = survey.moc()
+    moc = survey.moc
     assert moc.contains_lonlat([40.0, 60.0, 50.0] * u.deg, [-10.0] * 3 * u.deg).tolist() == [
         True, True, False,
     ]  # fmt: skip
@@ -235,3 +236,26 @@ def test_an_interrupted_build_resumes(coadds: Path, tmp_path: Path) -> None:
     (result,) = hipsgen.build(found, tmp_path / "hips", options=SMALL)
     assert result.is_update
     assert hipsgen.check(tmp_path / "hips", deep=True).ok
+
+
+def test_coadds_at_a_position_are_those_of_the_provenance(surveys: Path) -> None:
+    survey = hipsgen.open_survey(surveys / "band_g")
+    assert len(survey.provenance) == 2
+    found = survey.coadds_at(SkyCoord(60, -10, unit="deg"))
+    assert [Path(uri).name for uri in found["uri"]] == ["g1.fits"]
+    assert len(survey.coadds_at(SkyCoord(50, -10, unit="deg"))) == 0
+
+
+def test_a_cutout_is_a_piece_of_the_coadd(surveys: Path, coadds: Path) -> None:
+    middle = SkyCoord(40, -10, unit="deg")
+    cutout = hipsgen.open_survey(surveys / "band_g").cutout(middle, 1100 * u.arcsec)
+    with fits.open(coadds / "g0.fits") as hdus:
+        x, y = WCS(hdus["IMAGE"].header).world_to_array_index(middle)[::-1]
+        part = slice(y - 5, y + 6), slice(x - 5, x + 6)
+        np.testing.assert_array_equal(cutout.data, hdus["IMAGE"].data[part])
+        np.testing.assert_array_equal(cutout.uncertainty.array, hdus["VARIANCE"].data[part])
+        np.testing.assert_array_equal(cutout.flags, hdus["MASK"].data[part])
+    assert (cutout.unit, cutout.mask.sum()) == (u.nJy, np.isnan(cutout.data).sum())
+    assert cutout.wcs.pixel_to_world(5, 5).separation(middle) < 71 * u.arcsec
+    with pytest.raises(hipsgen.SurveyError, match="no coadd at"):
+        hipsgen.open_survey(surveys / "band_g").cutout(SkyCoord(50, -10, unit="deg"), 1 * u.arcmin)

@@ -66,7 +66,7 @@ class SurveyProductsCheck:
     def _moc(self) -> Iterator[Finding]:
         """Moc.fits against the pixels that hold data."""
         try:
-            moc = self._survey.moc()
+            moc = self._survey.moc
         except SurveyError:
             return  # said before
         if not any(map(len, self._cells)):

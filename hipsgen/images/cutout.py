@@ -1,16 +1,21 @@
 """Cutouts of a coadd: values, variance and mask of a section with its WCS, and their FITS form."""
 
 import io
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from hipsgen.errors import CoaddError
 from hipsgen.images.source import CoaddInfo, Section, Values
+from hipsgen.sky.polygon import to_vectors
+
+if TYPE_CHECKING:
+    from astropy.nddata import CCDData
 
 # keywords that describe the array, the file or the compression, but not the sky
 _ARRAY_KEYWORDS = re.compile(
@@ -65,6 +70,28 @@ class Cutout:
         bits = int(self.mask[row, col])
         return [name for name, bit in sorted(self.planes.items(), key=_bit) if bits >> bit & 1]
 
+    def to_ccddata(self) -> "CCDData":
+        """Return image, unit, WCS, mask and variance as an astropy.nddata.CCDData.
+
+        Its `mask` is true where there is no value, its `flags` are the bits of the mask planes,
+        named in ``meta["MASK_PLANES"]``. Raises CoaddError for a WCS that cannot be cut.
+        """
+        from astropy import units
+        from astropy.nddata import CCDData, VarianceUncertainty
+        from astropy.wcs import WCS
+
+        variance = None if self.variance is None else VarianceUncertainty(self.variance)
+        ccd = CCDData(
+            self.image,
+            unit=units.Unit(self.info.unit or "", parse_strict="silent"),
+            wcs=WCS(cut_header(self.header, self.section)),
+            mask=~np.isfinite(self.image),
+            uncertainty=variance,
+            meta={"MASK_PLANES": dict(self.planes)},
+        )
+        ccd.flags = self.mask
+        return ccd
+
     def to_fits(self, cards: Iterable[tuple[str, Any, str]] = ()) -> bytes:
         """Write IMAGE, and MASK and VARIANCE if present, each with the WCS of the section.
 
@@ -91,6 +118,31 @@ class Cutout:
         buffer = io.BytesIO()
         fits.HDUList([primary, *hdus]).writeto(buffer, output_verify="silentfix", checksum=True)
         return buffer.getvalue()
+
+
+def place_in(info: CoaddInfo, ra: float, dec: float) -> tuple[float, float] | None:
+    """Return x, y of an ICRS position (degrees), 0 at the first pixel's center; None outside."""
+    x, y = (float(axis) for axis in info.wcs(to_vectors(ra, dec)))
+    rows, cols = info.shape
+    is_inside = -0.5 <= x < cols - 0.5 and -0.5 <= y < rows - 0.5
+    return (x, y) if is_inside else None
+
+
+def section_around(info: CoaddInfo, ra: float, dec: float, size: float) -> Section:
+    """Return the section of `size` degrees a side, at least a pixel, as far as the image reaches.
+
+    Raises CoaddError when the ICRS position (degrees) is outside.
+    """
+    place = place_in(info, ra, dec)
+    if place is None:
+        raise CoaddError("its image does not reach here")
+    side = max(1, round(size / info.pixel_scale))
+    starts = [math.floor(axis + 0.5) - (side - 1) // 2 for axis in place]
+    cols, rows = (
+        slice(max(0, start), min(limit, start + side))
+        for start, limit in zip(starts, info.shape[::-1], strict=True)
+    )
+    return rows, cols
 
 
 def cut_header(header: Any, section: Section) -> Any:

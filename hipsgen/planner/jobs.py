@@ -190,7 +190,7 @@ def known_band(name: str, known: Sequence[str]) -> str:
     if len(alike) != 1:
         if not any(known):
             raise InputError(
-                f"no image of band {name!r}: no image states its band; omit {{bands}} to put all into "
+                f"no image of band {name!r}: no image states one; omit {{bands}} to put all into "
                 "one map"
             )
         names = ", ".join(repr(b) for b in known)

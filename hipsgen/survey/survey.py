@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,7 +19,13 @@ from hipsgen.survey.properties import FILE_NAME, parse_properties
 from hipsgen.survey.store import Readable
 
 if TYPE_CHECKING:
+    from astropy.coordinates import SkyCoord
+    from astropy.nddata import CCDData
+    from astropy.table import QTable
+    from astropy.units import Quantity
     from mocpy import MOC
+
+    from hipsgen.survey.provenance import Provenance, UsedCoadd
 
 _PLANE = re.compile(r"(\S+):([0-9]+)")
 
@@ -140,8 +147,114 @@ class Survey:
         except FileNotFoundError:
             return None
 
+    def tile(self, order: int, npix: int) -> npt.NDArray[np.float32] | npt.NDArray[np.int32] | None:
+        """Read a FITS tile.
+
+        Parameters
+        ----------
+        order, npix : int
+            HiPS order, and NESTED HEALPix number of the tile at that order.
+
+        Returns
+        -------
+        ndarray or None
+            Shape (tile_width, tile_width), row 0 at the bottom: float32 in `unit` with NaN for
+            missing values; of a mask int32 with the bits of `planes`, -2**31 for missing values.
+            None where there is no tile.
+
+        Raises
+        ------
+        SurveyError
+            When the file is no FITS tile.
+        """
+        return self.values(Tile(order, npix))
+
+    def coadds_at(self, position: "SkyCoord") -> "QTable":
+        """Return the coadds that gave pixels at a position.
+
+        Parameters
+        ----------
+        position : astropy.coordinates.SkyCoord
+            A single position.
+
+        Returns
+        -------
+        astropy.table.QTable
+            Rows of `provenance`, in the survey's order.
+
+        Raises
+        ------
+        SurveyError
+            When the survey has no provenance.fits, as one made by another program.
+        """
+        from hipsgen.survey.provenance_table import provenance_table
+
+        return provenance_table(self._coadds_at(position))
+
+    def cutout(self, position: "SkyCoord", size: "Quantity") -> "CCDData":
+        """Cut the pixels round a position out of the first coadd there, as they are in its file.
+
+        Parameters
+        ----------
+        position : astropy.coordinates.SkyCoord
+            A single position, the middle of the cutout.
+        size : astropy.units.Quantity
+            Angle along a side; the cutout ends at the edge of the coadd.
+
+        Returns
+        -------
+        astropy.nddata.CCDData
+            Pixels of the coadd with their unit and WCS, a mask that is true where there is no
+            value, and the variance as uncertainty where the file has it.
+
+        Raises
+        ------
+        SurveyError
+            When the survey has no provenance.fits, or no coadd at the position.
+        CoaddError
+            When the file of the coadd cannot be read.
+        """
+        from hipsgen.images.coadd_fits import FitsReader
+        from hipsgen.images.cutout import section_around
+
+        coadds = self._coadds_at(position)
+        if not coadds:
+            raise SurveyError(f"{self.store} has no coadd at {position.to_string()}")
+        reader, ref = FitsReader(excluded=()).with_range_reads(), coadds[0].ref
+        place = position.icrs
+        section = section_around(
+            reader.info(ref), place.ra.deg, place.dec.deg, size.to_value("deg")
+        )
+        return reader.cutout(ref, section).to_ccddata()
+
+    def _coadds_at(self, position: "SkyCoord") -> "list[UsedCoadd]":
+        place = position.icrs
+        return self.read_provenance().at(float(place.ra.deg), float(place.dec.deg))
+
+    def read_provenance(self) -> "Provenance":
+        """Read the coadds of the survey. Raises SurveyError without a provenance.fits."""
+        from hipsgen.survey.provenance import FILE_NAME as PROVENANCE
+        from hipsgen.survey.provenance import Provenance
+
+        try:
+            return Provenance.from_bytes(self.store.read(PROVENANCE))
+        except FileNotFoundError as error:
+            raise SurveyError(f"{self.store} has no {PROVENANCE}") from error
+
+    @property
+    def provenance(self) -> "QTable":
+        """The coadds that gave pixels, a row each. Raises SurveyError without a provenance.fits.
+
+        Columns: band, dataset_type, run, dataset_id, data_id (JSON), uri, hdu, identity, unit_in,
+        scale, calibration, excluded_planes, t_min and t_max (MJD).
+        """
+        from hipsgen.survey.provenance_table import provenance_table
+
+        return provenance_table(self.read_provenance().coadds)
+
+    @cached_property
     def moc(self) -> "MOC":
-        """Coverage, in the survey's frame. Raises SurveyError without a Moc.fits."""
+        """Coverage as mocpy.MOC, in the survey's frame. Raises SurveyError without a Moc.fits."""
         try:
             return read_moc(self.store.read(MOC_NAME))
         except FileNotFoundError as error:
@@ -149,7 +262,7 @@ class Survey:
 
     def npix_of(self, order: int) -> IntArray:
         """Numbers of the tiles of an order, sorted, as the MOC has them."""
-        moc = self.moc()
+        moc = self.moc
         depth = 2 * max(0, order - int(moc.max_order))
         cells = (moc.degrade_to_order(order) if order < moc.max_order else moc).flatten()
         first = np.sort(cells.astype(np.int64)) << depth

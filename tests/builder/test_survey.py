@@ -215,7 +215,7 @@ def test_the_moc_covers_exactly_the_cells_that_hold_data(build: Build, tmp_path)
         known = np.isfinite(fits.getdata(path)).reshape(8, 64, 8, 64)
         cells += int(known.any(axis=(1, 3)).sum())
     fraction = cells / (12 * 4**14)
-    assert survey.moc().sky_fraction == pytest.approx(fraction, rel=1e-9)
+    assert survey.moc.sky_fraction == pytest.approx(fraction, rel=1e-9)
     assert float(survey.properties["moc_sky_fraction"]) == pytest.approx(fraction, rel=1e-6)
 
 

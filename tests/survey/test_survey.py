@@ -144,4 +144,4 @@ def test_a_survey_with_a_coarse_moc_has_all_tiles_below_its_cells(store: LocalSt
 def test_a_survey_without_a_moc_says_so(store: LocalStore):
     store.delete("Moc.fits")
     with pytest.raises(SurveyError, match=r"has no Moc\.fits"):
-        Survey.open(store).moc()
+        _ = Survey.open(store).moc

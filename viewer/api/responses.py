@@ -17,7 +17,12 @@ from viewer.http.limits import BusyError
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 # of errors that do not carry their own
-_STATUS = {FilterError: 400, BusyError: 503, InputError: 404, SurveyError: 404}
+_STATUS: dict[type[Exception], int] = {
+    FilterError: 400,
+    BusyError: 503,
+    InputError: 404,
+    SurveyError: 404,
+}
 
 
 class RefusedError(Exception):

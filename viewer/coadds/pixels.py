@@ -10,9 +10,9 @@ import numpy as np
 from hipsgen.coadd import CoaddRef
 from hipsgen.errors import CoaddError
 from hipsgen.images.coadd_fits import FitsReader
-from hipsgen.images.cutout import Cutout
+from hipsgen.images.cutout import Cutout, place_in, section_around
 from hipsgen.images.source import CoaddInfo, Section
-from hipsgen.sky.polygon import to_lonlat, to_vectors
+from hipsgen.sky.polygon import to_lonlat
 from hipsgen.survey.provenance import UsedCoadd
 
 MAX_PIXELS = 4608 * 4608  # patches have 4200 x 4200
@@ -73,14 +73,6 @@ def read(coadd: UsedCoadd, section: Section) -> Cutout:
     return _reader.cutout(_as_it_is_now(coadd), section)
 
 
-def place_in(info: CoaddInfo, ra: float, dec: float) -> tuple[float, float] | None:
-    """x, y of an ICRS position (degrees) in an image, 0 the first pixel's center; None outside."""
-    x, y = (float(axis) for axis in info.wcs(to_vectors(ra, dec)))
-    rows, cols = info.shape
-    is_inside = -0.5 <= x < cols - 0.5 and -0.5 <= y < rows - 0.5
-    return (x, y) if is_inside else None
-
-
 def pixel_at(coadd: UsedCoadd, ra: float, dec: float) -> PixelDescription:
     """The pixel in which an ICRS position (degrees) lies.
 
@@ -127,7 +119,7 @@ def cutout_of(coadd: UsedCoadd, ra: float, dec: float, size: float) -> bytes:
     Raises CoaddError when it has no pixel there.
     """
     info = info_of(coadd)
-    section = _section_round(info, ra, dec, size / 3600.0)
+    section = section_around(info, ra, dec, size / 3600.0)
     cards = [
         ("ORIGIN", "hipsgen", "cut out by its viewer"),
         ("HIERARCH DATASET TYPE", coadd.ref.dataset_type, ""),
@@ -142,20 +134,6 @@ def cutout_of(coadd: UsedCoadd, ra: float, dec: float, size: float) -> bytes:
     ]
     known = [(key, value, comment) for key, value, comment in cards if value != ""]
     return read(coadd, section).to_fits(known)
-
-
-def _section_round(info: CoaddInfo, ra: float, dec: float, size: float) -> Section:
-    """size: degrees along a side; at least a pixel."""
-    place = place_in(info, ra, dec)
-    if place is None:
-        raise CoaddError("its image does not reach here")
-    side = max(1, round(size / info.pixel_scale))
-    starts = [math.floor(axis + 0.5) - (side - 1) // 2 for axis in place]
-    cols, rows = (
-        slice(max(0, start), min(limit, start + side))
-        for start, limit in zip(starts, info.shape[::-1], strict=True)
-    )
-    return rows, cols
 
 
 def _number(value: float | None) -> float | None:
