@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hipsgen.builder.publish import range_words
+from hipsgen.builder.publish import format_range
 from hipsgen.checker.finding import Finding
 from hipsgen.checker.tile import Rules
 from hipsgen.errors import SurveyError
@@ -58,7 +58,7 @@ class SurveyProductsCheck:
         for order in ALLSKY_ORDERS:
             yield from self._allsky(order)
         if self._rules.ours and self._rules.recipe is not None:
-            truth = range_words(self._low, self._high)
+            truth = format_range(self._low, self._high)
             stated = self._survey.properties.get("hips_data_range")
             if stated != truth:
                 yield Finding("error", "hips_data_range", f"is {stated}, but the tiles' is {truth}")

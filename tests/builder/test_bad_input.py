@@ -127,7 +127,7 @@ def test_what_is_good_stays_until_a_damaged_coadd_is_repaired(build: Build, tmp_
     before = tile_bytes(place)
     whole = damage(inputs[1])
     with pytest.raises(
-        IncompleteBuildError, match=r"1 coadd of the survey .* nothing is changed, lest"
+        IncompleteBuildError, match=r"left unchanged: the build would remove 1 coadd of the survey"
     ):
         build(inputs, **CUTS)
     assert tile_bytes(place) == before
@@ -161,7 +161,7 @@ def test_tiles_wait_for_a_replacement_that_cannot_be_read(
             return read(self, ref, section, parts, out)
 
         broken.setattr(FitsReader, "read", refuse)
-        with pytest.raises(IncompleteBuildError, match="1 input, named above"):
+        with pytest.raises(IncompleteBuildError, match="1 input cannot be used"):
             build(inputs, **CUTS)
     now = {n: h for n, h in tile_bytes(place).items() if "Npix" in n}
     assert now.keys() == before.keys()

@@ -136,7 +136,7 @@ def test_an_interrupted_build_goes_on_and_ends_as_if_it_had_not_been(build: Buil
 def test_other_options_are_refused_with_the_difference_named(build: Build, tmp_path):
     inputs = images(tmp_path / "in", 1)
     build(inputs)
-    with pytest.raises(ConfigError, match=r"interp optimal, not bilinear.*fresh=True"):
+    with pytest.raises(ConfigError, match=r"interpolation optimal, not bilinear.*fresh=True"):
         build(inputs, interpolation="bilinear")
     assert build(inputs, interpolation="bilinear", fresh=True).summary.n_blocks_rendered > 0
 
