@@ -162,7 +162,7 @@ def test_a_plan_needs_no_pixel(tmp_path: Path) -> None:
         assert ran.returncode == 0, ran.stderr
         assert "1 coadd, order 11, at most 6" in ran.stdout
         assert ran.stdout.count("\n") == 1
-        assert "cuts not known: none of the coadds can be read" in ran.stdout
+        assert "cuts unknown: none of the coadds can be read" in ran.stdout
     ran = hipsgen("plan", tmp_path / "unsaid")
     assert ran.returncode == 1
     assert ran.stderr.count("\n") == 1
@@ -343,7 +343,7 @@ def test_a_survey_that_is_not_finished_is_a_finding(tmp_path: Path) -> None:
     assert hipsgen("check", tmp_path / "out").returncode == 0
     path.write_bytes(path.read_bytes()[:6000])
     ran = hipsgen("plan", folder, "-b", "g", "-o", tmp_path / "out")
-    assert "1 input cannot be used: a build does not finish without --skip-bad" in ran.stdout
+    assert "1 input cannot be used: the build needs --skip-bad to finish" in ran.stdout
     (tmp_path / "out" / "band_r" / "properties").unlink()
     checked = hipsgen("check", tmp_path / "out")
     assert checked.returncode == 1

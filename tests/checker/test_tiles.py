@@ -15,7 +15,7 @@ from astropy.io import fits
 from PIL import Image
 
 from hipsgen.checker.finding import Finding
-from hipsgen.checker.survey import Depth, check_survey, condensed
+from hipsgen.checker.survey import CheckOptions, check_survey, group_similar
 from hipsgen.coadd import Polygon
 from hipsgen.images.uris import is_stamp
 from hipsgen.survey.coverage import moc_bytes, moc_of, read_moc, to_ranges
@@ -26,10 +26,10 @@ from tests.conftest import StarField
 
 pytestmark = pytest.mark.slow
 
-DEEP = Depth(every_tile=True, workers=2)
+DEEP = CheckOptions(deep=True, workers=2)
 
 
-def serious(place: Path, depth: Depth = DEEP) -> list[Finding]:
+def serious(place: Path, depth: CheckOptions = DEEP) -> list[Finding]:
     return [f for f in check_survey(place, depth) if f.level != "note"]
 
 
@@ -134,12 +134,12 @@ MORE: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda p: rewrite(max((p / "Norder8").rglob("*.fits"), key=_count), _one_pixel),
         "Norder8"),
     "a WCS off by one pixel": (_astrometry, "WCS that is off by 1 pixels"),
-    "a stale Allsky": (_stale_allsky, "not made of the tiles"),
+    "a stale Allsky": (_stale_allsky, "does not show the tiles"),
     "a MOC without one cell": (_small_moc, "does not cover all pixels with data: 1 cells"),
     "coadds that are elsewhere": (_other_coadds, "outside the outlines"),
-    "two whole tiles swapped": (_swap, "mean of the tiles below"),
+    "two whole tiles swapped": (_swap, "mean of its child tiles"),
     "a whole leaf tile deleted": (_delete_leaf, "cells have no .fits tile"),
-    "all tiles upside down": (_flip_both, "mean of the tiles below"),
+    "all tiles upside down": (_flip_both, "mean of its child tiles"),
     "a range that the tiles do not have": (
         lambda p: _set(p, "hips_data_range", "0 1"), "hips_data_range"),
     "a first view of nothing": (
@@ -241,8 +241,8 @@ def test_many_alike_are_told_in_a_few_lines(copy: Path) -> None:
         path.write_bytes(b"no picture")
     named = serious(copy)
     assert len(named) > 20  # for programs, which want all names
-    assert len(condensed(named)) < 20
-    assert any("more files" in str(f) for f in condensed(named))
+    assert len(group_similar(named)) < 20
+    assert any("more files" in str(f) for f in group_similar(named))
 
 
 class TestAgainstInputs:
@@ -266,7 +266,7 @@ class TestAgainstInputs:
         return tmp_path / "out"
 
     def found(self, place: Path) -> list[str]:
-        return [str(f) for f in serious(place, Depth(against=100, workers=2, seed=1))]
+        return [str(f) for f in serious(place, CheckOptions(against_inputs=100, workers=2, seed=1))]
 
     def test_they_agree_to_the_last_bit(self, place: Path) -> None:
         assert self.found(place) == []
