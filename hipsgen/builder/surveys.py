@@ -48,11 +48,11 @@ class SurveySet:
     color: str = ""
 
     def __post_init__(self) -> None:
-        """Raise ConfigError or InputError when the color survey cannot be made of the bands."""
+        """Raise ConfigError when the color survey cannot be made of the bands."""
         if self.color and "image" not in self.planes:
             raise ConfigError("{color} needs the image plane: add image to {planes}")
         if self.color:
-            color_bands(self.color, self.coadds.bands)
+            _check_color(self.color, self.coadds.bands)
 
     def jobs(self) -> list[SurveyJob]:
         """Return the image surveys of all bands, then those of their other planes."""
@@ -187,6 +187,15 @@ def _safe_name(text: str) -> str:
 def _reader(options: BuildOptions, plane: str) -> FitsReader:
     adapted = options.of_plane(plane)
     return FitsReader(adapted.excluded, adapted.blank, plane=plane)
+
+
+def _check_color(color: str, bands: Sequence[str]) -> None:
+    try:
+        color_bands(color, bands)
+    except InputError as error:
+        raise ConfigError(
+            f"{{color}} {color!r}: {error.message}; name its three bands with {{bands}}, or none"
+        ) from error
 
 
 def _check_no_survey(out: Path, are_several: bool) -> None:
