@@ -23,7 +23,8 @@ INPUT_OPTIONS = _combine(
     click.argument("inputs", nargs=-1, required=True, metavar="INPUT..."),
     click.option(
         "-c", "--collection", "collections", multiple=True, metavar="C",
-        help="Butler collection; repeat or separate by commas. Searched in the order given.",
+        help="Butler collection; repeat or separate by commas for several, which are searched in "
+        "the order given.",
     ),
     click.option("-d", "--dataset-type", default="", metavar="T", help="Butler dataset type."),
     click.option(
@@ -52,7 +53,7 @@ INPUT_OPTIONS = _combine(
         "polygon:RA,DEC,RA,DEC,RA,DEC... (degrees, ICRS) or a MOC file.",
     ),
     click.option(
-        "--color", default="", metavar="gri",
+        "--color", default="", metavar="BANDS",
         help="Also build a color survey of three bands (gri, or J,H,Ks); the longest wavelength "
         "becomes red, whatever their order.",
     ),
@@ -117,7 +118,7 @@ RUNTIME_OPTIONS = _combine(
     ),
     click.option(
         "--engine", default="threads", show_default=True, metavar="E",
-        help="threads, processes, dask, or the address of a Dask scheduler, tcp://HOST:PORT.",
+        help="Engine: threads, processes, dask, or the address of a Dask scheduler, tcp://HOST:PORT.",
     ),
     click.option("--fresh", is_flag=True, help="Delete the existing survey in OUT and start over."),
     click.option(
@@ -132,15 +133,15 @@ SERVE_OPTIONS = _combine(
     click.option("--open", "open_browser", is_flag=True, help="Open the page in a browser."),
     click.option(
         "--catalog", "files", multiple=True, metavar="FILE",
-        help="Also serve a catalog, a CSV, VOTable, FITS or Parquet file; repeat for several. "
-        "FILE,ra=COLUMN,dec=COLUMN,unit=deg|rad,name=NAME sets position columns and name.",
+        help="Also serve a catalog (CSV, VOTable, FITS or Parquet); repeat for several. "
+        "FILE,ra=COLUMN,dec=COLUMN,unit=deg|rad,name=NAME sets its position columns and name.",
     ),
     click.option("--catalogue", "files_0_1", multiple=True, hidden=True),  # as in version 0.1
     click.option(
         "--objects", metavar="REPO", help="Also serve the object tables of a Butler repository."
     ),
     click.option("-c", "--collection", "collections", multiple=True, metavar="C",
-        help="Collections searched by --objects."),
+        help="Butler collection of the object tables; repeat or separate by commas."),
     click.option(
         "--object-table", default="", metavar="T",
         help="Dataset type of the object tables. Default: the standard ones.",

@@ -106,7 +106,7 @@ def build(**given: Any) -> None:
     "--manifest",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="File to save the list of coadds to.",
+    help="Save the list of coadds to this file.",
 )
 @VERBOSITY_OPTIONS
 def plan(**given: Any) -> None:
@@ -292,7 +292,10 @@ def _passed_checks(deep: bool, against: int) -> str:
 @RUNTIME_OPTIONS
 @VERBOSITY_OPTIONS
 def color(red: Path, green: Path, blue: Path, out: Path, **given: Any) -> None:
-    """Build a color survey from three FITS surveys, RED, GREEN and BLUE."""
+    """Build a color survey from three FITS surveys.
+
+    RED, GREEN and BLUE are the folders of finished surveys with FITS tiles.
+    """
     from hipsgen import api
     from hipsgen.run.progress import reporter
 

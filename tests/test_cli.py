@@ -1,7 +1,7 @@
-"""The command line as a user has it: exit codes, one-line errors, what is printed.
+"""The command line as users see it: exit codes, one-line errors, output.
 
-Most commands run in this process, which saves half a second of imports each; a few run in one of
-their own, as a user's do.
+Most commands run in this process, which saves half a second of imports each; a few run in a process
+of their own.
 """
 
 import contextlib
@@ -53,7 +53,7 @@ def hipsgen(*arguments: object, cwd: Path | None = None) -> Ran:
 
 @contextlib.contextmanager
 def unchanged_process() -> Iterator[None]:
-    """Restore what the command line sets for a process that is its own."""
+    """Restore settings that the command line changes in its process."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     thresholds = gc.get_threshold()
     try:
@@ -227,7 +227,7 @@ def test_a_process_ends_with_the_same_line(case: str, repo: Path, tmp_path: Path
 
 
 def places_of(repo: Path, folder: Path) -> dict[str, Path]:
-    """The inputs that the table of wrong command lines names."""
+    """Return the inputs that `WRONG` refers to."""
     from astropy.io import fits
 
     stars = StarField(10.0, 20.0, size=64, background=1.0).write(folder / "stars.fits")
@@ -282,7 +282,7 @@ def test_a_full_disk_is_said_in_one_line(tmp_path: Path) -> None:
     disk = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(tmp_path / "disk")]
     (tmp_path / "disk").mkdir()
     if subprocess.run([unshare, "-rm", *disk], capture_output=True).returncode:
-        pytest.skip("this system lets nobody mount a small disk of his own")
+        pytest.skip("this system does not allow users to mount a small disk")
     stars = StarField(10.0, 20.0, size=64, background=1.0).write(tmp_path / "stars.fits")
     build = f"{sys.executable} -m hipsgen build {stars} -o {tmp_path}/disk/out"
     left = f"find {tmp_path}/disk -name '*.part'"
@@ -308,7 +308,7 @@ def test_surveys_in_folders_of_folders_are_found_as_the_viewer_finds_them(
     assert str(tmp_path / "runs" / "first" / "band_g") in told.stdout
     said = hipsgen("check", tmp_path)
     assert f"{tmp_path / 'runs' / 'first' / 'band_g'}: conforms" in said.stdout
-    # one that a build has begun is one, too
+    # an unfinished survey is listed, too
     assert str(tmp_path / "band_r") in said.stdout
     assert said.returncode == 1
 

@@ -125,10 +125,9 @@ class CoaddSurvey:
     def update_journal(self, changes: Changes) -> None:
         """See `SurveyKind`."""
         if self._gone:
-            coadds = counted(len(self._gone), "coadd")
             self._reporter.note(
-                f"{coadds} of the existing survey changed or are no longer inputs: tiles that used "
-                "them are rendered again or removed"
+                f"coadds changed or removed since the previous build: {len(self._gone)}; tiles "
+                "that used them are rendered again or removed"
             )
         if Journal(self.store).recipe() != self._prepared.recipe:  # other cuts
             self.begin()

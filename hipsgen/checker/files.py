@@ -55,7 +55,7 @@ def check_files(
 ) -> Iterator[Finding]:
     """Check for missing and superfluous tiles.
 
-    extensions: those of the survey's formats, by name.
+    extensions: file extension of each format of the survey, by name.
     """
     for extension in sorted({e for _, e in tiles} - set(extensions.values())):
         message = f"does not list the format of the existing .{extension} tiles"
@@ -145,7 +145,7 @@ def _check_coverage(
 class TileIndex:
     """The tiles that exist, in which formats.
 
-    extensions: those of the survey's formats, by name.
+    extensions: file extension of each format of the survey, by name.
     """
 
     def __init__(self, tiles: TileFiles, extensions: Mapping[str, str]) -> None:

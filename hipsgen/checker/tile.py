@@ -106,7 +106,7 @@ class TileReport:
 class TileChecker:
     """Checks the tiles of a survey.
 
-    extensions: those of its formats, by name.
+    extensions: file extension of each of its formats, by name.
     """
 
     def __init__(
@@ -153,17 +153,20 @@ class TileChecker:
             texts = list(self._check_values(tile, values, report, children))
             report.findings += [Finding("error", path, text) for text in texts]
         for name, picture in pictures.items():
-            path = tile.path(self._extensions[name])
-            recipe = self._rules.recipe
-            is_leaf = tile.order == self._order
-            if values is not None:
-                texts = list(check_preview(name, picture, as_float(values), recipe, is_leaf))
-                report.findings += [Finding("error", path, text) for text in texts]
-            if not self._is_color and is_colored(picture):
-                report.findings.append(
-                    Finding("error", "dataproduct_subtype", "is not color, but tiles are colored")
-                )
+            report.findings += self._check_picture(tile, name, picture, values)
         return report
+
+    def _check_picture(
+        self, tile: Tile, name: str, picture: Picture, values: Values | None
+    ) -> Iterator[Finding]:
+        """Check a preview tile, against the values of the FITS tile if they are known."""
+        if values is not None:
+            path, recipe = tile.path(self._extensions[name]), self._rules.recipe
+            is_leaf = tile.order == self._order
+            for text in check_preview(name, picture, as_float(values), recipe, is_leaf):
+                yield Finding("error", path, text)
+        if not self._is_color and is_colored(picture):
+            yield Finding("error", "dataproduct_subtype", "is not color, but tiles are colored")
 
     def _read(
         self, tile: Tile, path: str, name: str, written: JournalChecksums | None

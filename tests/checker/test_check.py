@@ -1,4 +1,4 @@
-"""`hipsgen check`: finds what is planted, and nothing on a sound survey."""
+"""`hipsgen check` finds planted faults, and nothing in a valid survey."""
 
 import shutil
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from tests.conftest import Build, StarField
 
 
 def leaf(place: Path, extension: str) -> Path:
-    """The leaf tile with the most data."""
+    """Return the leaf tile with the most data."""
     return max((place / "Norder11").rglob("*.fits"), key=_filled).with_suffix(f".{extension}")
 
 

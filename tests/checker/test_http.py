@@ -1,4 +1,4 @@
-"""A survey on a web server is checked like one in a folder."""
+"""Surveys on a web server are checked like those in a folder."""
 
 import shutil
 from pathlib import Path

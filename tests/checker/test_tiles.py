@@ -1,4 +1,4 @@
-"""`check --deep`: every planted fault is named; what is sound, ours or not, is let alone."""
+"""`check --deep` reports every planted fault, and nothing in valid surveys of any program."""
 
 import io
 import json
@@ -34,7 +34,7 @@ def serious(place: Path, depth: CheckOptions = DEEP) -> list[Finding]:
 
 
 def rewrite(path: Path, change: Callable[[np.ndarray], np.ndarray | None]) -> None:
-    """Change the values of a FITS tile; its header and its sums are right."""
+    """Change the values of a FITS tile, with a correct header and checksums."""
     with fits.open(path) as hdus:
         header, values = hdus[0].header, hdus[0].data.astype(np.float32)
     changed = change(values)
@@ -59,7 +59,7 @@ def _all_tiles(place: Path, change: Callable[[np.ndarray], np.ndarray | None]) -
 
 
 def _flip_both(place: Path) -> None:
-    """Values and pictures of all orders are upside down, alike."""
+    """Flip values and previews of all orders."""
     for path in place.glob("Norder*/Dir*/*.fits"):
         rewrite(path, lambda v: v[::-1].copy())
     for path in place.glob("Norder*/Dir*/*.png"):
@@ -67,7 +67,7 @@ def _flip_both(place: Path) -> None:
 
 
 def _swap(place: Path) -> None:
-    """Two leaf tiles change places, headers put right, pictures too."""
+    """Swap two leaf tiles and their previews, with correct headers."""
     a, b = sorted((place / "Norder11").rglob("*.fits"), key=lambda p: _count(p))[-2:]
     values = [fits.getdata(p).copy() for p in (a, b)]
     rewrite(a, lambda _: values[1])
@@ -84,10 +84,6 @@ def _count(path: Path) -> int:
 
 
 def _delete_leaf(place: Path) -> None:
-    for extension in ("fits", "png", "webp"):
-        leaf(
-            place, extension if extension != "fits" else "fits"
-        ).unlink() if extension == "x" else None
     victim = leaf(place, "fits")
     for extension in ("png", "webp", "fits"):
         victim.with_suffix(f".{extension}").unlink()
@@ -162,7 +158,7 @@ JOURNALLED: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 def _beside(path: Path) -> Path:
-    """A tile of the same folder that is not there."""
+    """Return the path of a tile in the same folder that does not exist."""
     number = int(path.stem[4:])
     there = number // 10000 * 10000
     return path.with_name(f"Npix{there + (number - there + 5000) % 10000}{path.suffix}")
@@ -190,7 +186,7 @@ def test_a_fault_is_named_whether_there_is_a_journal_or_not(fault: str, copy: Pa
     assert any(said in text for text in named), named
     shutil.rmtree(copy / ".hipsgen")
     if fault == "a range that the tiles do not have":
-        return  # nobody but the journal knows that the range is of all pixels
+        return  # only with the journal it is known that the range is that of all pixels
     named = [str(f) for f in serious(copy)]
     assert any(word in text for text in named), named
 
@@ -208,7 +204,7 @@ def test_what_is_named_is_mended_as_the_advice_says(
     sound: Path,
     tmp_path: Path,
 ) -> None:
-    """Remove the record that is named, and build again."""
+    """Remove the record named in the finding and build again."""
     from tests.builder.test_survey import images, tile_bytes
 
     images(tmp_path / "in", 1)
@@ -240,13 +236,13 @@ def test_many_alike_are_told_in_a_few_lines(copy: Path) -> None:
     for path in copy.glob("Norder*/Dir*/*.png"):
         path.write_bytes(b"no picture")
     named = serious(copy)
-    assert len(named) > 20  # for programs, which want all names
+    assert len(named) > 20  # programs get all of them
     assert len(group_similar(named)) < 20
     assert any("more files" in str(f) for f in group_similar(named))
 
 
 class TestAgainstInputs:
-    """Leaf tiles made again from the coadds."""
+    """Leaf tiles rendered again from the coadds."""
 
     @pytest.fixture
     def place(self, tmp_path: Path) -> Path:
@@ -287,7 +283,7 @@ class TestAgainstInputs:
     def test_provenance_of_0_1_0_is_completed_from_the_journal(
         self, place: Path, tmp_path: Path
     ) -> None:
-        """It has no identities, without which no change of a coadd would be seen."""
+        """It lacks the identities, without which a changed coadd would not be noticed."""
         path = place / "provenance.fits"
         coadds = Provenance.from_bytes(path.read_bytes()).coadds
         assert all(is_stamp(coadd.ref.identity) for coadd in coadds)
