@@ -1,7 +1,7 @@
 """Where in a FITS file a coadd's pixels and flags are: image HDUs, or a table of cells."""
 
 import re
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,9 @@ from hipsgen.images.calibration import Calibration, calibration_of
 from hipsgen.images.cells import CellCoadd, is_cell_table
 from hipsgen.images.masks import plane_bits
 from hipsgen.images.source import Section
+
+if TYPE_CHECKING:
+    from astropy.io import fits
 
 # extensions that go with an image and are none themselves
 _NOT_SCIENCE = re.compile(
@@ -32,7 +35,7 @@ class Layout(Protocol):
     there is no mask.
     """
 
-    header: Any
+    header: "fits.Header"
     shape: tuple[int, int]
     planes: dict[str, int]
 
@@ -64,7 +67,7 @@ class Layout(Protocol):
         """Of the pixels of a section, as it stands in the file; None where there is none."""
 
 
-def layout_of(hdus: Any, number: int) -> Layout:
+def layout_of(hdus: "fits.HDUList", number: int) -> Layout:
     """Of the coadd in HDU `number` of an open file. Raises CoaddError for a file that is cut."""
     _check_whole(hdus[number], "image")
     _check_end(hdus)
@@ -76,12 +79,12 @@ def layout_of(hdus: Any, number: int) -> Layout:
 class ImageHdus:
     """An image HDU, with its mask if there is one; see `Layout`. astropy reads them."""
 
-    def __init__(self, hdus: Any, number: int) -> None:
+    def __init__(self, hdus: "fits.HDUList", number: int) -> None:
         self._hdus = hdus
         self._image = hdus[number]
         self._mask = _companion(hdus, number, "MASK")
         self._variance = _companion(hdus, number, "VARIANCE")
-        self.header: Any = self._image.header
+        self.header: fits.Header = self._image.header
         self.shape = image_shape(self._image)
         self.planes = {} if self._mask is None else plane_bits(self._mask.header)
 
@@ -125,7 +128,7 @@ class ImageHdus:
         return None if self._variance is None else _section(self._variance, section)
 
 
-def coadd_hdus(hdus: Any) -> list[int]:
+def coadd_hdus(hdus: "fits.HDUList") -> list[int]:
     """Numbers of the HDUs of a file that hold sky images. Raises CoaddError if there are none.
 
     lsst.afw and lsst.images files: the image, not its mask and variance. lsst.cell_coadds: the
@@ -148,7 +151,7 @@ def coadd_hdus(hdus: Any) -> list[int]:
     return chosen or [numbered[0][0]]
 
 
-def image_shape(hdu: Any) -> tuple[int, int]:
+def image_shape(hdu: "fits.ImageHDU") -> tuple[int, int]:
     """(rows, columns) of an image HDU, axes of length 1 left out."""
     shape = hdu.shape
     return int(shape[-2]), int(shape[-1])
@@ -167,7 +170,7 @@ def _name(hdu: Any) -> str:
     return "" if name == "COMPRESSED_IMAGE" else name
 
 
-def _companion(hdus: Any, number: int, name: str) -> Any | None:
+def _companion(hdus: "fits.HDUList", number: int, name: str) -> Any | None:
     """The HDU of this name that goes with an image: of its EXTVER if any is, of its shape."""
     image = hdus[number]
     named = [hdu for hdu in hdus if _is_image(hdu) and _name(hdu) == name]
@@ -187,7 +190,7 @@ def _check_whole(hdu: Any, what: str) -> None:
         raise CoaddError(f"the file is truncated: {missing} bytes of its {what} are not there")
 
 
-def _check_end(hdus: Any) -> None:
+def _check_end(hdus: "fits.HDUList") -> None:
     """astropy takes a file that is cut off in a header for one that ends before it."""
     place = hdus[len(hdus) - 1].fileinfo()
     file = place["file"]

@@ -3,7 +3,7 @@
 import io
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,9 @@ from hipsgen.sky import tile_kernels as kernels
 from hipsgen.sky.mask_planes import NO_DATA, Pixels, is_known
 from hipsgen.sky.pyramid import Layer
 from hipsgen.sky.tiles import MAX_ORDER, Tile, nested_index
+
+if TYPE_CHECKING:
+    from mocpy import MOC
 
 Ranges = npt.NDArray[np.uint64]  # (n, 2): first and one past the last cell
 
@@ -67,8 +70,8 @@ def to_ranges(cells: npt.NDArray[np.uint64]) -> Ranges:
     return np.stack([first, last + np.uint64(1)], axis=1)
 
 
-def moc_of(ranges: Iterable[Ranges], order: int) -> Any:
-    """A mocpy.MOC of ranges of cells at an order."""
+def moc_of(ranges: Iterable[Ranges], order: int) -> "MOC":
+    """Coverage of ranges of cells at an order."""
     from mocpy import MOC
 
     parts = [r for r in ranges if len(r)]
@@ -79,7 +82,7 @@ def moc_of(ranges: Iterable[Ranges], order: int) -> Any:
     return MOC.from_depth29_ranges(order, deepest[np.argsort(deepest[:, 0])])
 
 
-def moc_bytes(moc: Any, frame: str) -> bytes:
+def moc_bytes(moc: "MOC", frame: str) -> bytes:
     """Moc.fits. Its cells are those of the survey's frame, as Hipsgen writes and readers expect."""
     hdus = moc.serialize("fits", v1_compatible=True)
     hdus[1].header["COORDSYS"] = ("G" if frame == "galactic" else "C", "space reference frame")
@@ -90,8 +93,8 @@ def moc_bytes(moc: Any, frame: str) -> bytes:
     return buffer.getvalue()
 
 
-def read_moc(data: bytes) -> Any:
-    """The mocpy.MOC in a FITS file, whatever frame it names. Raises SurveyError."""
+def read_moc(data: bytes) -> "MOC":
+    """Coverage in a FITS file, whatever frame it names. Raises SurveyError."""
     from astropy.io import fits
     from mocpy import MOC
 

@@ -1,6 +1,6 @@
 """Where to look first: the center and the size of what a survey covers."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -8,11 +8,14 @@ from hipsgen.sky.frames import to_icrs
 from hipsgen.sky.polygon import to_lonlat
 from hipsgen.sky.tiles import cell_centers, pixel_size
 
+if TYPE_CHECKING:
+    from mocpy import MOC
+
 _COARSE = 9  # order at which the extent is measured
 _ROOM = 1.1  # the field of view is so much wider than the survey
 
 
-def extent(moc: Any, frame: str) -> tuple[tuple[float, float], tuple[float, float], float]:
+def extent(moc: "MOC", frame: str) -> tuple[tuple[float, float], tuple[float, float], float]:
     """Center in the survey's frame, the same in ICRS, and the field of view; degrees.
 
     The center lies in the survey: the covered cell nearest to the middle of all of them.
