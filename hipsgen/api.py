@@ -1,4 +1,4 @@
-"""The public functions of hipsgen: what `hipsgen.NAME` gives, and all that the command line calls."""
+"""The public functions of hipsgen, which the command line calls as well."""
 
 import os
 from collections.abc import Callable, Iterable, Sequence

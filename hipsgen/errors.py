@@ -52,7 +52,7 @@ def _rebuild(
 
 
 class ConfigError(HipsgenError, ValueError):
-    """What was asked for contradicts itself or the survey that is already there."""
+    """An option is invalid, or contradicts another one or the existing survey."""
 
 
 class InputError(HipsgenError, LookupError):
@@ -60,15 +60,15 @@ class InputError(HipsgenError, LookupError):
 
 
 class CoaddError(InputError):
-    """One coadd cannot be read; the others can go on."""
+    """A coadd cannot be read; the others can still be used."""
 
 
 class NoCoaddError(CoaddError):
-    """A file holds no image of the sky; it is another kind of file, and not at fault."""
+    """A file contains no image of the sky, but is not damaged."""
 
 
 class SurveyError(HipsgenError, LookupError):
-    """A survey is missing, broken or not a HiPS."""
+    """A survey is missing, damaged or not a HiPS."""
 
 
 class MissingExtraError(HipsgenError, ImportError):

@@ -24,7 +24,7 @@ from viewer.annotations import Annotations
 from viewer.api.frames import FrameChannel, Frames
 from viewer.app import ViewerConfig, create_app
 from viewer.server import check_root, find_surveys, make_server, take_port
-from viewer.surveys import Surveys
+from viewer.surveys import Surveys, is_made_by_the_page
 
 _HUB = "JUPYTERHUB_SERVICE_PREFIX"
 _FLAG = ("survey", "ra", "dec", "note", "author", "created", "changed", "view", "id")
@@ -136,8 +136,8 @@ class Frame:
 
     @survey.setter
     def survey(self, name: str) -> None:
-        known = [one.name for one in self._server.surveys.all() if one.planes is None]
-        if name not in [*known, "live-colour", *(f"sn-{one}" for one in known)]:
+        known = [one.name for one in self._server.surveys.all() if one.survey.plane != "mask"]
+        if name not in known and not is_made_by_the_page(name, known):
             raise ConfigError(f"no survey {name!r}: there are {', '.join(known)}")
         self._channel.command(survey=name)
 

@@ -16,7 +16,7 @@ from hipsgen.planner.color_stretch import Triple, values_of
 from hipsgen.sky.stretch import Lupton
 from hipsgen.sky.tiles import Tile
 from hipsgen.survey.coverage import ALLSKY_ORDERS, MOC_NAME, moc_bytes
-from hipsgen.survey.extent import extent
+from hipsgen.survey.extent import initial_view
 from hipsgen.survey.fits_tile import FitsTile
 from hipsgen.survey.formats import Format, JpegTile
 from hipsgen.survey.page import page_files
@@ -61,7 +61,7 @@ class ColorProducts:
         own: Sequence[tuple[str, str]],
     ) -> None:
         """Write the properties file, the last of all."""
-        _, icrs, fov = extent(self.moc, self.bands[0].frame)
+        _, icrs, fov = initial_view(self.moc, self.bands[0].frame)
         size = total_size([top.size(), *(block.size for block in blocks)])
         formats = " ".join(encoder.name for encoder in encoders)
         frame, width = self.bands[0].frame, self.bands[0].tile_width
@@ -97,7 +97,7 @@ class ColorProducts:
             values = values_of(self.bands, tile)
             return None if values is None else self.stretch(values)
 
-        center, _, fov = extent(self.moc, self.bands[0].frame)
+        center, _, fov = initial_view(self.moc, self.bands[0].frame)
         picture = view(read, center, fov, self.order, self.bands[0].tile_width)
         return JpegTile(quality=90).encode(picture)
 

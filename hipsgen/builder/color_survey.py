@@ -66,7 +66,7 @@ class ColorSurvey:
 
     def prepare(self, fresh: bool, recut: bool) -> Iterable[str]:
         """See `SurveyKind`. Raises InputError when the surveys hold no data."""
-        first, *others = (band.moc() for band in self._bands)
+        first, *others = (band.moc for band in self._bands)
         self._moc = first.union(*others)
         self._stretch = self._earlier_stretch(fresh, recut) or choose_lupton(
             self._bands, self._order

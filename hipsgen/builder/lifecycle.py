@@ -1,6 +1,7 @@
 """The life of a build, the same for coadd surveys and color surveys.
 
-Claim the output, prepare, take the lease, begin, plan changes, check the free space, render, publish, finish.
+Claim the output, prepare, take the lease, begin, plan the changes, check the free space, render,
+publish.
 """
 
 import time

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hipsgen.coadd import CoaddRef
 from hipsgen.sky.tiles import pixel_size
 from hipsgen.survey.bands import regime, wavelengths
 from hipsgen.survey.provenance import UsedCoadd
@@ -35,20 +34,6 @@ class SurveyIdentity:
     band: str = ""
     place: str = ""
     plane: str = "image"
-
-
-def coadd_identity(ref: CoaddRef) -> dict[str, Any]:
-    """Which coadd it is, in the words of provenance (`NamedCoadd`)."""
-    return {
-        "uri": ref.uri,
-        "hdu": ref.hdu,
-        "data_id": dict(ref.data_id),
-        "dataset_type": ref.dataset_type,
-        "run": ref.run,
-        "dataset_id": ref.dataset_id,
-        "band": ref.band,
-        "polygon": tuple(ref.polygon),
-    }
 
 
 def now() -> str:

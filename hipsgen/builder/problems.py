@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 
-from hipsgen.builder.metadata import coadd_identity
 from hipsgen.coadd import CoaddRef, Problem
 from hipsgen.errors import InputError
 from hipsgen.journal.records import BlockRecord
@@ -74,9 +73,9 @@ class ProblemLog:
 
     def left_out(self) -> list[LeftOut]:
         """What provenance says of the inputs that were left out."""
-        listed = [LeftOut(uri=p.what, reason=p.reason) for p in self._listed if p.is_fault]
+        listed = [LeftOut(CoaddRef(p.what, ""), p.reason) for p in self._listed if p.is_fault]
         coadds = [ref for ref in self._refs if ref.key in self.coadds]  # in the plan's order
-        return listed + [LeftOut(**coadd_identity(r), reason=self.coadds[r.key]) for r in coadds]
+        return listed + [LeftOut(ref, self.coadds[ref.key]) for ref in coadds]
 
     def _ref(self, key: str) -> CoaddRef:
         if not self._by_key:

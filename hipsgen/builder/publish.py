@@ -6,7 +6,6 @@ from typing import Any
 
 from hipsgen.builder.metadata import (
     SurveyIdentity,
-    coadd_identity,
     geometry,
     identity_properties,
     now,
@@ -25,7 +24,7 @@ from hipsgen.planner.options import BuildOptions
 from hipsgen.planner.recipe import Recipe
 from hipsgen.render.block import encode_tile
 from hipsgen.render.tile_writer import TileWriter
-from hipsgen.sky.mask_planes import as_values
+from hipsgen.sky.mask_planes import as_float
 from hipsgen.sky.pyramid import Layer, parent_of, shrink
 from hipsgen.sky.tiles import Tile
 from hipsgen.survey.coverage import (
@@ -38,7 +37,7 @@ from hipsgen.survey.coverage import (
     moc_of,
     moc_order,
 )
-from hipsgen.survey.extent import extent
+from hipsgen.survey.extent import initial_view
 from hipsgen.survey.formats import Format, JpegTile
 from hipsgen.survey.page import page_files
 from hipsgen.survey.preview import FILE_NAME as PREVIEW
@@ -97,7 +96,7 @@ class Publication:
         )
         moc = moc_of(self._cells, moc_order(self.recipe.order))
         coadds = used_coadds(refs, self.records)
-        center, icrs, fov = extent(moc, self.recipe.frame)
+        center, icrs, fov = initial_view(moc, self.recipe.frame)
         others = {
             MOC_NAME: moc_bytes(moc, self.recipe.frame),
             PROVENANCE: Provenance(coadds, left_out).to_bytes(),
@@ -176,7 +175,7 @@ class Publication:
 
         def read(tile: Tile) -> Any:
             try:
-                values = as_values(fits.decode(self.store.read(tile.path("fits"))))
+                values = as_float(fits.decode(self.store.read(tile.path("fits"))))
                 return self.recipe.stretch(values)
             except FileNotFoundError:
                 return None
@@ -229,7 +228,7 @@ def used_coadds(refs: Sequence[CoaddRef], records: Sequence[BlockRecord]) -> lis
 
 def _used(ref: CoaddRef, use: InputUse) -> UsedCoadd:
     return UsedCoadd(
-        **coadd_identity(ref),
+        ref,
         unit_in=use.unit_in,
         scale=use.scale,
         calibration=use.calibration,

@@ -1,22 +1,24 @@
 """Leaf tiles against the coadds they were made of: some are made again, and compared."""
 
 import random
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from hipsgen.checker.finding import Finding
-from hipsgen.coadd import CoaddRef, Polygon
+from hipsgen.coadd import CoaddRef
 from hipsgen.errors import SurveyError
 from hipsgen.journal.journal import Journal
 from hipsgen.planner.blocks import Plan, make_plan
 from hipsgen.planner.recipe import Recipe
 from hipsgen.render.coadd_cache import CoaddCache
 from hipsgen.render.leaf import Sampler
-from hipsgen.sky.mask_planes import Pixels, as_values, is_known
+from hipsgen.sky.mask_planes import Pixels, as_float, is_valid
 from hipsgen.sky.tiles import Tile
 from hipsgen.survey import paths
 from hipsgen.survey.provenance import FILE_NAME as PROVENANCE
@@ -38,7 +40,7 @@ def against_inputs(
 
     Raises SurveyError without provenance, ConfigError for a damaged journal.
     """
-    if survey.properties.get("dataproduct_subtype") == "color":
+    if survey.is_color:
         yield Finding("note", "color", "is made of other surveys, not of coadds")
         return
     journal = Journal(survey.store) if isinstance(survey.store, LocalStore) else None
@@ -61,25 +63,24 @@ def _coadds(survey: Survey, journal: Journal) -> list[CoaddRef]:
         known = Provenance.from_bytes(survey.store.read(PROVENANCE)).coadds
     except FileNotFoundError as error:
         raise SurveyError(f"{survey.store} has no {PROVENANCE}") from error
-    identities: dict[str, str] = {}
-    for record in journal.records():
-        for use in record.uses:
-            name, _, identity = use.coadd.rpartition("] ")
-            identities[name + "]"] = identity
-    return [
-        CoaddRef(
-            uri=coadd.uri,
-            identity=identities.get(f"{coadd.uri}[{coadd.hdu}]", ""),
-            hdu=coadd.hdu,
-            band=coadd.band,
-            polygon=Polygon(coadd.polygon),
-            data_id=tuple(coadd.data_id.items()),
-            dataset_type=coadd.dataset_type,
-            run=coadd.run,
-            dataset_id=coadd.dataset_id,
-        )
-        for coadd in known
-    ]
+    refs = [coadd.ref for coadd in known]
+    return refs if all(ref.identity for ref in refs) else identified(refs, journal)
+
+
+def identified(refs: Sequence[CoaddRef], journal: Journal) -> list[CoaddRef]:
+    """References without identities, as version 0.1.0 kept them, completed from the journal.
+
+    The journal has the whole key of each coadd, of which all but the identity is known.
+    """
+    keys = sorted({use.coadd for record in journal.records() for use in record.uses})
+
+    def completed(ref: CoaddRef) -> CoaddRef:
+        start = replace(ref, identity="").key
+        at = bisect_left(keys, start)
+        found = keys[at] if at < len(keys) and keys[at].startswith(start) else start
+        return replace(ref, identity=found.removeprefix(start))
+
+    return [completed(ref) for ref in refs]
 
 
 class _Again:
@@ -104,13 +105,13 @@ class _Again:
             return [Finding("error", path, f"cannot be made again: {text}") for text in trouble]
         if there is None:
             what = "is missing, and its coadds have data there"
-            nothing = made is None or not is_known(made).any()
+            nothing = made is None or not is_valid(made).any()
             return [] if nothing else [Finding("error", path, what)]
         if made is None:
             return [Finding("error", path, "has data where no coadd is")]
         if np.array_equal(made, there, equal_nan=True):
             return []
-        return [Finding("error", path, _difference(as_values(there), as_values(made)))]
+        return [Finding("error", path, _difference(as_float(there), as_float(made)))]
 
     def _made(self, tile: Tile) -> tuple[Pixels | None, list[str]]:
         k = self._number.get(tile.ancestor(self._plan.root_order))

@@ -124,7 +124,7 @@ def _coverage(survey: Survey, tiles: TileFiles, extensions: Mapping[str, str]) -
             yield from _some(MOC_NAME, outside, _minus(here, expected))
     fraction = survey.properties.get("moc_sky_fraction")
     if fraction and is_number(fraction):
-        truth = float(survey.moc().sky_fraction)
+        truth = float(survey.moc.sky_fraction)
         if abs(float(fraction) - truth) > 0.01 * truth:
             yield Finding(
                 "error", "moc_sky_fraction", f"is {fraction}, but {MOC_NAME} covers {truth:.6g}"

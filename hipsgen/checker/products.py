@@ -11,6 +11,7 @@ from hipsgen.builder.publish import range_words
 from hipsgen.checker.finding import Finding
 from hipsgen.checker.tile import Rules
 from hipsgen.errors import SurveyError
+from hipsgen.sky.mask_planes import as_float
 from hipsgen.sky.pyramid import Layer
 from hipsgen.sky.tiles import Tile
 from hipsgen.survey.coverage import (
@@ -65,7 +66,7 @@ class SurveyProductsCheck:
     def _moc(self) -> Iterator[Finding]:
         """Moc.fits against the pixels that hold data."""
         try:
-            moc = self._survey.moc()
+            moc = self._survey.moc
         except SurveyError:
             return  # said before
         if not any(map(len, self._cells)):
@@ -104,7 +105,7 @@ class SurveyProductsCheck:
                 )
                 if not same:
                     yield Finding("error", path, "is not made of the tiles of its order")
-            elif name == "fits" and self._is_beyond(pixels, order):
+            elif name == "fits" and self._is_beyond(as_float(pixels), order):
                 yield Finding("error", path, "has values beyond those of the tiles of its order")
 
     def _is_beyond(self, pixels: npt.NDArray[np.float32], order: int) -> bool:
@@ -125,7 +126,7 @@ class SurveyProductsCheck:
             row, column = divmod(npix, columns)
             bottom = (rows - 1 - row) * width
             cell = pixels[bottom : bottom + width, column * width : (column + 1) * width]
-            low, high = _block_range(values, width)
+            low, high = _block_range(as_float(values), width)
             slack = 0.02 * np.maximum(np.abs(low), np.abs(high))
             shown = np.isfinite(cell)
             with np.errstate(invalid="ignore"):

@@ -123,7 +123,7 @@ def _first_view(survey: Survey) -> Iterator[Finding]:
     if not all(map(is_number, words)) or survey.frame not in FRAMES:
         return
     try:
-        moc = survey.moc()
+        moc = survey.moc
     except SurveyError:
         return
     ra, dec, fov = map(float, words)

@@ -14,11 +14,11 @@ from hipsgen.errors import SurveyError
 from hipsgen.journal.inventory import FileChecksum
 from hipsgen.planner.recipe import Recipe
 from hipsgen.sky.frames import FRAMES, to_icrs
-from hipsgen.sky.mask_planes import as_values
+from hipsgen.sky.mask_planes import as_float
 from hipsgen.sky.polygon import bounding_circle, to_vectors
 from hipsgen.sky.pyramid import Layer, parent_of
 from hipsgen.sky.tiles import Tile
-from hipsgen.survey.fits_header import Header, read_header, sums_agree
+from hipsgen.survey.fits_header import Header, checksums_match, read_header
 from hipsgen.survey.fits_tile import hpx_wcs
 from hipsgen.survey.formats import format_of
 from hipsgen.survey.provenance import Provenance
@@ -96,7 +96,7 @@ class TileChecker:
         self._survey, self._rules, self._provenance = survey, rules, provenance
         self._order, self._width = survey.order, survey.tile_width
         self._extensions = extensions
-        self._is_color = survey.properties.get("dataproduct_subtype") == "color"
+        self._is_color = survey.is_color
 
     def look(
         self,
@@ -134,7 +134,7 @@ class TileChecker:
             recipe = self._rules.recipe
             is_leaf = tile.order == self._order
             if values is not None:
-                texts = list(picture_faults(name, picture, as_values(values), recipe, is_leaf))
+                texts = list(picture_faults(name, picture, as_float(values), recipe, is_leaf))
                 seen.findings += [Finding("error", path, text) for text in texts]
             if not self._is_color and is_colored(picture):
                 seen.findings.append(
@@ -158,7 +158,7 @@ class TileChecker:
                 pixels, step = format_of(name).decode(data), 0.0
             else:
                 header = read_header(data)
-                if written is None and not sums_agree(data, header):
+                if written is None and not checksums_match(data, header):
                     trouble.append("does not agree with its own CHECKSUM or DATASUM")
                 trouble += self._header(tile, header)
                 pixels, step = self._survey.form(name).decode(data), _step(header)
@@ -191,7 +191,7 @@ class TileChecker:
         children: Sequence[tuple[int, TileReport]],
     ) -> Iterator[str]:
         """A FITS tile's values against those below, or where the coadds are."""
-        known = np.isfinite(as_values(values))
+        known = np.isfinite(as_float(values))
         seen.layer = Layer(values)
         if not known.any():
             yield "holds no data: every pixel is missing"

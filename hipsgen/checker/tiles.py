@@ -108,7 +108,7 @@ class DeepCheck:
     def _above(
         self, tile: Tile, parts: Iterator[_Part], take: Callable[[_Part], None]
     ) -> TileReport:
-        """Check a tile above the subtrees, or take one of these; they come in NESTED order."""
+        """Report on a tile above the subtrees, or take the next of these, in NESTED order."""
         if tile.order >= self._root_order:
             part = next(parts)
         else:

@@ -15,11 +15,11 @@ from hipsgen.survey.store import Store
 
 @dataclass(frozen=True)
 class ChangeSet:
-    """recipe, plan: what is wanted. leaves: how many tiles each block of the plan has at most.
+    """What has to be done for a plan, given what the journal has.
 
-    done: finished blocks that stay as they are. pending: numbers of the plan's other blocks. obsolete_roots:
-    roots of blocks that the plan does not have. stale_records: records of those and of the ones that are to
-    be done again.
+    leaves: upper bound of the leaf tiles of each block of the plan. done: records of the blocks
+    that stay as they are. pending: numbers of the other blocks of the plan. obsolete_roots: of
+    blocks that the plan does not have. stale_records: of the obsolete and the pending blocks.
     """
 
     recipe: Recipe

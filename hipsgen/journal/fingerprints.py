@@ -35,7 +35,7 @@ def leaf_digests(recipe: Recipe, block: Block, refs: Mapping[int, CoaddRef]) -> 
 
 
 def leaf_content(leaves: Iterable[tuple[int, FileChecksum]]) -> str:
-    """Return a short hash of the values of leaf tiles: npix and checksum of the FITS file of each."""
+    """Return a short hash of leaf tiles: npix, size and checksum of the FITS file of each."""
     text = "\n".join(
         f"{npix} {known.size} {known.checksum}"
         for npix, known in sorted(leaves, key=lambda leaf: leaf[0])
@@ -44,7 +44,7 @@ def leaf_content(leaves: Iterable[tuple[int, FileChecksum]]) -> str:
 
 
 def color_contents(band: Survey, root_order: int) -> dict[Tile | None, list[str]]:
-    """Return what changes with the tiles of a survey, by the block of a color survey that shows them.
+    """Return texts that change with the tiles of a survey, by block of a color survey made of it.
 
     For a survey without a journal, and for tiles above the blocks (None), that is one text for all.
     """

@@ -15,7 +15,7 @@ from hipsgen.planner.jobs import CoaddQuery, SurveyJob, find_jobs
 from hipsgen.run.progress import Reporter
 
 if TYPE_CHECKING:
-    from astropy.table import Table
+    from astropy.table import QTable
 
 
 @dataclass(frozen=True)
@@ -65,12 +65,12 @@ class CoaddList(Sequence[CoaddRef]):
     def __repr__(self) -> str:
         return f"<CoaddList of {len(self)} coadds, bands {', '.join(map(repr, self.bands))}>"
 
-    def to_table(self) -> "Table":
+    def to_table(self) -> "QTable":
         """Return a table with a row for each coadd.
 
         Returns
         -------
-        astropy.table.Table
+        astropy.table.QTable
             Columns: band, dataset_type, run, dataset_id, tract, patch (masked where there is none),
             uri, hdu, identity, ra and dec (deg, ICRS, mean of the corners; NaN where the outline is
             unknown), pixel_scale (arcsec; NaN where it is not known before the file is opened).

@@ -4,21 +4,21 @@ from collections.abc import Sequence
 
 import numpy as np
 from astropy import units
-from astropy.table import Column, MaskedColumn, Table
+from astropy.table import Column, MaskedColumn, QTable
 
 from hipsgen.coadd import CoaddRef, corners_of
-from hipsgen.sky.polygon import middles, to_lonlat, to_vectors
+from hipsgen.sky.polygon import mean_directions, to_lonlat, to_vectors
 
 _TEXTS = ("band", "dataset_type", "run", "dataset_id")
 
 
-def coadd_table(refs: Sequence[CoaddRef]) -> Table:
+def coadd_table(refs: Sequence[CoaddRef]) -> QTable:
     """Return a table with a row for each reference; see `CoaddList.to_table`."""
     corners, counts = corners_of(refs)
     lon, lat = np.full((2, len(refs)), np.nan)
     known = counts > 0
     if known.any():
-        vectors = middles(to_vectors(corners[:, 0], corners[:, 1]), counts)[known]
+        vectors = mean_directions(to_vectors(corners[:, 0], corners[:, 1]), counts)[known]
         lon[known], lat[known] = to_lonlat(vectors)
     scale = np.array([3600 * ref.pixel_scale or np.nan for ref in refs], float)
     columns = [
@@ -31,7 +31,7 @@ def coadd_table(refs: Sequence[CoaddRef]) -> Table:
         Column(lat, name="dec", unit=units.deg),
         Column(scale, name="pixel_scale", unit=units.arcsec),
     ]
-    return Table(columns)
+    return QTable(columns)
 
 
 def _numbers(refs: Sequence[CoaddRef], name: str) -> MaskedColumn:

@@ -61,7 +61,7 @@ def cells_of(moc: Any, order: int) -> list[int]:
 
 
 def _sample(bands: Triple, order: int) -> list[npt.NDArray[np.float32]]:
-    tiles = [Tile(order, n) for n in cells_of(bands[1].moc(), order)]
+    tiles = [Tile(order, n) for n in cells_of(bands[1].moc, order)]
     if not tiles:
         raise InputError(f"{bands[1].store} covers nothing")
     chosen = [tiles[k] for k in np.linspace(0, len(tiles) - 1, _SAMPLE_TILES).astype(int)]

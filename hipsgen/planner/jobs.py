@@ -11,7 +11,7 @@ from hipsgen.images.coadd_fits import FitsReader
 from hipsgen.images.fits_folder import FitsFolder
 from hipsgen.images.manifest import is_manifest, read_manifest
 from hipsgen.images.registry import Registry, Search
-from hipsgen.images.repository import is_repository, why_not
+from hipsgen.images.repository import is_repository, why_not_repository
 from hipsgen.images.selection import ALL, Selection
 from hipsgen.images.source import CoaddReader, ImageSource, RefList
 from hipsgen.run.progress import Reporter
@@ -73,7 +73,7 @@ def find_jobs(
         if not manifests:
             raise InputError(
                 "{collections}, {dataset_type}, {skymap} and {where} are for a Butler repository, "
-                f"which {inputs[0]} is not: {why_not(inputs[0])}"
+                f"which {inputs[0]} is not: {why_not_repository(inputs[0])}"
             )
         words = "{bands}, {tracts}, {patches} and {region}"
         raise ConfigError(f"a manifest needs no registry: only {words} narrow it")
@@ -100,14 +100,15 @@ def _butler_jobs(
     registry, refusal = open_registry(repository)
     if refusal:
         reporter.note(f"{repository} is read by SQL, since lsst.daf.butler refuses it: {refusal}")
-    with registry, registry.naming_errors(query.where):
+    with registry, registry.translate_errors(query.where):
         if not query.collections:
             known = ", ".join(registry.collections()[:12])
             raise ConfigError(f"name a collection with {{collections}}; there are: {known}")
         if not query.dataset_type:
             found = registry.coadd_types(query.collections)
             raise ConfigError(
-                f"name a dataset type with {{dataset_type}}; coadds are: {', '.join(found) or 'none'}"
+                f"name a dataset type with {{dataset_type}}; of coadds there are: "
+                f"{', '.join(found) or 'none'}"
             )
         registry.check(query.dataset_type, query.collections, "")
         searched = registry.expand(query.collections)
@@ -189,8 +190,8 @@ def known_band(name: str, known: Sequence[str]) -> str:
     if len(alike) != 1:
         if not any(known):
             raise InputError(
-                f"no image of band {name!r}: none says of which it is; leave {{bands}} out to put all "
-                "into one map"
+                f"no image of band {name!r}: no image states one; omit {{bands}} to put all into "
+                "one map"
             )
         names = ", ".join(repr(b) for b in known)
         raise InputError(f"no image of band {name!r}; there are: {names}")

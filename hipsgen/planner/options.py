@@ -60,8 +60,8 @@ class BuildOptions:
         deepest = deepest_order(self.tile_width)
         if self.order is not None and not 0 <= self.order <= deepest:
             raise ConfigError(
-                f"{{order}} {self.order} is not within 0 and {deepest}, the deepest order of tiles of "
-                f"{self.tile_width} pixels"
+                f"{{order}} {self.order} is not within 0 and {deepest}, the deepest order of tiles "
+                f"of {self.tile_width} pixels"
             )
         _one_of("frame", self.frame, FRAMES)
         _one_of("interpolation", self.interpolation, INTERPOLATIONS)

@@ -12,7 +12,7 @@ from hipsgen.errors import CoaddError, InputError
 from hipsgen.images.source import CoaddInfo, CoaddReader, Section
 from hipsgen.images.units import factor_to
 from hipsgen.sky.mask_planes import OTHER, OTHER_BIT
-from hipsgen.sky.polygon import middles, to_vectors
+from hipsgen.sky.polygon import mean_directions, to_vectors
 from hipsgen.sky.stretch import SkyLevel
 from hipsgen.sky.tiles import vectors_to_npix
 
@@ -120,7 +120,7 @@ def spread(refs: Sequence[CoaddRef], count: int) -> list[CoaddRef]:
 def _places(refs: Sequence[CoaddRef]) -> npt.NDArray[np.int64]:
     corners, counts = corners_of(refs)
     known = counts > 0
-    vectors = middles(to_vectors(corners[:, 0], corners[:, 1]), counts)[known]
+    vectors = mean_directions(to_vectors(corners[:, 0], corners[:, 1]), counts)[known]
     places = np.zeros(len(refs), np.int64)
     places[known] = vectors_to_npix(vectors, _PLACE_ORDER)
     return places

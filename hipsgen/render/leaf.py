@@ -17,7 +17,7 @@ from hipsgen.render.planes import plane_handler
 from hipsgen.render.window import Window, scratch_buffer, window_root
 from hipsgen.sky.frames import from_icrs
 from hipsgen.sky.grid import Circle, PixelMap
-from hipsgen.sky.mask_planes import Pixels, is_known
+from hipsgen.sky.mask_planes import Pixels, is_valid
 from hipsgen.sky.polygon import bounding_circle, to_vectors
 from hipsgen.sky.pyramid import Layer, parent_of
 from hipsgen.sky.resample import margin
@@ -136,7 +136,7 @@ class Sampler:
             return None
         pixels, first = found
         values = self._handler.sample(pixels, placed.at, first, info, factor)
-        if index not in self.uses and is_known(values).any():
+        if index not in self.uses and is_valid(values).any():
             self.uses[index] = _use(ref, info, factor)
         return values
 

@@ -115,7 +115,12 @@ def _dask_client(name: str, workers: int) -> Iterator[Any]:
         return
     with (
         LocalCluster(
-            n_workers=workers, threads_per_worker=1, dashboard_address=None, silence_logs=40
+            n_workers=workers,
+            threads_per_worker=1,
+            dashboard_address=None,
+            # without a dashboard the scheduler still serves HTTP, by default on port 8787
+            scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
+            silence_logs=40,
         ) as cluster,
         Client(cluster) as client,
     ):

@@ -1,7 +1,10 @@
-"""`python -m tests.benchmarks.serving`: tiles by `hipsgen serve` and by nginx, both asked by wrk.
+"""`python -m tests.benchmarks.serving`: tiles by the viewer and by nginx, both asked by wrk.
 
-The same files, one server after the other, in turns, on the machine that wrk runs on, too. Needs
-nginx and wrk.
+Needs nginx and wrk, which run on the same machine. Each server is measured in turns with nginx, in
+several rounds, and compared with nginx's rate just before and after: others may use the machine.
+For the same reason there is the time of processors for an answer, kernel and all, wrk's not.
+With --candidates also other servers that could stand in place of ours (`candidates.py`); those
+that are not installed are left out.
 """
 
 import argparse
@@ -9,39 +12,72 @@ import os
 import re
 import shutil
 import signal
+import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.benchmarks.candidates import ROOT, WORKERS, commands
 from tests.viewer.serving import free_port
 from tests.viewer.small_hips import make_survey
 
 TILES = 64  # so that all of them stay in memory
 KINDS = {"fits": 1_054_080, "png": 30_000}
-WORKERS = 4
 CONNECTIONS = 200
+FOLDER = "hips/band_g/Norder3/Dir0"
 _UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3, "m": 6e4}
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What wrk tells. rate: answers a second. p99: milliseconds. refused: errors of any kind."""
+    """What wrk tells. rate: answers a second. p99: milliseconds. failed: errors of any kind.
+
+    cost: microseconds of processors for an answer.
+    """
 
     rate: float
     p99: float
-    refused: int
+    failed: int
+    cost: float
+
+
+@dataclass(frozen=True)
+class Server:
+    """One that is running."""
+
+    pid: int
+    port: int
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Of one round: a server, and nginx before and after it."""
+
+    server: Asked
+    before: Asked
+    after: Asked
+
+    @property
+    def share(self) -> float:
+        """Of nginx's rate."""
+        return 2 * self.server.rate / (self.before.rate + self.after.rate)
+
+    @property
+    def cost(self) -> float:
+        """In terms of nginx's."""
+        return 2 * self.server.cost / (self.before.cost + self.after.cost)
 
 
 def make_tiles(root: Path) -> None:
     """A survey whose tiles are bytes that nobody looks at."""
-    folder = make_survey(root / "band_g")
-    tiles = folder / "Norder3" / "Dir0"
+    tiles = root / FOLDER
+    make_survey(tiles.parent.parent)
     tiles.mkdir(parents=True, exist_ok=True)
     for ending, size in KINDS.items():
         for npix in range(TILES):
@@ -49,113 +85,169 @@ def make_tiles(root: Path) -> None:
 
 
 @contextmanager
-def hipsgen(root: Path, log: Path) -> Iterator[tuple[str, int]]:
-    """Address of the folder of tiles, and the process."""
-    command = [sys.executable, "-m", "hipsgen", "serve", root, "--port", 0, "--workers", WORKERS]
+def running(command: Sequence[str], port: int, root: Path, log: Path) -> Iterator[int]:
+    """A server that answers; the number of its first process."""
     with log.open("wb") as errors:
-        running = subprocess.Popen(
-            list(map(str, command)), stdout=subprocess.PIPE, stderr=errors, text=True
+        process = subprocess.Popen(
+            command, env={**os.environ, ROOT: str(root)}, stdout=errors, stderr=errors
         )
-    assert running.stdout
-    url = running.stdout.readline().split()[0]
     try:
-        yield f"{url}hips/band_g/Norder3/Dir0", running.pid
+        _await(port, process, log)
+        yield process.pid
     finally:
-        running.terminate()
-        running.wait(10)
+        process.terminate()
+        process.wait(10)
 
 
-@contextmanager
-def nginx(root: Path, scratch: Path) -> Iterator[tuple[str, int]]:
-    """The same of nginx, with as many processes."""
-    port = free_port()
+def _await(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+    end = time.monotonic() + 30
+    while time.monotonic() < end and process.poll() is None:
+        with socket.socket() as client:
+            if client.connect_ex(("127.0.0.1", port)) == 0:
+                time.sleep(2)  # its other processes
+                return
+        time.sleep(0.1)
+    raise SystemExit(f"{process.args!r} does not answer: {log.read_text()[-500:]}")
+
+
+def nginx_command(root: Path, port: int, scratch: Path) -> Sequence[str]:
+    """Of nginx, with as many processes."""
     path = scratch / "nginx.conf"
     path.write_text(
         f"""daemon off; worker_processes {WORKERS}; pid {scratch}/nginx.pid; user root;
         error_log {scratch}/error.log; worker_rlimit_nofile 4096; events {{}}
         http {{ access_log off; sendfile on; tcp_nopush on; keepalive_requests 1000000;
         server {{ listen 127.0.0.1:{port} backlog=511; root {root}; etag on;
-        add_header Access-Control-Allow-Origin *; add_header X-Content-Type-BuildOptions nosniff;
+        add_header Access-Control-Allow-Origin *; add_header X-Content-Type-Options nosniff;
         types {{ application/fits fits; image/png png; }} }} }}"""
     )
     program = shutil.which("nginx") or "/usr/sbin/nginx"
-    running = subprocess.Popen([program, "-p", str(scratch), "-c", str(path)])
-    time.sleep(1)
-    try:
-        yield f"http://127.0.0.1:{port}/band_g/Norder3/Dir0", running.pid
-    finally:
-        running.terminate()
-        running.wait(10)
+    return program, "-p", str(scratch), "-c", str(path)
 
 
-def ask(url: str, ending: str, seconds: int, scratch: Path) -> Asked:
+def ask(server: Server, ending: str, seconds: float, scratch: Path) -> Asked:
     """All tiles of a kind, one after the other, by many connections."""
     script = scratch / "tiles.lua"
     script.write_text(
-        f"""local path, k = "{url.split("/", 3)[3]}", 0
+        f"""local k = 0
         request = function()
             k = (k + 1) % {TILES}
-            return wrk.format("GET", "/" .. path .. "/Npix" .. k .. ".{ending}")
+            return wrk.format("GET", "/{FOLDER}/Npix" .. k .. ".{ending}")
         end"""
     )
     command = ["wrk", "-t2", f"-c{CONNECTIONS}", f"-d{seconds}s", "--latency", "--timeout", "30s"]
+    before = processor_time(server.pid)
     done = subprocess.run(
-        [*command, "-s", str(script), url], check=True, capture_output=True, text=True
+        [*command, "-s", str(script), f"http://127.0.0.1:{server.port}"],
+        check=True,
+        capture_output=True,
+        text=True,
     ).stdout
+    spent = processor_time(server.pid) - before
     value, unit = re.search(r"99%\s+([\d.]+)(\w+)", done).groups()  # type: ignore[union-attr]
     rate = float(re.search(r"Requests/sec:\s+([\d.]+)", done)[1])  # type: ignore[index]
+    answers = int(re.search(r"(\d+) requests in", done)[1])  # type: ignore[index]
     failed = [int(n) for n in re.findall(r"(?:connect|read|write|timeout) (\d+)", done)]
     failed += [int(n) for n in re.findall(r"Non-2xx or 3xx responses: (\d+)", done)]
-    return Asked(rate, float(value) * _UNITS[unit], sum(failed))
+    return Asked(rate, float(value) * _UNITS[unit], sum(failed), 1e6 * spent / max(answers, 1))
+
+
+def family(pid: int) -> list[int]:
+    """A process and its children."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [pid, *map(int, children)]
+
+
+def processor_time(pid: int) -> float:
+    """Seconds that a process and its children have had."""
+    ticks = 0
+    for one in family(pid):
+        words = Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(words[11]) + int(words[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def memory(pid: int) -> float:
     """MB of a process and its children that are their own."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     total = 0
-    for one in (str(pid), *children):
+    for one in family(pid):
         text = Path(f"/proc/{one}/smaps_rollup").read_text()
         total += sum(int(n) for n in re.findall(r"Private_\w+:\s+(\d+) kB", text))
     return total / 1024
 
 
+def one_round(
+    servers: Sequence[Server], nginx: Server, ending: str, seconds: int, scratch: Path
+) -> list[Measured]:
+    """Each server once, and nginx between them."""
+    found, before = [], ask(nginx, ending, seconds, scratch)
+    for server in servers:
+        asked = ask(server, ending, seconds, scratch)
+        after = ask(nginx, ending, seconds, scratch)
+        found.append(Measured(asked, before, after))
+        before = after
+    return found
+
+
+def line(kind: str, name: str, rounds: Sequence[Measured], grown: str) -> str:
+    """Medians of the rounds."""
+    rate, nginx, p99, cost, times = (
+        statistics.median(values)
+        for values in (
+            [one.server.rate for one in rounds],
+            [one.after.rate for one in rounds],
+            [one.server.p99 for one in rounds],
+            [one.server.cost for one in rounds],
+            [one.cost for one in rounds],
+        )
+    )
+    shares = sorted(one.share for one in rounds)
+    failed = sum(one.server.failed for one in rounds)
+    return (
+        f"| {kind} | {name} | {rate:.0f} | {nginx:.0f} | {statistics.median(shares):.2f}"
+        f" ({shares[0]:.2f} to {shares[-1]:.2f}) | {cost:.0f} | {times:.1f} | {p99:.0f} |"
+        f" {failed} | {grown} |"
+    )
+
+
 def main() -> None:
     """Print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=int, default=10)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--candidates", action="store_true", help="also servers in place of ours")
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         scratch = Path(folder)
-        (scratch / "sky").mkdir()
         make_tiles(scratch / "sky")
-        with (
-            hipsgen(scratch / "sky", scratch / "log") as (ours, pid),
-            nginx(scratch / "sky", scratch) as (theirs, _),
-        ):
-            print("| tiles | server | answers/s | MB/s | p99, ms | errors |")
-            print("|---|---|---:|---:|---:|---:|")
-            for ending, size in KINDS.items():
-                ask(ours, ending, 2, scratch)
-                before = memory(pid)
-                found: dict[str, list[Asked]] = {"hipsgen": [], "nginx": []}
-                for _ in range(given.rounds):
-                    found["hipsgen"].append(ask(ours, ending, given.seconds, scratch))
-                    found["nginx"].append(ask(theirs, ending, given.seconds, scratch))
-                rates = {}
-                for name, asked in found.items():
-                    rate = rates[name] = statistics.median(one.rate for one in asked)
-                    p99 = statistics.median(one.p99 for one in asked)
-                    print(
-                        f"| {ending}, {size / 1e6:.2f} MB | {name} | {rate:.0f} |"
-                        f" {rate * size / 1e6:.0f} | {p99:.0f} | {sum(a.refused for a in asked)} |"
-                    )
-                share = rates["hipsgen"] / rates["nginx"]
-                print(f"| | share of nginx | {share:.2f} | | | |")
-                after = memory(pid)
-                print(f"| | memory of hipsgen | {before:.0f} to {after:.0f} MB | | | |")
-        print(f"{WORKERS} processes each, {CONNECTIONS} connections, {os.cpu_count()} cores")
+
+        def start(command: Sequence[str], port: int) -> Server:
+            log = scratch / f"log{port}"
+            pid = stack.enter_context(running(command, port, scratch / "sky", log))
+            return Server(pid, port)
+
+        servers = {}
+        for name, command in commands(given.candidates).items():
+            port = free_port()
+            servers[name] = start([word.replace("PORT", str(port)) for word in command], port)
+        port = free_port()
+        nginx = start(nginx_command(scratch / "sky", port, scratch), port)
+        print("| tiles | server | answers/s | nginx | share of nginx | CPU, µs an answer |"
+              " times nginx | p99, ms | errors | MB |")  # fmt: skip
+        print("|---|---|---:|---:|---:|---:|---:|---:|---:|---:|")
+        for ending, size in KINDS.items():
+            for one in (*servers.values(), nginx):
+                ask(one, ending, 1, scratch)
+            before = {name: memory(one.pid) for name, one in servers.items()}
+            rounds = [
+                one_round([*servers.values()], nginx, ending, given.seconds, scratch)
+                for _ in range(given.rounds)
+            ]
+            for (name, one), *found in zip(servers.items(), *rounds, strict=True):
+                grown = f"{before[name]:.0f} to {memory(one.pid):.0f}"
+                print(line(f"{ending}, {size / 1e6:.2f} MB", name, found, grown), flush=True)
+    print(f"{WORKERS} processes each, {CONNECTIONS} connections, {os.cpu_count()} cores")
 
 
 if __name__ == "__main__":

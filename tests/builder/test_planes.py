@@ -404,7 +404,7 @@ def test_a_coadd_without_a_mask_is_named(tmp_path: Path, capsys: pytest.CaptureF
     coadd(folder / "b.fits", 40.01, without=["MASK"])
     with pytest.raises(HipsgenError, match="1 input, named above, cannot be used"):
         build([folder], tmp_path / "out", "mask")
-    assert "b.fits[1]: it has no mask that names its planes" in capsys.readouterr().err
+    assert "b.fits[1]: it has no mask with named planes" in capsys.readouterr().err
     build([folder], tmp_path / "out", "mask", skip_bad=True)
     assert no_findings(tmp_path / "out")
 
@@ -476,7 +476,7 @@ def test_several_bands_and_planes_are_folders_and_the_color_is_of_the_images(tmp
     assert tile_bytes(out / "band_g") == tile_bytes(tmp_path / "alone")
     again = build([folder], out, "image", "variance", "mask", color="gri", query=query)
     assert all(summary.n_tiles_made == 0 for summary in again)
-    with pytest.raises(ConfigError, match="add image to --planes"):
+    with pytest.raises(ConfigError, match="add image to planes"):
         build([folder], tmp_path / "no", "mask", color="gri", query=query)
     masks = (out / "mask_g", out / "mask_r", out / "mask_i")
     with pytest.raises(ConfigError, match="mask"):

@@ -29,7 +29,7 @@ def test_m17_becomes_one_map_without_seams(shared_data: Path, tmp_path: Path) ->
         "",
         QuietReporter(),
     )
-    assert summaries[0].coadds == 8
+    assert summaries[0].n_inputs == 8
     assert not summaries[0].skipped
     assert serious(tmp_path / "m17") == []
     survey = Survey.open(open_store(tmp_path / "m17"))

@@ -112,7 +112,7 @@ def test_an_update_that_is_killed_and_taken_back_leaves_no_trace(
     place = build([folder], **CUTS).place
     truth = tile_bytes(place)
     kept = (folder / "3.fits").read_bytes()
-    stamp = (folder / "3.fits").stat().st_mtime
+    changed = (folder / "3.fits").stat().st_mtime_ns
 
     def is_tile(path: str) -> bool:
         return "/Npix" in path and not path.startswith(".hipsgen")
@@ -122,7 +122,7 @@ def test_an_update_that_is_killed_and_taken_back_leaves_no_trace(
         with stopping(monkeypatch, deaths, counts=is_tile), pytest.raises(OSError, match="stops"):
             build([folder], **CUTS)
         (folder / "3.fits").write_bytes(kept)
-        os.utime(folder / "3.fits", (stamp, stamp))
+        os.utime(folder / "3.fits", ns=(changed, changed))
         build([folder], **CUTS)
         assert tile_bytes(place) == truth, deaths
 

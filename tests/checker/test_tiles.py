@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,8 @@ from PIL import Image
 
 from hipsgen.checker.finding import Finding
 from hipsgen.checker.survey import Depth, check_survey, condensed
+from hipsgen.coadd import Polygon
+from hipsgen.images.uris import is_stamp
 from hipsgen.survey.coverage import moc_bytes, moc_of, read_moc, to_ranges
 from hipsgen.survey.fits_tile import FitsTile
 from hipsgen.survey.provenance import Provenance
@@ -109,12 +112,11 @@ def _small_moc(place: Path) -> None:
 
 
 def _other_coadds(place: Path) -> None:
-    from dataclasses import replace
-
     path = place / "provenance.fits"
     (coadd,) = Provenance.from_bytes(path.read_bytes()).coadds
-    moved = tuple((lon + 0.02, lat) for lon, lat in coadd.polygon)
-    path.write_bytes(Provenance([replace(coadd, polygon=moved)]).to_bytes())
+    polygon = Polygon((lon + 0.02, lat) for lon, lat in coadd.ref.polygon)
+    moved = replace(coadd.ref, polygon=polygon)
+    path.write_bytes(Provenance([replace(coadd, ref=moved)]).to_bytes())
 
 
 def _other_picture(place: Path) -> None:
@@ -279,6 +281,19 @@ class TestAgainstInputs:
         assert any("1 pixels by up to" in text for text in self.found(place))
 
     def test_coadds_that_changed_since_are_named(self, place: Path, tmp_path: Path) -> None:
+        StarField(40.0, -10.0, background=3.0).write(tmp_path / "in" / "0.fits")
+        assert any("0.fits: has changed since" in text for text in self.found(place))
+
+    def test_provenance_of_0_1_0_is_completed_from_the_journal(
+        self, place: Path, tmp_path: Path
+    ) -> None:
+        """It has no identities, without which no change of a coadd would be seen."""
+        path = place / "provenance.fits"
+        coadds = Provenance.from_bytes(path.read_bytes()).coadds
+        assert all(is_stamp(coadd.ref.identity) for coadd in coadds)
+        older = [replace(coadd, ref=replace(coadd.ref, identity="")) for coadd in coadds]
+        path.write_bytes(Provenance(older).to_bytes())
+        assert self.found(place) == []
         StarField(40.0, -10.0, background=3.0).write(tmp_path / "in" / "0.fits")
         assert any("0.fits: has changed since" in text for text in self.found(place))
 

@@ -10,8 +10,6 @@ import pytest
 from tests.conftest import Build, StarField, needs
 from tests.viewer.serving import served
 
-pytestmark = pytest.mark.slow
-
 JAR = Path("/usr/share/java/aladin.jar")
 
 

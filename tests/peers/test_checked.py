@@ -17,8 +17,6 @@ from tests.checker.test_tiles import rewrite
 from tests.conftest import StarField, needs
 from tests.peers.test_aladin import JAR
 
-pytestmark = pytest.mark.slow
-
 DEEP = Depth(every_tile=True, workers=2)
 
 

@@ -6,7 +6,7 @@ import healpy
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hipsgen.coadd import CoaddRef
@@ -14,9 +14,10 @@ from hipsgen.planner.blocks import Plan, make_plan, max_block_depth
 from hipsgen.sky.polygon import from_tangent_plane, to_lonlat, to_vectors
 from hipsgen.sky.tiles import Tile, pixel_size
 from tests import naive
+from tests.profiles import examples
 
 Vectors = npt.NDArray[np.float64]
-SEEDED = settings(derandomize=True, deadline=None, max_examples=60)
+SEEDED = examples(0.6)
 
 PLACES = {
     "anywhere": (150.1, 2.2),

@@ -14,10 +14,10 @@ from hipsgen.images.source import CoaddInfo, Section, Values
 from hipsgen.images.uris import uri_of
 from hipsgen.render.coadd_cache import CoaddCache
 from hipsgen.render.window import ScratchBuffer, Window, scratch_buffer, window_root
-from hipsgen.sky.grid import pixel_map
 from hipsgen.sky.resample import INTERPOLATIONS, margin, resample
 from hipsgen.sky.tiles import Tile
 from tests.conftest import StarField
+from tests.pixel_maps import pixel_map
 
 pytestmark = pytest.mark.slow
 

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from starlette.types import ASGIApp
+
 from viewer.app import ViewerConfig, create_app
 from viewer.server import make_server, take_port
 
@@ -22,8 +24,15 @@ PATIENCE = 20
 @contextmanager
 def served(*roots: Path, **options: Any) -> Iterator[int]:
     """The server in a thread of this process; its port."""
+    with served_app(create_app(ViewerConfig(roots, **options))) as port:
+        yield port
+
+
+@contextmanager
+def served_app(app: ASGIApp, sets_logging: bool = True) -> Iterator[int]:
+    """The same with another application."""
     with take_port("127.0.0.1", 0) as listening:
-        server = make_server(create_app(ViewerConfig(roots, **options)))
+        server = make_server(app, sets_logging)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
         try:

@@ -1,5 +1,6 @@
 """Clients that drop connections, stop in the middle, or talk nonsense: nothing of them stays."""
 
+import asyncio
 import contextlib
 import os
 import resource
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.viewer.serving import Process, Wire, complaints, served
+from tests.viewer.serving import Process, Wire, complaints, served, served_app
 from tests.viewer.small_hips import make_survey
 from viewer.http import protocol
 
@@ -235,3 +236,53 @@ def test_it_stops_though_somebody_does_not_take_his_answer(server):
     assert time.monotonic() < start + 5
     assert "Traceback" not in server.complaints()
     client.close()
+
+
+def close(client: socket.socket) -> None:
+    client.close()
+
+
+def reset(client: socket.socket) -> None:
+    drop(client, rudely=True)
+
+
+def send_no_more(client: socket.socket) -> None:
+    client.shutdown(socket.SHUT_WR)
+
+
+BODY = b"POST / HTTP/1.1\r\nHost: here\r\nContent-Length: 9\r\n\r\n123456789"
+
+
+@pytest.mark.parametrize("said", [REQUEST, BODY])
+@pytest.mark.parametrize("leave", [close, reset, send_no_more])
+def test_what_is_made_for_a_client_that_left_is_cancelled(said, leave):
+    events = []
+
+    async def make() -> None:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            events.append("cancelled")
+            raise
+
+    async def app(scope, receive, send):
+        events.append("begun")
+        making = asyncio.ensure_future(make())
+        body = b""
+        while (message := await receive())["type"] == "http.request":
+            body += message.get("body", b"")
+        making.cancel()
+        await asyncio.wait([making])
+        events.append(body)
+
+    with complaints() as told, served_app(app) as port:
+        client = connect(port, said)
+        assert within(5, lambda: events == ["begun"])
+        time.sleep(0.3)
+        assert events == ["begun"]
+        leave(client)
+        # well before the time in which an answer may still be begun
+        assert within(protocol.GRACE / 2, lambda: len(events) == 3)
+        client.close()
+    assert events == ["begun", "cancelled", said.partition(b"\r\n\r\n")[2]]
+    assert told == []

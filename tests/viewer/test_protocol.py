@@ -1,17 +1,26 @@
 """What goes over the wire: many requests at once, parts of files, requests without an end."""
 
+import ast
+import asyncio
 import errno
 import http.client
+import inspect
 import os
+import re
 import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import uvicorn
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
 
 from tests.viewer.serving import Wire, complaints, served
 from tests.viewer.small_hips import make_survey
+from viewer.http import protocol
 from viewer.http.protocol import LONGEST_HEAD
 
 TILE, BIG = "/hips/band_g/Norder3/Dir0/Npix1.fits", "/hips/band_g/Moc.fits"
@@ -165,3 +174,60 @@ def test_who_asks_no_more_gets_what_he_has_asked_for(port, path, count):
         assert [status for status, _ in found] == [200] * count
         assert len({body for _, body in found}) == 1
         assert client.recv(1) == b""
+
+
+def listed(kind: str) -> set[str]:
+    """The names that the module says it uses of one of uvicorn's kinds of objects."""
+    found = re.search(rf"{kind}(?: \([^)]*\))?: ([^;.(]*)", protocol.__doc__ or "")
+    assert found
+    return set(re.findall(r"\w+", found[1]))
+
+
+def used() -> dict[str, set[str]]:
+    """The names that the module uses of them, in fact."""
+    found: dict[str, set[str]] = {"HttpToolsProtocol": set(), "cycle": set(), "flow": set()}
+    for owner in (protocol.Connection, protocol._Flow):
+        tree = ast.parse(inspect.getsource(owner))
+        ours = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+        ours |= {name for name in vars(owner) if not name.startswith("__")} | vars_of(tree)
+        of_self = "HttpToolsProtocol" if owner is protocol.Connection else "flow"
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute):
+                of = ast.unparse(node.value)
+                if of == "super()" or (of == "self" and node.attr not in ours):
+                    found[of_self].add(node.attr)
+                elif (kind := of.removeprefix("self.")) in found:
+                    found[kind].add(node.attr)
+    public = {*dir(asyncio.Protocol), "shutdown"}
+    return {kind: names - public for kind, names in found.items()}
+
+
+def vars_of(tree: ast.AST) -> set[str]:
+    """What is kept in objects, but in those of uvicorn's names that are replaced."""
+    targets = [t for node in ast.walk(tree) if isinstance(node, ast.Assign) for t in node.targets]
+    names = {t.attr for t in targets if isinstance(t, ast.Attribute)}
+    return {name for name in names if name.startswith("_")}
+
+
+@pytest.mark.parametrize("kind", ["HttpToolsProtocol", "cycle", "flow"])
+def test_what_is_used_of_uvicorn_beyond_its_interface_is_listed(kind):
+    assert listed(kind) == used()[kind]
+
+
+def test_what_is_used_of_uvicorn_beyond_its_interface_is_there():
+    config = uvicorn.Config(lambda *_: None, log_config=None)
+    loop = asyncio.new_event_loop()
+    there = {
+        "HttpToolsProtocol": HttpToolsProtocol(config, ServerState(), {}, loop),
+        "cycle": RequestResponseCycle(
+            **dict.fromkeys(inspect.signature(RequestResponseCycle).parameters)
+        ),
+        "flow": FlowControl(asyncio.Transport()),
+    }
+    loop.close()
+    gone = [f"{k}.{n}" for k, one in there.items() for n in listed(k) if not hasattr(one, n)]
+    assert not gone, f"uvicorn {uvicorn.__version__} lacks {', '.join(gone)}"
+    assert inspect.ismethod(there["cycle"].send)
+    # names of ours that a later uvicorn takes for something else
+    ours = {name for name in vars(protocol.Connection) if re.match("_[a-z]", name)}
+    assert not ours & {*dir(there["HttpToolsProtocol"])}

@@ -1,10 +1,17 @@
+import asyncio
+import logging
+import signal
 import socket
+import threading
+import time
 import urllib.request
+from contextlib import ExitStack
 
 import pytest
 import uvicorn
 
 from hipsgen.errors import ConfigError, InputError, SurveyError
+from tests.viewer.serving import served_app
 from viewer import server
 from viewer.catalogs.catalog import open_file
 
@@ -80,8 +87,6 @@ def test_it_really_serves(root, monkeypatch):
     startup = uvicorn.Server.startup
 
     async def ask_then_stop(self, sockets=None):
-        import asyncio
-
         await startup(self, sockets)
         port = sockets[0].getsockname()[1]
         url = f"http://127.0.0.1:{port}/hips/band_g/properties"
@@ -128,3 +133,65 @@ def test_who_may_look_is_said_where_others_reach_the_port(root, no_run, capsys):
     server.serve([root], host="0.0.0.0", port=0, token="correct-horse")
     server.serve([root], host="127.0.0.1", port=0)
     assert said not in capsys.readouterr().out
+
+
+async def wait_or_answer(scope, receive, send):
+    """Waits for its client to leave, or gives the port that it was asked at."""
+    if scope["path"] == "/wait":
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        return
+    body = f"{scope['server'][1]}".encode()
+    headers = [(b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def read(port: int) -> bytes:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10) as answer:
+        return answer.read()
+
+
+def of_the_process() -> list[object]:
+    """What a server in a thread must leave as it is."""
+    loggers = logging.Logger.manager.loggerDict
+    return [
+        [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)],
+        logging.getLogger().handlers[:],
+        logging.getLogger().level,
+        {k: v.disabled for k, v in loggers.items() if isinstance(v, logging.Logger)},
+    ]
+
+
+def test_several_servers_run_and_end_in_threads_of_a_process_with_a_loop_of_its_own():
+    logging.getLogger("somebody").addHandler(logging.NullHandler())
+    logging.getLogger("uvicorn.error")  # they are made by now
+    logging.getLogger("uvicorn.access")
+    logging.getLogger("uvicorn.asgi")
+    threads = threading.active_count()
+
+    async def kernel() -> None:
+        before = of_the_process()
+        with ExitStack() as others, ExitStack() as first:
+            one = first.enter_context(served_app(wait_or_answer, sets_logging=False))
+            ports = [
+                others.enter_context(served_app(wait_or_answer, sets_logging=False))
+                for _ in range(2)
+            ]
+            for port in (one, *ports):
+                assert await asyncio.to_thread(read, port) == str(port).encode()
+            with socket.create_connection(("127.0.0.1", one)) as client:
+                client.sendall(b"GET /wait HTTP/1.1\r\nHost: here\r\n\r\n")
+                await asyncio.sleep(0.3)
+                start = time.monotonic()
+                first.close()
+                assert time.monotonic() < start + 3
+            with socket.socket() as client:
+                assert client.connect_ex(("127.0.0.1", one)) != 0
+            for port in ports:
+                assert await asyncio.to_thread(read, port) == str(port).encode()
+        assert of_the_process() == before
+
+    asyncio.run(kernel())
+    # those of the loop itself have ended, too
+    assert threading.active_count() == threads

@@ -15,6 +15,7 @@ import pytest
 
 from tests.viewer.serving import Process, state
 from tests.viewer.small_hips import FACE, make_survey
+from viewer.http.files import is_cached
 
 pytestmark = pytest.mark.slow
 
@@ -53,8 +54,13 @@ def is_free(port: int) -> bool:
 
 
 def bytes_read(pid: int) -> int:
+    return count(pid, "rchar")
+
+
+def count(pid: int, key: str) -> int:
+    """What /proc has of what a process has read: `rchar`, or `read_bytes` from the disk."""
     lines = Path(f"/proc/{pid}/io").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("rchar:"))
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{key}:"))
 
 
 def test_all_of_them_answer(server):
@@ -69,6 +75,87 @@ def test_all_of_them_answer(server):
         assert sum(pool.map(ask, range(24))) == 2400
     assert all(bytes_read(pid) > before[pid] + 10 * 65536 for pid in server.workers())
     assert server.complaints() == ""
+
+
+def test_what_one_has_read_from_the_disk_the_others_need_not_read(tmp_path):
+    survey = make_survey(tmp_path / "root" / "band_g")
+    moc, size = survey / "Moc.fits", 8 << 20
+    moc.write_bytes(os.urandom(size))
+    with moc.open("rb", buffering=0) as file:
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        if is_cached(file, 0, size):
+            pytest.skip("this file system keeps all in memory")
+        with Process(tmp_path / "root", tmp_path / "log", {"workers": COUNT}) as server:
+            assert until(lambda: len(server.workers()) == COUNT)
+            url = f"{server.url}hips/band_g/Moc.fits"
+            with ThreadPoolExecutor(6) as pool:
+                before = [count(pid, "read_bytes") for pid in server.workers()]
+                httpx.get(url)
+                assert is_cached(file, 0, size)
+                bodies = list(pool.map(lambda _: httpx.get(url).content, range(24)))
+                after = [count(pid, "read_bytes") for pid in server.workers()]
+    assert all(body == moc.read_bytes() for body in bodies)
+    assert sum(after) - sum(before) < size + size // 2
+
+
+KEEPER_OF_A_FOLDER = """
+import asyncio, os, secrets, sys
+from pathlib import Path
+from viewer.http.workers import supervise
+from viewer.server import make_server, take_port
+
+folder, most, workers = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+
+async def app(scope, receive, send):
+    place = folder / scope["path"][1:]
+    try:
+        body = place.read_bytes()
+    except FileNotFoundError:
+        body = place.name.encode() * 5000
+        part = folder / f"{place.name}.{secrets.token_hex(8)}.part"
+        part.write_bytes(body)
+        await asyncio.sleep(0.001)
+        part.replace(place)
+        for old in sorted(folder.glob("tile-*[0-9]"))[most:]:
+            old.unlink(missing_ok=True)
+    headers = [(b"content-length", b"%d" % len(body)), (b"x-process", b"%d" % os.getpid())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+with take_port("127.0.0.1", 0) as listening:
+    print(listening.getsockname()[1], flush=True)
+    supervise(workers, lambda: make_server(app).run(sockets=[listening]))
+"""
+
+
+def test_they_share_a_port_and_a_folder_of_bounded_size(tmp_path):
+    """What one has made the others give, and none gives half of a file."""
+    folder, most = tmp_path / "cache", 20
+    folder.mkdir()
+    words = [sys.executable, "-c", KEEPER_OF_A_FOLDER, str(folder), str(most), str(COUNT)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as keeper:
+        assert keeper.stdout
+        url = f"http://127.0.0.1:{int(keeper.stdout.readline())}"
+
+        def ask(turn: int) -> str:
+            found = set()
+            with httpx.Client(base_url=url) as client:
+                for k in range(60):
+                    name = f"tile-{(k * 7 + turn) % 60}"
+                    answer = client.get(name)
+                    assert answer.content == name.encode() * 5000
+                    found.add(answer.headers["x-process"])
+            return found.pop()
+
+        try:
+            with ThreadPoolExecutor(8) as pool:
+                processes = set(pool.map(ask, range(32)))
+        finally:
+            keeper.terminate()
+            keeper.wait(10)
+    assert len(processes) == COUNT
+    assert 0 < len(list(folder.iterdir())) <= most + COUNT
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV])
@@ -223,7 +310,6 @@ def test_work_that_always_fails_is_not_begun_all_the_time(tmp_path):
     assert "Traceback" not in told
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_the_command(root, number):
     command = [sys.executable, "-m", "hipsgen", "serve", str(root), "--port", "0"]
@@ -245,7 +331,6 @@ def test_the_command(root, number):
     assert (running.returncode, told) == (0, "")
 
 
-@pytest.mark.slow
 def test_the_command_takes_its_token_from_the_environment(root):
     command = [sys.executable, "-m", "hipsgen", "serve", str(root), "--port", "0"]
     for token in ("", "short"):

@@ -97,7 +97,6 @@ class Catalog:
             raise InputError(problems[0])
         more = len(parts) > _MAX_PARTS or any(one.was_cut for one in picked)
         return {
-            "catalog": self.name,
             "columns": [_described(c) for c in self._columns if c.name in names],
             **merged(picked, question.limit, more),
             "problems": problems,

@@ -22,8 +22,9 @@ _EXACT = 2**53  # the integers that JavaScript has
 class CatalogQuery:
     """What is asked of a catalog.
 
-    filter: see `viewer.catalogs.filters`, "" for all rows. columns: empty for the first few. sort: a column
-    of numbers, smallest first, or largest with "-" before it; "" for the nearest first.
+    filter: see `viewer.catalogs.filters`, "" for all rows. columns: empty for the first few.
+    sort: a column of numbers, smallest first, or largest with "-" before it; "" for the nearest
+    first.
     """
 
     cone: Cone

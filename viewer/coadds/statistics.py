@@ -155,7 +155,7 @@ def of_coadds(coadds: Sequence[UsedCoadd], region: MeasuredRegion) -> dict[str, 
             **describe(values, info.unit),
             "source": "coadd",
             "coadd": pixels.name_of(coadd),
-            "data_id": coadd.data_id,
+            "data_id": dict(coadd.ref.data_id),
             "pixel_scale": 3600 * info.pixel_scale,
         }
     return None
@@ -262,7 +262,7 @@ def profile(coadds: Sequence[UsedCoadd], survey: TileSurvey, line: Line) -> dict
         found = pixels.read(coadd, section)
         row = np.floor(y + 0.5).astype(int) - section[0].start
         col = np.floor(x + 0.5).astype(int) - section[1].start
-        more = {"coadd": pixels.name_of(coadd), "data_id": coadd.data_id}
+        more = {"coadd": pixels.name_of(coadd), "data_id": dict(coadd.ref.data_id)}
         values = found.image[row, col].astype(float)
         return {**_points(along, values, info.unit), "source": "coadd", **more}
     order = survey.order

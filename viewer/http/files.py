@@ -10,6 +10,9 @@ from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
 
+# ASGI's extension for files that the server sends: asgi.readthedocs.io/en/latest/extensions.html
+ZERO_COPY = "http.response.zerocopysend"
+
 _LAST_SECOND = 253402300799.0  # of the year 9999
 _SAMPLED = 1 << 17  # bytes; systems read ahead, and forget, about as many at a time
 

@@ -1,4 +1,15 @@
-"""HTTP/1.1 to clients: files go from the disk to the network; who keeps us waiting is sent off."""
+"""HTTP/1.1: files are sent by the system; slow or silent clients are disconnected.
+
+This extends uvicorn's HttpToolsProtocol, whose parts are not a public interface. So pyproject.toml
+allows no later uvicorn and httptools than those that the tests have run with, and
+tests/viewer/test_protocol.py checks that what is used is there, and is all listed here:
+
+- HttpToolsProtocol: app, cycle, flow, loop, on_body, on_headers_complete, on_response_complete,
+  parser, pipeline, send_400_response, transport;
+- its cycle: disconnected, expected_content_length, message_event, more_body, response_complete,
+  response_started, send (a method of the cycle, which `__self__` leads to);
+- its flow (FlowControl): drain, pause_reading, resume_reading, write_paused.
+"""
 
 import asyncio
 import errno
@@ -15,9 +26,9 @@ from httptools import HttpParserError, HttpParserUpgrade
 from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from viewer.http.files import is_cached, prefetch
+from viewer.http.files import ZERO_COPY, is_cached, prefetch
 
 # seconds for a request to be said
 PATIENCE = 30.0
@@ -33,9 +44,6 @@ LONGEST_HEAD = 1 << 16
 # requests that wait for the answers to those before them
 QUEUE = 32
 
-# ASGI's extension for files that the server sends: asgi.readthedocs.io/en/latest/extensions.html
-ZERO_COPY = "http.response.zerocopysend"
-
 _CORK = getattr(socket, "TCP_CORK", None)  # Linux
 _CANNOT = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}  # file systems that lack it
 _WINDOW = 1 << 21  # bytes that are looked for in memory at a time: a FITS tile and a little
@@ -45,11 +53,12 @@ _LOOKS = 8  # at whether an answer is taken, within TAKING
 
 
 class Connection(HttpToolsProtocol):
-    """What uvicorn speaks, and what it lacks.
+    """uvicorn's protocol with sendfile and with limits on time and size, which it lacks.
 
-    Files are handed to the system, which sends them without a copy in our memory. A request has a
-    time within which it must be said, and a length, and few may wait for the answers before them;
-    uvicorn waits for ever, and takes anything.
+    Files are handed to the system, which sends them without a copy in our memory. A request must
+    arrive within a time, its head has a largest length, and only a few pipelined requests wait.
+    The application learns at once when its client stops sending (`http.disconnect`): most have
+    left then. A response that is sent all the same still reaches a client that has not.
     """
 
     _deadline: asyncio.TimerHandle | None = None
@@ -57,6 +66,7 @@ class Connection(HttpToolsProtocol):
     _taken, _since = 0, 0.0
     _head = 0
     _is_told = False  # whether an answer is under way
+    _is_at_end = False  # whether the client sends no more
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -74,7 +84,7 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """A piece of a request, or the end of one, or many of them."""
-        self._unset_keepalive_if_required()
+        super().data_received(b"")  # ends the wait for the next request
         self._unread += data
         self._read()
 
@@ -83,16 +93,17 @@ class Connection(HttpToolsProtocol):
         self._is_told = False
         super().on_response_complete()
         if self._unread:
-            self._unset_keepalive_if_required()
+            super().data_received(b"")
             self._read()
             self.flow.resume_reading()
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """It asks no more, but may wait for what it has asked; or it is gone, which looks alike."""
-        if self.cycle is None or self.cycle.response_complete:
-            return False
-        # the last that was asked for
-        self.cycle.keep_alive = False
+        # closes unless an answer is under way, which is the last one then
+        super().shutdown()
+        self._is_at_end = True
+        if self.cycle is not None:
+            self.cycle.message_event.set()
         self.loop.call_later(GRACE, self._end_of_grace)
         return True
 
@@ -183,10 +194,30 @@ class Connection(HttpToolsProtocol):
             self._deadline = None
 
     async def _with_files(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-        cycle: RequestResponseCycle = send.__self__  # type: ignore[attr-defined]
-        if cycle.disconnected:
-            # refused before it was begun, for what came after its head
-            return
+        """Run the application with an extension for files."""
+        cycle = send.__self__  # type: ignore[attr-defined]
+        # it may have been refused before it was begun, for what came after its head
+        if not cycle.disconnected:
+            scope["extensions"] = {ZERO_COPY: {}}
+            await app(scope, self._receiving(receive), self._sending(cycle, send))
+
+    def _receiving(self, receive: Receive) -> Receive:
+        """Tell of a client that sends no more as of one that has left."""
+        is_complete = False
+
+        async def receiving() -> Message:
+            nonlocal is_complete
+            if not (is_complete and self._is_at_end):
+                message = await receive()
+                if message["type"] != "http.request" or not is_complete:
+                    is_complete = not message.get("more_body", False)
+                    return message
+            return {"type": "http.disconnect"}
+
+        return receiving
+
+    def _sending(self, cycle: Any, send: Send) -> Send:
+        """Send files, too."""
         start: Message | None = None
 
         async def sending(message: Message) -> None:
@@ -209,10 +240,9 @@ class Connection(HttpToolsProtocol):
                 message = {"type": "http.response.body", "body": b"", "more_body": more}
             await send(message)
 
-        scope["extensions"] = {ZERO_COPY: {}}
-        await app(scope, receive, sending)
+        return sending
 
-    async def _send_file(self, cycle: RequestResponseCycle, message: Message) -> None:
+    async def _send_file(self, cycle: Any, message: Message) -> None:
         """Send a part of a file, while there is a client. EOFError when the file is shorter."""
         file, first = message["file"], message["offset"]
         message["sent"] = 0

@@ -18,8 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from viewer.http.files import modified, open_if_cached, open_inside
-from viewer.http.protocol import ZERO_COPY
+from viewer.http.files import ZERO_COPY, modified, open_if_cached, open_inside
 
 MEDIA_TYPES = {
     ".fits": "application/fits",
