@@ -43,12 +43,7 @@ else:
     nitpick_ignore_regex = [
         ("py:.*", r"(numpy|np|npt|astropy|mocpy|pathlib|collections|typing|os)\..*"),
         ("py:.*", r"Any|str|int|float|bool|bytes|tuple|list|dict|None|object|NDArray.*"),
-        ("py:.*", r"MOC|SkyCoord|Quantity|Table|CCDData"),
+        ("py:.*", r"MOC|SkyCoord|Quantity|Q?Table|CCDData"),
         # builtin exceptions that ours derive from
         ("py:class", r"(Value|Lookup|OS|Runtime|Import)Error|Exception"),
     ]
-# parts of signatures that are not part of the API
-nitpick_ignore = [
-    ("py:class", "hipsgen.survey.formats.Format"),
-    ("py:class", "hipsgen.survey.store.Readable"),
-]
