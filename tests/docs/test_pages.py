@@ -31,7 +31,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def give(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], None]:
-    """Puts sample data into the folder of a page: a link to the repository, which it only reads; else copies."""
+    """Puts sample data into the folder of a page; the repository as a link, as it is only read."""
 
     def put(name: str) -> None:
         if name == "repo":
