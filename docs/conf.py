@@ -9,6 +9,10 @@ release = version = __version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "numpydoc", "sphinx_click", "sphinx_copybutton"]
 exclude_patterns = ["_build"]
+# help texts and docstrings: options keep their two dashes, and `single` backquotes mean code
+smartquotes = False
+default_role = "code"
+python_maximum_signature_line_length = 88
 myst_enable_extensions = ["colon_fence", "deflist", "fieldlist"]
 myst_heading_anchors = 3
 
@@ -37,6 +41,9 @@ if tags.has("online"):  # noqa: F821 - Sphinx defines it
     }
 else:
     nitpick_ignore_regex = [
-        ("py:.*", r"(numpy|np|npt|astropy|mocpy|pathlib|collections|typing|click|os)\..*"),
-        ("py:.*", r"(Path|Any|str|int|float|bool|bytes|tuple|list|dict|None|object|NDArray.*)"),
+        ("py:.*", r"(numpy|np|npt|astropy|mocpy|pathlib|collections|typing|os)\..*"),
+        ("py:.*", r"Any|str|int|float|bool|bytes|tuple|list|dict|None|object|NDArray.*"),
+        ("py:.*", r"MOC|SkyCoord|Quantity|Q?Table|CCDData"),
+        # builtin exceptions that ours derive from
+        ("py:class", r"(Value|Lookup|OS|Runtime|Import)Error|Exception"),
     ]

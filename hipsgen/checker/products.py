@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,9 @@ from hipsgen.survey.coverage import (
     moc_order,
 )
 from hipsgen.survey.survey import Survey
+
+if TYPE_CHECKING:
+    from mocpy import MOC
 
 # tolerances for surveys of other programs
 _MOC_TOLERANCE = 0.01  # fraction of the MOC that may differ from the pixels with data
@@ -155,7 +158,7 @@ def _range_of_squares(
     return low, high
 
 
-def _without(moc: Any, other: Any) -> Any:
+def _without(moc: "MOC", other: "MOC") -> "MOC":
     """Return the part of `moc` outside `other`.
 
     `difference` of mocpy 0.21 is wrong: empty if the two MOCs are disjoint.
@@ -163,5 +166,5 @@ def _without(moc: Any, other: Any) -> Any:
     return moc.intersection(other.complement())
 
 
-def _at(moc: Any, order: int) -> Any:
+def _at(moc: "MOC", order: int) -> "MOC":
     return moc.degrade_to_order(order) if order < moc.max_order else moc

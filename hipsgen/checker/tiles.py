@@ -179,7 +179,7 @@ class DeepCheck:
         return report
 
     def _check_state(self, root: Tile, record: BlockRecord) -> list[Finding]:
-        """Check the data of a block that the top orders are made of."""
+        """Check the stored state of a block, which the top orders are made of."""
         assert self._journal is not None
         if not record.content:  # the top orders of a color survey are made of its bands
             return []

@@ -29,27 +29,16 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
-def hips(tmp_path_factory: pytest.TempPathFactory, sample_repository: Path) -> Path:
-    """Surveys of three bands of the sample repository, and of their color."""
-    folder = tmp_path_factory.mktemp("given")
-    (folder / "repo").symlink_to(sample_repository)
-    session = Session(folder)
-    session.shell(
-        "hipsgen build repo -c sample/coadds -d deepCoadd_calexp --color gri -o hips --quiet"
-    )
-    return folder / "hips"
-
-
 @pytest.fixture
 def give(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], None]:
-    """Puts sample data into the folder of a page: `repo` to be read, others to be changed."""
+    """Puts sample data into the folder of a page; the repository as a link, as it is only read."""
 
     def put(name: str) -> None:
         if name == "repo":
             (tmp_path / name).symlink_to(request.getfixturevalue("sample_repository"))
         else:
-            shutil.copytree(request.getfixturevalue(name), tmp_path / name)
+            fixture = {"hips": "sample_surveys", "images": "images"}[name]
+            shutil.copytree(request.getfixturevalue(fixture), tmp_path / name)
 
     return put
 
