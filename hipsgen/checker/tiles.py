@@ -76,19 +76,19 @@ class DeepCheck:
         roots = self._index.roots(self._root_order)
         found: list[Finding] = []
 
-        def add(part: _SubtreeReport) -> None:
-            cells = to_ranges(np.concatenate([np.empty(0, np.uint64), *part.cells]))
-            products.add(part.low, part.high, cells, part.small)
-            found.extend(part.findings)
-            reporter.advance(part.tiles)
+        def add(subtree: _SubtreeReport) -> None:
+            cells = to_ranges(np.concatenate([np.empty(0, np.uint64), *subtree.cells]))
+            products.add(subtree.low, subtree.high, cells, subtree.small)
+            found.extend(subtree.findings)
+            reporter.advance(subtree.tiles)
 
         reporter.start("check", self._index.count())
         try:
             with open_engine("threads", self._workers) as executor:
-                parts = run_in_order(executor, self._check_subtree, roots, self._workers)
+                subtrees = run_in_order(executor, self._check_subtree, roots, self._workers)
                 for face in range(12):
                     if self._index.has_subtree(Tile(0, face)):
-                        self._check_top(Tile(0, face), parts, add)
+                        self._check_top(Tile(0, face), subtrees, add)
         finally:
             reporter.stop()
         yield from found
@@ -103,79 +103,79 @@ class DeepCheck:
         for k in range(order + 1):
             tiles = self._index.roots(k)
             for tile in tiles[:: max(1, len(tiles) // _N_SAMPLED)]:
-                part = _SubtreeReport()
+                subtree = _SubtreeReport()
                 if k == order - 1:  # parents of leaf tiles can be checked for any program
-                    self._check_below(tile, part, None)
+                    self._check_below(tile, subtree, None)
                 elif k < order - 1 or order == 0:
-                    self._check_tile(tile, [], part, None)
-                yield from part.findings
+                    self._check_tile(tile, [], subtree, None)
+                yield from subtree.findings
 
     def _check_top(
-        self, tile: Tile, parts: Iterator[_SubtreeReport], add: Callable[[_SubtreeReport], None]
+        self, tile: Tile, subtrees: Iterator[_SubtreeReport], add: Callable[[_SubtreeReport], None]
     ) -> TileReport:
         """Check a tile above the roots; for a root add the next subtree, in NESTED order."""
         if tile.order >= self._root_order:
-            part = next(parts)
+            subtree = next(subtrees)
         else:
             children = [
-                (child.npix & 3, self._check_top(child, parts, add))
+                (child.npix & 3, self._check_top(child, subtrees, add))
                 for child in tile.children
                 if self._index.has_subtree(child)
             ]
-            part = _SubtreeReport()
-            part.root = self._check_tile(tile, children, part, self._top_checksums)
-        add(part)
-        return part.root
+            subtree = _SubtreeReport()
+            subtree.root = self._check_tile(tile, children, subtree, self._top_checksums)
+        add(subtree)
+        return subtree.root
 
     def _check_subtree(self, root: Tile) -> _SubtreeReport:
         """Check a root and all its descendants."""
-        part, written = _SubtreeReport(), None
+        subtree, written = _SubtreeReport(), None
         if self._journal is not None:
             path = paths.record(root)
             try:
                 found = self._journal.block(root)
             except ValueError as error:
                 found = None
-                part.findings.append(Finding("error", path, f"{error}: rerun the build"))
+                subtree.findings.append(Finding("error", path, f"{error}: rerun the build"))
             else:
                 if found is None:
-                    part.findings.append(Finding("error", path, _NO_RECORD))
+                    subtree.findings.append(Finding("error", path, _NO_RECORD))
             if found is not None:
                 written = JournalChecksums(dict(found[1].inventory.files()), self._full_path(path))
                 missing = written.checksums.keys() - set(self._index.subtree_paths(root))
-                part.findings += [written.missing(name) for name in sorted(missing)]
-                part.findings += self._check_state(root, found[0])
-        part.root = self._check_below(root, part, written)
-        return part
+                subtree.findings += [written.missing(name) for name in sorted(missing)]
+                subtree.findings += self._check_state(root, found[0])
+        subtree.root = self._check_below(root, subtree, written)
+        return subtree
 
     def _check_below(
-        self, tile: Tile, part: _SubtreeReport, written: JournalChecksums | None
+        self, tile: Tile, subtree: _SubtreeReport, written: JournalChecksums | None
     ) -> TileReport:
         interrupt.check()
         children = [
-            (child.npix & 3, self._check_below(child, part, written))
+            (child.npix & 3, self._check_below(child, subtree, written))
             for child in (tile.children if tile.order < self._survey.order else ())
             if self._index.has_subtree(child)
         ]
-        return self._check_tile(tile, children, part, written)
+        return self._check_tile(tile, children, subtree, written)
 
     def _check_tile(
         self,
         tile: Tile,
         children: list[tuple[int, TileReport]],
-        part: _SubtreeReport,
+        subtree: _SubtreeReport,
         written: JournalChecksums | None,
     ) -> TileReport:
         present = self._index.formats_of(tile)
         report = self._checker.check(tile, present, children, written)
-        part.findings += report.findings
-        part.tiles += bool(present)
+        subtree.findings += report.findings
+        subtree.tiles += bool(present)
         if report.layer is not None and tile.order == self._survey.order:
             cells, low, high = measure_tile(tile, report.layer.value)
-            part.low, part.high = min(part.low, low), max(part.high, high)
-            part.cells.append(cells)
+            subtree.low, subtree.high = min(subtree.low, low), max(subtree.high, high)
+            subtree.cells.append(cells)
         if report.layer is not None and report.is_known and tile.order in ALLSKY_ORDERS:
-            part.small[tile] = shrink(report.layer, allsky_width(self._survey.tile_width))
+            subtree.small[tile] = shrink(report.layer, allsky_width(self._survey.tile_width))
         return report
 
     def _check_state(self, root: Tile, record: BlockRecord) -> list[Finding]:
