@@ -232,7 +232,8 @@ def main(words: list[str]) -> int:
             start = time.monotonic()
             told.append(outcome(fault, copy))
             seconds = time.monotonic() - start
-            print(f"{told[-1]:12} {seconds:5.0f} s  {fault.module}: {fault.fragment}", flush=True)
+            fragment = " ".join(fault.fragment.split())
+            print(f"{told[-1]:12} {seconds:5.0f} s  {fault.module}: {fragment}", flush=True)
     print(f"{told.count('caught')} of {len(told)} faults caught")
     return len(told) - told.count("caught")
 
