@@ -269,6 +269,15 @@ def build_color(
         When the surveys differ in frame or tile width, or have no FITS tiles.
     SurveyError
         When one of them is not finished.
+
+    Examples
+    --------
+    >>> import hipsgen
+    >>> coadds = hipsgen.find_coadds("coadds", bands=["g", "r", "i"])
+    >>> surveys = hipsgen.build(coadds, "bands")
+    >>> color = hipsgen.build_color("bands/band_i", "bands/band_r", "bands/band_g", "bands/color")
+    >>> color.is_color, color.n_inputs
+    (True, 3)
     """
     bands = _folder(red), _folder(green), _folder(blue)
     runtime, reporter = runtime or Runtime(), reporter or CallbackReporter(progress)

@@ -45,6 +45,7 @@ KINDS = {
     "web": "unit",
     "test_api.py": "integration",
     "test_api_notebook.py": "integration",
+    "docs": "integration",
     "sky": "unit",
     "survey": "unit",
     "test_cli.py": "integration",

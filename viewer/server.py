@@ -33,9 +33,10 @@ from viewer.http.workers import PATIENCE, supervise
 from viewer.surveys import Surveys, is_made_by_the_page
 
 _SHOWN = 6
-_BACKLOG = 512  # clients that wait to be taken, and that are at a time
+_BACKLOG = 512  # connections that wait to be accepted, and that are accepted at a time
 _NO_ROOM = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
-_EVERY = 60.0  # seconds between complaints of the same
+_EVERY = 60.0  # seconds between warnings of the same
+KEEP_ALIVE = 5  # seconds that an idle connection stays open: docs and proxies count on it
 logger = logging.getLogger(__name__)
 OPEN_TO_ALL = "all who reach this port see them: --token keeps others out"
 
@@ -101,12 +102,12 @@ def serve(
 
 
 class Server(uvicorn.Server):
-    """Ends soon after SIGINT or SIGTERM, whatever answers are worked on; uvicorn waits for them."""
+    """Ends within PATIENCE of SIGINT or SIGTERM; uvicorn waits for threads and tasks."""
 
     _told = float("-inf")
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """It begins to take connections."""
+        """Start to accept connections."""
         asyncio.get_running_loop().set_exception_handler(self._complain)
         await super().startup(sockets)
 
@@ -115,7 +116,7 @@ class Server(uvicorn.Server):
         if not isinstance(error, OSError) or error.errno not in _NO_ROOM:
             loop.default_exception_handler(context)
         elif loop.time() - self._told > _EVERY:
-            # asyncio tries again by itself, and tells of every try
+            # asyncio tries again by itself, and reports every try
             self._told = loop.time()
             most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
             logger.warning(
@@ -124,7 +125,7 @@ class Server(uvicorn.Server):
             )  # fmt: skip
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """A signal has come."""
+        """Stop after a signal; exit after PATIENCE at the latest."""
         leave = threading.Timer(PATIENCE, os._exit, [128 + sig])
         leave.daemon = True
         leave.start()
@@ -132,23 +133,24 @@ class Server(uvicorn.Server):
 
 
 def make_server(app: ASGIApp, sets_logging: bool = True) -> Server:
-    """What runs the application: HTTP/1.1 and nothing else, silent unless something is wrong.
+    """A server of the application: HTTP/1.1 only, which logs nothing but warnings and errors.
 
-    sets_logging: uvicorn's way, which closes the log files that others have opened.
+    sets_logging: configure logging as uvicorn does, which closes handlers that others have opened.
     """
     return Server(
         uvicorn.Config(
             app,
             http=protocol.Connection,
-            # whatever else is installed
+            # not uvloop, should it be installed: sendfile needs the socket of the transport
             loop="asyncio",
             backlog=_BACKLOG,
+            timeout_keep_alive=KEEP_ALIVE,
             ws="none",
             lifespan="off",
             log_level="warning",
             access_log=False,
             log_config=uvicorn.config.LOGGING_CONFIG if sets_logging else None,
-            # viewer/http/proxy.py does that, and believes nobody who is not named
+            # viewer/http/proxy.py does that, and trusts only the proxies that are named
             proxy_headers=False,
         )
     )

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from hipsgen.errors import SurveyError
 from hipsgen.survey import provenance
@@ -202,10 +202,54 @@ def hips_list(surveys: Sequence[ServedSurvey], base_url: str) -> str:
     return "\n".join(format_properties(_record(survey, base_url)) for survey in surveys)
 
 
-def describe(served: ServedSurvey, has_provenance: bool = False) -> dict[str, Any]:
-    """What the page needs to know; `url` is relative to the page."""
+class InitialView(TypedDict):
+    """Where to look first, degrees (ICRS); None where the properties do not tell."""
+
+    ra: float | None
+    dec: float | None
+    fov: float | None
+
+
+class SurveyDescription(TypedDict):
+    """A survey as the page needs it.
+
+    url: relative to the page. collection: name of the folder above the survey's. plane: "" of an
+    image. planes: bits by name, None unless it is a mask. white: factor that makes the Sun white.
+    pixel_scale: of the coadds, arcsec. bitpix, cuts, data_range: None if unknown.
+    """
+
+    name: str
+    url: str
+    title: str
+    description: str
+    collection: str
+    band: str
+    plane: str
+    planes: dict[str, int] | None
+    white: float
+    pixel_scale: float
+    color: bool
+    unit: str
+    formats: list[str]
+    order: int
+    order_min: int
+    tile_width: int
+    frame: str
+    bitpix: float | None
+    cuts: list[float] | None
+    data_range: list[float] | None
+    initial: InitialView
+    release_date: str
+    preview: bool
+    provenance: bool
+
+
+def describe(served: ServedSurvey, has_provenance: bool = False) -> SurveyDescription:
+    """What the page needs to know."""
     survey, properties = served.survey, served.properties
     cuts, data_range = survey.numbers("hips_pixel_cut"), survey.numbers("hips_data_range")
+    ra, dec, fov = (survey.number(f"hips_initial_{key}") for key in ("ra", "dec", "fov"))
+    order, order_min, tile_width = _tiling(survey)
     return {
         "name": served.name,
         "url": f"hips/{served.name}",
@@ -220,25 +264,26 @@ def describe(served: ServedSurvey, has_provenance: bool = False) -> dict[str, An
         "color": survey.is_color,
         "unit": survey.unit,
         "formats": list(survey.formats),
-        **_tiling(survey),
+        "order": order,
+        "order_min": order_min,
+        "tile_width": tile_width,
         "frame": survey.frame,
         "bitpix": survey.number("hips_pixel_bitpix"),
         "cuts": cuts if len(cuts) == 2 else None,
         "data_range": data_range if len(data_range) == 2 else None,
-        "initial": {key: survey.number(f"hips_initial_{key}") for key in ("ra", "dec", "fov")},
+        "initial": {"ra": ra, "dec": dec, "fov": fov},
         "release_date": properties.get("hips_release_date", ""),
         "preview": os.path.isfile(served.folder / "preview.jpg"),
         "provenance": has_provenance,
     }
 
 
-def _tiling(survey: Survey) -> dict[str, int]:
-    """Orders and width of the tiles; the defaults when the properties have no valid numbers."""
+def _tiling(survey: Survey) -> tuple[int, int, int]:
+    """Deepest and lowest order, width of the tiles; the least there is without valid properties."""
     try:
-        orders = {"order": survey.order, "order_min": survey.order_min}
-        return {**orders, "tile_width": survey.tile_width}
+        return survey.order, survey.order_min, survey.tile_width
     except SurveyError:
-        return {"order": 0, "order_min": 0, "tile_width": 512}
+        return 0, 0, 512
 
 
 def _order(served: ServedSurvey) -> tuple[str, int, float, str]:

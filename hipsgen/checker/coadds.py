@@ -28,9 +28,7 @@ from hipsgen.survey.survey import Survey
 
 _CACHE_BYTES = 512 << 20
 _WINDOW_BYTES = 64 << 20
-_NEEDS = (
-    "is not there, in which the build load_block how tiles were made: they cannot be made again"
-)
+_NEEDS = "is missing: without the journal of the build its tiles cannot be made again"
 
 
 def against_inputs(

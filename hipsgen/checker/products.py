@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,9 @@ from hipsgen.survey.coverage import (
     moc_order,
 )
 from hipsgen.survey.survey import Survey
+
+if TYPE_CHECKING:
+    from mocpy import MOC
 
 _MOC_SLACK = 0.01  # share of another's MOC that may differ from the pixels
 _ALLSKY_SLACK = 0.02  # share of the pixels of another's Allsky that may be beyond the tiles'
@@ -150,10 +153,10 @@ def _block_range(
     return low, high
 
 
-def _without(moc: Any, other: Any) -> Any:
+def _without(moc: "MOC", other: "MOC") -> "MOC":
     """What only the first covers; mocpy's `difference` of two that do not touch is empty (0.21)."""
     return moc.intersection(other.complement())
 
 
-def _at(moc: Any, order: int) -> Any:
+def _at(moc: "MOC", order: int) -> "MOC":
     return moc.degrade_to_order(order) if order < moc.max_order else moc

@@ -48,7 +48,7 @@ class Rules:
 
 @dataclass(frozen=True)
 class JournalChecksums:
-    """What the journal says of some files. sums: by path; record: path of that record."""
+    """Checksums of some files in the journal. sums: by path; record: the file that has them."""
 
     sums: Mapping[str, FileChecksum]
     record: str

@@ -172,7 +172,7 @@ class DeepCheck:
         return look
 
     def _state_of(self, root: Tile, record: BlockRecord) -> list[Finding]:
-        """Return the record of the top orders."""
+        """What is wrong with the stored state of a block, which the top orders are made of."""
         assert self._journal is not None
         if not record.content:  # a color survey's top is made of its bands
             return []

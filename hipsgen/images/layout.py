@@ -1,7 +1,7 @@
 """Locate the pixels, mask and variance of a coadd in a FITS file: image HDUs or table of cells."""
 
 import re
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,9 @@ from hipsgen.images.calibration import Calibration, calibration_of
 from hipsgen.images.cells import CellCoadd, is_cell_table
 from hipsgen.images.masks import plane_bits
 from hipsgen.images.source import Section
+
+if TYPE_CHECKING:
+    from astropy.io import fits
 
 # names of extensions that accompany an image: errors, masks, weights
 _NOT_SCIENCE = re.compile(
@@ -38,7 +41,7 @@ class Layout(Protocol):
         Bit of each mask plane by name; empty if there is no mask.
     """
 
-    header: Any
+    header: "fits.Header"
     shape: tuple[int, int]
     planes: dict[str, int]
 
@@ -70,7 +73,7 @@ class Layout(Protocol):
         """Return the variance of a section as stored in the file; None if there is none."""
 
 
-def layout_of(hdus: Any, number: int) -> Layout:
+def layout_of(hdus: "fits.HDUList", number: int) -> Layout:
     """Return the layout of the coadd in HDU `number` of an open file.
 
     Raises CoaddError if the file is truncated.
@@ -85,12 +88,12 @@ def layout_of(hdus: Any, number: int) -> Layout:
 class ImageHdus:
     """An image HDU with its mask and variance, if any, read by astropy; implements `Layout`."""
 
-    def __init__(self, hdus: Any, number: int) -> None:
+    def __init__(self, hdus: "fits.HDUList", number: int) -> None:
         self._hdus = hdus
         self._image = hdus[number]
         self._mask = _companion(hdus, number, "MASK")
         self._variance = _companion(hdus, number, "VARIANCE")
-        self.header: Any = self._image.header
+        self.header: fits.Header = self._image.header
         self.shape = image_shape(self._image)
         self.planes = {} if self._mask is None else plane_bits(self._mask.header)
 
@@ -134,7 +137,7 @@ class ImageHdus:
         return None if self._variance is None else _section(self._variance, section)
 
 
-def coadd_hdus(hdus: Any) -> list[int]:
+def coadd_hdus(hdus: "fits.HDUList") -> list[int]:
     """Return the numbers of the HDUs of a file that hold sky images.
 
     lsst.afw and lsst.images files: the image, not its mask and variance. lsst.cell_coadds: the
@@ -157,7 +160,7 @@ def coadd_hdus(hdus: Any) -> list[int]:
     return chosen or [numbered[0][0]]
 
 
-def image_shape(hdu: Any) -> tuple[int, int]:
+def image_shape(hdu: "fits.ImageHDU") -> tuple[int, int]:
     """Return (rows, columns) of an image HDU, ignoring axes of length 1."""
     shape = hdu.shape
     return int(shape[-2]), int(shape[-1])
@@ -176,7 +179,7 @@ def _name(hdu: Any) -> str:
     return "" if name == "COMPRESSED_IMAGE" else name
 
 
-def _companion(hdus: Any, number: int, name: str) -> Any | None:
+def _companion(hdus: "fits.HDUList", number: int, name: str) -> Any | None:
     """Return the HDU of this name for an image: same shape, and same EXTVER if any has it."""
     image = hdus[number]
     candidates = [hdu for hdu in hdus if _is_image(hdu) and _name(hdu) == name]
@@ -196,7 +199,7 @@ def _check_complete(hdu: Any, part: str) -> None:
         raise CoaddError(f"the file is truncated: {missing} bytes of its {part} are missing")
 
 
-def _check_last_header(hdus: Any) -> None:
+def _check_last_header(hdus: "fits.HDUList") -> None:
     """Raise CoaddError if the file ends inside a header, where astropy ignores the last HDU."""
     info = hdus[len(hdus) - 1].fileinfo()
     file = info["file"]

@@ -101,9 +101,11 @@ class Region:
             return moc.from_cone(angles[0], angles[1], radius=angles[2], max_depth=_ORDER)
         if not (0 < values[2] <= 180 and 0 < values[3] <= 180):
             raise ConfigError(f"{{region}} {self.text!r}: the sides must be above 0, up to 180")
-        a, b = angles[2] / 2, angles[3] / 2
-        no_rotation = 0 * units.deg
-        return moc.from_box(angles[0], angles[1], a=a, b=b, angle=no_rotation, max_depth=_ORDER)
+        # mocpy wants the longer half side first, and how far that is turned from north to east
+        half_width, half_height = angles[2] / 2, angles[3] / 2
+        a, b = max(half_width, half_height), min(half_width, half_height)
+        turned = (90 if half_width > half_height else 0) * units.deg
+        return moc.from_box(angles[0], angles[1], a=a, b=b, angle=turned, max_depth=_ORDER)
 
     def _file(self, path: Path) -> Any:
         if not path.is_file():

@@ -3,7 +3,7 @@
 import io
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,9 @@ from hipsgen.sky import tile_kernels as kernels
 from hipsgen.sky.mask_planes import NO_DATA, Pixels, is_valid
 from hipsgen.sky.pyramid import Layer
 from hipsgen.sky.tiles import MAX_ORDER, Tile, nested_index
+
+if TYPE_CHECKING:
+    from mocpy import MOC
 
 Ranges = npt.NDArray[np.uint64]  # (n, 2): first and one past the last cell
 
@@ -78,7 +81,7 @@ def to_ranges(cells: npt.NDArray[np.uint64]) -> Ranges:
     return np.stack([first, last + np.uint64(1)], axis=1)
 
 
-def moc_of(ranges: Iterable[Ranges], order: int) -> Any:
+def moc_of(ranges: Iterable[Ranges], order: int) -> "MOC":
     """Make a mocpy.MOC from ranges of cells at an order."""
     from mocpy import MOC
 
@@ -90,7 +93,7 @@ def moc_of(ranges: Iterable[Ranges], order: int) -> Any:
     return MOC.from_depth29_ranges(order, deepest[np.argsort(deepest[:, 0])])
 
 
-def moc_bytes(moc: Any, frame: str) -> bytes:
+def moc_bytes(moc: "MOC", frame: str) -> bytes:
     """Serialize Moc.fits, with cells in the survey's frame, as Hipsgen does and readers expect."""
     hdus = moc.serialize("fits", v1_compatible=True)
     hdus[1].header["COORDSYS"] = ("G" if frame == "galactic" else "C", "space reference frame")
@@ -101,7 +104,7 @@ def moc_bytes(moc: Any, frame: str) -> bytes:
     return buffer.getvalue()
 
 
-def read_moc(data: bytes) -> Any:
+def read_moc(data: bytes) -> "MOC":
     """Read a mocpy.MOC from FITS, ignoring the frame it names. Raises SurveyError."""
     from astropy.io import fits
     from mocpy import MOC

@@ -1,6 +1,6 @@
 """The initial view of a survey: the center and the size of the area that it covers."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -8,11 +8,14 @@ from hipsgen.sky.frames import to_icrs
 from hipsgen.sky.polygon import to_lonlat
 from hipsgen.sky.tiles import cell_centers, pixel_size
 
+if TYPE_CHECKING:
+    from mocpy import MOC
+
 _ORDER = 9  # order at which the extent is measured
 _MARGIN = 1.1  # width of the field of view relative to that of the survey
 
 
-def initial_view(moc: Any, frame: str) -> tuple[tuple[float, float], tuple[float, float], float]:
+def initial_view(moc: "MOC", frame: str) -> tuple[tuple[float, float], tuple[float, float], float]:
     """Return the initial view of a survey.
 
     The center is covered by the survey: it is the covered cell nearest to the mean of all of them.

@@ -61,6 +61,17 @@ def test_a_circle_chooses_the_outlines_that_it_touches(
         assert not region.touches(outline)
 
 
+@pytest.mark.parametrize(("width", "height"), [(2.0, 0.4), (0.4, 2.0)])
+@pytest.mark.parametrize("dec", [2.0, 60.0])
+def test_a_box_is_as_wide_and_as_high_as_asked(width: float, height: float, dec: float):
+    region = Region(f"box:150,{dec},{width},{height}")
+    for sign in (-1, 1):
+        east = square(150.0 + sign * 0.8 / np.cos(np.radians(dec)), dec, 0.1)[0]
+        north = square(150.0, dec + sign * 0.8, 0.1)[0]
+        assert region.touches(east) == (width > height)
+        assert region.touches(north) == (height > width)
+
+
 def test_shapes_in_both_ways_of_writing_and_moc_files_mean_the_same(tmp_path: Path):
     inside, outside = square(150.0, 2.0, 0.2)[0], square(151.2, 2.0, 0.2)[0]
     shapes = [

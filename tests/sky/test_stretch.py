@@ -185,6 +185,7 @@ def test_what_is_never_negative_is_not_cut_there() -> None:
     low, high = SkyLevel.of(variance).cuts()
     assert low == 0.0
     assert high > np.median(variance)
+    assert SkyLevel.of(np.append(variance, 0.0)).cuts()[0] == 0.0
     assert SkyLevel.of(variance - 1e-3).cuts()[0] < 0.0
 
 

@@ -35,6 +35,7 @@ from viewer.surveys import ServedSurvey, Surveys
 MAX_SURVEYS = 12  # of a request
 MAX_LINE = 90.0  # degrees
 _KEPT_TILES = 64
+Result = dict[str, object]  # statistics, a profile, or an error; as JSON
 _WIDTHS = {1 << k for k in range(6, 13)}
 _TILING = ("hips_order", "hips_order_min", "hips_tile_width", "hips_frame")
 
@@ -74,8 +75,12 @@ class MeasurementEndpoints:
         return json_response({"length": 3600 * line.length, "profiles": found})
 
     async def _each(
-        self, query: QueryParams, near: tuple[float, float], work: Callable[..., Any], *shape: Any
-    ) -> list[dict[str, Any]]:
+        self,
+        query: QueryParams,
+        near: tuple[float, float],
+        work: Callable[..., Result],
+        *shape: Any,
+    ) -> list[Result]:
         """The result for each survey that is named; one without values among several has an error.
 
         near: an ICRS position (degrees) that the coadds hold. work: called with a survey, its
@@ -106,28 +111,28 @@ class MeasurementEndpoints:
 
     def _measure(
         self, survey: ServedSurvey, coadds: list[UsedCoadd], region: statistics.MeasuredRegion
-    ) -> dict[str, Any]:
+    ) -> Result:
+        problem: Result = {}
         try:
-            found = statistics.of_coadds(coadds, region)
+            if found := statistics.of_coadds(coadds, region):
+                return {**found}
         except CoaddError as error:
-            found = {"error": str(error)}
-        if found is not None and "error" not in found:
-            return found
+            problem = {"error": str(error)}
         tiles = self._tiles_of(survey)
         try:
-            return statistics.of_tiles(tiles, region) | (found or {})
+            return {**statistics.of_tiles(tiles, region), **problem}
         except CoaddError as error:
             return {"error": str(error)}
 
     def _along(
         self, survey: ServedSurvey, coadds: list[UsedCoadd], line: statistics.Line
-    ) -> dict[str, Any]:
+    ) -> Result:
         tiles = self._tiles_of(survey)
         try:
-            return statistics.profile(coadds, tiles, line)
+            return {**statistics.profile(coadds, tiles, line)}
         except CoaddError as error:
             # tiles are there, whatever became of the coadd
-            return statistics.profile([], tiles, line) | {"error": str(error)}
+            return {**statistics.profile([], tiles, line), "error": str(error)}
 
     def _tiles_of(self, served: ServedSurvey) -> statistics.TileSurvey:
         """The tiles of a survey, to be measured. Raises RefusedError for tiles without values."""

@@ -1,14 +1,12 @@
 """/api/surveys and /api/view: which surveys there are, and where the page opens."""
 
-from typing import Any
-
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from viewer.api.responses import RefusedError, guarded, json_response
-from viewer.surveys import ServedSurvey, Surveys, describe
+from viewer.surveys import ServedSurvey, SurveyDescription, Surveys, describe
 
 
 class SurveyEndpoints:
@@ -29,7 +27,7 @@ class SurveyEndpoints:
         """Every survey, as the page needs it."""
         return json_response(await run_in_threadpool(self._describe_all))
 
-    def _describe_all(self) -> list[dict[str, Any]]:
+    def _describe_all(self) -> list[SurveyDescription]:
         known = self._surveys
         return [describe(one, bool(known.with_provenance(one))) for one in known.all()]
 

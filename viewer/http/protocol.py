@@ -1,13 +1,14 @@
 """HTTP/1.1: files are sent by the system; slow or silent clients are disconnected.
 
-This extends uvicorn's HttpToolsProtocol, whose parts are not a public interface. So pyproject.toml
-allows no later uvicorn and httptools than those that the tests have run with, and
-tests/viewer/test_protocol.py checks that what is used is there, and is all listed here:
+This extends uvicorn's HttpToolsProtocol, whose attributes are not a public interface. Therefore
+pyproject.toml has upper bounds for uvicorn and httptools, the newest versions that were tested, and
+tests/viewer/test_protocol.py compares the private names that are used with this list and with
+what uvicorn has:
 
 - HttpToolsProtocol: app, cycle, flow, loop, on_body, on_headers_complete, on_response_complete,
   parser, pipeline, send_400_response, transport;
 - its cycle: disconnected, expected_content_length, message_event, more_body, response_complete,
-  response_started, send (a method of the cycle, which `__self__` leads to);
+  response_started, send (a bound method, whose `__self__` is the cycle);
 - its flow (FlowControl): drain, pause_reading, resume_reading, write_paused.
 """
 
@@ -30,43 +31,44 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from viewer.http.files import ZERO_COPY, is_cached, prefetch
 
-# seconds for a request to be said
+# seconds in which a request, head and body, must arrive
 PATIENCE = 30.0
-# seconds for any of an answer to be taken: a program that reads 10 kB/s from the megabytes that its
-# system has taken for it lets that take more for a minute and a half
+# seconds in which a client must take some bytes of its response: a program that reads 10 kB/s from
+# megabytes in its system's buffer lets the system take the next ones after a minute and a half
 TAKING = 150.0
-# seconds for an answer to be begun to one who will ask no more
+# seconds in which a response must start once the client has closed its side of the connection
 GRACE = 2.0
-# seconds that are left to answers when the server stops
+# seconds for responses to be completed when the server stops
 PARTING = 1.0
-# bytes before the body of a request
+# bytes of the head of a request
 LONGEST_HEAD = 1 << 16
-# requests that wait for the answers to those before them
+# pipelined requests
 QUEUE = 32
 
 _CORK = getattr(socket, "TCP_CORK", None)  # Linux
-_CANNOT = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}  # file systems that lack it
-_WINDOW = 1 << 21  # bytes that are looked for in memory at a time: a FITS tile and a little
-_MORSEL = 1 << 14  # bytes by which a full socket tells that there is room again
-_PIECE = 1 << 12  # bytes of requests that are read at a time
-_LOOKS = 8  # at whether an answer is taken, within TAKING
+_CANNOT = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}  # file systems without sendfile
+_WINDOW = 1 << 21  # bytes of a file that are checked for being cached at a time: a FITS tile
+_MORSEL = 1 << 14  # bytes that are left to the transport when a socket is full
+_PIECE = 1 << 12  # bytes of requests that are parsed at a time
+_LOOKS = 8  # checks of whether a client takes its response, within TAKING
 
 
 class Connection(HttpToolsProtocol):
-    """uvicorn's protocol with sendfile and with limits on time and size, which it lacks.
+    """uvicorn's protocol with sendfile, and with limits on time and size.
 
-    Files are handed to the system, which sends them without a copy in our memory. A request must
-    arrive within a time, its head has a largest length, and only a few pipelined requests wait.
-    The application learns at once when its client stops sending (`http.disconnect`): most have
-    left then. A response that is sent all the same still reaches a client that has not.
+    The system sends files without a copy in this process. A request must arrive within PATIENCE,
+    its head is limited to LONGEST_HEAD, and QUEUE pipelined requests are read ahead; uvicorn has
+    no such limits. When a client closes its side of the connection, the application receives
+    `http.disconnect` at once, since most clients have left then; a response that it sends all the
+    same reaches a client that still reads.
     """
 
     _deadline: asyncio.TimerHandle | None = None
     _look: asyncio.TimerHandle | None = None
     _taken, _since = 0, 0.0
     _head = 0
-    _is_told = False  # whether an answer is under way
-    _is_at_end = False  # whether the client sends no more
+    _has_started = False  # the response to the current request
+    _is_half_closed = False  # the client sends no more
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -74,23 +76,23 @@ class Connection(HttpToolsProtocol):
         self._unread = bytearray()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """A client has come."""
+        """A client has connected."""
         super().connection_made(transport)
         self.flow = _Flow(transport, lambda: not self._unread)
-        # to be writable is to have nothing left to write: what is sent past it keeps its place
+        # writable means that nothing is buffered, so that what sendfile sends keeps its place
         transport.set_write_buffer_limits(0)
         self._watch()
         self._look_whether_it_takes()
 
     def data_received(self, data: bytes) -> None:
-        """A piece of a request, or the end of one, or many of them."""
-        super().data_received(b"")  # ends the wait for the next request
+        """Some bytes of one or more requests."""
+        super().data_received(b"")  # ends keep-alive's wait for a request
         self._unread += data
         self._read()
 
     def on_response_complete(self) -> None:
-        """One request less that waits."""
-        self._is_told = False
+        """Go on with the next pipelined request."""
+        self._has_started = False
         super().on_response_complete()
         if self._unread:
             super().data_received(b"")
@@ -98,43 +100,43 @@ class Connection(HttpToolsProtocol):
             self.flow.resume_reading()
 
     def eof_received(self) -> bool:  # type: ignore[override]
-        """It asks no more, but may wait for what it has asked; or it is gone, which looks alike."""
-        # closes unless an answer is under way, which is the last one then
+        """The client has closed its side: it may still read, or may have left."""
+        # closes the connection, or does so after the response that is being made
         super().shutdown()
-        self._is_at_end = True
+        self._is_half_closed = True
         if self.cycle is not None:
             self.cycle.message_event.set()
         self.loop.call_later(GRACE, self._end_of_grace)
         return True
 
     def _end_of_grace(self) -> None:
-        if not self._is_told:
+        if not self._has_started:
             self.transport.close()
 
     def on_headers_complete(self) -> None:
-        """What comes now is a body, or the next request."""
+        """A body follows, or the next request."""
         self._head = 0
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        """A piece of a body."""
+        """Some bytes of a body."""
         self._head = 0
         super().on_body(body)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The client is gone."""
+        """The connection is closed."""
         super().connection_lost(exc)
         self._forget()
         if self._look is not None:
             self._look.cancel()
 
     def send_400_response(self, msg: str) -> None:
-        """A client talks nonsense, which it can be told unless it is in the midst of an answer."""
+        """Answer a malformed request with 400, unless another response has started."""
         cycle = self.cycle
         is_idle = cycle is None or (cycle.response_complete and not cycle.more_body)
         is_waiting = cycle is not None and not (cycle.response_started or self.pipeline)
         if is_waiting:
-            # nothing more is said to it
+            # the application's own response is not sent
             cycle.disconnected = True
         if is_idle or is_waiting:
             super().send_400_response(msg)
@@ -143,14 +145,14 @@ class Connection(HttpToolsProtocol):
         cycle.disconnected = True
 
     def shutdown(self) -> None:
-        """The server stops: an answer under way has a moment to arrive."""
+        """The server stops: responses have PARTING to be completed."""
         super().shutdown()
         self.loop.call_later(PARTING, self.transport.abort)
 
     def _read(self) -> None:
-        """Parse what has come, while not too many requests wait; the rest keeps the client waiting.
+        """Parse what has arrived up to QUEUE requests; with more, stop reading from the client.
 
-        uvicorn would parse all, and a client that does not wait for answers fill the memory.
+        uvicorn parses everything, so that a client which does not wait for responses fills memory.
         """
         while self._unread and len(self.pipeline) < QUEUE and not self.transport.is_closing():
             piece = bytes(self._unread[:_PIECE])
@@ -159,7 +161,7 @@ class Connection(HttpToolsProtocol):
             try:
                 self.parser.feed_data(piece)
             except HttpParserUpgrade as upgrade:
-                # another protocol is not taken up, and what comes next is of this one
+                # no other protocol is spoken: the rest is HTTP/1.1, too
                 self._unread[:0] = piece[upgrade.args[0] :]
             except HttpParserError:
                 self.send_400_response("Invalid HTTP request received.")
@@ -172,7 +174,7 @@ class Connection(HttpToolsProtocol):
         self._watch()
 
     def _look_whether_it_takes(self) -> None:
-        """Cut off who takes nothing for long, though there is something."""
+        """Disconnect a client that has taken nothing of what is buffered for it for TAKING."""
         taken, now = _acknowledged(self.transport.get_extra_info("socket")), self.loop.time()
         if taken is None or taken != self._taken or not self.transport.get_write_buffer_size():
             self._taken, self._since = taken or 0, now
@@ -182,7 +184,7 @@ class Connection(HttpToolsProtocol):
         self._look = self.loop.call_later(TAKING / _LOOKS, self._look_whether_it_takes)
 
     def _watch(self) -> None:
-        # whether a request has been said to its end, and is being answered
+        # whether a complete request is being answered
         if self.cycle is not None and not (self.cycle.more_body or self.cycle.response_complete):
             self._forget()
         elif self._deadline is None:
@@ -196,18 +198,18 @@ class Connection(HttpToolsProtocol):
     async def _with_files(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the application with an extension for files."""
         cycle = send.__self__  # type: ignore[attr-defined]
-        # it may have been refused before it was begun, for what came after its head
+        # a malformed body may have been refused with 400 before this task has started
         if not cycle.disconnected:
             scope["extensions"] = {ZERO_COPY: {}}
             await app(scope, self._receiving(receive), self._sending(cycle, send))
 
     def _receiving(self, receive: Receive) -> Receive:
-        """Tell of a client that sends no more as of one that has left."""
+        """Report a half-closed connection as `http.disconnect`, once the request is complete."""
         is_complete = False
 
         async def receiving() -> Message:
             nonlocal is_complete
-            if not (is_complete and self._is_at_end):
+            if not (is_complete and self._is_half_closed):
                 message = await receive()
                 if message["type"] != "http.request" or not is_complete:
                     is_complete = not message.get("more_body", False)
@@ -217,20 +219,20 @@ class Connection(HttpToolsProtocol):
         return receiving
 
     def _sending(self, cycle: Any, send: Send) -> Send:
-        """Send files, too."""
+        """Send files as well as bytes."""
         start: Message | None = None
 
         async def sending(message: Message) -> None:
             nonlocal start
             if message["type"] == "http.response.start":
-                # until it is known of what
+                # held back: with a file it goes into the same packet
                 start = message
                 return
             is_file = message["type"] == ZERO_COPY
             if is_file:
                 self._fill_packets(True)
             if start is not None:
-                self._is_told = True
+                self._has_started = True
                 await send(start)
                 start = None
             if is_file:
@@ -243,14 +245,14 @@ class Connection(HttpToolsProtocol):
         return sending
 
     async def _send_file(self, cycle: Any, message: Message) -> None:
-        """Send a part of a file, while there is a client. EOFError when the file is shorter."""
+        """Send a part of a file to a connected client. Raises EOFError if the file is shorter."""
         file, first = message["file"], message["offset"]
         message["sent"] = 0
         end, known = first + message["count"], first
         while first < end:
             if first >= known:
                 known = min(first + _WINDOW, end)
-                # the disk keeps this file waiting, and no others
+                # other connections do not wait for the disk
                 if not is_cached(file, first, known):
                     await run_in_threadpool(prefetch, file, first, known)
             if self.flow.write_paused:
@@ -261,7 +263,7 @@ class Connection(HttpToolsProtocol):
             sent = self._as_far_as_it_goes(file, first, known)
             cycle.expected_content_length -= sent
             if first + sent < known:
-                # the transport tells when it is rid of this
+                # the transport reports when it has sent this
                 morsel = os.pread(file.fileno(), min(_MORSEL, known - first - sent), first + sent)
                 if not morsel:
                     raise EOFError
@@ -271,9 +273,9 @@ class Connection(HttpToolsProtocol):
             message["sent"] += sent
 
     def _fill_packets(self, on: bool) -> None:
-        """A packet is not ended where we write it: the head of an answer goes with its file."""
+        """Switch TCP_CORK: the head of a response shares a packet with its file."""
         if _CORK is not None:
-            with suppress(OSError):  # the client may be gone
+            with suppress(OSError):  # the client may have left
                 self.transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, _CORK, on)
 
     def _as_far_as_it_goes(self, file: FileIO, first: int, end: int) -> int:
@@ -281,7 +283,7 @@ class Connection(HttpToolsProtocol):
         try:
             return os.sendfile(out, file.fileno(), first, end - first)
         except (BlockingIOError, ConnectionError, TimeoutError):
-            # that the client is gone the transport finds out by itself
+            # the transport notices by itself that the client has left
             return 0
         except OSError as error:
             if error.errno in _CANNOT:
@@ -290,7 +292,7 @@ class Connection(HttpToolsProtocol):
 
 
 class _Flow(FlowControl):
-    """Reads no more while there is something that was not parsed."""
+    """Does not resume reading while there are bytes that were not parsed."""
 
     def __init__(self, transport: asyncio.Transport, may_read: Callable[[], bool]) -> None:
         super().__init__(transport)
@@ -302,7 +304,7 @@ class _Flow(FlowControl):
 
 
 def _acknowledged(client: Any) -> int | None:
-    """Bytes that have arrived at the client's system; None where ours does not tell."""
+    """Bytes that the client's system has acknowledged; None where TCP_INFO does not tell."""
     if not sys.platform.startswith("linux"):
         return None
     try:

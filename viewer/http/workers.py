@@ -1,4 +1,8 @@
-"""Several processes that do the same work, and the one that started them, which keeps them."""
+"""Several worker processes and their supervisor, which replaces those that die.
+
+Not uvicorn's supervisor (0.54): it spawns, so that each worker imports everything again; it waits
+without limit for workers that do not end; and its workers outlive it when it is killed.
+"""
 
 import logging
 import multiprocessing
@@ -11,19 +15,19 @@ from contextlib import contextmanager
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkProcess
 
-PATIENCE = 1.5  # seconds to come to an end by themselves
-_TICK = 0.1  # seconds between looks
-_SPACED = 1.0  # seconds between a worker and the one in its place
+PATIENCE = 1.5  # seconds for workers to end after SIGTERM
+_TICK = 0.1  # seconds between checks
+_SPACED = 1.0  # seconds from the start of a worker to that of its replacement
 
 logger = logging.getLogger(__name__)
 
 
 def supervise(count: int, work: Callable[[], None]) -> None:
-    """Have so many processes do the work until SIGINT or SIGTERM; one that dies is replaced.
+    """Run the work in `count` processes until SIGINT or SIGTERM; replace those that die.
 
-    The work is to end soon after SIGTERM. No thread may run yet, since processes are forked.
-    The keeper holds the writing end of a pipe: when that is closed, by the keeper as it stops or by
-    the system when the keeper is killed, the workers end.
+    The work must end soon after SIGTERM. No thread may run yet, since processes are forked.
+    The supervisor holds the writing end of a pipe. When it is closed, by the supervisor as it stops
+    or by the system when the supervisor is killed, the workers end.
     """
     context = multiprocessing.get_context("fork")
     watched, held = os.pipe()
@@ -49,20 +53,20 @@ def supervise(count: int, work: Callable[[], None]) -> None:
             os.close(held)
             _await(list(workers))
             os.close(watched)
-    # as it would have been without us
+    # end as without a handler
     signal.raise_signal(asked[0])
 
 
 def _work(work: Callable[[], None], watched: int, held: int) -> None:
     os.close(held)
-    # Ctrl-C reaches all of a terminal's processes, and is the keeper's to answer
+    # Ctrl-C reaches all processes of a terminal; the supervisor handles it
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    threading.Thread(target=_end_with_keeper, args=(watched,), daemon=True).start()
+    threading.Thread(target=_end_with_supervisor, args=(watched,), daemon=True).start()
     work()
 
 
-def _end_with_keeper(watched: int) -> None:
+def _end_with_supervisor(watched: int) -> None:
     os.read(watched, 1)
     os.kill(os.getpid(), signal.SIGTERM)
 
@@ -84,7 +88,7 @@ def _exit_message(worker: ForkProcess) -> str:
 
 @contextmanager
 def _signals() -> Iterator[list[int]]:
-    """The signals that asked to stop, so far."""
+    """SIGINT and SIGTERM that have arrived so far."""
     asked: list[int] = []
     numbers = (signal.SIGINT, signal.SIGTERM)
     before = [signal.signal(number, lambda n, _: asked.append(n)) for number in numbers]
