@@ -103,13 +103,3 @@ def is_cached(file: FileIO, first: int, end: int) -> bool:
     except (OSError, AttributeError):
         # it would wait, or the system cannot tell
         return False
-
-
-def prefetch(file: FileIO, first: int, end: int) -> None:
-    """Read bytes, waiting for the disk; the system keeps them in memory for a while.
-
-    Raises OSError when they cannot be read.
-    """
-    piece = bytearray(_SAMPLED)
-    for at in range(first, end, _SAMPLED):
-        os.preadv(file.fileno(), [piece], at)
