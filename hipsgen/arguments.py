@@ -53,6 +53,10 @@ INPUT_OPTIONS = _stacked(
     ),
     click.option("--order", type=int, help="Deepest order. Default: that of the input's pixels."),
     click.option(
+        "--tile-width", type=int, default=512, show_default=True, metavar="W",
+        help="Pixels along a side of a tile: 64, 128, 256, 512, 1024, 2048 or 4096.",
+    ),
+    click.option(
         "--frame", default="equatorial", metavar="F", show_default=True,
         help="equatorial or galactic.",
     ),
@@ -165,10 +169,11 @@ PROPERTY_OPTION = click.option(
 
 def options_of(given: dict[str, Any]) -> Any:
     """The `BuildOptions` of a command. Raises ConfigError."""
-    from hipsgen.plan.options import BuildOptions
+    from hipsgen.planner.options import BuildOptions
 
     return BuildOptions(
         order=given["order"],
+        tile_width=given["tile_width"],
         frame=given["frame"],
         formats=tuple("jpeg" if f == "jpg" else f for f in words(given["formats"])),
         interpolation=given["interpolation"],
@@ -194,9 +199,9 @@ def planes_of(given: dict[str, Any]) -> tuple[str, ...]:
 
 def query_of(given: dict[str, Any]) -> Any:
     """The `CoaddQuery` of a command. Raises ConfigError."""
-    from hipsgen.plan.jobs import CoaddQuery
+    from hipsgen.planner.jobs import CoaddQuery, narrow_to_color
 
-    return CoaddQuery(
+    query = CoaddQuery(
         collections=tuple(c for text in given["collections"] for c in words(text)),
         dataset_type=given["dataset_type"],
         bands=tuple(dict.fromkeys(b for text in given["bands"] for b in words(text))),
@@ -205,6 +210,7 @@ def query_of(given: dict[str, Any]) -> Any:
         selection=_selection(given),
         strict=given["strict"],
     )
+    return narrow_to_color(query, given["color"])
 
 
 def _selection(given: dict[str, Any]) -> Any:
@@ -227,7 +233,7 @@ def _numbers(name: str, texts: tuple[str, ...]) -> frozenset[int]:
 
 def runtime_of(given: dict[str, Any]) -> Any:
     """The `Runtime` of a command. Raises ConfigError."""
-    from hipsgen.plan.options import Runtime, parse_size
+    from hipsgen.planner.options import Runtime, parse_size
 
     return Runtime(
         workers=given["workers"],

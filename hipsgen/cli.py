@@ -5,13 +5,13 @@ import gc
 import os
 import sys
 import warnings
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import click
 
-from hipsgen import __version__
 from hipsgen.arguments import (
     INPUT_OPTIONS,
     PROPERTY_OPTION,
@@ -27,7 +27,8 @@ from hipsgen.arguments import (
 )
 from hipsgen.errors import ConfigError, HipsgenError
 from hipsgen.run import interrupt
-from hipsgen.text import counted
+from hipsgen.text import as_option, counted, human_size
+from hipsgen.version import __version__
 
 
 class _Commands(click.Group):
@@ -43,7 +44,7 @@ class _Commands(click.Group):
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.pass_context
 def cli(ctx: click.Context, debug: bool) -> None:
-    """BuildLease coadded sky images into a HiPS survey, check it, look at it.
+    """Turn coadded sky images into a HiPS survey, check it, look at it.
 
     \b
     hipsgen build REPO -c COLLECTION -d deepCoadd_calexp -b i -o OUT
@@ -60,30 +61,33 @@ def cli(ctx: click.Context, debug: bool) -> None:
 @RUNTIME_OPTIONS
 @VERBOSITY_OPTIONS
 def build(**given: Any) -> None:
-    """Make a HiPS survey of coadds.
+    """Build HiPS surveys of coadds.
 
     INPUT is a Butler repository, or FITS files, folders and lists of files (.txt), or a manifest
     that `hipsgen plan --manifest` saved. One band: OUT is the survey. Several bands or planes, or
-    --color: each survey is a folder in OUT. An interrupted or grown build continues.
+    --color: each survey is a folder in OUT. The same command resumes an interrupted build, and
+    updates the survey when coadds were added, removed or changed.
     """
-    _can_go_on(given["fresh"])
-    from hipsgen.build.surveys import build_all
+    _say_how_to_resume(given["fresh"])
+    from hipsgen import api
     from hipsgen.run.progress import reporter
+    from hipsgen.startup import prepare_process
 
-    options, query, runtime = options_of(given), query_of(given), runtime_of(given)
+    options, runtime, planes = options_of(given), runtime_of(given), planes_of(given)
     say = reporter(given["quiet"], given["verbose"])
-    summaries = build_all(
-        given["inputs"],
-        query,
-        options,
-        runtime,
+    coadds = _find(given, say)
+    prepare_process(options, planes, say)
+    results = api.build(
+        coadds,
         given["out"],
-        given["color"],
-        say,
-        planes_of(given),
+        options=options,
+        runtime=runtime,
+        planes=planes,
+        color=given["color"],
+        reporter=say,
     )
     if not given["quiet"]:
-        _print_summaries(summaries, given["out"])
+        _print_results(results, given["out"])
 
 
 @cli.command()
@@ -92,33 +96,92 @@ def build(**given: Any) -> None:
     "-o",
     "--out",
     type=click.Path(path_type=Path),
-    help="An earlier build's folder: say what would change in it.",
+    help="Folder of an earlier build: report what would change in it.",
 )
 @click.option("--manifest", type=click.Path(path_type=Path), help="Save the references here.")
 @VERBOSITY_OPTIONS
 def plan(**given: Any) -> None:
-    """Say what a build would do, without building it.
+    """Report what a build would do, without building it.
 
     INPUT is a Butler repository, or FITS files, folders and lists of files (.txt), or a manifest.
     Where no coadd can be read, --order is needed too. With --manifest the references are saved,
-    and `hipsgen build FILE` needs no registry. With --out it is said how many tiles of the survey
-    that is there would be made anew.
+    and `hipsgen build FILE` needs no registry. With --out the numbers of tiles are reported that
+    would be rendered again or removed in the survey that is there.
     """
-    from hipsgen.build.surveys import plan_all
+    from hipsgen import api
     from hipsgen.run.progress import reporter
 
+    manifest, planes = given["manifest"], planes_of(given)
+    if manifest is not None and not manifest.absolute().parent.is_dir():
+        raise ConfigError(f"--manifest {manifest}: there is no folder {manifest.parent}")
     say = reporter(given["quiet"], given["verbose"])
-    for line in plan_all(
-        given["inputs"],
-        query_of(given),
-        options_of(given),
-        given["manifest"],
-        given["color"],
-        say,
+    coadds = _find(given, say)
+    plans = api.plan(
+        coadds,
         given["out"],
-        planes_of(given),
-    ):
-        click.echo(line)
+        options=options_of(given),
+        planes=planes,
+        color=given["color"],
+        reporter=say,
+    )
+    for one in plans:
+        click.echo(_planned(one))
+    if manifest is not None:
+        count = coadds.save(manifest)
+        again = f" --color {given['color']}" if given["color"] else ""
+        again += "" if planes == ("image",) else f" --planes {','.join(planes)}"
+        click.echo(f"{count} references saved: hipsgen build {manifest}{again} -o OUT")
+
+
+def _find(given: dict[str, Any], say: Any) -> Any:
+    """List the coadds of a command."""
+    from hipsgen.planner.coadd_list import list_coadds
+
+    return list_coadds(given["inputs"], query_of(given), say)
+
+
+def _planned(plan: Any) -> str:
+    """Lines on what a build would make, or change, of one survey."""
+    warning = (
+        f"{counted(plan.n_unusable, 'input')} cannot be used: a build does not finish without "
+        "--skip-bad\n"
+        if plan.n_unusable
+        else ""
+    )
+    return warning + (_planned_update(plan) if plan.changes else _planned_survey(plan))
+
+
+def _planned_survey(plan: Any) -> str:
+    name = f"band {plan.band}" if plan.band else plan.source
+    name += "" if plan.plane == "image" else f", {plan.plane}"
+    return (
+        f"{name}: {counted(plan.n_coadds, 'coadd')}, order {plan.order}, at most "
+        f"{counted(plan.n_leaf_tiles, 'leaf tile')} and {plan.n_tiles} in all, "
+        f"{human_size(plan.n_bytes)}, about {plan.cpu_seconds:.0f} s of CPU time; {_cuts_of(plan)}"
+    )
+
+
+def _cuts_of(plan: Any) -> str:
+    if plan.problem:
+        return f"cuts not known: {plan.problem}"
+    if plan.cuts is None:
+        return f"mask planes {', '.join(plan.mask_planes)}"
+    return f"cuts {plan.cuts[0]:.4g} to {plan.cuts[1]:.4g} {plan.unit}".rstrip()
+
+
+def _planned_update(plan: Any) -> str:
+    change = plan.changes
+    above = f", besides those above order {change.block_order}" if change.n_blocks_changed else ""
+    cuts = ""
+    if plan.cuts is not None:
+        stay = f"{plan.cuts[0]:.4g} to {plan.cuts[1]:.4g} {plan.unit}".rstrip()
+        cuts = f"; cuts stay at {stay} (--recut chooses them again)"
+    return (
+        f"{plan.path}: {counted(plan.n_coadds, 'coadd')}, order {plan.order}; "
+        f"{change.n_blocks_changed} of {change.n_blocks} blocks change: at most "
+        f"{change.n_tiles_made} of {plan.n_tiles} tiles are rendered again{above}, "
+        f"about {change.n_tiles_removed} removed{cuts}"
+    )
 
 
 @cli.command()
@@ -126,15 +189,15 @@ def plan(**given: Any) -> None:
 @click.option(
     "--deep",
     is_flag=True,
-    help="Look at every tile: does it decode, is it what was written, are parents made of their "
-    "children, do pictures, coverage and Allskys show the values.",
+    help="Check every tile: does it decode, is it what was written, are parents made of their "
+    "children, do previews, coverage and Allskys show the values.",
 )
 @click.option(
     "--against-inputs",
     "against",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Make N leaf tiles, chosen at random, again from the coadds and compare.",
+    help="Render N leaf tiles, chosen at random, again from the coadds and compare.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Findings as JSON.")
 @click.option(
@@ -153,36 +216,48 @@ def check(
     OUT is a survey, a folder of surveys or the http(s) URL of a survey. Exit code 1 if there is a
     finding of level error or warning.
     """
-    import json
-    from dataclasses import asdict
-
-    from hipsgen.build.surveys import surveys_under
-    from hipsgen.check.survey import Depth, check_survey, condensed
+    from hipsgen import api
     from hipsgen.run.progress import reporter
 
-    say = reporter(quiet, verbose=False)
-    depth = Depth(deep, against or 0, workers)
-    places = surveys_under(out, unfinished=True)
-    found = {str(place): check_survey(place, depth, say) for place in places}
+    report = api.check(
+        out,
+        deep=deep,
+        against_inputs=against or 0,
+        workers=workers,
+        reporter=reporter(quiet, verbose=False),
+    )
     if as_json:
-        plain = {name: [asdict(f) for f in findings] for name, findings in found.items()}
-        click.echo(json.dumps(plain, indent=1))
+        _print_json(report)
     else:
-        for name, findings in found.items():
-            for finding in condensed(findings):
-                if finding.level != "note" or not quiet:
-                    click.echo(f"{name}: {finding}")
-            if all(f.level == "note" for f in findings) and not quiet:
-                click.echo(f"{name}: conforms to HiPS 1.0{_agrees(depth)}")
-    if any(f.level != "note" for findings in found.values() for f in findings):
+        _print_findings(report, quiet, _agreement(deep, against or 0))
+    if not report.ok:
         sys.exit(1)
 
 
-def _agrees(depth: Any) -> str:
+def _print_json(report: Any) -> None:
+    import json
+    from dataclasses import asdict
+
+    plain = {name: [asdict(f) for f in found] for name, found in report.surveys.items()}
+    click.echo(json.dumps(plain, indent=1))
+
+
+def _print_findings(report: Any, quiet: bool, agreement: str) -> None:
+    from hipsgen.checker.survey import condensed
+
+    for name, findings in report.surveys.items():
+        for finding in condensed(findings):
+            if finding.level != "note" or not quiet:
+                click.echo(f"{name}: {finding}")
+        if all(f.level == "note" for f in findings) and not quiet:
+            click.echo(f"{name}: conforms to HiPS 1.0{agreement}")
+
+
+def _agreement(deep: bool, against: int) -> str:
     """What else was found to be right."""
-    deep = "; every tile agrees with the rest" if depth.every_tile else ""
-    tiles = "tile agrees with its" if depth.against == 1 else "tiles agree with their"
-    return deep + (f"; {depth.against} leaf {tiles} coadds" if depth.against else "")
+    every = "; every tile agrees with the rest" if deep else ""
+    tiles = "tile agrees with its" if against == 1 else "tiles agree with their"
+    return every + (f"; {against} leaf {tiles} coadds" if against else "")
 
 
 @cli.command()
@@ -203,31 +278,33 @@ def _agrees(depth: Any) -> str:
 @RUNTIME_OPTIONS
 @VERBOSITY_OPTIONS
 def color(red: Path, green: Path, blue: Path, out: Path, **given: Any) -> None:
-    """Make a color survey of three FITS surveys: RED GREEN BLUE."""
-    from hipsgen.build.surveys import color_of
+    """Build a color survey of three FITS surveys: RED GREEN BLUE."""
+    from hipsgen import api
     from hipsgen.run.progress import reporter
 
-    say = reporter(given["quiet"], given["verbose"])
-    _can_go_on(given["fresh"])
-    summary = color_of(
-        (red, green, blue),
+    _say_how_to_resume(given["fresh"])
+    result = api.build_color(
+        red,
+        green,
+        blue,
         out,
-        words(given["formats"]),
-        runtime_of(given),
-        say,
-        pairs(given["own"]),
+        formats=words(given["formats"]),
+        runtime=runtime_of(given),
+        properties=pairs(given["own"]),
+        reporter=reporter(given["quiet"], given["verbose"]),
     )
     if not given["quiet"]:
-        _print_summaries([summary], out)
+        _print_results([result], out)
 
 
 @cli.command()
 @click.argument("out")
 def info(out: str) -> None:
     """Describe a survey, each survey of a folder, or the one at a URL."""
-    from hipsgen.build.surveys import describe_survey, surveys_under
+    from hipsgen.survey.folders import surveys_under
+    from hipsgen.survey.summary import summarize
 
-    click.echo("\n\n".join(map(describe_survey, surveys_under(out, unfinished=True))))
+    click.echo("\n\n".join(map(summarize, surveys_under(out, unfinished=True))))
 
 
 @cli.command()
@@ -261,41 +338,38 @@ def serve(
         serve_surveys(list(out), catalogs=catalogs, **given)
 
 
-def _can_go_on(fresh: bool) -> None:
-    """What a build that is stopped says."""
+def _say_how_to_resume(fresh: bool) -> None:
+    """Set what a build that is stopped prints."""
     but = " without --fresh" if fresh else ""
-    interrupt.set_hint(f"; the same command{but} goes on where it was")
+    interrupt.set_hint(f"; the same command{but} resumes the build")
 
 
-def _print_summaries(summaries: list[Any], out: Path) -> None:
-    from hipsgen.text import human_size
-
-    for s in summaries:
-        size = ", ".join(f"{name} {human_size(count)}" for name, count in sorted(s.size.items()))
+def _print_results(results: list[Any], out: Path) -> None:
+    for r in results:
+        size = ", ".join(f"{name} {human_size(count)}" for name, count in sorted(r.size.items()))
+        inputs = counted(r.n_inputs, "survey" if r.is_color else "coadd")
         click.echo(
-            f"{s.name}: order {s.order}, {counted(s.coadds, s.kind)}, "
-            f"{counted(s.tiles, 'tile')} in all ({size}), {s.seconds:.1f} s"
-            + (_changed(s) if s.updated else "")
+            f"{r.name}: order {r.order}, {inputs}, {counted(r.n_tiles, 'tile')} in all ({size}), "
+            f"{r.seconds:.1f} s" + (_changed(r) if r.is_update else "")
         )
-        if s.skipped:
-            faults = sum(problem.is_fault for problem in s.skipped)
-            others = len(s.skipped) - faults
-            said = [
-                f"{counted(number, thing)} {words}"
-                for number, thing, words in (
-                    (faults, "input", "left out, named in provenance.fits"),
-                    (others, "file", "passed over"),
-                )
-                if number
-            ]
-            click.echo(f"{s.name}: {'; '.join(said)}")
+        if r.skipped:
+            click.echo(f"{r.name}: {_skipped(r.skipped)}")
     click.echo(f"look at it: hipsgen serve {out}")
 
 
-def _changed(s: Any) -> str:
-    share = 100 * s.made / s.tiles if s.tiles else 100.0
-    gone = f", {s.removed} removed" if s.removed else ""
-    return f", {s.made} of them made in this run ({share:.1f} %){gone}"
+def _skipped(problems: Sequence[Any]) -> str:
+    faults = sum(problem.is_fault for problem in problems)
+    rows = (
+        (faults, "input", "left out, named in provenance.fits"),
+        (len(problems) - faults, "file", "passed over"),
+    )
+    return "; ".join(f"{counted(number, thing)} {text}" for number, thing, text in rows if number)
+
+
+def _changed(r: Any) -> str:
+    share = 100 * r.n_tiles_made / r.n_tiles if r.n_tiles else 100.0
+    gone = f", {r.n_tiles_removed} removed" if r.n_tiles_removed else ""
+    return f", {r.n_tiles_made} of them made in this run ({share:.1f} %){gone}"
 
 
 def main() -> None:
@@ -325,9 +399,9 @@ def main() -> None:
     except click.ClickException as error:
         _fail(_said(error), error.exit_code)
     except ConfigError as error:
-        _fail(str(error), 2, debug, error)
+        _fail(error.render(as_option), 2, debug, error)
     except HipsgenError as error:
-        _fail(str(error), 1, debug, error)
+        _fail(error.render(as_option), 1, debug, error)
     except OSError as error:
         _fail(_system_error(error), 1, debug, error)
     finally:

@@ -1,4 +1,4 @@
-"""What a coadd is called and where it lies, before any pixel of it is read."""
+"""References to coadds: where a coadd is and what it is called, before any pixel is read."""
 
 import math
 import struct
@@ -14,7 +14,7 @@ _CORNER = struct.Struct("dd")
 
 
 class Polygon(Sequence[tuple[float, float]]):
-    """Corners (lon, lat) in degrees, in 16 bytes each: a survey may have millions of them.
+    """Corners (lon, lat) in degrees, in 16 bytes each, since a survey may have millions of them.
 
     Raises ValueError or TypeError for anything but pairs of finite numbers.
     """
@@ -24,12 +24,12 @@ class Polygon(Sequence[tuple[float, float]]):
     def __init__(self, corners: Iterable[tuple[float, float]] = ()) -> None:
         numbers = array("d", [angle for lon, lat in corners for angle in (lon, lat)])
         if not math.isfinite(sum(numbers)):
-            raise ValueError("a corner is not finite")
+            raise ValueError("a corner of the polygon is not finite")
         self.packed = numbers.tobytes()
 
     @classmethod
     def of_packed(cls, packed: bytes) -> "Polygon":
-        """Of lon and lat of each corner, as doubles."""
+        """Make a polygon from the longitude and latitude of each corner, as packed doubles."""
         polygon = cls.__new__(cls)
         polygon.packed = packed
         return polygon
@@ -55,13 +55,25 @@ class Polygon(Sequence[tuple[float, float]]):
 
 @dataclass(frozen=True, slots=True)
 class CoaddRef:
-    """One coadd before any pixel of it is read: small, picklable, enough to plan with.
+    """Reference to a coadd: small, picklable, and sufficient for planning a survey.
 
-    uri: where its file is, percent-encoded. hdu: number of the image's HDU, empty to look for it.
-    identity: changes when the content does: dataset UUID, or size and mtime of the file.
-    polygon: outline as (lon, lat) in ICRS degrees; empty for the whole sky or when unknown.
-    pixel_scale: as in CoaddInfo, 0 when it is not known before the file is opened.
-    data_id, dataset_type, run, dataset_id, storage_class: the Butler's words, empty for plain FITS.
+    Attributes
+    ----------
+    uri
+        URI of the file, percent-encoded.
+    identity
+        Changes when the content does: UUID of the dataset, or size and mtime of the file.
+    hdu
+        Number of the image's HDU; "" to search for it.
+    band
+        Name of the band.
+    polygon
+        Outline as (lon, lat) in ICRS degrees; empty for the whole sky or if unknown.
+    pixel_scale
+        Side of a square with the area of a pixel, in degrees; 0 if it is unknown until the file is
+        opened.
+    data_id, dataset_type, run, dataset_id, storage_class
+        As in the Butler; empty for plain FITS.
     """
 
     uri: str
@@ -82,20 +94,20 @@ class CoaddRef:
 
     @property
     def key(self) -> str:
-        """Names the image and its content, in this run and in any other."""
+        """Identifies the image and its content, in this run and in any other."""
         return f"{self.uri}[{self.hdu}] {self.identity}"
 
     def __str__(self) -> str:
-        name = ", ".join(f"{k}={v}" for k, v in self.data_id)
-        place = f"{self.uri}[{self.hdu}]" if self.hdu not in ("", "0") else self.uri
-        return f"{{{name}}} ({place})" if name else place
+        data_id = ", ".join(f"{k}={v}" for k, v in self.data_id)
+        location = f"{self.uri}[{self.hdu}]" if self.hdu not in ("", "0") else self.uri
+        return f"{{{data_id}}} ({location})" if data_id else location
 
 
 @dataclass(frozen=True)
 class Problem:
-    """An input that cannot be used, and why.
+    """An input that cannot be used, and the reason.
 
-    is_fault: it is damaged or missing, not merely something else than a coadd.
+    is_fault: whether it is damaged or missing, rather than not a coadd at all.
     """
 
     what: str
@@ -109,7 +121,15 @@ class Problem:
 def corners_of(
     refs: Iterable[CoaddRef],
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-    """Corners (v, 2) of one polygon after another: lon, lat in degrees; how many each has (n,)."""
+    """Return the corners of all polygons and their numbers.
+
+    Returns
+    -------
+    corners
+        (v, 2) float64: longitude and latitude in degrees, one polygon after another.
+    counts
+        (n,) int64: number of corners of each polygon.
+    """
     packed = [ref.polygon.packed for ref in refs]
     counts = np.fromiter(map(len, packed), np.int64, len(packed)) // _CORNER.size
     return np.frombuffer(b"".join(packed)).reshape(-1, 2), counts

@@ -1,31 +1,77 @@
-"""The errors a user can answer; each message names the value, the limit and the next step."""
+"""The errors that a user can answer; each message names the value, the limit and the next step.
+
+A message names a parameter as `{order}`: a script reads `order`, the command line shows `--order`.
+"""
+
+from collections.abc import Callable
+
+from hipsgen.text import PARAMETER, as_keyword, name_parameters
 
 
 class HipsgenError(Exception):
-    """Base of all errors that are reported in one line, without a traceback."""
+    """Base of all errors that are reported in one line, without a traceback.
+
+    Attributes
+    ----------
+    parameter : str
+        Name of the parameter at fault, empty when it is none.
+    value : object
+        Its value.
+    hint : str
+        What to do about it, when the message does not say.
+    """
+
+    def __init__(
+        self, message: str = "", *, parameter: str = "", value: object = None, hint: str = ""
+    ) -> None:
+        super().__init__(message)
+        named = PARAMETER.match(message)
+        self.message, self.value, self.hint = message, value, hint
+        self.parameter = parameter or (named[1] if named else "")
+
+    def __str__(self) -> str:
+        return self.render(as_keyword)
+
+    def render(self, name: Callable[[str], str]) -> str:
+        """Return the message with each parameter named as `name` has it."""
+        text = f"{self.message}; {self.hint}" if self.hint else self.message
+        return name_parameters(text, name)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # workers send errors home: a subclass with other arguments has a __reduce__ of its own
+        return _rebuild, (type(self), self.args, self.__dict__)
 
 
-class ConfigError(HipsgenError):
-    """What was asked for contradicts itself or the survey that is already there."""
+def _rebuild(
+    kind: type[HipsgenError], args: tuple[object, ...], state: dict[str, object]
+) -> object:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
 
 
-class InputError(HipsgenError):
+class ConfigError(HipsgenError, ValueError):
+    """An option is invalid, or contradicts another one or the existing survey."""
+
+
+class InputError(HipsgenError, LookupError):
     """An input (repository, collection, file) is missing, empty or of an unknown kind."""
 
 
 class CoaddError(InputError):
-    """One coadd cannot be read; the others can go on."""
+    """A coadd cannot be read; the others can still be used."""
 
 
 class NoCoaddError(CoaddError):
-    """A file holds no image of the sky; it is another kind of file, and not at fault."""
+    """A file contains no image of the sky, but is not damaged."""
 
 
-class SurveyError(HipsgenError):
-    """A survey on disk is missing, broken or not a HiPS."""
+class SurveyError(HipsgenError, LookupError):
+    """A survey is missing, damaged or not a HiPS."""
 
 
-class MissingExtraError(HipsgenError):
+class MissingExtraError(HipsgenError, ImportError):
     """An optional dependency is not installed."""
 
     def __init__(self, feature: str, extra: str) -> None:

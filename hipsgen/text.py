@@ -1,4 +1,43 @@
-"""How numbers are written in messages."""
+"""How numbers and names of parameters are written in messages."""
+
+import re
+from collections.abc import Callable
+
+_FLAGS = {"fresh", "recut", "skip_bad", "strict"}
+# parameters of the Python API whose option on the command line has another name
+_OPTIONS = {
+    "bands": "--band",
+    "collections": "--collection",
+    "excluded": "--exclude-mask",
+    "formats": "--format",
+    "interpolation": "--interp",
+    "output": "-o",
+    "patches": "--patch",
+    "plane": "--planes",
+    "properties": "--property",
+    "tracts": "--tract",
+}
+_NAMES = (
+    *_OPTIONS, *_FLAGS, "blank", "color", "cuts", "dataset_type", "engine", "frame", "manifest",
+    "memory", "order", "overlap", "planes", "region", "skymap", "stretch", "tile_width", "where",
+    "workers",
+)  # fmt: skip
+PARAMETER = re.compile(rf"\{{({'|'.join(_NAMES)})\}}")
+
+
+def as_keyword(parameter: str) -> str:
+    """Name a parameter as a script writes it."""
+    return f"{parameter}=True" if parameter in _FLAGS else parameter
+
+
+def as_option(parameter: str) -> str:
+    """Name a parameter as the command line has it."""
+    return _OPTIONS.get(parameter, f"--{parameter.replace('_', '-')}")
+
+
+def name_parameters(text: str, name: Callable[[str], str] = as_keyword) -> str:
+    """Write out the parameters of a message, in which they stand as `{order}`."""
+    return PARAMETER.sub(lambda found: name(found[1]), text)
 
 
 def counted(number: int, thing: str) -> str:

@@ -1,4 +1,4 @@
-"""A small, faithful sample Butler repository of Rubin-like coadds, made without the LSST stack.
+"""A small, realistic sample Butler repository of Rubin-like coadds, made without the LSST stack.
 
-`python -m samples REPO` from a checkout. Nothing in `hipsgen` or `viewer` imports this package.
+Run `python -m samples REPO` from a checkout. `hipsgen` and `viewer` do not import this package.
 """

@@ -11,19 +11,21 @@ from samples.skymap import MIN_INNER, make_tracts
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Parse, make, report; the exit code."""
+    """Parse the arguments, make the repository, report it; return the exit code."""
     options = _parser().parse_args(arguments)
     if options.size < MIN_INNER:
-        return _refuse(f"--size {options.size} is below {MIN_INNER}, the smallest patch", 2)
+        return _report_error(
+            f"--size {options.size} is below {MIN_INNER} pixels, the smallest patch", 2
+        )
     try:
         from samples.repository import CHAIN, DATASET_TYPE, folder_bytes, make_repository
     except ModuleNotFoundError as error:
-        return _refuse(f"{error}: pip install 'hipsgen[butler]'", 1)
+        return _report_error(f"{error}: pip install 'hipsgen[butler]'", 1)
     started = time.monotonic()
     try:
         files = make_repository(options.repo, options.size, options.seed, options.workers)
     except (FileExistsError, NotADirectoryError) as error:
-        return _refuse(str(error), 1)
+        return _report_error(str(error), 1)
     tracts = make_tracts(options.size)
     seconds, megabytes = time.monotonic() - started, folder_bytes(options.repo) / 1e6
     bands = " ".join(f"-b {band}" for band in BANDS)
@@ -42,12 +44,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m samples", description=__doc__)
     parser.add_argument("repo", type=Path, help="a new or empty folder")
     parser.add_argument("--size", type=int, default=1000, help="pixels of a patch's inner side")
-    parser.add_argument("--seed", type=int, default=1, help="another seed, another sky")
-    parser.add_argument("--workers", type=int, default=2, help="processes")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the random sky")
+    parser.add_argument("--workers", type=int, default=2, help="number of processes")
     return parser
 
 
-def _refuse(message: str, code: int) -> int:
+def _report_error(message: str, code: int) -> int:
     print(f"samples: {message}", file=sys.stderr)
     return code
 

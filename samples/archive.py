@@ -1,8 +1,9 @@
-"""The tables behind the images of an lsst.afw exposure: an index, then one table per class.
+"""Write the archive tables of an lsst.afw exposure: an index, then one table per class.
 
-The index says, for each archived object (`id`), in which table its rows are: `cat.archive`
-counts the tables from the index (0). Flags share one bit column, `flags`, whose bits are named
-by TFLAGn. Objects of the sample: PhotoCalib (1) and FilterLabel (2); a calibration may vary.
+For each archived object (`id`) the index gives the table that holds its rows: `cat.archive` counts
+the tables, beginning with the index (0). Flags share one bit column, `flags`, whose bits are named
+by TFLAGn. The objects of the sample are PhotoCalib (1) and FilterLabel (2), and the field of a
+calibration that varies (3).
 """
 
 from collections.abc import Sequence
@@ -29,9 +30,10 @@ _INDEX_DOCS = {
 
 @dataclass(frozen=True)
 class Field:
-    """A factor that varies over a box: x, y of its first, then of its last pixel.
+    """A factor that varies over a box.
 
-    coefficients: of T_j(y) T_i(x) in row j, column i.
+    box: x, y of its first pixel, then of its last. coefficients: of T_j(y) T_i(x) in row j, column
+    i.
     """
 
     box: tuple[int, int, int, int]
@@ -41,7 +43,7 @@ class Field:
 def archive_hdus(
     nanojansky_per_count: float, band: str, field: Field | None = None
 ) -> list[fits.BinTableHDU]:
-    """The archive of an exposure: index, PhotoCalib, FilterLabel, and the field if it varies."""
+    """Return the archive of an exposure: index, PhotoCalib, FilterLabel and, if any, the field."""
     tables = [_photo_calib(nanojansky_per_count, field), _filter_label(band)]
     entries = [
         (PHOTO_CALIB_ID, 1, 0, 0, 1, "PhotoCalib", ""),
@@ -73,7 +75,7 @@ def _index(entries: Sequence[tuple[object, ...]], tables: int) -> fits.BinTableH
 
 
 def _photo_calib(nanojansky_per_count: float, field: Field | None) -> fits.BinTableHDU:
-    """A calibration that is constant over the image, or points to the field that it is."""
+    """Return a calibration that is constant over the image, or refers to its field."""
     columns = [
         fits.Column("calibrationMean", "1D", unit="count", array=[nanojansky_per_count]),
         fits.Column("calibrationErr", "1D", unit="count", array=[0.0]),
@@ -98,7 +100,7 @@ def _chebyshev_field(field: Field) -> fits.BinTableHDU:
 
 
 def _filter_label(band: str) -> fits.BinTableHDU:
-    """A coadd's label has a band and no physical filter."""
+    """Return the label of a coadd, which has a band but no physical filter."""
     columns = [
         fits.Column("band", "32A", array=[band]),
         fits.Column("physical", "32A", array=[""]),

@@ -1,4 +1,4 @@
-"""Where a tract has no data: holes, a lone pixel, a ragged edge. Pixels of the tract's own grid."""
+"""Pixels of a tract without data: holes, isolated pixels and a ragged edge, in the tract's grid."""
 
 import numpy as np
 import numpy.typing as npt
@@ -9,15 +9,15 @@ Bools = npt.NDArray[np.bool_]
 
 SQUARE = 20  # pixels, side of the square holes
 
-# Centers as (x, y) fractions of the tract, by index in TRACT_IDS. The blob in the first tract's
-# patch 0 is what the second run repairs; two holes lie in the overlap of patches.
+# Centers as (x, y) fractions of the tract, by index in TRACT_IDS. The second run repairs the blob
+# in patch 0 of the first tract; two holes lie in the overlap of patches.
 _SQUARES = (((0.80, 0.62), (0.50, 0.10)), ((0.18, 0.70),))
 _BLOBS = (((0.24, 0.17), (0.72, 0.86)), ((0.62, 0.18), (0.30, 0.505)))
 _LONE_PIXELS = (((0.86, 0.30), (0.498, 0.08)), ((0.40, 0.90),))
 
 
 def blank_pixels(tract: Tract, seed: int) -> Bools:
-    """Pixels without data in every band: shape of the tract."""
+    """Return the pixels without data in any band, in the shape of the tract."""
     index = TRACT_IDS.index(tract.id)
     rng = np.random.default_rng([seed, 2, tract.id])
     rows, columns = tract.shape
@@ -35,7 +35,7 @@ def blank_pixels(tract: Tract, seed: int) -> Bools:
 
 
 def _cut_blob(blank: Bools, x: float, y: float, radius: float, rng: np.random.Generator) -> None:
-    """An irregular hole: a circle whose radius wobbles with the angle."""
+    """Cut an irregular hole: a circle whose radius varies with the angle."""
     near = tuple(slice(max(0, int(c - 3 * radius)), int(c + 3 * radius)) for c in (y, x))
     dy, dx = np.ogrid[near]
     dy, dx = dy - y, dx - x
@@ -48,7 +48,7 @@ def _cut_blob(blank: Bools, x: float, y: float, radius: float, rng: np.random.Ge
 
 
 def _fray_west_edge(blank: Bools, depth: float, rng: np.random.Generator) -> None:
-    """Steps of random depth, as where dithered detectors end, with single ragged rows."""
+    """Cut steps of random depth, as where dithered detectors end, with single ragged rows."""
     rows, columns = blank.shape
     steps = rng.uniform(0.3, 1.6, size=rows // 45 + 1).repeat(45)[:rows]
     width = np.maximum(1, depth * steps + rng.normal(0, 1.2, size=rows)).astype(int)
@@ -56,7 +56,7 @@ def _fray_west_edge(blank: Bools, depth: float, rng: np.random.Generator) -> Non
 
 
 def detector_edges(tract: Tract, seed: int) -> Bools:
-    """Narrow tilted bands where edges of input detectors lie: shape of the tract."""
+    """Return narrow tilted bands along edges of input detectors, in the shape of the tract."""
     rng = np.random.default_rng([seed, 3, tract.id])
     y, x = np.mgrid[: tract.shape[0], : tract.shape[1]]
     edges = np.zeros(tract.shape, dtype=bool)

@@ -1,6 +1,6 @@
-"""The three planes of a tract's coadd: image, mask and variance; patches are cut from them.
+"""The image, mask and variance of a tract's coadd, from which the patches are cut.
 
-Noise is drawn on the tract's grid, so patches that overlap hold the same pixels.
+Noise is drawn on the tract's grid, so overlapping patches have the same pixels.
 """
 
 from collections.abc import Mapping
@@ -34,7 +34,7 @@ def _planes(*names: str) -> dict[str, int]:
     return {name: bit for bit, name in enumerate(names)}
 
 
-# Only the first nine bits are the same everywhere.
+# Only the first nine bits are the same in all files.
 CURRENT_PLANES = _planes(*_FIXED, *_DYNAMIC, "SENSOR_EDGE", "STREAK")
 OLDER_PLANES = _planes(*_FIXED, "BRIGHT_OBJECT", "SENSOR_EDGE", *_DYNAMIC[::-1])
 
@@ -43,7 +43,7 @@ OLDER_PLANES = _planes(*_FIXED, "BRIGHT_OBJECT", "SENSOR_EDGE", *_DYNAMIC[::-1])
 class Coadd:
     """Image (nJy per pixel), mask bits and variance (nJy**2), all of one shape.
 
-    planes: the bit of each mask plane.
+    planes: bit of each mask plane.
     """
 
     image: npt.NDArray[np.float32]
@@ -52,7 +52,7 @@ class Coadd:
     planes: Mapping[str, int]
 
     def cut(self, patch: Patch) -> "Coadd":
-        """The part that lies in a patch of the tract."""
+        """Return the part that lies in a patch of the tract."""
         rows, columns = patch.slices
         return Coadd(
             np.ascontiguousarray(self.image[rows, columns]),
@@ -62,7 +62,7 @@ class Coadd:
         )
 
     def scaled(self, factor: float) -> "Coadd":
-        """The same coadd in another unit."""
+        """Return the coadd in another unit."""
         image, variance = self.image * np.float32(factor), self.variance * np.float32(factor**2)
         return Coadd(image, self.mask, variance, self.planes)
 
@@ -75,7 +75,7 @@ def make_coadd(
     planes: Mapping[str, int],
     rng: np.random.Generator,
 ) -> Coadd:
-    """Add noise and defects to a true image (nJy per pixel); `sigma` is the empty sky's."""
+    """Add noise and defects to a true image (nJy per pixel); `sigma`: noise of the empty sky."""
     variance = _rounded(np.float32(sigma**2) + truth / np.float32(_PHOTONS_PER_NJY))
     noise = rng.standard_normal(truth.shape, dtype=np.float32) * np.sqrt(variance)
     saturated = truth >= SATURATION * PIXEL_AREA * 0.999
@@ -93,6 +93,6 @@ def make_coadd(
 
 
 def _rounded(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Values with 10 bits of mantissa: nobody knows a variance better, and files become small."""
+    """Round values to 10 bits of mantissa, enough for a variance, so that files compress well."""
     bits = np.asarray(values, dtype=np.float32).view(np.uint32)
     return ((bits + np.uint32(1 << 12)) & np.uint32(0xFFFFE000)).view(np.float32)

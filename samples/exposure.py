@@ -1,4 +1,4 @@
-"""Writes coadds as lsst.afw writes an ExposureF: three compressed planes and an archive."""
+"""Write coadds as lsst.afw writes an ExposureF: three compressed planes and an archive."""
 
 import os
 from dataclasses import dataclass
@@ -19,11 +19,11 @@ NANOJANSKY_PER_COUNT = 10 ** (0.4 * (31.4 - ZERO_POINT))  # 57.544
 
 @dataclass(frozen=True)
 class Form:
-    """One of the ways in which such files are found.
+    """A variant of these files.
 
-    calibrated: pixels are nJy and BUNIT and EXTNAME say so; otherwise they are counts, which
-    only the PhotoCalib table and FLUXMAG0 translate, and planes are known by EXTTYPE alone.
-    compression: GZIP_2 keeps every bit; RICE_1 quantizes with subtractive dithering.
+    calibrated: pixels are in nJy, and BUNIT and EXTNAME are set; otherwise they are counts, which
+    only the PhotoCalib table and FLUXMAG0 calibrate, and planes have EXTTYPE but no EXTNAME.
+    compression: GZIP_2 preserves every bit; RICE_1 quantizes with subtractive dithering.
     """
 
     calibrated: bool
@@ -31,14 +31,14 @@ class Form:
 
     @property
     def nanojansky_per_count(self) -> float:
-        """What a pixel value is worth."""
+        """Flux of a pixel value of 1."""
         return 1.0 if self.calibrated else NANOJANSKY_PER_COUNT
 
 
 def write_exposure(
     path: str | os.PathLike[str], coadd: Coadd, tract: Tract, box: Box, band: str, form: Form
 ) -> None:
-    """Write a coadd (nJy) that covers `box` of a tract; same arguments, same bytes."""
+    """Write a coadd (nJy) that covers `box` of a tract; equal arguments give equal bytes."""
     coadd = coadd.scaled(1 / form.nanojansky_per_count)
     hdus = fits.HDUList(
         [
@@ -49,7 +49,7 @@ def write_exposure(
             *archive_hdus(form.nanojansky_per_count, band),
         ]
     )
-    # gzip stamps every compressed tile with the time of day
+    # gzip records the time of day in every compressed tile
     with replaced("time.time", return_value=0.0):
         hdus.writeto(path)
 
@@ -76,9 +76,9 @@ def _plane(
     form: Form,
     cards: fits.Header | None = None,
 ) -> fits.CompImageHDU:
-    """One compressed plane, a row per tile.
+    """Return one compressed plane, with one row per tile.
 
-    Without an EXTNAME the compressed table is called COMPRESSED_IMAGE, as cfitsio does too.
+    Without EXTNAME the compressed table is called COMPRESSED_IMAGE, as in cfitsio.
     """
     header = _wcs_cards(tract, box)
     header["INHERIT"] = True
@@ -109,7 +109,7 @@ def _mask_cards(coadd: Coadd) -> fits.Header:
 
 
 def _wcs_cards(tract: Tract, box: Box) -> fits.Header:
-    """The sky projection with a CD matrix, and the tract's pixel grid as LTV and WCS A."""
+    """Return the sky projection with a CD matrix, and the tract's pixel grid as LTV and WCS A."""
     wcs = tract.wcs(box).wcs
     header = fits.Header()
     header["WCSAXES"] = 2

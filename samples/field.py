@@ -1,4 +1,4 @@
-"""The piece of sky that the sample covers: where its sources can be, and how large."""
+"""The area of the sky that the sample covers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from samples.skymap import FIELD_DEC, FIELD_RA, PIXEL_SCALE, Tract, offset_posit
 
 @dataclass(frozen=True)
 class Field:
-    """A rectangle round (FIELD_RA, FIELD_DEC), arcsec; offsets are east and north of its center.
+    """A rectangle around (FIELD_RA, FIELD_DEC) in arcsec; offsets are east and north of its center.
 
     scale: 1 for the default sample; a smaller sample has smaller showpieces.
     """
@@ -23,7 +23,7 @@ class Field:
 
     @classmethod
     def around(cls, tracts: Sequence[Tract]) -> "Field":
-        """The field that holds all tracts, with a margin for sources outside that shine in."""
+        """Return the field that contains all tracts, with a margin for light of sources outside."""
         height = max(t.shape[0] for t in tracts) * PIXEL_SCALE
         ras = [float(ra) for t in tracts for ra in t.corners((0, 0, *t.shape[::-1]))[:, 0]]
         width = (max(ras) - min(ras)) * np.cos(np.radians(FIELD_DEC)) * 3600
@@ -31,11 +31,11 @@ class Field:
 
     @property
     def area(self) -> float:
-        """Square arcmin."""
+        """Area in square arcmin."""
         return self.width * self.height / 3600
 
     def anywhere(self, rng: np.random.Generator) -> tuple[float, float]:
-        """Random offsets (arcsec) inside the field."""
+        """Draw random offsets (arcsec) inside the field."""
         return (
             float(rng.uniform(-0.5, 0.5) * self.width),
             float(rng.uniform(-0.5, 0.5) * self.height),
@@ -44,7 +44,7 @@ class Field:
     def source(
         self, east: float, north: float, mag: float, gr: float, ri: float, profile: Profile
     ) -> Source:
-        """A source at offsets (arcsec), with its r magnitude and colors g-r and r-i (AB)."""
+        """Make a source at offsets (arcsec), with its r magnitude and colors g-r and r-i (AB)."""
         mags = (mag + gr, mag, mag - ri)
         ra, dec = offset_position(FIELD_RA, FIELD_DEC, east, north)
         flux = tuple(float(ZERO_MAGNITUDE * 10 ** (-0.4 * m)) for m in mags)

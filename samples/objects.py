@@ -1,4 +1,4 @@
-"""The object table of a tract: what a pipeline would have measured of stars and galaxies."""
+"""Make the object table of a tract: a pipeline's measurements of its stars and galaxies."""
 
 from pathlib import Path
 
@@ -12,13 +12,13 @@ from samples.sky import BANDS, Sky
 from samples.skymap import ARCSEC, Tract, local_basis, make_tracts
 from samples.tractfiles import sample_sky
 
-_EFFECTIVE_PIXELS = 36.0  # over which a star's light is summed
-_FAINTEST = 5.0  # times the noise
-_ASTROMETRY = 0.3  # arcsec, over the signal to noise
+_EFFECTIVE_PIXELS = 36.0  # number of pixels over which the light of a star is summed
+_FAINTEST = 5.0  # smallest signal-to-noise ratio
+_ASTROMETRY = 0.3  # arcsec: position error at a signal-to-noise ratio of 1
 
 
 def write_object_tables(folder: Path, size: int, seed: int) -> dict[int, Path]:
-    """A Parquet file per tract; by its number."""
+    """Write a Parquet file for each tract; return their paths by tract."""
     tracts, sky, paths = make_tracts(size), sample_sky(size, seed), {}
     for tract in tracts:
         others = [other for other in tracts if other.id != tract.id]
@@ -28,9 +28,9 @@ def write_object_tables(folder: Path, size: int, seed: int) -> dict[int, Path]:
 
 
 def object_table(tract: Tract, others: list[Tract], sky: Sky, seed: int) -> Table:
-    """The sources of a tract that are five times above the noise in r, with errors.
+    """Return the sources of a tract that exceed five times the noise in r, with errors.
 
-    detect_isPrimary: not nearer to the middle of another tract. refExtendedness: 0 of a star.
+    detect_isPrimary: no other tract's center is nearer. refExtendedness: 0 for stars.
     """
     rng = np.random.default_rng([seed, 5, tract.id])
     rows, columns = tract.shape
@@ -63,6 +63,6 @@ def object_table(tract: Tract, others: list[Tract], sky: Sky, seed: int) -> Tabl
 
 
 def _distance(tract: Tract, ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
-    """Arcsec between a tract's middle and positions (degrees)."""
+    """Return the distance in arcsec of positions (degrees) from a tract's center."""
     vectors = np.array([local_basis(a, b)[2] for a, b in zip(ra, dec, strict=True)])
     return np.linalg.norm(vectors - local_basis(tract.ra, tract.dec)[2], axis=1) * ARCSEC

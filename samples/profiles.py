@@ -1,7 +1,7 @@
-"""How light is spread: analytic profiles, already blurred by the sample's point spread function.
+"""Analytic light profiles, already convolved with the sample's point spread function.
 
-A profile maps offsets east and north of its center (arcsec, any shape) to the fraction of its
-flux per square arcsec. Blurring galaxies is an approximation: axes are widened in quadrature and
+A profile maps offsets east and north of its center (arcsec, any shape) to the fraction of its flux
+per square arcsec. For galaxies the convolution is approximated: axes are widened in quadrature and
 the center is softened, so that a small galaxy looks like a star.
 """
 
@@ -20,15 +20,15 @@ _BLUR = 0.3  # arcsec, roughly the seeing's standard deviation
 
 
 class Profile(Protocol):
-    """Fraction of the flux per square arcsec, at offsets in arcsec."""
+    """Function from offsets in arcsec to the fraction of the flux per square arcsec."""
 
     def __call__(self, east: Floats, north: Floats) -> Floats:
-        """Evaluate; the result has the broadcast shape of the arguments."""
+        """Evaluate the profile; the result has the broadcast shape of the arguments."""
         ...
 
 
 def _rotate(east: Floats, north: Floats, angle: float) -> tuple[Floats, Floats]:
-    """Offsets along and across an axis at a position angle (degrees, north through east)."""
+    """Return offsets along and across an axis at a position angle (degrees, north through east)."""
     sin, cos = np.sin(np.radians(angle)), np.cos(np.radians(angle))
     return north * cos + east * sin, east * cos - north * sin
 
@@ -40,7 +40,7 @@ def _moffat(r2: Floats, fwhm: float, beta: float) -> Floats:
 
 @dataclass(frozen=True)
 class Star:
-    """A Moffat function; `halo` is the share of light in broad wings, `spikes` in a cross."""
+    """A Moffat function; `halo`: fraction of the light in broad wings, `spikes`: in a cross."""
 
     halo: float = 0.0
     spikes: float = 0.0
@@ -48,7 +48,7 @@ class Star:
     spike_length: float = 9.0
 
     def __call__(self, east: Floats, north: Floats) -> Floats:
-        """Share of the flux per square arcsec at offsets in arcsec."""
+        """Return the fraction of the flux per square arcsec at offsets in arcsec."""
         r2 = east**2 + north**2
         light = (1 - self.halo - self.spikes) * _moffat(r2, SEEING, _MOFFAT_BETA)
         if self.halo:
@@ -71,14 +71,18 @@ class Blob:
     sigma: float
 
     def __call__(self, east: Floats, north: Floats) -> Floats:
-        """Share of the flux per square arcsec at offsets in arcsec."""
+        """Return the fraction of the flux per square arcsec at offsets in arcsec."""
         s2 = self.sigma**2 + _BLUR**2
         return np.asarray(np.exp(-(east**2 + north**2) / (2 * s2)) / (2 * np.pi * s2))
 
 
 @dataclass(frozen=True)
 class Sersic:
-    """Half-light radius (arcsec, major axis), index, axis ratio and position angle (degrees)."""
+    """A Sersic profile.
+
+    radius: half-light radius along the major axis, arcsec. index: Sersic index. ratio: axis ratio.
+    angle: position angle in degrees.
+    """
 
     radius: float
     index: float
@@ -86,7 +90,7 @@ class Sersic:
     angle: float = 0.0
 
     def __call__(self, east: Floats, north: Floats) -> Floats:
-        """Share of the flux per square arcsec at offsets in arcsec."""
+        """Return the fraction of the flux per square arcsec at offsets in arcsec."""
         u, v = _rotate(east, north, self.angle)
         major, minor = self._axes
         return self._radial((u / major) ** 2 + (v / minor) ** 2) * self._norm
@@ -121,7 +125,7 @@ class SpiralDisc:
     handed: int = 1
 
     def __call__(self, east: Floats, north: Floats) -> Floats:
-        """Share of the flux per square arcsec at offsets in arcsec."""
+        """Return the fraction of the flux per square arcsec at offsets in arcsec."""
         disc = Sersic(self.radius, 1.0, self.ratio, self.angle)(east, north)
         u, v = _rotate(east, north, self.angle)
         rho = np.hypot(u, v / self.ratio) / self.radius
@@ -134,7 +138,7 @@ class SpiralDisc:
         return np.asarray(disc * (1 - fade + fade * arms) * dust)
 
     def arm_position(self, rho: float, arm: int) -> tuple[float, float]:
-        """Offsets (arcsec) of a point on an arm at `rho` half-light radii."""
+        """Return the offsets (arcsec) of a point on an arm at `rho` half-light radii."""
         turn = np.log(rho + 0.05) / np.tan(np.radians(self.pitch))
         theta = self.handed * (turn + 2 * np.pi * arm / self.arms)
         u, v = rho * self.radius * np.cos(theta), rho * self.radius * self.ratio * np.sin(theta)
@@ -144,7 +148,7 @@ class SpiralDisc:
 
 @dataclass(frozen=True)
 class DustyDisc:
-    """A disc seen edge-on with a dark lane along it."""
+    """An edge-on disc with a dark lane along it."""
 
     radius: float
     ratio: float
@@ -152,7 +156,7 @@ class DustyDisc:
     lane: float = 0.88
 
     def __call__(self, east: Floats, north: Floats) -> Floats:
-        """Share of the flux per square arcsec at offsets in arcsec."""
+        """Return the fraction of the flux per square arcsec at offsets in arcsec."""
         disc = Sersic(self.radius, 1.0, self.ratio, self.angle)(east, north)
         u, v = _rotate(east, north, self.angle)
         width = np.hypot(0.25 * self.ratio * self.radius, _BLUR)
@@ -168,7 +172,7 @@ class BleedTrail:
     half_width: float
 
     def __call__(self, east: Floats, north: Floats) -> Floats:
-        """Share of the flux per square arcsec at offsets in arcsec."""
+        """Return the fraction of the flux per square arcsec at offsets in arcsec."""
         across = np.clip((np.abs(east) - self.half_width) / 0.08, -40, 40)
         along = np.clip((np.abs(north) - self.half_length) / 0.4, -40, 40)
         return np.asarray(1 / ((1 + np.exp(across)) * (1 + np.exp(along))))

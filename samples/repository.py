@@ -1,4 +1,4 @@
-"""Makes the sample Butler repository: SQLite, files inside, readable without the LSST stack."""
+"""Make the sample Butler repository: SQLite, with its files, readable without the LSST stack."""
 
 import hashlib
 import multiprocessing
@@ -41,16 +41,17 @@ _UUIDS = uuid.UUID("6d1c7b1e-6f0f-5b53-9a2e-1d8c3a6c9f10")
 
 
 def make_repository(root: Path, size: int = 1000, seed: int = 1, workers: int = 2) -> int:
-    """Make the repository in a new or empty folder; gives the number of coadds' files.
+    """Make the repository in a new or empty folder; return the number of files of coadds.
 
-    size: pixels along a patch's inner region. The same size and seed give the same FITS bytes.
+    size: pixels along a patch's inner region. Equal size and seed give equal FITS bytes. Raises
+    FileExistsError if the folder is not empty.
     """
-    root = root.absolute()  # the Butler takes relative paths as its own
+    root = root.absolute()  # the Butler takes relative paths as relative to itself
     if root.is_file() or (root.is_dir() and any(root.iterdir())):
-        raise FileExistsError(f"{root} is a file or not empty; name a new or an empty folder")
+        raise FileExistsError(f"{root} is a file or not empty: name a new or empty folder")
     tracts = make_tracts(size)
     root.mkdir(parents=True, exist_ok=True)
-    # beside the repository, so that moving a file in is a rename
+    # next to the repository, so that moving a file in is a rename
     scratch = Path(tempfile.mkdtemp(prefix=f".{root.name}-", dir=root.parent))
     try:
         files = _write_files(scratch, tracts, size, seed, workers)
@@ -105,7 +106,7 @@ def _ingest(
 
 
 def _ingest_tables(butler: Butler, tables: Mapping[int, Path]) -> None:
-    """tables: of objects, by tract."""
+    """Ingest tables of objects, given by tract."""
     dimensions = ("skymap", "tract")
     kind = DatasetType(OBJECTS, dimensions, "ArrowAstropy", universe=butler.dimensions)
     butler.registry.registerDatasetType(kind)
@@ -122,7 +123,7 @@ def _ingest_tables(butler: Butler, tables: Mapping[int, Path]) -> None:
 
 
 def _reference(butler: Butler, dataset_type: DatasetType, file: CoaddFile) -> DatasetRef:
-    """A reference whose UUID follows from what it is, so that samples can be compared."""
+    """Return a reference with a UUID derived from its content, so that samples can be compared."""
     data_id = DataCoordinate.standardize(
         skymap=skymap.NAME,
         tract=file.tract,
@@ -169,7 +170,7 @@ def _insert_dimensions(butler: Butler, tracts: Sequence[Tract]) -> None:
                 for patch in tract.patches()
             ),
         )
-    # Bands have no table of their own; they exist through a physical filter.
+    # bands have no table of their own: they are defined by a physical filter
     limits = dict.fromkeys(("visit_max", "exposure_max", "detector_max"), 10)
     insert("instrument", {"name": INSTRUMENT, "class_name": "lsst.obs.lsst.LsstCam", **limits})
     for band in BANDS:
@@ -191,9 +192,9 @@ def _closing(butler: Butler) -> Iterator[Butler]:
 
 @contextmanager
 def named_formatter() -> Iterator[type[FormatterV2]]:
-    """A class under the name of the stack's formatter, which the registry then records.
+    """Provide a class with the name of the stack's formatter, which the registry then records.
 
-    The stack need not be installed: nobody reads through this class.
+    The stack need not be installed: this class is never used for reading.
     """
     module_name, class_name = _FORMATTER.rsplit(".", 1)
     parts = module_name.split(".")
@@ -219,7 +220,7 @@ def named_formatter() -> Iterator[type[FormatterV2]]:
 
 
 def folder_bytes(root: Path) -> int:
-    """Total size of the files under a folder."""
+    """Return the total size of the files under a folder."""
     return sum(
         os.path.getsize(Path(folder) / name) for folder, _, names in os.walk(root) for name in names
     )

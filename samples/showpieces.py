@@ -1,6 +1,6 @@
-"""The large and pretty: spirals, a cluster, a colliding pair, a ring, one saturated star.
+"""Showpieces of the sample: spirals, a cluster, a colliding pair, a ring, a saturated star.
 
-Places are fractions of the field from its center, east and north positive; sizes and fluxes
+Positions are fractions of the field from its center, east and north positive; sizes and fluxes
 follow the field's scale, so that a small sample is not covered by one star.
 """
 
@@ -17,7 +17,7 @@ from samples.skymap import PIXEL_SCALE
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a showpiece stands, and its own small scale."""
+    """The position of a showpiece in its field."""
 
     field: Field
     east: float  # arcsec
@@ -37,15 +37,16 @@ class _Place:
 
 
 def showpieces(field: Field, rng: np.random.Generator) -> Iterator[Source]:
-    """All of them."""
+    """Make all showpieces of a field."""
 
     def at(x: float, y: float) -> _Place:
         return _Place(field, x * field.width, y * field.height)
 
     s = field.scale
-    yield from saturated_star(at(-0.11, -0.21), 10.4)  # beside the hole that was repaired
+    # next to the hole that the second run repairs
+    yield from saturated_star(at(-0.11, -0.21), 10.4)
     disc = SpiralDisc(8.5 * s, 0.78, 35.0, arms=2, pitch=17.0)
-    yield from spiral(at(0.0, -0.22), 14.6, disc, rng)  # on the seam
+    yield from spiral(at(0.0, -0.22), 14.6, disc, rng)  # on the border between the tracts
     yield from spiral(
         at(0.34, 0.27), 15.6, SpiralDisc(6.0 * s, 0.42, 115.0, arms=3, pitch=22.0, handed=-1), rng
     )
@@ -66,7 +67,7 @@ def showpieces(field: Field, rng: np.random.Generator) -> Iterator[Source]:
 
 
 def saturated_star(place: _Place, mag: float) -> Iterator[Source]:
-    """A star whose core is clipped, with broad wings, spikes and a short bleed trail."""
+    """Make a star with a clipped core, broad wings, spikes and a short bleed trail."""
     s = place.field.scale
     yield place.put(mag, (0.55, 0.2), Star(halo=0.03, spikes=0.03, spike_length=11.0 * s))
     trail = BleedTrail(half_length=15.0 * s, half_width=0.4)
@@ -77,7 +78,7 @@ def saturated_star(place: _Place, mag: float) -> Iterator[Source]:
 def spiral(
     place: _Place, mag: float, disc: SpiralDisc, rng: np.random.Generator
 ) -> Iterator[Source]:
-    """Blue arms on a redder disc, an old bulge, and star-forming knots along the arms."""
+    """Make blue arms on a redder disc, an old bulge, and star-forming knots along the arms."""
     yield place.put(mag + 0.7, (0.30, 0.10), disc)
     old = Sersic(0.8 * disc.radius, 1.0, disc.ratio, disc.angle)
     yield place.put(mag + 1.0, (0.68, 0.32), old)
@@ -90,12 +91,12 @@ def spiral(
         knot = (east + float(jitter[0]), north + float(jitter[1]))
         faint = mag + float(rng.uniform(5.0, 7.4)) + 0.5 * rho
         young = rng.uniform() < 0.7
-        colors = (-0.05, -0.15) if young else (0.35, -0.35)  # H alpha shines in r
+        colors = (-0.05, -0.15) if young else (0.35, -0.35)  # H alpha is in r
         yield place.put(faint, colors, Blob(float(rng.uniform(0.0, 0.35))), knot)
 
 
 def edge_on(place: _Place, mag: float, disc: DustyDisc) -> Iterator[Source]:
-    """A disc from its side, with a small bulge and a thick disc."""
+    """Make an edge-on disc with a small bulge and a thick disc."""
     yield place.put(mag + 0.4, (0.62, 0.30), disc)
     thick = Sersic(disc.radius, 1.0, 2.6 * disc.ratio, disc.angle)
     yield place.put(mag + 1.9, (0.75, 0.36), thick)
@@ -104,7 +105,7 @@ def edge_on(place: _Place, mag: float, disc: DustyDisc) -> Iterator[Source]:
 
 
 def cluster(place: _Place, rng: np.random.Generator) -> Iterator[Source]:
-    """A brightest galaxy with a wide halo, red members, and blue arcs of lensed light."""
+    """Make a brightest galaxy with a wide halo, red members, and blue lensed arcs."""
     s = place.field.scale
     old = (1.28, 0.52)
     yield place.put(16.1, old, Sersic(4.0 * s, 4.0, 0.78, 50.0))
@@ -120,26 +121,26 @@ def cluster(place: _Place, rng: np.random.Generator) -> Iterator[Source]:
         redness = (float(rng.normal(1.26, 0.04)), float(rng.normal(0.51, 0.02)))
         yield place.put(mag, redness, Sersic(size, 4.0, ratio, tilt), offset)
     for radius, start, length in ((15.0, 200.0, 46.0), (16.5, 30.0, 26.0), (22.0, 290.0, 22.0)):
-        yield from _string(place, radius * s, (start, start + length), 22.1, (0.05, 0.02))
+        yield from _arc(place, radius * s, (start, start + length), 22.1, (0.05, 0.02))
 
 
 def colliding_pair(place: _Place, rng: np.random.Generator) -> Iterator[Source]:
-    """Two spirals close together with tidal tails and knots of young stars between them."""
+    """Make two close spirals with tidal tails and knots of young stars between them."""
     s = place.field.scale
     first = SpiralDisc(4.6 * s, 0.62, 20.0, arms=2, pitch=26.0, contrast=0.85)
     second = SpiralDisc(3.6 * s, 0.5, 105.0, arms=2, pitch=30.0, contrast=0.85, handed=-1)
     yield from spiral(place, 15.9, first, rng)
     other = _Place(place.field, place.east - 10.5 * s, place.north + 7.0 * s)
     yield from spiral(other, 16.5, second, rng)
-    yield from _string(place, 17.0 * s, (85.0, 195.0), 21.6, (0.35, 0.12), width=1.1 * s)
-    yield from _string(other, 13.0 * s, (250.0, 355.0), 21.9, (0.35, 0.12), width=0.9 * s)
+    yield from _arc(place, 17.0 * s, (85.0, 195.0), 21.6, (0.35, 0.12), width=1.1 * s)
+    yield from _arc(other, 13.0 * s, (250.0, 355.0), 21.9, (0.35, 0.12), width=0.9 * s)
     for step in np.linspace(0.2, 0.8, 7):
         bridge = (float(step * -10.5 * s), float(step * 7.0 * s) + float(rng.normal(0, 0.5)) * s)
         yield place.put(20.8, (0.0, -0.1), Blob(0.5 * s), bridge)
 
 
 def ring(place: _Place, rng: np.random.Generator) -> Iterator[Source]:
-    """An old round core inside a young ring."""
+    """Make an old round core inside a young ring."""
     s = place.field.scale
     yield place.put(17.6, (0.95, 0.42), Sersic(1.2 * s, 3.0, 0.95, 0.0))
     for angle in np.arange(0.0, 360.0, 7.5):
@@ -149,16 +150,16 @@ def ring(place: _Place, rng: np.random.Generator) -> Iterator[Source]:
         yield place.put(mag, (0.12, 0.0), Blob(0.75 * s), offset)
 
 
-def _string(
+def _arc(
     place: _Place,
     radius: float,
-    turn: Sequence[float],
+    angle_range: Sequence[float],
     mag: float,
     colors: tuple[float, float],
     width: float = 0.12,
 ) -> Iterator[Source]:
-    """An arc of light round a place: overlapping blobs, brightest in the middle."""
-    first, last = np.radians(turn)
+    """Make an arc of light around a position: overlapping blobs, brightest in the middle."""
+    first, last = np.radians(angle_range)
     step = 2 * max(width, PIXEL_SCALE) / radius
     angles = np.linspace(first, last, max(5, int((last - first) / step)))
     for fraction, angle in zip(np.linspace(-1, 1, len(angles)), angles, strict=True):

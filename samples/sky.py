@@ -1,8 +1,8 @@
-"""The analytic sky: sources in celestial coordinates, and their light anywhere.
+"""The analytic sky: sources at celestial coordinates, and their light at any position.
 
-One formula gives the light at a coordinate (`Sky.brightness`) and on a tract's pixels
-(`Sky.render`), so overlapping tracts show the same sky and a test knows the truth.
-Light is in nJy per square arcsec; the bands are those of `BANDS`, in this order.
+One formula gives the light at a coordinate (`Sky.brightness`) and in the pixels of a tract
+(`Sky.render`), so overlapping tracts show the same sky and a test can compute the true values.
+Light is in nJy per square arcsec; bands are those of `BANDS`, in this order.
 """
 
 from collections.abc import Sequence
@@ -48,8 +48,11 @@ class Source:
         return local_basis(self.ra, self.dec)
 
     def light(self, east: Floats, north: Floats) -> Floats:
-        """Fraction of the flux per square arcsec at offsets in arcsec; 0 beyond `reach`."""
-        # The taper lets the light end smoothly: a truncated halo shows as a disc in a deep map.
+        """Return the light as a fraction of the flux per square arcsec at offsets in arcsec.
+
+        It is 0 beyond `reach`.
+        """
+        # the taper ends the light smoothly: a truncated halo would be visible in a deep map
         taper = np.maximum(1 - (east**2 + north**2) / self.reach**2, 0.0) ** 2
         return np.asarray(self.profile(east, north) * taper)
 
@@ -61,7 +64,7 @@ class Sky:
     sources: Sequence[Source]
 
     def brightness(self, ra: npt.ArrayLike, dec: npt.ArrayLike, band: str) -> Floats:
-        """True noise-free surface brightness (nJy per square arcsec) at ICRS degrees.
+        """Return the true, noise-free surface brightness (nJy per square arcsec) at ICRS degrees.
 
         Clipped at `SATURATION`. The result has the broadcast shape of `ra` and `dec`.
         """
@@ -79,7 +82,7 @@ class Sky:
         return np.minimum(total, SATURATION)
 
     def render(self, tract: Tract) -> npt.NDArray[np.float32]:
-        """The true image of a tract in nJy per pixel: shape (bands, rows, columns)."""
+        """Return the true image of a tract in nJy per pixel: shape (bands, rows, columns)."""
         image = np.zeros((len(BANDS), *tract.shape), dtype=np.float32)
         for source in self.sources:
             _add(image, source, tract)

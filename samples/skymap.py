@@ -1,7 +1,7 @@
-"""The sample skymap: two overlapping tracts, each a TAN projection cut into patches.
+"""The sample skymap: two overlapping tracts, each a TAN projection divided into patches.
 
-Pixel positions are (x, y), 0-based from the tract's lower left pixel, integers at pixel centers;
-x grows to the west and y to the north. A bounding box (x0, y0, x1, y1) excludes x1 and y1.
+Pixel positions are (x, y), 0-based from the tract's lower left pixel, integers at pixel centers; x
+increases to the west and y to the north. A bounding box (x0, y0, x1, y1) excludes x1 and y1.
 """
 
 from collections.abc import Iterator
@@ -18,16 +18,16 @@ NAME = "sample_rings"
 PIXEL_SCALE = 0.2  # arcsec
 ARCSEC = np.degrees(1.0) * 3600.0  # in a radian
 MIN_OVERLAP = 320  # pixels; the rings skymap overlaps tracts by at least 1 arcmin = 300 pixels
-MIN_INNER = 200  # pixels; below, two tracts of 2 x 2 patches would be little but overlap
+MIN_INNER = 200  # pixels; with fewer, two tracts of 2 x 2 patches would overlap almost entirely
 
 FIELD_RA, FIELD_DEC = 55.70, -31.42  # degrees, midway between the two tracts
 TRACT_IDS = (4848, 4849)
-# A seam is only real when the pixel grids do not fall on one another.
+# the pixel grids of the tracts must not coincide, as in a real survey
 _GRID_SHIFT = (0.37, 0.29)  # pixels
 
 
 def local_basis(ra: float, dec: float) -> Floats:
-    """Unit vectors east, north and outward (rows) at a position in degrees: shape (3, 3)."""
+    """Return unit vectors east, north and outward (rows) at a position in degrees: shape (3, 3)."""
     lam, phi = np.radians(ra), np.radians(dec)
     return np.array(
         [
@@ -39,7 +39,7 @@ def local_basis(ra: float, dec: float) -> Floats:
 
 
 def offset_position(ra: float, dec: float, east: float, north: float) -> tuple[float, float]:
-    """The position (degrees) at gnomonic offsets (arcsec) from a position (degrees)."""
+    """Return the position (degrees) at gnomonic offsets (arcsec) from a position (degrees)."""
     vector = np.array([east / ARCSEC, north / ARCSEC, 1.0]) @ local_basis(ra, dec)
     lon = float(np.degrees(np.arctan2(vector[1], vector[0]))) % 360.0
     return lon, float(np.degrees(np.arctan2(vector[2], np.hypot(vector[0], vector[1]))))
@@ -47,7 +47,7 @@ def offset_position(ra: float, dec: float, east: float, north: float) -> tuple[f
 
 @dataclass(frozen=True)
 class Patch:
-    """One patch; `box` is its outer bounding box in tract pixels, clipped at the tract's edge."""
+    """A patch; `box`: its outer bounding box in tract pixels, clipped at the tract's edge."""
 
     id: int
     x: int
@@ -63,7 +63,7 @@ class Patch:
 
 @dataclass(frozen=True)
 class Tract:
-    """One tract: a tangent plane at (ra, dec), degrees, with nx x ny patches."""
+    """A tract: a tangent plane at (ra, dec), degrees, with nx x ny patches."""
 
     id: int
     ra: float
@@ -79,7 +79,7 @@ class Tract:
         return self.ny * self.inner, self.nx * self.inner
 
     def patches(self) -> Iterator[Patch]:
-        """All patches; a patch's id is nx * y + x."""
+        """Iterate over the patches; the id of a patch is nx * y + x."""
         rows, columns = self.shape
         for index in range(self.nx * self.ny):
             y, x = divmod(index, self.nx)
@@ -92,7 +92,7 @@ class Tract:
             yield Patch(index, x, y, box)
 
     def wcs(self, box: Box | None = None) -> WCS:
-        """The projection, for an array that starts at the box's lower left pixel."""
+        """Return the projection for an array that starts at the box's lower left pixel."""
         x0, y0 = (box[0], box[1]) if box else (0, 0)
         step = PIXEL_SCALE / 3600.0
         wcs = WCS(naxis=2)
@@ -106,17 +106,17 @@ class Tract:
         return wcs
 
     def corners(self, box: Box) -> Floats:
-        """RA and Dec (degrees) of a box's four outer pixel corners: shape (4, 2)."""
+        """Return RA and Dec (degrees) of a box's four outer pixel corners: shape (4, 2)."""
         x0, y0, x1, y1 = (edge - 0.5 for edge in box)
         return np.asarray(self.wcs().wcs_pix2world([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], 0))
 
     def to_tangent(self, x: Floats, y: Floats) -> tuple[Floats, Floats]:
-        """Pixel positions to tangent-plane coordinates (radians), east and north."""
+        """Convert pixel positions to tangent-plane coordinates (radians), east and north."""
         step = PIXEL_SCALE / ARCSEC
         return (self._center[0] - x) * step, (y - self._center[1]) * step
 
     def to_pixel(self, ra: float, dec: float) -> tuple[float, float]:
-        """A position (degrees) to a pixel position, which may lie outside the tract."""
+        """Convert a position (degrees) to a pixel position, which may lie outside the tract."""
         east, north, depth = local_basis(self.ra, self.dec) @ local_basis(ra, dec)[2]
         step = PIXEL_SCALE / ARCSEC
         return (
@@ -131,7 +131,10 @@ class Tract:
 
 
 def make_tracts(inner: int) -> tuple[Tract, Tract]:
-    """Two tracts side by side in RA, of 2 x 2 patches of inner x inner pixels."""
+    """Make two tracts adjacent in RA, of 2 x 2 patches of inner x inner pixels.
+
+    Raises ValueError if `inner` is below `MIN_INNER`.
+    """
     if inner < MIN_INNER:
         raise ValueError(f"size {inner} is below {MIN_INNER} pixels, the smallest patch")
     width = 2 * inner

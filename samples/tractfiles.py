@@ -1,4 +1,4 @@
-"""Makes the FITS files of one tract; one call is one process's work."""
+"""Make the FITS files of one tract, the work of one process."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ _DEEPER = 0.6  # noise of the second run over that of the first
 
 @dataclass(frozen=True)
 class CoaddFile:
-    """A file that was written, and what it is."""
+    """A file that has been written, with its run and data id."""
 
     path: Path
     run: str
@@ -33,19 +33,19 @@ class CoaddFile:
 
 
 def sample_sky(size: int, seed: int) -> Sky:
-    """The sky of the sample of a size (pixels of a patch's inner side) and seed."""
+    """Make the sky of the sample of a size (pixels of a patch's inner side) and seed."""
     return make_sky(Field.around(make_tracts(size)), seed)
 
 
 def form_of(tract: int, band: str, run: str) -> Form:
-    """The older tract is in counts, and the i band of the first run in RICE."""
+    """Return the form of a file: the older tract is in counts, i of the first run is RICE_1."""
     if run == SECOND_RUN:
         return Form(calibrated=True, compression="GZIP_2")
     return Form(tract != TRACT_IDS[0], "RICE_1" if band == "i" else "GZIP_2")
 
 
 def write_tract(folder: Path, tract_id: int, size: int, seed: int) -> list[CoaddFile]:
-    """Write every patch and band of a tract, and of the second run's patch, into a folder."""
+    """Write every patch and band of a tract, and its reprocessed patch, into a folder."""
     tract = next(t for t in make_tracts(size) if t.id == tract_id)
     truth = sample_sky(size, seed).render(tract)
     defects = blank_pixels(tract, seed), detector_edges(tract, seed)
@@ -54,10 +54,10 @@ def write_tract(folder: Path, tract_id: int, size: int, seed: int) -> list[Coadd
         coadd = _coadd(tract, band, image, *defects, FIRST_RUN, seed)
         files += _write(folder, tract, tract.patches(), band, coadd, FIRST_RUN)
         if tract.id == REPROCESSED[0]:
-            nowhere = np.zeros_like(defects[0])
-            coadd = _coadd(tract, band, image, nowhere, nowhere, SECOND_RUN, seed)
-            again = [p for p in tract.patches() if p.id == REPROCESSED[1]]
-            files += _write(folder, tract, again, band, coadd, SECOND_RUN)
+            no_defects = np.zeros_like(defects[0])
+            coadd = _coadd(tract, band, image, no_defects, no_defects, SECOND_RUN, seed)
+            reprocessed = [p for p in tract.patches() if p.id == REPROCESSED[1]]
+            files += _write(folder, tract, reprocessed, band, coadd, SECOND_RUN)
     return files
 
 

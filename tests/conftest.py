@@ -3,6 +3,7 @@
 import fcntl
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -14,17 +15,64 @@ import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from hipsgen.build.metadata import SurveyIdentity
-from hipsgen.build.survey import BuildResult, build_survey
+from hipsgen.builder.metadata import SurveyIdentity
+from hipsgen.builder.result import BuildResult
 from hipsgen.images.coadd_fits import FitsReader
 from hipsgen.images.fits_folder import FitsFolder
-from hipsgen.plan.options import BuildOptions, Runtime
+from hipsgen.planner.options import BuildOptions, Runtime
 from hipsgen.run.progress import QuietReporter
 from hipsgen.survey.store import open_store
 from hipsgen.survey.survey import Survey
+from tests import profiles
+from tests.building import build_one
 
+profiles.load()
+
+# What the tests of a folder, or of a file, are unless a mark of their own says otherwise.
+KINDS = {
+    "browser": "slow",
+    "builder": "integration",
+    "checker": "integration",
+    "contracts": "integration",
+    "finished": "slow",
+    "images": "unit",
+    "journal": "integration",
+    "peers": "slow",
+    "planner": "unit",
+    "render": "integration",
+    "repositories": "integration",
+    "samples": "integration",
+    "web": "unit",
+    "test_api.py": "integration",
+    "test_api_notebook.py": "integration",
+    "docs": "integration",
+    "sky": "unit",
+    "survey": "unit",
+    "test_cli.py": "integration",
+    "test_coadd.py": "unit",
+    "torture": "slow",
+    "viewer": "integration",
+}
+MOST_WORKERS = 8  # each loads numba and astropy, and builds with threads of its own
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 SCALE = 0.2 / 3600
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest looks at -m
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test as unit, integration or slow."""
+    for item in items:
+        if not any(item.get_closest_marker(kind) for kind in KINDS.values()):
+            place = item.path.relative_to(Path(__file__).parent).parts[0]
+            if place not in KINDS:
+                raise pytest.UsageError(f"tests/{place} is missing in KINDS of tests/conftest.py")
+            item.add_marker(KINDS[place])
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Run files and tests that are named in this process, all others in one for each core."""
+    named = any(Path(argument.partition("::")[0]).is_file() for argument in config.args)
+    return 0 if named else min(len(os.sched_getaffinity(0)), MOST_WORKERS)
 
 
 @pytest.fixture(scope="session")
@@ -41,18 +89,47 @@ def sample_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("lsst.daf.butler", reason="needs the extra butler")
     from samples.repository import make_repository
 
-    folder = tmp_path_factory.getbasetemp()
+    return make_shared(
+        tmp_path_factory, "sample repository", lambda root: make_repository(root, size=200)
+    )
+
+
+@pytest.fixture(scope="session")
+def sample_surveys(sample_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Bands g, r, i and a color of the sample repository; no test must change them either."""
+
+    def make(out: Path) -> None:
+        arguments = ("-c", "sample/coadds", "-d", "deepCoadd_calexp", "--color", "gri")
+        build_by_command(out, sample_repository, *arguments)
+
+    return make_shared(tmp_path_factory, "sample surveys", make)
+
+
+def build_by_command(out: Path, *arguments: str | Path) -> None:
+    """Build surveys with the command line, in a process of its own."""
+    command = [sys.executable, "-m", "hipsgen", "build", *map(str, arguments), "-o", str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def make_shared(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """Path of what `make` makes there, once for all workers of this run."""
+    folder = factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         folder = folder.parent  # of all workers
-    root = folder / "sample repository"
-    with open(folder / "sample repository.lock", "w") as turn:
-        fcntl.flock(turn, fcntl.LOCK_EX)
-        if not (root / "butler.yaml").exists():
-            making = folder / "sample being made"
-            shutil.rmtree(making, ignore_errors=True)
-            make_repository(making, size=200)
-            making.rename(root)
+    root, done = folder / name, folder / f"{name}.done"
+    with open(folder / f"{name}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.exists():
+            shutil.rmtree(root, ignore_errors=True)
+            make(root)
+            done.touch()
     return root
+
+
+def linked_copy(root: Path, folder: Path) -> Path:
+    """A copy that can be written to, as surveys are: whole files, which replace the old ones."""
+    return Path(shutil.copytree(root, folder, copy_function=os.link))
 
 
 def needs(program: str, package: str) -> str:
@@ -148,7 +225,7 @@ def build(tmp_path: Path) -> Build:
         place = tmp_path / name
         reader = FitsReader(made.excluded, made.blank)
         source = FitsFolder([str(p) for p in inputs], reader, bool(runtime.get("strict")))
-        summary = build_survey(
+        summary = build_one(
             source,
             open_store(place),
             SurveyIdentity(name, name, "test", ""),

@@ -1,4 +1,4 @@
-"""What somebody load_block of places in a survey: kept in its side folder, a small file each.
+"""Annotations of positions in a survey, a small file each in its side folder.
 
 A flag's file is named after the flag and its version. A change makes the file of the next version,
 which only one of several at once can do; nothing is ever written over, so there is no lock.
@@ -66,7 +66,7 @@ class Annotations:
         found = [flag for flag in flags if flag and not flag.deleted]
         return sorted(found, key=lambda flag: (flag.created, flag.id))
 
-    def add(self, words: Mapping[str, Any]) -> Annotation:
+    def add(self, content: Mapping[str, object]) -> Annotation:
         """A new one. Raises AnnotationError."""
         # those that were deleted leave a file each, and need not be read while there are few
         if len(self._latest()) >= MAX_FLAGS and len(self.all()) >= MAX_FLAGS:
@@ -74,33 +74,35 @@ class Annotations:
                 f"there are {MAX_FLAGS} flags already: export and delete some", 409
             )
         now = _now()
-        flag = Annotation(secrets.token_hex(8), 1, *_position(words), created=now, changed=now)
-        return self._write(replace(flag, **_texts(words)))
+        flag = Annotation(secrets.token_hex(8), 1, *_position(content), created=now, changed=now)
+        return self._write(replace(flag, **_texts(content)))
 
-    def change(self, name: str, words: Mapping[str, Any]) -> Annotation:
-        """Another note, view, author or place; words hold the version that was seen.
+    def change(self, name: str, content: Mapping[str, object]) -> Annotation:
+        """Another note, view, author or place; content has the version that was seen.
 
         Raises AnnotationError: 409 when somebody else has changed it since, 404 when it is gone.
         """
-        seen = self._seen(name, words)
-        if "ra" in words or "dec" in words:
-            ra, dec = _position({"ra": seen.ra, "dec": seen.dec, **words})
+        seen = self._seen(name, content)
+        if "ra" in content or "dec" in content:
+            ra, dec = _position({"ra": seen.ra, "dec": seen.dec, **content})
             seen = replace(seen, ra=ra, dec=dec)
-        return self._write(replace(seen, **_texts(words), version=seen.version + 1, changed=_now()))
+        return self._write(
+            replace(seen, **_texts(content), version=seen.version + 1, changed=_now())
+        )
 
-    def delete(self, name: str, words: Mapping[str, Any]) -> None:
+    def delete(self, name: str, content: Mapping[str, object]) -> None:
         """Raises AnnotationError, as `change`."""
-        seen = self._seen(name, words)
+        seen = self._seen(name, content)
         self._write(replace(seen, version=seen.version + 1, changed=_now(), deleted=True))
 
-    def _seen(self, name: str, words: Mapping[str, Any]) -> Annotation:
+    def _seen(self, name: str, content: Mapping[str, object]) -> Annotation:
         """The flag, if it is still the one that was seen."""
         flag = self._current(name, self._latest().get(name))
         if flag is None or flag.deleted:
             raise AnnotationError(
                 f"there is no flag {name[:40]!r} any more: load the list again", 404
             )
-        if words.get("version") != flag.version:
+        if content.get("version") != flag.version:
             raise AnnotationError(_MEANWHILE, 409)
         return flag
 
@@ -122,8 +124,8 @@ class Annotations:
             try:
                 place = self._place.resolve()
                 with open_inside([place], place / entry) as file:
-                    words = json.loads(file.read(_LONGEST))
-                return _checked(Annotation(**words), entry)
+                    content = json.loads(file.read(_LONGEST))
+                return _checked(Annotation(**content), entry)
             except FileNotFoundError:
                 # the next version took its place, unless it is no file
                 seen, entry = entry, self._latest().get(name)
@@ -170,33 +172,34 @@ class Annotations:
 
 def _checked(flag: Annotation, entry: str) -> Annotation:
     """A flag as somebody's editor left it. Raises AnnotationError, TypeError or ValueError."""
-    words = asdict(flag)
-    ra, dec = _position(words)
+    content = asdict(flag)
+    ra, dec = _position(content)
     dates = flag.created, flag.changed
     is_whole = type(flag.version) is int and all(isinstance(date, str) for date in dates)
     if not is_whole or entry != f"{flag.id}.{flag.version}.json":
         raise ValueError(entry)
-    return replace(flag, ra=ra, dec=dec, **_texts(words), deleted=flag.deleted is True)
+    return replace(flag, ra=ra, dec=dec, **_texts(content), deleted=flag.deleted is True)
 
 
-def _position(words: Mapping[str, Any]) -> tuple[float, float]:
-    ra, dec = (_angle(words.get(name)) for name in ("ra", "dec"))
+def _position(content: Mapping[str, object]) -> tuple[float, float]:
+    ra, dec = (_angle(content.get(name)) for name in ("ra", "dec"))
     if not (0.0 <= ra <= 360.0 and -90.0 <= dec <= 90.0):
-        told = f"ra={words.get('ra')!s:.40}, dec={words.get('dec')!s:.40}"
+        told = f"ra={content.get('ra')!s:.40}, dec={content.get('dec')!s:.40}"
         raise AnnotationError(f"{told}: ra is 0 to 360, dec -90 to 90 degrees")
     return ra, dec
 
 
-def _angle(value: Any) -> float:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if is_number and abs(value) <= 360 else math.nan
+def _angle(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return math.nan
+    return float(value) if abs(value) <= 360 else math.nan
 
 
-def _texts(words: Mapping[str, Any]) -> dict[str, Any]:
+def _texts(content: Mapping[str, object]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, most in _MOST.items():
-        if key in words:
-            text = words[key]
+        if key in content:
+            text = content[key]
             if not isinstance(text, str) or len(text) > most:
                 raise AnnotationError(f"{key} is not a text of at most {most} characters")
             found[key] = text.encode("utf-8", "replace").decode("utf-8")

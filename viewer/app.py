@@ -14,8 +14,8 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from viewer.api.api import Api
 from viewer.api.frames import Frames
+from viewer.api.routes import api_routes
 from viewer.catalogs.catalog import Catalog
 from viewer.http.access_log import AccessLog
 from viewer.http.auth import TokenRequired
@@ -118,7 +118,7 @@ def create_app(config: ViewerConfig) -> Starlette:
         Route(HEALTH, Health(surveys.roots).answer),
         Route("/hips/list", list_of_surveys),
         Route("/hips/{name:str}/{inner:path}", survey_file),
-        *Api(surveys, config.read_only, config.catalogs, config.view).routes(),
+        *api_routes(surveys, config.read_only, config.catalogs, config.view),
         *(config.frames.routes() if config.frames else ()),
     ]
     return Starlette(

@@ -9,10 +9,10 @@ import html
 import os
 import secrets
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from astropy import units
@@ -23,8 +23,12 @@ from hipsgen.errors import ConfigError
 from viewer.annotations import Annotations
 from viewer.api.frames import FrameChannel, Frames
 from viewer.app import ViewerConfig, create_app
+from viewer.coadds.description import CoaddDescription
 from viewer.server import check_root, find_surveys, make_server, take_port
-from viewer.surveys import Surveys
+from viewer.surveys import Surveys, is_made_by_the_page
+
+SkyPosition: TypeAlias = SkyCoord | str | tuple[float, float] | Sequence[float]
+Angle: TypeAlias = units.Quantity | float | str
 
 _HUB = "JUPYTERHUB_SERVICE_PREFIX"
 _FLAG = ("survey", "ra", "dec", "note", "author", "created", "changed", "view", "id")
@@ -34,8 +38,8 @@ _PARTING = 3.0
 
 def show(
     *roots: Path | str,
-    target: Any = None,
-    fov: Any = None,
+    target: SkyPosition | None = None,
+    fov: Angle | None = None,
     survey: str | None = None,
     height: int | str = 640,
     width: int | str = "100%",
@@ -92,7 +96,7 @@ class SelectedPosition:
     ra: float
     dec: float
     survey: str
-    coadds: list[dict[str, Any]] = field(default_factory=list)
+    coadds: list[CoaddDescription] = field(default_factory=list)
     problem: str = ""
 
 
@@ -120,7 +124,7 @@ class Frame:
             'allow="clipboard-write; fullscreen"></iframe>'
         )
 
-    def goto(self, target: Any, fov: Any = None) -> None:
+    def goto(self, target: SkyPosition, fov: Angle | None = None) -> None:
         """Have the page look there.
 
         target: a SkyCoord or what it is made of; (ra, dec) in degrees; or a text,
@@ -136,8 +140,8 @@ class Frame:
 
     @survey.setter
     def survey(self, name: str) -> None:
-        known = [one.name for one in self._server.surveys.all() if one.planes is None]
-        if name not in [*known, "live-colour", *(f"sn-{one}" for one in known)]:
+        known = [one.name for one in self._server.surveys.all() if one.survey.plane != "mask"]
+        if name not in known and not is_made_by_the_page(name, known):
             raise ConfigError(f"no survey {name!r}: there are {', '.join(known)}")
         self._channel.command(survey=name)
 
@@ -281,7 +285,7 @@ def _table_of(flags: Iterable[Mapping[str, Any]]) -> Table:
     return made
 
 
-def position_of(target: Any) -> tuple[float, float]:
+def position_of(target: SkyPosition) -> tuple[float, float]:
     """ICRS degrees of what `Frame.goto` takes. Raises ConfigError."""
     try:
         found = _coordinates(target).icrs
@@ -297,7 +301,7 @@ def position_of(target: Any) -> tuple[float, float]:
     return ra, dec
 
 
-def _coordinates(target: Any) -> Any:
+def _coordinates(target: SkyPosition) -> SkyCoord:
     if isinstance(target, str):
         is_decimal = len(target.split()) == 2 and not any(c in target for c in ":hdms")
         return SkyCoord(target, unit=(units.deg if is_decimal else units.hourangle, units.deg))
@@ -310,7 +314,7 @@ def _css(length: int | str) -> str:
     return f"{length}px" if isinstance(length, int) else length
 
 
-def _fov(fov: Any) -> float:
+def _fov(fov: Angle) -> float:
     """Degrees. Raises ConfigError."""
     try:
         width = float(units.Quantity(fov, units.deg).value)

@@ -30,14 +30,13 @@ from viewer.http.auth import check_token
 from viewer.http.host_check import is_local
 from viewer.http.proxy import check_root_path, parse_networks
 from viewer.http.workers import PATIENCE, supervise
-from viewer.surveys import Surveys
+from viewer.surveys import Surveys, is_made_by_the_page
 
 _SHOWN = 6
 _BACKLOG = 512  # connections that wait to be accepted, and that are accepted at a time
 _NO_ROOM = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _EVERY = 60.0  # seconds between warnings of the same
 KEEP_ALIVE = 5  # seconds that an idle connection stays open: docs and proxies count on it
-MADE_BY_THE_PAGE = ("live-colour", "sn-")  # names of surveys that the server does not have
 logger = logging.getLogger(__name__)
 OPEN_TO_ALL = "all who reach this port see them: --token keeps others out"
 
@@ -194,7 +193,7 @@ def check_view(view: str, names: Sequence[str]) -> None:
     if view and not parse_qs(view):
         raise ConfigError(f"--view {view!r} is not a link that was copied from the page")
     (name,) = parse_qs(view).get("survey", [""])[:1]
-    if name and name not in names and not name.startswith(MADE_BY_THE_PAGE):
+    if name and name not in names and not is_made_by_the_page(name, names):
         raise ConfigError(f"--view: no survey {name!r}; there are {_listed(names)}")
 
 

@@ -5,20 +5,26 @@ import os
 import re
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from hipsgen.errors import SurveyError
 from hipsgen.survey import provenance
 from hipsgen.survey.bands import white_balance
 from hipsgen.survey.folders import survey_folders
-from hipsgen.survey.properties import FILE_NAME, format_properties, parse_properties
+from hipsgen.survey.properties import FILE_NAME, format_properties
+from hipsgen.survey.store import LocalStore
+from hipsgen.survey.survey import Survey
 from viewer.http.files import modified, open_inside, stamp
 
 FRESH_SECONDS = 2.0
+
+# names, in the page's address, of surveys that it makes of served ones (viewer/web/live.js)
+LIVE_COLOR = "live-colour"
+SIGNAL_TO_NOISE = "sn-"  # stands before the name of an image survey
 
 # a survey of this name would hide /hips/list
 _RESERVED = {"list"}
@@ -35,65 +41,40 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Survey:
-    """One survey on disk: its name in URLs, its real folder, what its properties say and when."""
+class ServedSurvey:
+    """A survey as it is served.
+
+    name: in URLs. folder: where it really is. written, stamp: of its properties file, when it was
+    written and what tells whether it has changed since.
+    """
 
     name: str
     folder: Path
-    properties: Mapping[str, str]
+    survey: Survey
     written: datetime
     stamp: tuple[int, int, int]
 
     @property
-    def is_color(self) -> bool:
-        """Whether its tiles are color pictures."""
-        return self.properties.get("dataproduct_subtype", "") == "color"
+    def properties(self) -> Mapping[str, str]:
+        """Properties of the survey."""
+        return self.survey.properties
 
-    def is_band_of(self, color: "Survey") -> bool:
-        """Whether a color survey beside this one says that it was made of this one."""
+    def is_band_of(self, color: "ServedSurvey") -> bool:
+        """Whether a color survey in the same folder says that it was made from this one."""
         named = f"[{self.properties.get('creator_did')}]"
         channels = (color.properties.get(f"hips_rgb_{c}", "") for c in ("red", "green", "blue"))
         return self.folder.parent == color.folder.parent and any(named in c for c in channels)
 
     @property
     def title(self) -> str:
-        """What people call it."""
+        """One line for people."""
         return self.properties.get("obs_title") or self.name
 
     @property
     def band(self) -> str:
         """The filter, when the properties or the folder's name (band_g) tell."""
-        for key in ("obs_band", "obs_filter"):
-            if value := self.properties.get(key):
-                return value
         match = re.search(r"band[_-]([A-Za-z0-9]+)", self.name)
-        return match.group(1) if match else ""
-
-    @property
-    def plane(self) -> str:
-        """Of the coadds: "" for the image, variance, mask."""
-        return self.properties.get("hipsgen_plane", "")
-
-    @property
-    def planes(self) -> dict[str, int] | None:
-        """Bits of a mask survey by the names of the planes; None for a survey of values."""
-        if self.plane != "mask":
-            return None
-        words = (word.rpartition(":") for word in self.properties.get("hipsgen_planes", "").split())
-        return {name: int(bit) for name, _, bit in words if name and bit.isdigit()}
-
-    def number(self, key: str) -> float | None:
-        """A property as a finite number, None when it is absent or something else."""
-        found = self.numbers(key)
-        return found[0] if len(found) == 1 else None
-
-    def numbers(self, key: str) -> list[float]:
-        """A property as finite numbers, empty when it is absent or something else."""
-        try:
-            values = [float(word) for word in self.properties.get(key, "").split()]
-        except ValueError:
-            return []
-        return values if all(abs(v) < float("inf") for v in values) else []
+        return self.survey.band or (match.group(1) if match else "")
 
 
 class Surveys:
@@ -109,11 +90,11 @@ class Surveys:
         self._scanned = float("-inf")
         self._checked: dict[str, float] = {}
         self._names: dict[Path, str] = {}
-        self._found: dict[str, Survey] = {}
+        self._found: dict[str, ServedSurvey] = {}
         self._broken: dict[Path, str] = {}
         self._lock = threading.Lock()
 
-    def all(self) -> list[Survey]:
+    def all(self) -> list[ServedSurvey]:
         """Every survey: root by root, color, images, other planes; by wavelength and name."""
         # while one looks the others go by what is known; at first nothing is
         never = self._scanned == float("-inf")
@@ -125,11 +106,11 @@ class Surveys:
                 self._lock.release()
         return list(self._found.values())
 
-    def get(self, name: str) -> Survey | None:
+    def get(self, name: str) -> ServedSurvey | None:
         """The survey of this name; a known one costs a look at its properties now and then."""
         return self.fresh(name) or self.look(name)
 
-    def fresh(self, name: str) -> Survey | None:
+    def fresh(self, name: str) -> ServedSurvey | None:
         """The survey of this name, or None for one who is to `look`; others go by what is known."""
         known = self._found.get(name)
         last = max(self._scanned, self._checked.get(name, self._scanned))
@@ -138,7 +119,7 @@ class Surveys:
         self._checked[name] = time.monotonic()
         return None
 
-    def look(self, name: str) -> Survey | None:
+    def look(self, name: str) -> ServedSurvey | None:
         """The survey of this name as its folder has it now."""
         known = self._found.get(name)
         if known is None:
@@ -150,22 +131,22 @@ class Surveys:
                     self._scan()
         return self._found.get(name)
 
-    def with_provenance(self, survey: Survey) -> list[Survey]:
+    def with_provenance(self, survey: ServedSurvey) -> list[ServedSurvey]:
         """Those whose tables tell of its coadds: itself, or the bands that a color is made of."""
-        bands = [s for s in self.all() if s.is_band_of(survey)] if survey.is_color else []
+        bands = [s for s in self.all() if s.is_band_of(survey)] if survey.survey.is_color else []
         return [s for s in (survey, *bands) if os.path.isfile(s.folder / provenance.FILE_NAME)]
 
     def _is_due(self, last: float) -> bool:
         return time.monotonic() - last >= self._fresh_seconds
 
-    def _is_changed(self, known: Survey) -> bool:
+    def _is_changed(self, known: ServedSurvey) -> bool:
         try:
             return stamp((known.folder / FILE_NAME).stat()) != known.stamp
         except OSError:
             return True
 
     def _scan(self) -> None:
-        found: list[Survey] = []
+        found: list[ServedSurvey] = []
         seen: set[Path] = set()
         for root in self.roots:
             folders = [folder for folder in survey_folders(root) if folder not in seen]
@@ -175,7 +156,7 @@ class Surveys:
         self._found = {survey.name: survey for survey in found}
         self._scanned = time.monotonic()
 
-    def _read(self, folder: Path) -> Survey | None:
+    def _read(self, folder: Path) -> ServedSurvey | None:
         name = self._names.get(folder) or self._new_name(folder)
         path = folder / FILE_NAME
         try:
@@ -184,14 +165,13 @@ class Surveys:
                 known = self._found.get(name)
                 if known and known.stamp == stamp(status):
                     return known
-                properties = parse_properties(file.read().decode("utf-8"))
-        except (OSError, UnicodeDecodeError, SurveyError) as error:
+                survey = Survey.parse(LocalStore(folder), file.read())
+        except (OSError, SurveyError) as error:
             self._complain(path, str(error))
             return None
         self._names[folder] = name
-        return Survey(
-            name, folder, properties, datetime.fromtimestamp(modified(status), UTC), stamp(status)
-        )
+        written = datetime.fromtimestamp(modified(status), UTC)
+        return ServedSurvey(name, folder, survey, written, stamp(status))
 
     def _complain(self, path: Path, reason: str) -> None:
         # once, not at every scan
@@ -208,53 +188,115 @@ class Surveys:
         return next(name for name in (*candidates, *numbered) if name not in taken)
 
 
-def hips_list(surveys: Sequence[Survey], base_url: str) -> str:
+def is_made_by_the_page(name: str, served: Collection[str]) -> bool:
+    """Whether the page makes a survey of this name, which the server does not have.
+
+    served: names of the surveys that it can be made of.
+    """
+    image = name.removeprefix(SIGNAL_TO_NOISE)
+    return name == LIVE_COLOR or (image != name and image in served)
+
+
+def hips_list(surveys: Sequence[ServedSurvey], base_url: str) -> str:
     """The HiPS list of a node (HiPS 1.0, 5.2): one record each, a blank line between them."""
     return "\n".join(format_properties(_record(survey, base_url)) for survey in surveys)
 
 
-def describe(survey: Survey, has_provenance: bool = False) -> dict[str, Any]:
-    """What the page needs to know; `url` is relative to the page."""
+class InitialView(TypedDict):
+    """Where to look first, degrees (ICRS); None where the properties do not tell."""
+
+    ra: float | None
+    dec: float | None
+    fov: float | None
+
+
+class SurveyDescription(TypedDict):
+    """A survey as the page needs it.
+
+    url: relative to the page. collection: name of the folder above the survey's. plane: "" of an
+    image. planes: bits by name, None unless it is a mask. white: factor that makes the Sun white.
+    pixel_scale: of the coadds, arcsec. bitpix, cuts, data_range: None if unknown.
+    """
+
+    name: str
+    url: str
+    title: str
+    description: str
+    collection: str
+    band: str
+    plane: str
+    planes: dict[str, int] | None
+    white: float
+    pixel_scale: float
+    color: bool
+    unit: str
+    formats: list[str]
+    order: int
+    order_min: int
+    tile_width: int
+    frame: str
+    bitpix: float | None
+    cuts: list[float] | None
+    data_range: list[float] | None
+    initial: InitialView
+    release_date: str
+    preview: bool
+    provenance: bool
+
+
+def describe(served: ServedSurvey, has_provenance: bool = False) -> SurveyDescription:
+    """What the page needs to know."""
+    survey, properties = served.survey, served.properties
     cuts, data_range = survey.numbers("hips_pixel_cut"), survey.numbers("hips_data_range")
-    properties = survey.properties
+    ra, dec, fov = (survey.number(f"hips_initial_{key}") for key in ("ra", "dec", "fov"))
+    order, order_min, tile_width = _tiling(survey)
     return {
-        "name": survey.name,
-        "url": f"hips/{survey.name}",
-        "title": survey.title,
+        "name": served.name,
+        "url": f"hips/{served.name}",
+        "title": served.title,
         "description": properties.get("obs_description", ""),
-        "collection": survey.folder.parent.name,
-        "band": survey.band,
-        "plane": survey.plane,
-        "planes": survey.planes,
-        "white": white_balance(survey.band),
+        "collection": served.folder.parent.name,
+        "band": served.band,
+        "plane": "" if survey.plane == "image" else survey.plane,
+        "planes": survey.planes if survey.plane == "mask" else None,
+        "white": white_balance(served.band),
         "pixel_scale": 3600 * (survey.number("s_pixel_scale") or 0.0),
         "color": survey.is_color,
-        "unit": properties.get("hips_bunit", ""),
-        "formats": properties.get("hips_tile_format", "").lower().split(),
-        "order": int(survey.number("hips_order") or 0),
-        "order_min": int(survey.number("hips_order_min") or 0),
-        "tile_width": int(survey.number("hips_tile_width") or 512),
-        "frame": properties.get("hips_frame", "equatorial"),
+        "unit": survey.unit,
+        "formats": list(survey.formats),
+        "order": order,
+        "order_min": order_min,
+        "tile_width": tile_width,
+        "frame": survey.frame,
         "bitpix": survey.number("hips_pixel_bitpix"),
         "cuts": cuts if len(cuts) == 2 else None,
         "data_range": data_range if len(data_range) == 2 else None,
-        "initial": {key: survey.number(f"hips_initial_{key}") for key in ("ra", "dec", "fov")},
+        "initial": {"ra": ra, "dec": dec, "fov": fov},
         "release_date": properties.get("hips_release_date", ""),
-        "preview": os.path.isfile(survey.folder / "preview.jpg"),
+        "preview": os.path.isfile(served.folder / "preview.jpg"),
         "provenance": has_provenance,
     }
 
 
-def _order(survey: Survey) -> tuple[str, int, float, str]:
+def _tiling(survey: Survey) -> tuple[int, int, int]:
+    """Deepest and lowest order, width of the tiles; the least there is without valid properties."""
+    try:
+        return survey.order, survey.order_min, survey.tile_width
+    except SurveyError:
+        return 0, 0, 512
+
+
+def _order(served: ServedSurvey) -> tuple[str, int, float, str]:
+    survey = served.survey
     wavelength = survey.number("em_min")
     far = float("inf") if wavelength is None else wavelength
-    planes = ("color", "", "variance", "mask")
+    planes = ("color", "image", "variance", "mask")
     plane = "color" if survey.is_color else survey.plane
     rank = planes.index(plane) if plane in planes else len(planes)
-    return str(survey.folder.parent), rank, far, survey.name
+    return str(served.folder.parent), rank, far, served.name
 
 
-def _record(survey: Survey, base_url: str) -> dict[str, str]:
+def _record(survey: ServedSurvey, base_url: str) -> dict[str, str]:
     properties = survey.properties
     written = survey.written.strftime("%Y-%m-%dT%H:%MZ")
     return {

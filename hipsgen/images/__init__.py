@@ -1,1 +1,1 @@
-"""Where coadds come from."""
+"""Coadds: finding them in a Butler or in FITS files, and reading their pixels."""

@@ -1,7 +1,8 @@
-"""Datasets behind a Butler server: named for good by a URL, found just before they are read.
+"""Datasets of a Butler server, identified by a permanent URL and located just before they are read.
 
-What the server tells of a file is good for an hour (a signed URL), so it is asked when a file is
-about to be copied. Until then a dataset goes by the URL with which the server redirects to it.
+The server gives out the location of a file as a signed URL that is valid for an hour, so it is
+requested when the file is about to be copied. Until then a dataset is identified by the URL that
+the server redirects from.
 """
 
 import re
@@ -16,7 +17,7 @@ _DATASET = re.compile(r"(https?://.+)/v1/dataset/([0-9a-f-]{36})/download(?:\?co
 
 
 class Dataset(NamedTuple):
-    """A dataset of a server; component: "" for all of it."""
+    """A dataset of a server; component: "" for the whole dataset."""
 
     server: str
     id: str
@@ -24,26 +25,26 @@ class Dataset(NamedTuple):
 
     @property
     def uri(self) -> str:
-        """Its URL."""
+        """Permanent URL of the dataset."""
         component = f"?component={self.component}" if self.component else ""
         return f"{self.server}/v1/dataset/{self.id}/download{component}"
 
 
 def dataset_of(uri: str) -> Dataset | None:
-    """The dataset that a URI names, None for any other file."""
+    """Return the dataset that a URI identifies, None for any other file."""
     found = _DATASET.fullmatch(uri)
     return Dataset(*(part or "" for part in found.groups())) if found else None
 
 
-def places_of(dataset: Dataset) -> dict[str, Any]:
-    """Where the files of a dataset are for the next hour, as ResourcePaths by component.
+def component_paths(dataset: Dataset) -> dict[str, Any]:
+    """Return where the files of a dataset are for the next hour, as ResourcePaths by component.
 
-    Raises CoaddError for one that the server does not have, and what the library raises.
+    Raises CoaddError if the server does not have the dataset, and any error of lsst.daf.butler.
     """
     butler = _butler(dataset.server)
     ref = butler.get_dataset(UUID(dataset.id))
     if ref is None:
-        raise CoaddError(f"{dataset.server} knows no dataset {dataset.id}")
+        raise CoaddError(f"{dataset.server} has no dataset {dataset.id}: list the coadds again")
     from lsst.daf.butler import DatasetNotFoundError
 
     try:
@@ -56,7 +57,7 @@ def places_of(dataset: Dataset) -> dict[str, Any]:
 
 @lru_cache(maxsize=8)
 def _butler(server: str) -> Any:
-    """One connection per process, which threads share."""
+    """Connect to a server, once per process; threads share the connection."""
     try:
         from lsst.daf.butler import Butler
         from lsst.daf.butler.remote_butler import RemoteButler
@@ -69,18 +70,18 @@ def _butler(server: str) -> Any:
 
 
 def server_of(config: Any) -> str:
-    """The URL of the server that a ButlerConfig names, "" if it names a registry."""
+    """Return the URL of the server that a ButlerConfig names, "" if it names a registry."""
     url = str(config.get(("remote_butler", "url"), "") or "")
     return url.replace("<butlerRoot>", str(config.configDir)).rstrip("/")
 
 
 def advice_on(error: BaseException) -> str:
-    """What to do about an error of a Butler server, "" where nothing is known to help."""
+    """Return what to do about an error of a Butler server, "" if there is no known remedy."""
     status = getattr(error, "status_code", 0)
     if "no access credentials" in str(error):
-        return f"the server asks for a token: set {_VARIABLES}"
+        return f"the server requires a token: set {_VARIABLES}"
     if status in (401, 403):
-        return f"the server refuses the token ({status}); it is in {_VARIABLES}"
+        return f"the server rejects the token ({status}): check {_VARIABLES}"
     if status == 404:
         return "the server has no such repository or dataset (404)"
     return ""

@@ -1,4 +1,4 @@
-"""What a coadd's values must be multiplied with, and the unit they then have."""
+"""Read the photometric calibration of a coadd: scale of its values and the resulting unit."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hipsgen.errors import CoaddError
-from hipsgen.images.afw_archive import archived, flag_of
+from hipsgen.images.afw_archive import find_archived, read_flag
 from hipsgen.images.source import Section
 
 # AB zero point of 1 nJy: -2.5 log10(1e-9 / 3631)
@@ -17,19 +17,24 @@ _COUNTS = {"adu", "dn", "count", "counts", "ct", "electron", "electrons"}
 
 @dataclass(frozen=True)
 class ChebyshevField:
-    """A factor that varies over an image: a sum of Chebyshev polynomials, as lsst.afw has them.
+    """A factor that varies over an image: a sum of Chebyshev polynomials, as defined by lsst.afw.
 
-    box: x and y of the first and of the last pixel in which it is defined, in the pixels of the
-    image. coefficients: of T_j(y) T_i(x) in row j, column i. Where a pixel's middle lies in the
-    box, whose borders are those of pixels, is what the polynomials are functions of
-    (lsst.afw.math.ChebyshevBoundedField).
+    The polynomials are functions of the position of a pixel's center in the box, whose borders are
+    those of its outermost pixels and correspond to -1 and 1 (lsst.afw.math.ChebyshevBoundedField).
+
+    Attributes
+    ----------
+    box
+        x and y of the first and of the last pixel of the domain, in pixels of the image.
+    coefficients
+        Coefficient of T_j(y) T_i(x) in row j, column i.
     """
 
     box: tuple[float, float, float, float]
     coefficients: tuple[tuple[float, ...], ...]
 
     def at(self, section: Section) -> npt.NDArray[np.float32]:
-        """The factor at every pixel of a section (rows, columns)."""
+        """Return the factor, float32, at every pixel of a section (rows, columns)."""
         first_x, first_y, last_x, last_y = self.box
         rows, cols = (np.arange(s.start, s.stop, dtype=np.float64) for s in section)
         x = 2 * (cols - first_x + 0.5) / (last_x - first_x + 1) - 1
@@ -40,9 +45,20 @@ class ChebyshevField:
 
 @dataclass(frozen=True)
 class Calibration:
-    """values x scale = values in `unit`; unit_in: the unit before; source: where scale is from.
+    """Conversion of the values of a file to physical units: values x scale are in `unit`.
 
-    field: to be multiplied with instead, where that varies; scale is its mean.
+    Attributes
+    ----------
+    unit
+        Unit of the calibrated values, "" if unknown.
+    scale
+        Factor; if `field` is given, its mean.
+    unit_in
+        Unit of the values in the file.
+    source
+        Where the scale comes from.
+    field
+        Factor to use instead of `scale` if it varies over the image.
     """
 
     unit: str
@@ -52,16 +68,16 @@ class Calibration:
     field: ChebyshevField | None = None
 
     def squared(self) -> "Calibration":
-        """That of a variance; but its values are to be multiplied with the field twice."""
+        """Return the calibration of a variance; a varying `field` must be applied twice."""
         unit, unit_in = (f"{text}**2" if text else "" for text in (self.unit, self.unit_in))
         return replace(self, unit=unit, scale=self.scale**2, unit_in=unit_in)
 
 
 def calibration_of(hdus: Any, image: Any) -> Calibration:
-    """Read the calibration of an image HDU in its file.
+    """Read the calibration of an image HDU.
 
-    In this order: a physical BUNIT; the PhotoCalib of an lsst.afw archive; FLUXMAG0; the BUNIT as
-    it stands. Raises CoaddError for a PhotoCalib that varies in a way that is not known here.
+    Sources, in this order: a physical BUNIT; the PhotoCalib of an lsst.afw archive; FLUXMAG0; BUNIT
+    unchanged. Raises CoaddError if a PhotoCalib varies in an unsupported way.
     """
     unit = str(image.header.get("BUNIT", "")).strip()
     if unit and unit.lower() not in _COUNTS:
@@ -79,7 +95,7 @@ def calibration_of(hdus: Any, image: Any) -> Calibration:
 
 
 def first_pixel(header: Any) -> tuple[int, int]:
-    """x, y of an image's first pixel in the pixels of its parent, a tract; 0, 0 without one."""
+    """Return x, y of an image's first pixel in the pixels of its tract; 0, 0 if there is none."""
     if "LTV1" in header and "LTV2" in header:
         return round(-header["LTV1"]), round(-header["LTV2"])
     x, y = (header.get(f"CRVAL{k}A", 0) + 1 - header.get(f"CRPIX{k}A", 1) for k in (1, 2))
@@ -87,26 +103,27 @@ def first_pixel(header: Any) -> tuple[int, int]:
 
 
 def photo_calib(hdus: Any, first: tuple[int, int]) -> tuple[float, ChebyshevField | None] | None:
-    """nJy per count, and how it varies, from the PhotoCalib of the exposure, None without one.
+    """Read the PhotoCalib of an exposure: nJy per count, and its variation; None if there is none.
 
-    Coadds may hold PhotoCalibs of their inputs as well, so the exposure's own is looked up through
-    the archive index (lsst.afw.table.io): id -> registry and row. first: see `first_pixel`.
+    A coadd may contain the PhotoCalibs of its inputs as well, so that of the exposure is looked up
+    in the archive index (lsst.afw.table.io): object id to table and row. first: see `first_pixel`.
     """
     header = hdus[0].header
-    wanted = header.get("ARCHIVE_ID_PHOTOCALIB", header.get("PHOTOCALIB_ID"))
+    object_id = header.get("ARCHIVE_ID_PHOTOCALIB", header.get("PHOTOCALIB_ID"))
     number = header.get("AR_HDU")
-    if wanted is None or number is None or not 0 < number <= len(hdus):
+    if object_id is None or number is None or not 0 < number <= len(hdus):
         tables = [hdu for hdu in hdus if hdu.header.get("AR_NAME") == "PhotoCalib"]
         if len(tables) != 1 or len(tables[0].data) != 1:
             return None
         table, row = tables[0], tables[0].data[0]
     else:
-        table, row = archived(hdus, number - 1, wanted, "PhotoCalib")  # AR_HDU counts from 1
-    if flag_of(table, row, "isConstant"):
+        # AR_HDU counts from 1
+        table, row = find_archived(hdus, number - 1, object_id, "PhotoCalib")
+    if read_flag(table, row, "isConstant"):
         return float(row["calibrationMean"]), None
     if not number:
-        raise CoaddError("its PhotoCalib varies over the image, and no archive says how")
-    _, values = archived(hdus, number - 1, row["field"], "ChebyshevBoundedField")
+        raise CoaddError("its PhotoCalib varies over the image, but the file has no archive of it")
+    _, values = find_archived(hdus, number - 1, row["field"], "ChebyshevBoundedField")
     across = int(values["order_x"]) + 1
     x, y = first
     box = (

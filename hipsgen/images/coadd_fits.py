@@ -1,4 +1,4 @@
-"""The FITS layouts of coadds: lsst.afw ExposureF, lsst.images, and everyone else's images."""
+"""Read coadds from FITS files: lsst.afw ExposureF, lsst.images, tables of cells, plain images."""
 
 import bz2
 import io
@@ -14,10 +14,10 @@ import numpy as np
 from isal import igzip
 
 from hipsgen.coadd import CoaddRef
-from hipsgen.errors import CoaddError
+from hipsgen.errors import CoaddError, HipsgenError
 from hipsgen.images import decode
 from hipsgen.images.calibration import Calibration, ChebyshevField, first_pixel
-from hipsgen.images.cells import CellCoadd, Cells
+from hipsgen.images.cells import CellCoadd, CellColumn
 from hipsgen.images.cutout import Cutout
 from hipsgen.images.layout import Layout, coadd_hdus, layout_of
 from hipsgen.images.masks import bit_mask
@@ -30,23 +30,29 @@ from hipsgen.images.wcs import ImageWcs
 
 PLANES = ("image", "variance", "mask")
 DEFAULT_EXCLUDED = ("NO_DATA",)
-# what astropy raises for a damaged file, besides VerifyError and CfitsioException
+# errors of astropy for a damaged file, besides VerifyError and CfitsioException
 _DAMAGE = (
     *(OSError, EOFError, ValueError, TypeError, LookupError, AttributeError, RuntimeError),
     *(ArithmeticError, zlib.error, decode.DeflateError),
 )
-_Place = Path | RangeReader
+_FileOrRanges = Path | RangeReader
 
 
 @dataclass(frozen=True)
 class FitsReader:
-    """Reads coadds from FITS files.
+    """Reader of coadds in FITS files.
 
-    plane: which of PLANES `read` gives: calibrated values, their variance in the unit squared, or
-    the mask, int32 with the bits of `CoaddInfo.planes`, of which no pixel is missing.
-    excluded: mask planes whose pixels count as missing, where the file has such a plane.
-    blank: a value that means "no data" besides NaN and the file's own BLANK.
-    range_reads: see `with_range_reads`.
+    Attributes
+    ----------
+    excluded
+        Mask planes whose pixels count as missing, where the file has such a plane.
+    blank
+        Value that means "no data", besides NaN and the file's own BLANK.
+    range_reads
+        See `with_range_reads`.
+    plane
+        Which of `PLANES` is read: calibrated values; their variance, in the unit squared; or the
+        mask, int32 with the bits of `CoaddInfo.planes`, in which no pixel is missing.
     """
 
     excluded: tuple[str, ...] = DEFAULT_EXCLUDED
@@ -59,13 +65,13 @@ class FitsReader:
         return replace(self, range_reads=True)
 
     def info(self, ref: CoaddRef) -> CoaddInfo:
-        """What the headers say; see `CoaddReader.info`."""
-        with self._placed(ref) as place:
-            return self._headers(place, ref).info
+        """Read the headers; see `CoaddReader.info`."""
+        with self._located(ref) as location:
+            return self._headers(location, ref).info
 
     @contextmanager
-    def _placed(self, ref: CoaddRef) -> Iterator[_Place]:
-        """A file of this machine, or one elsewhere, read by ranges."""
+    def _located(self, ref: CoaddRef) -> Iterator[_FileOrRanges]:
+        """Locate a file: its path on this machine, or a reader of ranges if it is elsewhere."""
         if self.range_reads and not has_copy(ref.uri):
             ranges = open_range_reader(ref.uri)
             if ranges is not None:
@@ -75,11 +81,11 @@ class FitsReader:
             yield path
 
     def info_of(self, hdus: Any, number: int) -> CoaddInfo:
-        """What the headers of HDU `number` of an open file say."""
-        return self._described(hdus, number)[0]
+        """Read the headers of HDU `number` of an open file."""
+        return self._describe(hdus, number)[0]
 
-    def _described(self, hdus: Any, number: int) -> tuple[CoaddInfo, ChebyshevField | None, Layout]:
-        """The same, what pixels are multiplied with where that varies, and where they are."""
+    def _describe(self, hdus: Any, number: int) -> tuple[CoaddInfo, ChebyshevField | None, Layout]:
+        """Return the coadd's properties, its varying calibration factor if any, and its layout."""
         layout = layout_of(hdus, number)
         calibration = self._calibration(layout)
         wcs = ImageWcs(layout.header, layout.shape, hdus)
@@ -103,10 +109,10 @@ class FitsReader:
         return info, calibration.field, layout
 
     def _calibration(self, layout: Layout) -> Calibration:
-        """Of the plane. Raises CoaddError where it is not there."""
+        """Return the calibration of the plane. Raises CoaddError if the file lacks the plane."""
         if self.plane == "mask":
             if not layout.planes:
-                raise CoaddError("it has no mask that names its planes")
+                raise CoaddError("it has no mask with named planes: build it without mask planes")
             layout.check_flags(0)
             return Calibration("")
         if self.plane == "variance":
@@ -121,35 +127,39 @@ class FitsReader:
         parts: Sequence[Section] = (),
         out: Values | None = None,
     ) -> Values:
-        """Calibrated pixels; see `CoaddReader.read`."""
+        """Read calibrated pixels; see `CoaddReader.read`."""
         rows, cols = section
         if out is None:
             out = np.empty((_length(rows), _length(cols)), np.float32)
         if self.plane == "mask":
             out = out.view(np.int32)
-        with self._placed(ref) as place:
-            headers = self._headers(place, ref)
+        with self._located(ref) as location:
+            headers = self._headers(location, ref)
             height, width = headers.info.shape
             if rows.stop > height or cols.stop > width:
-                raise CoaddError(f"another file came in its place: its image is {height}x{width}")
+                raise CoaddError(
+                    f"replaced while in use: its image is {height}x{width}; build again"
+                )
             parts = parts or (section,)
-            if not self._decoded(place, headers, section, parts, out):
-                self._through_astropy(place, headers, section, out)
+            if not self._decode(location, headers, section, parts, out):
+                self._read_with_astropy(location, headers, section, out)
             if headers.field is not None:
                 for part in parts:
                     factor = headers.field.at(part)
-                    out[_within(section, part)] *= factor if self.plane == "image" else factor**2
-            _stamp(place, ref)
+                    out[_relative_to(section, part)] *= (
+                        factor if self.plane == "image" else factor**2
+                    )
+            _current_stamp(location, ref)
         return out
 
     def cutout(self, ref: CoaddRef, section: Section) -> Cutout:
-        """All that the file says of some pixels; planes that `read` leaves out are flagged here.
+        """Read some pixels with their variance and mask; excluded planes are in the mask, not NaN.
 
-        Raises CoaddError when it cannot be read.
+        Raises CoaddError if they cannot be read.
         """
-        with self._placed(ref) as place:
-            headers = self._headers(place, ref)
-            with _open(place) as hdus:
+        with self._located(ref) as location:
+            headers = self._headers(location, ref)
+            with _open(location) as hdus:
                 layout = headers.layout(hdus)
                 image = np.empty((_length(section[0]), _length(section[1])), np.float32)
                 decode.scale_and_blank(layout.pixels(section), self._blank, headers.scale, image)
@@ -162,51 +172,51 @@ class FitsReader:
                 factor = headers.field.at(section)
                 image *= factor
                 variance = None if variance is None else variance * factor**2
-            _stamp(place, ref)
+            _current_stamp(location, ref)
         origin = first_pixel(layout.header)
         return Cutout(
             headers.info, section, image, variance, mask, layout.planes, layout.header, origin
         )
 
-    def _headers(self, place: _Place, ref: CoaddRef) -> "_Headers":
-        stamp = _stamp(place, ref)
-        if not isinstance(place, RangeReader):
-            return _of_path(self, place, ref.hdu, stamp)
+    def _headers(self, location: _FileOrRanges, ref: CoaddRef) -> "_Headers":
+        stamp = _current_stamp(location, ref)
+        if not isinstance(location, RangeReader):
+            return _headers_of_path(self, location, ref.hdu, stamp)
         key = self, ref.hdu, stamp
-        if key not in place.notes:
-            place.notes[key] = _parsed(self, place, ref.hdu, stamp)
-        return place.notes[key]  # type: ignore[no-any-return]
+        if key not in location.header_cache:
+            location.header_cache[key] = _parse_headers(self, location, ref.hdu, stamp)
+        return location.header_cache[key]  # type: ignore[no-any-return]
 
-    def _decoded(
+    def _decode(
         self,
-        place: _Place,
+        location: _FileOrRanges,
         headers: "_Headers",
         section: Section,
         parts: Sequence[Section],
         out: Any,
     ) -> bool:
-        """False for what is left to astropy; of damage, too, it has the last word."""
-        if headers.image is None or isinstance(place, RangeReader):
+        """Decode the pixels; return False if astropy must read them (unsupported or damaged)."""
+        if headers.image is None or isinstance(location, RangeReader):
             return False
         try:
-            with place.open("rb") as file:
+            with location.open("rb") as file:
                 handle, scale = file.fileno(), headers.scale
                 for part in parts:
-                    at = part[0].start - section[0].start, part[1].start - section[1].start
+                    corner = part[0].start - section[0].start, part[1].start - section[1].start
                     if self.plane == "mask":
-                        decode.flags(handle, headers.image, part, out, at)
+                        decode.flags(handle, headers.image, part, out, corner)
                         continue
-                    decode.values(handle, headers.image, part, self._blank, scale, out, at)
+                    decode.values(handle, headers.image, part, self._blank, scale, out, corner)
                     if headers.mask is not None:
-                        decode.apply_mask(handle, headers.mask, part, headers.bits, out, at)
+                        decode.apply_mask(handle, headers.mask, part, headers.bits, out, corner)
         except (decode.UndecodableError, OSError):
             return False
         return True
 
-    def _through_astropy(
-        self, place: _Place, headers: "_Headers", section: Section, out: Any
+    def _read_with_astropy(
+        self, location: _FileOrRanges, headers: "_Headers", section: Section, out: Any
     ) -> None:
-        with _open(place) as hdus:
+        with _open(location) as hdus:
             layout = headers.layout(hdus)
             if self.plane == "mask":
                 found = layout.flags(section)
@@ -225,11 +235,19 @@ class FitsReader:
 
 @dataclass(frozen=True)
 class _Headers:
-    """What is kept of the headers of the coadd in HDU `number`.
+    """The properties of the coadd in HDU `number` that are cached between reads.
 
-    image, mask: for `decode`; image is None when astropy has to read the pixels, mask when no bit
-    of it counts. bits: of the mask, whose pixels are missing. field: what pixels are multiplied
-    with where that varies. cells: at a glance, where each look for them costs requests.
+    Attributes
+    ----------
+    image, mask
+        Planes for `decode`; image is None if astropy must read the pixels, mask if no bit of it is
+        excluded.
+    bits
+        Bits of the mask whose pixels count as missing.
+    field
+        Varying calibration factor, if any.
+    cells
+        The table of cells, kept for range reads, where finding it again costs requests.
     """
 
     info: CoaddInfo
@@ -242,22 +260,22 @@ class _Headers:
 
     @property
     def scale(self) -> float:
-        """What all pixels are multiplied with."""
+        """Constant factor of all pixels; 1 if a varying one is applied instead."""
         return self.info.scale if self.field is None else 1.0
 
     def layout(self, hdus: Any) -> Layout:
-        """That of the coadd in its file, which was opened again."""
+        """Return the layout of the coadd in its file, which was opened again."""
         if self.cells is not None:
             return self.cells.reopened(hdus, self.number)
         return layout_of(hdus, self.number)
 
 
-def _stamp(place: _Place, ref: CoaddRef) -> str:
-    """That of the file now. Raises CoaddError where it is not the one that was listed."""
-    if isinstance(place, RangeReader):
+def _current_stamp(location: _FileOrRanges, ref: CoaddRef) -> str:
+    """Return the stamp of the file. Raises CoaddError if it changed since it was listed."""
+    if isinstance(location, RangeReader):
         return ref.identity
     try:
-        stamp = stamp_of(place.stat())
+        stamp = stamp_of(location.stat())
     except OSError as error:
         raise CoaddError(f"cannot be read as FITS ({_reason(error)})") from error
     if is_stamp(ref.identity) and stamp != ref.identity:
@@ -265,54 +283,56 @@ def _stamp(place: _Place, ref: CoaddRef) -> str:
     return stamp
 
 
-def _parsed(reader: FitsReader, place: _Place, hdu: str, stamp: str) -> _Headers:
-    """Of a file with this stamp."""
-    with _open(place) as hdus:
+def _parse_headers(reader: FitsReader, location: _FileOrRanges, hdu: str, stamp: str) -> _Headers:
+    """Parse the headers of a file with this stamp."""
+    with _open(location) as hdus:
         number = int(hdu) if hdu else coadd_hdus(hdus)[0]
-        info, field, layout = reader._described(hdus, number)
+        info, field, layout = reader._describe(hdus, number)
         bits = bit_mask(layout.planes, info.excluded)
-        if isinstance(place, RangeReader):
+        if isinstance(location, RangeReader):
             cells = layout if isinstance(layout, CellCoadd) else None
             return _Headers(info, number, None, None, bits, field, cells)
-        with place.open("rb") as file:
+        with location.open("rb") as file:
             image, mask = layout.decodable(file.fileno(), bits, reader.plane)
-        in_parts = isinstance(image, decode.Plain | Cells) and not isinstance(mask, decode.Tiled)
+        in_parts = isinstance(image, decode.Uncompressed | CellColumn) and not isinstance(
+            mask, decode.Tiled
+        )
         return _Headers(replace(info, in_parts=in_parts), number, image, mask, bits, field)
 
 
-# parsed once, for `info` and `read`
-_of_path = lru_cache(maxsize=1000)(_parsed)
+# parses a file once for `info` and `read`
+_headers_of_path = lru_cache(maxsize=1000)(_parse_headers)
 
 
 @contextmanager
 def open_fits(uri: str) -> Iterator[Any]:
-    """An open file, whatever its compression; what goes wrong inside becomes a CoaddError."""
+    """Open a FITS file of any compression; errors inside the `with` block become CoaddErrors."""
     with local_file(uri) as path, _open(path) as hdus:
         yield hdus
 
 
 @contextmanager
-def _open(place: _Place) -> Iterator[Any]:
+def _open(location: _FileOrRanges) -> Iterator[Any]:
     from astropy.io import fits
 
     try:
-        file = RangeFile(place) if isinstance(place, RangeReader) else _unpacked(place)
+        file = RangeFile(location) if isinstance(location, RangeReader) else _decompressed(location)
         with fits.open(file, memmap=False, lazy_load_hdus=True) as hdus:
             yield hdus
-    except CoaddError:
+    except HipsgenError:
         raise
     except (*_DAMAGE, fits.VerifyError) as error:
         raise CoaddError(f"cannot be read as FITS ({_reason(error)})") from error
-    except Exception as error:  # of a C module of astropy, which has it under no public name
+    except Exception as error:  # of a C module of astropy that does not export its class
         if type(error).__name__ != "CfitsioException":
             raise
         raise CoaddError(f"cannot be decompressed ({_reason(error)})") from error
 
 
-def _unpacked(path: Path) -> Path | io.BytesIO:
-    """The file, or the content of one that is gzipped or bzipped as a whole.
+def _decompressed(path: Path) -> Path | io.BytesIO:
+    """Return the path, or the content of a file that is compressed as a whole with gzip or bzip2.
 
-    astropy reads those as far as it needs to, and so never comes to their checksum.
+    astropy reads such files only as far as needed, and so never verifies their checksum.
     """
     with path.open("rb") as handle:
         start = handle.read(3)
@@ -329,8 +349,8 @@ def _length(along: slice) -> int:
     return int(along.stop - along.start)
 
 
-def _within(section: Section, part: Section) -> Section:
-    """Where a part of a section lies in an array of that."""
+def _relative_to(section: Section, part: Section) -> Section:
+    """Return the position of a part of a section relative to the section."""
     rows, cols = (
         slice(p.start - s.start, p.stop - s.start) for s, p in zip(section, part, strict=True)
     )

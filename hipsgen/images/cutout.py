@@ -1,37 +1,57 @@
-"""All that a coadd's file says of some of its pixels: values, variance, flags, where they are."""
+"""Cutouts of a coadd: values, variance and mask of a section with its WCS, and their FITS form."""
 
 import io
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from hipsgen.errors import CoaddError
 from hipsgen.images.source import CoaddInfo, Section, Values
+from hipsgen.sky.polygon import to_vectors
 
-# of a header, what goes with the array, the file, the compression, and not with the sky
-_OF_THE_ARRAY = re.compile(
+if TYPE_CHECKING:
+    from astropy.nddata import CCDData
+
+# keywords that describe the array, the file or the compression, but not the sky
+_ARRAY_KEYWORDS = re.compile(
     r"(SIMPLE|XTENSION|BITPIX|NAXIS\d*|EXTEND|PCOUNT|GCOUNT|GROUPS|BSCALE|BZERO|BLANK|BUNIT|EXTNAME"
     r"|EXTVER|EXTTYPE|INHERIT|CHECKSUM|DATASUM|ZHECKSUM|ZDATASUM|DATAMIN|DATAMAX|TFIELDS"
     r"|Z(IMAGE|SIMPLE|TENSION|BITPIX|NAXIS\d*|EXTEND|PCOUNT|GCOUNT|TILE\d+|CMPTYPE|NAME\d+|VAL\d+"
     r"|QUANTIZ|DITHER0|BLANK|SCALE|ZERO)|T(TYPE|FORM|UNIT|DIM|NULL|SCAL|ZERO)\d+"
     r"|AR_HDU|ARCHIVE_ID_.*|EXPINFO_V|FILTER_ARCHIVE_ID|MP_.*|MSK[NMD]\d+)"
 )
-# a distortion that is a table elsewhere in the file
-_TABLES = re.compile(r"(CPDIS|CQDIS|D2IMDIS|D2IMARR)\w*")
+# keywords of a distortion that is stored as a table elsewhere in the file
+_DISTORTION_TABLES = re.compile(r"(CPDIS|CQDIS|D2IMDIS|D2IMARR)\w*")
 
 
 @dataclass(frozen=True)
 class Cutout:
     """A section of a coadd.
 
-    image: (rows, columns) float32 in `info.unit`, NaN where the file has no value; flagged pixels
-    keep theirs. variance: the same shape, in that unit squared; None when the file has none. mask:
-    the same shape, int64, with the bits of `planes`; None when the file has none. header: the
-    coadd's, of the sky. origin: x, y of the coadd's first pixel in its tract, 0, 0 without one.
+    Attributes
+    ----------
+    info
+        Properties of the coadd.
+    section
+        Rows and columns of the coadd.
+    image
+        (rows, columns) float32 in `info.unit`, NaN where the file has no value; flagged pixels keep
+        theirs.
+    variance
+        Same shape, in that unit squared; None if the file has none.
+    mask
+        Same shape, int64, with the bits of `planes`; None if the file has none.
+    planes
+        Bit of each mask plane by name.
+    header
+        Header of the coadd.
+    origin
+        x, y of the coadd's first pixel in its tract; 0, 0 if it has none.
     """
 
     info: CoaddInfo
@@ -44,16 +64,39 @@ class Cutout:
     origin: tuple[int, int]
 
     def flags(self, row: int, col: int) -> list[str]:
-        """Names of the planes that are set at a pixel of the section, lowest bit first."""
+        """Return the names of the planes set at a pixel of the section, lowest bit first."""
         if self.mask is None:
             return []
         bits = int(self.mask[row, col])
         return [name for name, bit in sorted(self.planes.items(), key=_bit) if bits >> bit & 1]
 
-    def to_fits(self, cards: Iterable[tuple[str, Any, str]] = ()) -> bytes:
-        """IMAGE, and MASK and VARIANCE where there are such, each with the WCS of the section.
+    def to_ccddata(self) -> "CCDData":
+        """Return image, unit, WCS, mask and variance as an astropy.nddata.CCDData.
 
-        cards: for the primary header. Raises CoaddError for a WCS that cannot be cut.
+        Its `mask` is true where there is no value, its `flags` are the bits of the mask planes,
+        named in ``meta["MASK_PLANES"]``. Raises CoaddError for a WCS that cannot be cut.
+        """
+        from astropy import units
+        from astropy.nddata import CCDData, VarianceUncertainty
+        from astropy.wcs import WCS
+
+        variance = None if self.variance is None else VarianceUncertainty(self.variance)
+        ccd = CCDData(
+            self.image,
+            unit=units.Unit(self.info.unit or "", parse_strict="silent"),
+            wcs=WCS(cut_header(self.header, self.section)),
+            mask=~np.isfinite(self.image),
+            uncertainty=variance,
+            meta={"MASK_PLANES": dict(self.planes)},
+        )
+        ccd.flags = self.mask
+        return ccd
+
+    def to_fits(self, cards: Iterable[tuple[str, Any, str]] = ()) -> bytes:
+        """Write IMAGE, and MASK and VARIANCE if present, each with the WCS of the section.
+
+        cards: keyword, value and comment for the primary header. Raises CoaddError if the WCS
+        cannot be cut.
         """
         from astropy.io import fits
 
@@ -61,32 +104,57 @@ class Cutout:
         primary = fits.PrimaryHDU()
         primary.header.extend(cards)
         unit = self.info.unit
-        made = [fits.ImageHDU(self.image, sky, name="IMAGE")]
+        hdus = [fits.ImageHDU(self.image, sky, name="IMAGE")]
         if unit:
-            made[0].header["BUNIT"] = unit
+            hdus[0].header["BUNIT"] = unit
         if self.mask is not None:
             mask = fits.ImageHDU(self.mask.astype(np.int32), sky, name="MASK")
             mask.header.extend((_plane_card(n), bit) for n, bit in self.planes.items())
-            made.append(mask)
+            hdus.append(mask)
         if self.variance is not None:
-            made.append(fits.ImageHDU(self.variance, sky, name="VARIANCE"))
+            hdus.append(fits.ImageHDU(self.variance, sky, name="VARIANCE"))
             if unit:
-                made[-1].header["BUNIT"] = f"{unit}**2"
+                hdus[-1].header["BUNIT"] = f"{unit}**2"
         buffer = io.BytesIO()
-        fits.HDUList([primary, *made]).writeto(buffer, output_verify="silentfix", checksum=True)
+        fits.HDUList([primary, *hdus]).writeto(buffer, output_verify="silentfix", checksum=True)
         return buffer.getvalue()
 
 
-def cut_header(header: Any, section: Section) -> Any:
-    """The cards that tell of the sky, for a section whose first pixel becomes the first of all.
+def place_in(info: CoaddInfo, ra: float, dec: float) -> tuple[float, float] | None:
+    """Return x, y of an ICRS position (degrees), 0 at the first pixel's center; None outside."""
+    x, y = (float(axis) for axis in info.wcs(to_vectors(ra, dec)))
+    rows, cols = info.shape
+    is_inside = -0.5 <= x < cols - 0.5 and -0.5 <= y < rows - 0.5
+    return (x, y) if is_inside else None
 
-    Raises CoaddError where the WCS has tables.
+
+def section_around(info: CoaddInfo, ra: float, dec: float, size: float) -> Section:
+    """Return the section of `size` degrees a side, at least a pixel, as far as the image reaches.
+
+    Raises CoaddError when the ICRS position (degrees) is outside.
+    """
+    place = place_in(info, ra, dec)
+    if place is None:
+        raise CoaddError("its image does not reach here")
+    side = max(1, round(size / info.pixel_scale))
+    starts = [math.floor(axis + 0.5) - (side - 1) // 2 for axis in place]
+    cols, rows = (
+        slice(max(0, start), min(limit, start + side))
+        for start, limit in zip(starts, info.shape[::-1], strict=True)
+    )
+    return rows, cols
+
+
+def cut_header(header: Any, section: Section) -> Any:
+    """Return the cards that describe the sky, shifted to a section.
+
+    Raises CoaddError if the WCS has a distortion table.
     """
     from astropy.io import fits
 
-    if any(_TABLES.fullmatch(key) for key in header):
-        raise CoaddError("its WCS has a distortion by table, which a cutout cannot carry")
-    cut = fits.Header(card for card in header.cards if not _OF_THE_ARRAY.fullmatch(card.keyword))
+    if any(_DISTORTION_TABLES.fullmatch(key) for key in header):
+        raise CoaddError("its WCS has a distortion table, which a cutout cannot contain")
+    cut = fits.Header(card for card in header.cards if not _ARRAY_KEYWORDS.fullmatch(card.keyword))
     rows, cols = section
     for axis, start in ((1, cols.start), (2, rows.start)):
         for key in [k for k in cut if re.fullmatch(rf"CRPIX{axis}[A-Z]?", k)]:
@@ -97,7 +165,7 @@ def cut_header(header: Any, section: Section) -> Any:
 
 
 def _plane_card(name: str) -> str:
-    """As lsst.afw writes them."""
+    """Return the keyword of a mask plane as lsst.afw writes it."""
     card = f"MP_{name}"
     return card if len(card) <= 8 else f"HIERARCH {card}"
 

@@ -1,7 +1,7 @@
-"""Compiled loops that turn the bytes of a FITS file into pixels; `decode` calls them.
+"""Compiled loops that decode the bytes of FITS files into pixels, called by `decode`.
 
-They release the GIL and trust shapes and types, but not what the bytes say: a stream that is
-damaged is reported, and nothing outside of it is touched.
+They release the GIL and rely on shapes and types, but not on the content: a damaged stream is
+reported, and nothing outside it is read or written.
 """
 
 from typing import Any
@@ -14,20 +14,20 @@ from numba.extending import intrinsic
 from hipsgen.sky.compiled import kernel
 
 _U = np.uint64
-# of the C library: a call from here, line by line, costs less than one from Python
+# pread of the C library: calling it for each row from here costs less than from Python
 _pread = types.ExternalFunction(
     "pread", types.int64(types.int32, types.voidptr, types.int64, types.int64)
 )
 _INFINITE = np.float32(np.inf)
 _LOW32 = np.uint64(0xFFFFFFFF)
-PADDING = 8  # bytes that must follow the last stream: `rice_decompress` looks ahead by so many
-# SUBTRACTIVE_DITHER_2 keeps this number for values of exactly zero (FITS 4.0, section 10.2.1)
+PADDING = 8  # bytes that must follow the last stream, since `rice_decompress` reads ahead
+# SUBTRACTIVE_DITHER_2 reserves this number for values of exactly zero (FITS 4.0, section 10.2.1)
 _ZERO = -2147483646
 
 
 @intrinsic
 def _leading_zeros(context, number):  # type: ignore[no-untyped-def]
-    """Of a uint64, as int64; 64 for zero."""
+    """Return the number of leading zeros of a uint64, as int64; 64 for zero."""
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.ctlz(arguments[0], cgutils.false_bit)
@@ -36,106 +36,107 @@ def _leading_zeros(context, number):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True)
-def _more(stream, at, bits, have):  # type: ignore[no-untyped-def]
-    """32 more bits behind the `have` (under 32) that stand leftmost in `bits`."""
-    word = _U(0)
+def _refill(stream, position, bits, n_bits):  # type: ignore[no-untyped-def]
+    """Append 32 bits of the stream to the `n_bits` (fewer than 32) leftmost bits of `bits`."""
+    number = _U(0)
     for k in range(4):
-        word = word << _U(8) | _U(stream[at + k])
-    return at + 4, bits | word << _U(32 - have), have + 32
+        number = number << _U(8) | _U(stream[position + k])
+    return position + 4, bits | number << _U(32 - n_bits), n_bits + 32
 
 
 @kernel
-def rice_decompress(stream, which, begins, ends, counts, block, width, words):  # type: ignore[no-untyped-def]
-    """Undo RICE_1 (FITS 4.0, section 10.4.1): stream[begins[t]:ends[t]] for every t in `which`.
+def rice_decompress(stream, tiles, begins, ends, counts, block, width, pixels):  # type: ignore[no-untyped-def]
+    """Decompress RICE_1 (FITS 4.0, section 10.4.1).
 
-    counts: pixels of each; block: pixels that share a number of low bits; width: bytes of a
-    pixel, 1, 2 or 4. Fills words[t, :counts[t]], int32; values of 1 and 2 bytes have no sign.
-    Returns whether all streams end where their pixels do.
+    stream[begins[t]:ends[t]]: data of tile t, for every t in `tiles`. counts: pixels of each tile;
+    block: pixels that share a number of low bits; width: bytes per pixel, 1, 2 or 4. Written:
+    pixels[t, :counts[t]], int32, unsigned for 1 and 2 bytes. Returns whether all streams end where
+    their pixels do.
     """
     size_bits = 5 if width == 4 else (4 if width == 2 else 3)
     raw = 25 if width == 4 else (14 if width == 2 else 6)
     pixel_bits = 8 * width
     wrap = _LOW32 >> _U(32 - pixel_bits)
     one = _U(1)
-    for t in which:
-        at, end = begins[t], ends[t]
-        furthest = end + 4  # who needs bits from there has used up more than there are
-        if end - at < width:
+    for t in tiles:
+        position, end = begins[t], ends[t]
+        limit = end + 4  # reading on from here means that the stream has been exhausted
+        if end - position < width:
             return False
         value = _U(0)
         for k in range(width):
-            value = value << _U(8) | _U(stream[at + k])
-        at += width
-        bits, have = _U(0), 0
+            value = value << _U(8) | _U(stream[position + k])
+        position += width
+        bits, n_bits = _U(0), 0
         for first in range(0, counts[t], block):
             last = min(first + block, counts[t])
-            if have < 32:
-                if at >= furthest:
+            if n_bits < 32:
+                if position >= limit:
                     return False
-                at, bits, have = _more(stream, at, bits, have)
+                position, bits, n_bits = _refill(stream, position, bits, n_bits)
             low = np.int64(bits >> _U(64 - size_bits)) - 1
             bits <<= _U(size_bits)
-            have -= size_bits
-            if low < 0:  # no pixel differs from the one before
+            n_bits -= size_bits
+            if low < 0:  # all pixels equal the one before
                 for i in range(first, last):
-                    words[t, i] = np.int32(value)
+                    pixels[t, i] = np.int32(value)
                 continue
             for i in range(first, last):
-                if have < 32:
-                    if at >= furthest:
+                if n_bits < 32:
+                    if position >= limit:
                         return False
-                    at, bits, have = _more(stream, at, bits, have)
+                    position, bits, n_bits = _refill(stream, position, bits, n_bits)
                 if low == raw:
                     step = bits >> _U(64 - pixel_bits)
                     bits <<= _U(pixel_bits)
-                    have -= pixel_bits
+                    n_bits -= pixel_bits
                 else:
                     zeros = _leading_zeros(bits)
                     length = zeros + 1 + low
-                    if length <= have:
-                        # the code is its zeros, a one and the low bits
+                    if length <= n_bits:
+                        # a code is a number of zeros, a one and the low bits
                         step = (_U(zeros - 1) << _U(low)) + (bits >> _U(64 - length))
                         bits <<= _U(length)
-                        have -= length
+                        n_bits -= length
                     else:
                         before = 0
-                        while zeros >= have:
-                            before += have
-                            if at >= furthest:
+                        while zeros >= n_bits:
+                            before += n_bits
+                            if position >= limit:
                                 return False
-                            at, bits, have = _more(stream, at, _U(0), 0)
+                            position, bits, n_bits = _refill(stream, position, _U(0), 0)
                             zeros = _leading_zeros(bits)
                         bits <<= _U(zeros + 1)
-                        have -= zeros + 1
-                        if have < 32:
-                            if at >= furthest:
+                        n_bits -= zeros + 1
+                        if n_bits < 32:
+                            if position >= limit:
                                 return False
-                            at, bits, have = _more(stream, at, bits, have)
-                        # in two shifts, since one by 64 is not defined
+                            position, bits, n_bits = _refill(stream, position, bits, n_bits)
+                        # two shifts, since a shift by 64 is undefined
                         step = (_U(before + zeros) << _U(low)) + (bits >> one >> _U(63 - low))
                         bits <<= _U(low)
-                        have -= low
-                # steps alternate in sign: 0, -1, 1, -2 ...
+                        n_bits -= low
+                # differences alternate in sign: 0, -1, 1, -2 ...
                 value = (value + (step >> one ^ (_U(0) - (step & one)))) & wrap
-                words[t, i] = np.int32(value)
-        if at - have // 8 != end:
+                pixels[t, i] = np.int32(value)
+        if position - n_bits // 8 != end:
             return False
     return True
 
 
 @kernel
-def unpack(data, shuffled, words):  # type: ignore[no-untyped-def]
-    """Big-endian numbers of 1, 2 or 4 bytes to int32, those of 1 and 2 bytes without a sign.
+def unpack(data, shuffled, pixels):  # type: ignore[no-untyped-def]
+    """Convert big-endian numbers of 1, 2 or 4 bytes to int32, unsigned for 1 and 2 bytes.
 
-    data: uint8, all numbers one after the other; shuffled: all first bytes, all second bytes ...
-    words: int32 (n,).
+    data: uint8, the numbers one after another; shuffled: all first bytes, then all second bytes ...
+    pixels: int32 (n,).
     """
-    n = words.size
+    n = pixels.size
     width = data.size // n
     if width == 4 and shuffled:
         first, second, third, fourth = data[:n], data[n : 2 * n], data[2 * n : 3 * n], data[3 * n :]
         for i in range(n):
-            words[i] = (
+            pixels[i] = (
                 np.int32(first[i]) << 24
                 | np.int32(second[i]) << 16
                 | np.int32(third[i]) << 8
@@ -143,74 +144,74 @@ def unpack(data, shuffled, words):  # type: ignore[no-untyped-def]
             )
     elif width == 4:
         for i in range(n):
-            words[i] = (
+            pixels[i] = (
                 np.int32(data[4 * i]) << 24
                 | np.int32(data[4 * i + 1]) << 16
                 | np.int32(data[4 * i + 2]) << 8
                 | np.int32(data[4 * i + 3])
             )
     else:
-        ahead, apart = (1, n) if shuffled else (width, 1)
+        number_stride, byte_stride = (1, n) if shuffled else (width, 1)
         for i in range(n):
-            word = np.int64(0)
+            number = np.int64(0)
             for k in range(width):
-                word = word << 8 | np.int64(data[i * ahead + k * apart])
-            words[i] = word
+                number = number << 8 | np.int64(data[i * number_stride + k * byte_stride])
+            pixels[i] = number
 
 
 @kernel
-def read_lines(handle, start, stride, width, words):  # type: ignore[no-untyped-def]
-    """LineReporter of big-endian numbers of 1, 2 or 4 bytes from a file; see `unpack`.
+def read_rows(handle, start, stride, width, pixels):  # type: ignore[no-untyped-def]
+    """Read rows of big-endian numbers of 1, 2 or 4 bytes from a file; see `unpack`.
 
-    start: of the first line in the file, stride: from one to the next, bytes. words: int32 (lines,
-    numbers). Gives back whether all could be read.
+    start: offset of the first row in the file; stride: bytes from one row to the next. pixels:
+    int32 (rows, numbers). Returns whether all could be read.
     """
-    rows, cols = words.shape
-    line = np.empty(width * cols, np.uint8)
+    rows, cols = pixels.shape
+    row_bytes = np.empty(width * cols, np.uint8)
     for j in range(rows):
-        if _pread(handle, line.ctypes, line.size, start + j * stride) != line.size:
+        if _pread(handle, row_bytes.ctypes, row_bytes.size, start + j * stride) != row_bytes.size:
             return False
         for i in range(cols):
-            word = np.int32(0)
+            number = np.int32(0)
             for k in range(width):
-                word = word << 8 | np.int32(line[i * width + k])
-            words[j, i] = word
+                number = number << 8 | np.int32(row_bytes[i * width + k])
+            pixels[j, i] = number
     return True
 
 
 @kernel
-def place_lines(handle, start, stride, window, blank, scale, out):  # type: ignore[no-untyped-def]
-    """`place` of lines of big-endian float32 from a file; see `read_lines`.
+def read_scaled_rows(handle, start, stride, window, blank, scale, out):  # type: ignore[no-untyped-def]
+    """Do what `copy_scaled` does with rows of big-endian float32 of a file; see `read_rows`.
 
     window: first row and column in the output, number of rows and columns.
     """
     row, col, rows, cols = window
-    line = np.empty(4 * cols, np.uint8)
-    words = line.view(np.uint32)
+    row_bytes = np.empty(4 * cols, np.uint8)
+    pixels = row_bytes.view(np.uint32)
     for j in range(rows):
-        if _pread(handle, line.ctypes, line.size, start + j * stride) != line.size:
+        if _pread(handle, row_bytes.ctypes, row_bytes.size, start + j * stride) != row_bytes.size:
             return False
         values = out[row + j, col : col + cols]
         for i in range(cols):
-            word = words[i]
-            low = word << np.uint32(24) | (word & np.uint32(0xFF00)) << np.uint32(8)
-            high = word >> np.uint32(24) | (word >> np.uint32(8) & np.uint32(0xFF00))
+            number = pixels[i]
+            low = number << np.uint32(24) | (number & np.uint32(0xFF00)) << np.uint32(8)
+            high = number >> np.uint32(24) | (number >> np.uint32(8) & np.uint32(0xFF00))
             pixel = np.uint32(low | high).view(np.float32)
             product = pixel * scale
-            there = pixel != blank and abs(product) < _INFINITE
-            values[i] = product if there else np.float32(np.nan)
+            is_valid = pixel != blank and abs(product) < _INFINITE
+            values[i] = product if is_valid else np.float32(np.nan)
     return True
 
 
 @kernel
-def dequantize(words, which, counts, scales, zeros, blanks, dither, rows, randoms, values):  # type: ignore[no-untyped-def]
-    """Quantised tiles words[t, :counts[t]], int32, to values, float32, for every t in `which`.
+def dequantize(pixels, tiles, counts, scales, zeros, blanks, dither, rows, randoms, values):  # type: ignore[no-untyped-def]
+    """Convert quantized tiles pixels[t, :counts[t]], int32, to float32 for every t in `tiles`.
 
-    FITS 4.0, section 10.2. scales, zeros, blanks: of each tile; what equals its blank is NaN.
-    dither: method 1 or 2, 0 for none; rows: ZDITHER0 - 1 plus the number of each tile;
+    FITS 4.0, section 10.2. scales, zeros, blanks: of each tile; numbers that equal the blank become
+    NaN. dither: method 1 or 2, 0 for none; rows: ZDITHER0 - 1 plus the number of each tile;
     randoms: float32 (10000,).
     """
-    for t in which:
+    for t in tiles:
         scale, zero, blank = scales[t], zeros[t], blanks[t]
         row = rows[t]
         first = 0
@@ -218,39 +219,42 @@ def dequantize(words, which, counts, scales, zeros, blanks, dither, rows, random
             row %= randoms.size
             start = int(randoms[row] * np.float32(500))
             last = min(counts[t], first + randoms.size - start)
-            tile, random, out = words[t, first:last], randoms[start:], values[t, first:last]
+            tile, random, out = pixels[t, first:last], randoms[start:], values[t, first:last]
             for i in range(tile.size):
-                word = tile[i]
-                value = np.float64(word)
+                number = tile[i]
+                value = np.float64(number)
                 if dither > 0:
                     value = value - np.float64(random[i]) + 0.5
                 value = value * scale + zero
-                if dither == 2 and word == _ZERO:
+                if dither == 2 and number == _ZERO:
                     value = np.float64(0.0)
-                out[i] = np.float32(np.nan if word == blank else value)
+                out[i] = np.float32(np.nan if number == blank else value)
             row += 1
             first = last
 
 
 @kernel
-def place(block, window, blank, scale, out):  # type: ignore[no-untyped-def]
-    """Part of a block, float32, times `scale` to the output, float32.
+def copy_scaled(block, window, blank, scale, out):  # type: ignore[no-untyped-def]
+    """Copy a window of a block, float32, to the output, float32, multiplied by `scale`.
 
-    NaN where it equals `blank` or is not finite. window: first row and column in the block, the
-    same in the output, number of rows and columns.
+    Pixels that equal `blank` or are not finite become NaN. window: first row and column in the
+    block, the same in the output, number of rows and columns.
     """
     top, left, row, col, rows, cols = window
     for j in range(rows):
         pixels, values = block[top + j, left : left + cols], out[row + j, col : col + cols]
         for i in range(cols):
             product = pixels[i] * scale
-            there = pixels[i] != blank and abs(product) < _INFINITE
-            values[i] = product if there else np.float32(np.nan)
+            is_valid = pixels[i] != blank and abs(product) < _INFINITE
+            values[i] = product if is_valid else np.float32(np.nan)
 
 
 @kernel
 def apply_mask(block, window, bits, out):  # type: ignore[no-untyped-def]
-    """NaN into the output where a block of a mask, int32, has one of `bits` set; see `place`."""
+    """Set output pixels to NaN where a block of a mask, int32, has one of `bits` set.
+
+    window: as for `copy_scaled`.
+    """
     top, left, row, col, rows, cols = window
     for j in range(rows):
         flags, values = block[top + j, left : left + cols], out[row + j, col : col + cols]

@@ -1,4 +1,4 @@
-"""Plain FITS: files, folders, lists of files."""
+"""Find coadds in plain FITS files, folders and lists of files."""
 
 import os
 import re
@@ -19,10 +19,10 @@ _LIST_NAME = re.compile(r"\.(txt|lst|list)$", re.IGNORECASE)
 
 @dataclass
 class FitsFolder:
-    """FITS files, named one by one, by folder (searched to the bottom) or in lists (one a line).
+    """FITS files, given by name, by folder (searched recursively) or in lists (one name per line).
 
-    A file may hold several images; each becomes a coadd. `strict`: the first file that cannot be
-    used raises its CoaddError instead of going into `problems`.
+    A file may hold several images; each is a coadd. `strict`: the first unusable file raises its
+    CoaddError instead of being added to `problems`.
     """
 
     inputs: Sequence[str]
@@ -31,11 +31,11 @@ class FitsFolder:
     problems: list[Problem] = field(default_factory=list)
 
     def refs(self) -> Iterator[CoaddRef]:
-        """Every image of every file, by name. Raises InputError for an input that is not there."""
+        """Iterate over all images, by name of the file. Raises InputError for a missing input."""
         self.problems.clear()
         for path, is_named in self._files():
             try:
-                yield from self._listed(path)
+                yield from self._list_file(path)
             except CoaddError as error:
                 if self.strict:
                     raise CoaddError(f"{path}: {error}") from error
@@ -43,24 +43,26 @@ class FitsFolder:
                 self.problems.append(Problem(str(path), str(error), is_fault))
 
     def describe(self) -> str:
-        """One line for `properties` and reports."""
-        more = f" and {len(self.inputs) - 3} more" if len(self.inputs) > 3 else ""
-        return "FITS " + ", ".join(os.path.basename(i.rstrip("/")) for i in self.inputs[:3]) + more
+        """Return one line for the properties file and for reports."""
+        others = f" and {len(self.inputs) - 3} more" if len(self.inputs) > 3 else ""
+        return (
+            "FITS " + ", ".join(os.path.basename(i.rstrip("/")) for i in self.inputs[:3]) + others
+        )
 
     def reader(self) -> FitsReader:
-        """What workers read with."""
+        """Return the reader for workers."""
         return self.fits_reader
 
     def _files(self) -> list[tuple[Path, bool]]:
-        """Files, and whether they were named: what is merely found may be no image at all."""
+        """Return the files, and whether they were named: others may not be images."""
         found: dict[str, tuple[Path, bool]] = {}
         for text in self.inputs:
             for path, is_named in _expand(text):
                 found.setdefault(os.path.abspath(path), (path, is_named))
         return list(found.values())
 
-    def _listed(self, path: Path) -> list[CoaddRef]:
-        """The coadds of a file, which is the same at the end as at the beginning."""
+    def _list_file(self, path: Path) -> list[CoaddRef]:
+        """Return the coadds of a file. Raises CoaddError if it changes in the meantime."""
         try:
             before = stamp_of(path.stat())
         except FileNotFoundError as error:
@@ -69,7 +71,7 @@ class FitsFolder:
             raise CoaddError(f"cannot be read as FITS ({error.strerror})") from error
         refs = list(self._refs_of(path, before))
         if stamp_of(path.stat()) != before:
-            raise CoaddError("changed while it was listed: list it again")
+            raise CoaddError("changed while it was listed: run the command again")
         return refs
 
     def _refs_of(self, path: Path, identity: str) -> Iterator[CoaddRef]:
@@ -101,32 +103,39 @@ class FitsFolder:
 
 
 def _expand(text: str, lists: tuple[Path, ...] = ()) -> list[tuple[Path, bool]]:
-    """The files that an input means, and whether it names them; lists: those in which it stands."""
+    """Return the files that an input means, and whether it names them.
+
+    lists: the lists of files that led here.
+    """
     path = path_of(text.removeprefix("@")) or Path(text)
     if lists and not path.exists():
-        return [(path, True)]  # one line of a list: named when it is opened, the others go on
+        return [(path, True)]  # an entry of a list: reported when it is opened
     if not path.exists():
-        raise InputError(f"{text} does not exist: name a FITS file, a folder, a list or a Butler")
+        raise InputError(
+            f"{text} does not exist: name a FITS file, a folder, a list or a Butler repository"
+        )
     if path.is_dir():
         if _is_hips(path):
-            raise InputError(f"{text} is a HiPS survey; name the images it was made of")
+            raise InputError(f"{text} is a HiPS survey: name the images it was made of")
         files = sorted(_search(path))
         if not files:
-            raise InputError(f"{text} holds no FITS file (.fits, .fit, .fts, .fz, .gz, .bz2)")
+            raise InputError(f"{text} contains no FITS file (.fits, .fit, .fts, .fz, .gz, .bz2)")
         return [(file, False) for file in files]
     if text.startswith("@") or _LIST_NAME.search(path.name):
         if path in lists:
-            raise InputError(f"the list {path} names itself")
+            raise InputError(f"the list {path} includes itself: remove that entry")
         return [found for name in _lines(path) for found in _expand(name, (*lists, path))]
     return [(path, True)]
 
 
 def _search(folder: Path) -> Iterator[Path]:
-    """FITS files under a folder, HiPS surveys left out: their tiles are no input."""
-    for place, folders, names in os.walk(folder):
-        here = Path(place)
-        folders[:] = [name for name in folders if not _is_hips(here / name)]
-        yield from (p for name in names if _FITS_NAME.search(name) and (p := here / name).is_file())
+    """Find the FITS files under a folder, except in HiPS surveys, whose tiles are no input."""
+    for parent, folders, names in os.walk(folder):
+        folder_path = Path(parent)
+        folders[:] = [name for name in folders if not _is_hips(folder_path / name)]
+        yield from (
+            p for name in names if _FITS_NAME.search(name) and (p := folder_path / name).is_file()
+        )
 
 
 def _is_hips(folder: Path) -> bool:
@@ -136,11 +145,13 @@ def _is_hips(folder: Path) -> bool:
 
 
 def _lines(path: Path) -> list[str]:
-    """The entries of a list; relative names start at the list's own folder."""
+    """Return the entries of a list; relative names are relative to the list's folder."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise InputError(f"the list {path} is not UTF-8 text ({error.reason})") from error
+        raise InputError(
+            f"the list {path} is not UTF-8 text ({error.reason}): save it as UTF-8"
+        ) from error
     names = [line.strip() for line in text.splitlines()]
     return [
         name if name.startswith("file:") else str(path.parent / name)

@@ -1,7 +1,7 @@
-"""Where in a FITS file a coadd's pixels and flags are: image HDUs, or a table of cells."""
+"""Locate the pixels, mask and variance of a coadd in a FITS file: image HDUs or table of cells."""
 
 import re
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -13,75 +13,87 @@ from hipsgen.images.cells import CellCoadd, is_cell_table
 from hipsgen.images.masks import plane_bits
 from hipsgen.images.source import Section
 
-# extensions that go with an image and are none themselves
+if TYPE_CHECKING:
+    from astropy.io import fits
+
+# names of extensions that accompany an image: errors, masks, weights
 _NOT_SCIENCE = re.compile(
     r"^(ERR|ERROR|SIGMA|RMS|UNC|UNCERT|STD|STDDEV|DQ|MASK|FLAG|FLAGS|QUAL|VAR|VARIANCE|IVAR|INVVAR"
     r"|WHT|WGT|WEIGHT|CTX|CON|EXP|EXPTIME|EXPMAP|COV|COVERAGE|NPOL|D2IM|BKG|BACKGROUND|SKY)",
     re.IGNORECASE,
 )
 _SCIENCE = re.compile(r"^(SCI|SCIENCE|IMAGE|PRIMARY|DATA|SIGNAL)\d*$", re.IGNORECASE)
-# FITS files end on a whole block, but readers need not insist (FITS 4.0, section 3.1)
+# FITS files end with a whole block, but readers need not require it (FITS 4.0, section 3.1)
 _BLOCK = 2880
-_EXTENSION = b"XTENSION"  # with which all headers but the first begin
+_EXTENSION = b"XTENSION"  # the start of every header but the first
 
 
 class Layout(Protocol):
     """A coadd in an open file.
 
-    header: with its WCS. shape: (rows, columns). planes: bits of the mask by name, empty when
-    there is no mask.
+    Attributes
+    ----------
+    header
+        Header with the WCS.
+    shape
+        (rows, columns).
+    planes
+        Bit of each mask plane by name; empty if there is no mask.
     """
 
-    header: Any
+    header: "fits.Header"
     shape: tuple[int, int]
     planes: dict[str, int]
 
     def calibration(self) -> Calibration:
-        """Of the values. Raises CoaddError."""
+        """Return the calibration of the values. Raises CoaddError."""
 
     def check_flags(self, bits: int) -> None:
-        """Raise CoaddError when the mask, of which these bits count, is not whole."""
+        """Raise CoaddError if the mask, of which these bits are needed, is incomplete."""
 
     def check_variance(self) -> None:
-        """Raise CoaddError when there is no variance, or not all of it."""
+        """Raise CoaddError if there is no variance, or it is incomplete."""
 
     def decodable(
         self, handle: int, bits: int, plane: str = "image"
     ) -> tuple[decode.Plane | None, decode.Plane | None]:
-        """For `decode`: the pixels of a plane, and the flags if `bits` of them count.
+        """Return how `decode` reads the pixels of a plane, and the mask if `bits` of it are needed.
 
-        handle: the same file, open for reading. plane: image, variance or mask. No pixels when
-        only this class can read them.
+        handle: descriptor of the same file, open for reading. plane: image, variance or mask. The
+        pixels are None if only this class can read them.
         """
 
     def pixels(self, section: Section) -> npt.NDArray[Any]:
-        """Of a section, as they stand in the file."""
+        """Return the pixels of a section as stored in the file."""
 
     def flags(self, section: Section) -> npt.NDArray[np.integer[Any]]:
-        """The mask of a section."""
+        """Return the mask of a section."""
 
     def variance(self, section: Section) -> npt.NDArray[Any] | None:
-        """Of the pixels of a section, as it stands in the file; None where there is none."""
+        """Return the variance of a section as stored in the file; None if there is none."""
 
 
-def layout_of(hdus: Any, number: int) -> Layout:
-    """Of the coadd in HDU `number` of an open file. Raises CoaddError for a file that is cut."""
-    _check_whole(hdus[number], "image")
-    _check_end(hdus)
+def layout_of(hdus: "fits.HDUList", number: int) -> Layout:
+    """Return the layout of the coadd in HDU `number` of an open file.
+
+    Raises CoaddError if the file is truncated.
+    """
+    _check_complete(hdus[number], "image")
+    _check_last_header(hdus)
     if is_cell_table(hdus[number]):
         return CellCoadd(hdus, number)
     return ImageHdus(hdus, number)
 
 
 class ImageHdus:
-    """An image HDU, with its mask if there is one; see `Layout`. astropy reads them."""
+    """An image HDU with its mask and variance, if any, read by astropy; implements `Layout`."""
 
-    def __init__(self, hdus: Any, number: int) -> None:
+    def __init__(self, hdus: "fits.HDUList", number: int) -> None:
         self._hdus = hdus
         self._image = hdus[number]
         self._mask = _companion(hdus, number, "MASK")
         self._variance = _companion(hdus, number, "VARIANCE")
-        self.header: Any = self._image.header
+        self.header: fits.Header = self._image.header
         self.shape = image_shape(self._image)
         self.planes = {} if self._mask is None else plane_bits(self._mask.header)
 
@@ -91,13 +103,13 @@ class ImageHdus:
 
     def check_flags(self, bits: int) -> None:
         """See `Layout.check_flags`."""
-        _check_whole(self._mask, "mask")
+        _check_complete(self._mask, "mask")
 
     def check_variance(self) -> None:
         """See `Layout.check_variance`."""
         if self._variance is None:
             raise CoaddError("it has no variance plane")
-        _check_whole(self._variance, "variance")
+        _check_complete(self._variance, "variance")
 
     def decodable(
         self, handle: int, bits: int, plane: str = "image"
@@ -125,12 +137,12 @@ class ImageHdus:
         return None if self._variance is None else _section(self._variance, section)
 
 
-def coadd_hdus(hdus: Any) -> list[int]:
-    """Numbers of the HDUs of a file that hold sky images. Raises CoaddError if there are none.
+def coadd_hdus(hdus: "fits.HDUList") -> list[int]:
+    """Return the numbers of the HDUs of a file that hold sky images.
 
     lsst.afw and lsst.images files: the image, not its mask and variance. lsst.cell_coadds: the
-    table of cells. Other files: every image of two axes (more if the rest have length 1), without
-    weights, errors and flags where names tell them.
+    table of cells. Other files: every image with two axes (or more, if the others have length 1),
+    except weights, errors and masks recognized by name. Raises CoaddError if there is none.
     """
     numbered = [(k, hdu) for k, hdu in enumerate(hdus) if _is_image(hdu)]
     if not numbered:
@@ -143,13 +155,13 @@ def coadd_hdus(hdus: Any) -> list[int]:
         if images:
             return images
     science = [k for k, hdu in numbered if _SCIENCE.match(_name(hdu))]
-    named = [k for k, hdu in numbered if not _NOT_SCIENCE.match(_name(hdu))]
-    chosen = science if science and len(science) < len(numbered) else named
+    candidates = [k for k, hdu in numbered if not _NOT_SCIENCE.match(_name(hdu))]
+    chosen = science if science and len(science) < len(numbered) else candidates
     return chosen or [numbered[0][0]]
 
 
-def image_shape(hdu: Any) -> tuple[int, int]:
-    """(rows, columns) of an image HDU, axes of length 1 left out."""
+def image_shape(hdu: "fits.ImageHDU") -> tuple[int, int]:
+    """Return (rows, columns) of an image HDU, ignoring axes of length 1."""
     shape = hdu.shape
     return int(shape[-2]), int(shape[-1])
 
@@ -157,21 +169,21 @@ def image_shape(hdu: Any) -> tuple[int, int]:
 def _is_image(hdu: Any) -> bool:
     if not getattr(hdu, "is_image", False):
         return False
-    shape = getattr(hdu, "shape", ())  # an extension that astropy does not know has none
+    shape = getattr(hdu, "shape", ())  # extensions unknown to astropy have no shape
     return len(shape) >= 2 and min(shape) > 0 and all(n == 1 for n in shape[:-2])
 
 
 def _name(hdu: Any) -> str:
-    """EXTNAME, or EXTTYPE, which older lsst.afw wrote alone."""
+    """Return EXTNAME, or EXTTYPE, the only one that older lsst.afw wrote."""
     name = str(hdu.header.get("EXTTYPE") or hdu.header.get("EXTNAME") or "").strip().upper()
     return "" if name == "COMPRESSED_IMAGE" else name
 
 
-def _companion(hdus: Any, number: int, name: str) -> Any | None:
-    """The HDU of this name that goes with an image: of its EXTVER if any is, of its shape."""
+def _companion(hdus: "fits.HDUList", number: int, name: str) -> Any | None:
+    """Return the HDU of this name for an image: same shape, and same EXTVER if any has it."""
     image = hdus[number]
-    named = [hdu for hdu in hdus if _is_image(hdu) and _name(hdu) == name]
-    same = [hdu for hdu in named if _version(hdu) == _version(image)] or named
+    candidates = [hdu for hdu in hdus if _is_image(hdu) and _name(hdu) == name]
+    same = [hdu for hdu in candidates if _version(hdu) == _version(image)] or candidates
     return next((hdu for hdu in same if hdu.shape == image.shape), None)
 
 
@@ -179,26 +191,26 @@ def _version(hdu: Any) -> int:
     return int(hdu.header.get("EXTVER", 1))
 
 
-def _check_whole(hdu: Any, what: str) -> None:
-    place = hdu.fileinfo()
-    size = place["file"].size
-    missing = place["datLoc"] + place["datSpan"] - size if size else 0
+def _check_complete(hdu: Any, part: str) -> None:
+    info = hdu.fileinfo()
+    size = info["file"].size
+    missing = info["datLoc"] + info["datSpan"] - size if size else 0
     if missing >= _BLOCK:
-        raise CoaddError(f"the file is truncated: {missing} bytes of its {what} are not there")
+        raise CoaddError(f"the file is truncated: {missing} bytes of its {part} are missing")
 
 
-def _check_end(hdus: Any) -> None:
-    """astropy takes a file that is cut off in a header for one that ends before it."""
-    place = hdus[len(hdus) - 1].fileinfo()
-    file = place["file"]
-    file.seek(place["datLoc"] + place["datSpan"])
-    rest = file.read(len(_EXTENSION))
-    if rest and _EXTENSION.startswith(rest):
+def _check_last_header(hdus: "fits.HDUList") -> None:
+    """Raise CoaddError if the file ends inside a header, where astropy ignores the last HDU."""
+    info = hdus[len(hdus) - 1].fileinfo()
+    file = info["file"]
+    file.seek(info["datLoc"] + info["datSpan"])
+    next_bytes = file.read(len(_EXTENSION))
+    if next_bytes and _EXTENSION.startswith(next_bytes):
         raise CoaddError(f"the file is truncated: it ends in the header of HDU {len(hdus)}")
 
 
 def _section(hdu: Any, section: Section) -> npt.NDArray[Any]:
     index = (0,) * (len(hdu.shape) - 2) + section
     rows, cols = section
-    wanted = (rows.stop - rows.start, cols.stop - cols.start)
-    return np.asarray(hdu.section[index]).reshape(wanted)
+    shape = (rows.stop - rows.start, cols.stop - cols.start)
+    return np.asarray(hdu.section[index]).reshape(shape)

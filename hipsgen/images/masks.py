@@ -1,10 +1,10 @@
-"""Mask planes of a coadd: their names are read from the file, never their bits from memory."""
+"""Read the mask planes of a coadd: names and bits always come from the file."""
 
 from typing import Any
 
 
 def plane_bits(header: Any) -> dict[str, int]:
-    """Name -> bit number from `MP_NAME = bit` (lsst.afw) or `MSKNnnnn = NAME` (lsst.images)."""
+    """Return name -> bit from `MP_NAME = bit` (lsst.afw) or `MSKNnnnn = NAME` (lsst.images)."""
     planes: dict[str, int] = {}
     for key, value in header.items():
         if key.startswith("MP_") and isinstance(value, int):
@@ -15,7 +15,7 @@ def plane_bits(header: Any) -> dict[str, int]:
 
 
 def bit_mask(planes: dict[str, int], names: tuple[str, ...]) -> int:
-    """The bits of those names that exist."""
+    """Return the bits of the named planes, ignoring those that do not exist."""
     bits = 0
     for name in names:
         if name in planes:

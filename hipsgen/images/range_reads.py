@@ -1,4 +1,4 @@
-"""A few pixels of a file elsewhere: blocks of it, fetched when they are read and kept a while."""
+"""Read a few pixels of a remote file with HTTP range reads; blocks are cached in memory."""
 
 import io
 import threading
@@ -9,76 +9,85 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from hipsgen.errors import CoaddError
-from hipsgen.images.remote import member_of, patiently, place_of
+from hipsgen.images.remote import member_of, resource_path, with_retries
 from hipsgen.images.uris import path_of
 
-BLOCK = 63 << 14  # bytes: with a little more the WebDAV client of lsst.resources fetches two of its
-_KEPT = 256  # blocks of all files
-_FILES = 64  # that are known to be there
-# how files begin that are compressed as a whole
-_PACKED = (b"\x1f\x8b", b"\x1f\x9d", b"BZ", b"PK", b"\xfd7z")
+# bytes; for a slightly larger block the WebDAV client of lsst.resources fetches two of its own
+BLOCK = 63 << 14
+_MAX_BLOCKS = 256  # largest number of cached blocks of all files
+_MAX_READERS = 64  # largest number of cached readers
+# first bytes of files that are compressed as a whole
+_COMPRESSED_MAGIC = (b"\x1f\x8b", b"\x1f\x9d", b"BZ", b"PK", b"\xfd7z")
 
 
 def open_range_reader(uri: str) -> "RangeReader | None":
-    """A file elsewhere, to read little of; None for one that is to be read as a whole.
+    """Return a reader for parts of a remote file, None if it must be copied as a whole.
 
-    Those are files of this machine, compressed ones, and what is in parts or a part of others.
+    That is the case for files on this machine, compressed files, members of other files and coadds
+    stored in components.
     """
     if path_of(uri) is not None or urlsplit(uri).fragment:
         return None
     try:
-        blocks = _known(uri)
-        return None if blocks.read(0, min(3, blocks.size)).startswith(_PACKED) else blocks
+        reader = _reader_of(uri)
+        return None if reader.read(0, min(3, reader.size)).startswith(_COMPRESSED_MAGIC) else reader
     except CoaddError:
-        return None  # who copies it finds out what is wrong
+        return None  # the error is reported when the file is copied
 
 
-@lru_cache(maxsize=_FILES)
-def _known(uri: str) -> "RangeReader":
+@lru_cache(maxsize=_MAX_READERS)
+def _reader_of(uri: str) -> "RangeReader":
     return RangeReader(uri)
 
 
 @dataclass
 class _Pool:
-    """RangeReader of all files, by file and number; those that were read longest ago make room."""
+    """Cached blocks of all files, by URI and block number; the least recently used are dropped."""
 
-    known: OrderedDict[tuple[str, int], bytes] = field(default_factory=OrderedDict)
+    blocks: OrderedDict[tuple[str, int], bytes] = field(default_factory=OrderedDict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def get(self, key: tuple[str, int]) -> bytes | None:
-        """A block, if it is here."""
+        """Return a block, None if it is not cached."""
         with self.lock:
-            if key in self.known:
-                self.known.move_to_end(key)
-            return self.known.get(key)
+            if key in self.blocks:
+                self.blocks.move_to_end(key)
+            return self.blocks.get(key)
 
     def put(self, key: tuple[str, int], content: bytes) -> None:
-        """Keep a block."""
+        """Cache a block."""
         with self.lock:
-            self.known[key] = content
-            self.known.move_to_end(key)
-            while len(self.known) > _KEPT:
-                self.known.popitem(last=False)
+            self.blocks[key] = content
+            self.blocks.move_to_end(key)
+            while len(self.blocks) > _MAX_BLOCKS:
+                self.blocks.popitem(last=False)
 
 
 _pool = _Pool()
 
 
 class RangeReader:
-    """The blocks of one file; runs of missing ones are fetched with one request.
+    """Reads byte ranges of one file; consecutive missing blocks are fetched with one request.
 
-    Safe between threads. Raises CoaddError when they cannot be had.
+    Safe for use by several threads. Raises CoaddError if the file cannot be read.
+
+    Attributes
+    ----------
+    size
+        Size of the file in bytes.
+    header_cache
+        Parsed headers, kept by `coadd_fits` as long as this reader.
     """
 
     def __init__(self, uri: str) -> None:
         self._uri = uri
         self._lock = threading.Lock()
-        self._place: Any = None
-        self.notes: dict[Any, Any] = {}  # what readers know of it, for as long as it is known
-        self.size: int = patiently(uri, lambda: self._found().size())
+        self._path: Any = None
+        self.header_cache: dict[Any, Any] = {}
+        self.size: int = with_retries(uri, lambda: self._resource().size())
 
     def read(self, start: int, stop: int) -> bytes:
-        """Bytes from `start` to `stop`, which lie within the file."""
+        """Return the bytes from `start` to `stop`, which must lie within the file."""
         if start >= stop:
             return b""
         first, last = start // BLOCK, (stop - 1) // BLOCK
@@ -92,7 +101,7 @@ class RangeReader:
 
     def _fetch(self, first: int, last: int) -> dict[int, bytes]:
         start, stop = first * BLOCK, min((last + 1) * BLOCK, self.size)
-        content = patiently(self._uri, lambda: self._read(start, stop))
+        content = with_retries(self._uri, lambda: self._read(start, stop))
         found = {
             n: content[n * BLOCK - start : (n + 1) * BLOCK - start] for n in range(first, last + 1)
         }
@@ -102,58 +111,60 @@ class RangeReader:
 
     def _read(self, start: int, stop: int) -> bytes:
         try:
-            with self._found().open("rb") as source:
+            with self._resource().open("rb") as source:
                 source.seek(start)
-                pieces, missing = [], stop - start
+                chunks, missing = [], stop - start
                 while missing:
-                    piece = source.read(missing)
-                    if not piece:
+                    chunk = source.read(missing)
+                    if not chunk:
                         raise OSError(f"the connection ended {missing} bytes too early")
-                    pieces.append(piece)
-                    missing -= len(piece)
-                return b"".join(pieces)
+                    chunks.append(chunk)
+                    missing -= len(chunk)
+                return b"".join(chunks)
         except BaseException:
-            self._place = None  # a signed URL may have grown old
+            self._path = None  # a signed URL may have expired
             raise
 
-    def _found(self) -> Any:
-        if self._place is None:
-            place = place_of(self._uri)
-            if member_of(str(place)):
-                raise CoaddError("a member of a zip file is not read in blocks")
-            self._place = place
-        return self._place
+    def _resource(self) -> Any:
+        if self._path is None:
+            path = resource_path(self._uri)
+            if member_of(str(path)):
+                raise CoaddError("a member of a zip file cannot be read by ranges")
+            self._path = path
+        return self._path
 
 
 class RangeFile(io.RawIOBase):
-    """A place in a file of blocks, for those who read files."""
+    """A file object on top of a `RangeReader`, with its own position."""
 
-    def __init__(self, blocks: RangeReader) -> None:
-        self._blocks = blocks
-        self._at = 0
+    def __init__(self, reader: RangeReader) -> None:
+        self._reader = reader
+        self._position = 0
 
     def readable(self) -> bool:
-        """It is."""
+        """Return True."""
         return True
 
     def seekable(self) -> bool:
-        """It is."""
+        """Return True."""
         return True
 
     def tell(self) -> int:
-        """The place."""
-        return self._at
+        """Return the current position."""
+        return self._position
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """As files do."""
-        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._blocks.size}[whence]
-        self._at = max(0, start + offset)
-        return self._at
+        """Move to a position, which is returned; negative ones become 0."""
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._reader.size}[
+            whence
+        ]
+        self._position = max(0, start + offset)
+        return self._position
 
     def readinto(self, into: Any) -> int:
-        """As files do; all that is asked for, up to the end."""
-        stop = min(self._at + len(into), self._blocks.size)
-        content = self._blocks.read(self._at, stop)
+        """Fill a buffer, up to the end of the file; return the number of bytes."""
+        stop = min(self._position + len(into), self._reader.size)
+        content = self._reader.read(self._position, stop)
         into[: len(content)] = content
-        self._at += len(content)
+        self._position += len(content)
         return len(content)

@@ -1,7 +1,7 @@
-"""What a Butler repository holds: the questions we ask of a registry, whoever answers them.
+"""The interface to the registry of a Butler repository, and what its implementations share.
 
-`butler.ButlerRegistry` asks through lsst.daf.butler, `registry_sql.SqlRegistry` reads the tables
-of a repository that daf_butler refuses. Both give the same answers, and neither writes anything.
+`registry_butler.ButlerRegistry` uses lsst.daf.butler; `registry_sql.SqlRegistry` reads the tables
+of a repository that daf_butler refuses. Both return the same results, and neither writes.
 """
 
 import re
@@ -18,26 +18,22 @@ import numpy.typing as npt
 from hipsgen.coadd import Polygon
 from hipsgen.errors import InputError
 from hipsgen.images.butler_server import advice_on
-from hipsgen.images.database import trouble_of
+from hipsgen.images.database import explain_error
 from hipsgen.sky.polygon import to_lonlat
 
-LAYOUTS = (
-    "Exposure",
-    "ExposureF",
-    "CellCoadd",
-    "MultipleCellCoadd",
-)  # storage classes that can be read
+READABLE_STORAGE_CLASSES = ("Exposure", "ExposureF", "CellCoadd", "MultipleCellCoadd")
 COADD_DIMENSIONS = frozenset({"skymap", "tract", "patch"})
-_PLACE = re.compile(r" \(line: \d+, pos: \d+\)")  # in what we made of it
+# refers to the complete expression, not the user's
+_POSITION = re.compile(r" \(line: \d+, pos: \d+\)")
 _GLOB = re.compile(r"[*?\[]")
-_SHOWN = 12  # names that fit into a message
+_SHOWN = 12  # largest number of names in a message
 
 
 @dataclass(frozen=True)
 class Search:
-    """Coadds of one dataset type, found first in a sequence of collections.
+    """A search for coadds of one dataset type, found first in a sequence of collections.
 
-    skymap, band: "" for all. where: in the language of the Butler, "" for all.
+    skymap, band: "" for all. where: a query expression of the Butler, "" for all.
     """
 
     dataset_type: str
@@ -48,14 +44,17 @@ class Search:
 
 
 class DatasetType(NamedTuple):
-    """The dimensions that a dataset needs, and how it is stored."""
+    """Required dimensions and storage class of a dataset type."""
 
     dimensions: frozenset[str]
     storage_class: str
 
 
-class Found(NamedTuple):
-    """A dataset. uris: of its files by component, "" for the whole; none when it is not stored."""
+class RegisteredCoadd(NamedTuple):
+    """A coadd in the registry.
+
+    uris: URI of each component, "" for the whole dataset; empty if it is not stored.
+    """
 
     data_id: dict[str, int | str]
     dataset_id: str
@@ -72,9 +71,9 @@ class Collection(NamedTuple):
 
 
 class Registry(ABC):
-    """A repository, open for reading. Errors are InputErrors that say what to ask for instead.
+    """A repository, open for reading. Errors are InputErrors that list what is available.
 
-    Used with `with`, so that no connection to a database stays open while a survey is built.
+    Use it with `with`, so that no connection to a database stays open while a survey is built.
     """
 
     repository: str
@@ -87,53 +86,53 @@ class Registry(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of the database."""
+        """Close the connection to the database."""
 
     @abstractmethod
     def all_collections(self) -> list[Collection]:
-        """Every collection, in any order."""
+        """Return all collections, in any order."""
 
     @abstractmethod
     def dataset_types(self) -> dict[str, DatasetType]:
-        """Every dataset type by its name."""
+        """Return all dataset types by name."""
 
     @abstractmethod
     def values(self, dataset_type: str, collections: Sequence[str], dimension: str) -> set[str]:
-        """The values of a dimension among such datasets in collections."""
+        """Return the values of a dimension among the datasets of a type in collections."""
 
     @abstractmethod
     def tracts(self, search: Search) -> list[int]:
-        """Tracts that hold such coadds, sorted."""
+        """Return the tracts that hold matching coadds, sorted."""
 
     @abstractmethod
-    def page(self, search: Search, tracts: Sequence[int]) -> list[Found]:
-        """The coadds in some tracts, by tract, patch and band."""
+    def page(self, search: Search, tracts: Sequence[int]) -> list[RegisteredCoadd]:
+        """Return the matching coadds in some tracts, sorted by tract, patch and band."""
 
     @abstractmethod
     def patch_polygons(self, skymap: str, tracts: Sequence[int]) -> dict[tuple[int, int], Polygon]:
-        """(tract, patch) -> its outline; an empty one where the registry knows none."""
+        """Return the outline of each (tract, patch), empty if the registry has none."""
 
     @abstractmethod
     def tract_polygons(self, skymap: str) -> dict[int, Polygon]:
-        """Outlines of all tracts, empty ones where the registry knows none."""
+        """Return the outline of each tract, empty if the registry has none."""
 
     @abstractmethod
-    def naming_errors(self, where: str = "") -> AbstractContextManager[None]:
-        """A context in which the errors of a library become InputErrors of one line.
+    def translate_errors(self, where: str = "") -> AbstractContextManager[None]:
+        """Return a context in which the errors of a library become InputErrors of one line.
 
-        where: the user's, which is what is wrong with a query that is.
+        where: the user's query expression, which errors of a query refer to.
         """
 
     def collections(self) -> list[str]:
-        """Names of all collections, chains first, for those are what one asks for."""
+        """Return the names of all collections, chains first, since these are usually searched."""
         found = self.all_collections()
         return [c.name for c in sorted(found, key=lambda c: (c.kind != "CHAINED", c.name))]
 
     def expand(self, collections: Sequence[str]) -> tuple[str, ...]:
-        """The collections that names and globs mean, in the order in which they are searched.
+        """Return the collections that names and globs match, in the order of the search.
 
-        What a glob matches is searched from the last name to the first: the newest of runs that
-        are named by date comes first. Raises InputError for what matches nothing.
+        The matches of a glob are sorted from the last name to the first, so that the newest of runs
+        named by date comes first. Raises InputError for a name or glob without a match.
         """
         known = self.collections()
         names: list[str] = []
@@ -142,51 +141,51 @@ class Registry(ABC):
             if _GLOB.search(text):
                 found = sorted((n for n in known if fnmatchcase(n, text)), reverse=True)
             if not found:
-                raise InputError(f"no collection {text!r} in {self.repository}; {some(known)}")
+                raise InputError(f"no collection {text!r} in {self.repository}; {available(known)}")
             names += found
         return tuple(dict.fromkeys(names))
 
     def check(self, dataset_type: str, collections: Sequence[str], band: str) -> None:
-        """Raise InputError for a dataset type, collection or band that is not there."""
+        """Raise InputError if a dataset type, collection or band does not exist."""
         searched = self.expand(collections)
         types = self.dataset_types()
         if dataset_type not in types:
             raise InputError(
-                f"no dataset type {dataset_type!r} in {self.repository}; {some(sorted(types))}"
+                f"no dataset type {dataset_type!r} in {self.repository}; {available(sorted(types))}"
             )
         dimensions = types[dataset_type].dimensions
         if not dimensions >= COADD_DIMENSIONS:
             raise InputError(
-                f"{dataset_type} is by {', '.join(sorted(dimensions)) or 'nothing'}, "
-                f"not by tract and patch, as coadds are"
+                f"{dataset_type} has the dimensions {', '.join(sorted(dimensions)) or 'none'}, "
+                f"not tract and patch: it is not a type of coadds"
             )
         bands = self.bands(dataset_type, searched)
         if not bands:
             where = ", ".join(collections)
-            raise InputError(f"no {dataset_type} in {where}: ask for another collection or type")
+            raise InputError(f"no {dataset_type} in {where}: name another collection or type")
         if band and band not in bands:
             raise InputError(
-                f"no {dataset_type} in band {band!r}; there are bands: {listed(bands)}"
+                f"no {dataset_type} in band {band!r}; there are bands: {comma_separated(bands)}"
             )
 
     def coadd_types(self, collections: Sequence[str]) -> list[str]:
-        """Dataset types by tract, patch and band, of a class that can be read, in collections."""
+        """Return the readable dataset types by tract, patch and band that exist in collections."""
         searched = self.expand(collections)
         wanted = COADD_DIMENSIONS | {"band"}
         types = [
             name
             for name, kind in self.dataset_types().items()
-            if kind.dimensions >= wanted and kind.storage_class in LAYOUTS
+            if kind.dimensions >= wanted and kind.storage_class in READABLE_STORAGE_CLASSES
         ]
         return sorted(name for name in types if self.values(name, searched, "band"))
 
     def bands(self, dataset_type: str, collections: Sequence[str]) -> list[str]:
-        """Bands of a dataset type in collections, from short to long wavelength where known."""
+        """Return the bands of a dataset type in collections, by wavelength where known."""
         found = self.values(dataset_type, self.expand(collections), "band")
         return sorted(found, key=_by_wavelength)
 
     def skymaps(self, dataset_type: str, collections: Sequence[str]) -> list[str]:
-        """Skymaps of a dataset type in collections."""
+        """Return the skymaps of a dataset type in collections."""
         return sorted(self.values(dataset_type, self.expand(collections), "skymap"))
 
 
@@ -197,28 +196,29 @@ def as_input_error(
     bad_query: tuple[type[Exception], ...],
     url: str,
 ) -> Iterator[None]:
-    """BuildLease errors of these kinds into InputErrors; those of `bad_query` speak of the `where`.
+    """Turn errors of these kinds into InputErrors; those of `bad_query` refer to `where`.
 
-    url: of the database, of which the others may speak.
+    url: of the database, which the other errors may refer to.
     """
     try:
         yield
     except bad_query as error:
         if not where:
-            raise InputError(first_line(error)) from error
+            raise InputError(one_line(error)) from error
         raise InputError(
-            f'--where {where!r} is not a query the Butler takes, like "tract = 9813 AND '
-            f'patch < 10": {_PLACE.sub("", first_line(error.__cause__ or error))}'
+            f'{{where}} {where!r} is not a query expression like "tract = 9813 AND '
+            f'patch < 10": {_POSITION.sub("", one_line(error.__cause__ or error))}'
         ) from error
     except kinds as error:
-        said = advice_on(error) or first_line(error)
-        raise trouble_of(error, url) or InputError(said) from error
+        message = advice_on(error) or one_line(error)
+        raise explain_error(error, url) or InputError(message) from error
 
 
 def polygons_of(regions: Sequence[bytes | None]) -> list[Polygon]:
-    """The outlines of encoded lsst.sphgeom regions; empty ones for none and for no polygons.
+    """Return the outlines of encoded lsst.sphgeom regions; empty ones for other shapes and None.
 
-    A convex polygon is the letter p and its vertices, unit vectors of three doubles each.
+    The encoding of a convex polygon is the letter p and its vertices, unit vectors of three
+    little-endian doubles.
     """
     encoded = [r if r is not None and _is_polygon(r) else b"p" for r in regions]
     vectors = np.frombuffer(b"".join(r[1:] for r in encoded), "<f8").reshape(-1, 3)
@@ -242,22 +242,22 @@ def _numbers(region: bytes) -> npt.NDArray[np.float64]:
 
 
 def _by_wavelength(band: str) -> tuple[int, str]:
-    place = "ugrizyYJHK".find(band)
-    return (place if place >= 0 else 99, band)
+    index = "ugrizyYJHK".find(band)
+    return (index if index >= 0 else 99, band)
 
 
-def listed(names: Sequence[str]) -> str:
-    """Names for a message."""
+def comma_separated(names: Sequence[str]) -> str:
+    """Join names for a message."""
     return ", ".join(names) or "none"
 
 
-def some(ordered: Sequence[str], what: str = "") -> str:
-    """What there is, as many names as fit into a message."""
+def available(ordered: Sequence[str], thing: str = "") -> str:
+    """Return a list of the first names for a message: "there are tracts: 1, 2 and 3 more"."""
     more = f" and {len(ordered) - _SHOWN} more" if len(ordered) > _SHOWN else ""
-    there_are = f"there are {what}".strip()
+    there_are = f"there are {thing}".strip()
     return f"{there_are}: {', '.join(ordered[:_SHOWN])}{more}" if ordered else "there are none"
 
 
-def first_line(error: BaseException) -> str:
-    """An error's text in one line."""
+def one_line(error: BaseException) -> str:
+    """Return the text of an error in one line."""
     return " ".join(str(error).split())[:300] or type(error).__name__

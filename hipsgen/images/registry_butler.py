@@ -1,4 +1,4 @@
-"""A repository through lsst.daf.butler: read only, and without the LSST stack."""
+"""Read the registry of a Butler repository with lsst.daf.butler, which needs no LSST stack."""
 
 import logging
 from collections.abc import Sequence
@@ -12,21 +12,21 @@ from hipsgen.images.butler_server import Dataset, server_of
 from hipsgen.images.registry import (
     Collection,
     DatasetType,
-    Found,
+    RegisteredCoadd,
     Registry,
     Search,
     as_input_error,
     polygons_of,
 )
-from hipsgen.images.repository import place_of_repository
+from hipsgen.images.repository import butler_uri
 
-# what daf_butler logs when it refuses a repository is in its error too: no second line of it,
-# unless the program that uses us logs
+# daf_butler logs the error with which it refuses a repository: do not print it twice, unless the
+# calling program has set up logging
 logging.getLogger("lsst").addHandler(logging.NullHandler())
 
 
 class ButlerRegistry(Registry):
-    """What daf_butler says. Opening raises what daf_butler raises, or MissingExtraError."""
+    """Registry read with daf_butler. Opening raises its errors, or MissingExtraError."""
 
     def __init__(self, repository: str) -> None:
         try:
@@ -34,7 +34,7 @@ class ButlerRegistry(Registry):
         except ImportError as error:
             raise MissingExtraError("reading a Butler repository", "butler") from error
         self.repository = repository
-        config = ButlerConfig(place_of_repository(repository))
+        config = ButlerConfig(butler_uri(repository))
         self._server = server_of(config)
         self._url = "" if self._server else str(config.get(("registry", "db"), ""))
         self._butler = Butler.from_config(config, writeable=False)
@@ -73,7 +73,7 @@ class ButlerRegistry(Registry):
             found = found.where(where, bind=bind)
             return sorted({int(d["tract"]) for d in found.data_ids(["skymap", "tract"])})
 
-    def page(self, search: Search, tracts: Sequence[int]) -> list[Found]:
+    def page(self, search: Search, tracts: Sequence[int]) -> list[RegisteredCoadd]:
         """See `Registry.page`."""
         where, bind = _where(search)
         refs = self._butler.query_datasets(
@@ -84,15 +84,15 @@ class ButlerRegistry(Registry):
             limit=None,
             explain=False,
         )
-        if self._server:  # which would be asked for every file, and whose answers grow old
-            found = [_found(ref, {}) for ref in refs]
+        if self._server:  # it would be queried for every file, and signed URLs expire
+            found = [_registered(ref, {}) for ref in refs]
             found = [f._replace(uris={"": Dataset(self._server, f.dataset_id).uri}) for f in found]
         else:
             stored = self._butler.get_many_uris(refs, allow_missing=True)
-            found = [_found(ref, _uris(uris)) for ref, uris in stored.items()]
-            if len(found) < len(refs):  # to look one up makes it a UUID, and another
-                found += [_found(ref, {}) for ref in refs if ref not in stored]
-        return sorted(found, key=_place)
+            found = [_registered(ref, _uris(uris)) for ref, uris in stored.items()]
+            if len(found) < len(refs):  # not checked otherwise: each lookup creates a UUID object
+                found += [_registered(ref, {}) for ref in refs if ref not in stored]
+        return sorted(found, key=_sort_key)
 
     def patch_polygons(self, skymap: str, tracts: Sequence[int]) -> dict[tuple[int, int], Polygon]:
         """See `Registry.patch_polygons`."""
@@ -103,9 +103,9 @@ class ButlerRegistry(Registry):
             limit=None,
             explain=False,
         )
-        places = [(r.tract, r.id) for r in records]
+        keys = [(r.tract, r.id) for r in records]
         outlines = polygons_of([_encoded(r.region) for r in records])
-        return dict(zip(places, outlines, strict=True))
+        return dict(zip(keys, outlines, strict=True))
 
     def tract_polygons(self, skymap: str) -> dict[int, Polygon]:
         """See `Registry.tract_polygons`."""
@@ -116,8 +116,8 @@ class ButlerRegistry(Registry):
         outlines = polygons_of([_encoded(r.region) for r in records])
         return dict(zip([r.id for r in records], outlines, strict=True))
 
-    def naming_errors(self, where: str = "") -> AbstractContextManager[None]:
-        """See `Registry.naming_errors`."""
+    def translate_errors(self, where: str = "") -> AbstractContextManager[None]:
+        """See `Registry.translate_errors`."""
         from lsst.daf.butler import ButlerUserError, InvalidQueryError
         from sqlalchemy.exc import SQLAlchemyError
 
@@ -130,17 +130,17 @@ class ButlerRegistry(Registry):
 
 
 def _where(search: Search) -> tuple[str, dict[str, Any]]:
-    """An expression, and what is bound in it."""
-    # daf_butler takes a bound name that is also a dimension for the dimension: hence of_...
+    """Return a query expression and its bound values."""
+    # daf_butler takes a bound name equal to that of a dimension for the dimension: hence of_...
     where, bind = "skymap = :of_skymap", {"of_skymap": search.skymap}
     if search.band:
         where, bind = where + " AND band = :of_band", {**bind, "of_band": search.band}
     return where + (f" AND ({search.where})" if search.where else ""), bind
 
 
-def _found(ref: Any, uris: dict[str, str]) -> Found:
+def _registered(ref: Any, uris: dict[str, str]) -> RegisteredCoadd:
     data_id = ref.dataId
-    return Found(
+    return RegisteredCoadd(
         data_id=dict(zip(data_id.dimensions.required, data_id.required_values, strict=True)),
         dataset_id=str(ref.id),
         run=ref.run,
@@ -149,13 +149,13 @@ def _found(ref: Any, uris: dict[str, str]) -> Found:
     )
 
 
-def _place(found: Found) -> tuple[int, int, str]:
-    words = found.data_id
-    return int(words["tract"]), int(words.get("patch", -1)), str(words.get("band", ""))
+def _sort_key(found: RegisteredCoadd) -> tuple[int, int, str]:
+    data_id = found.data_id
+    return int(data_id["tract"]), int(data_id.get("patch", -1)), str(data_id.get("band", ""))
 
 
 def _uris(stored: Any) -> dict[str, str]:
-    """By component, of what a datastore says."""
+    """Return the URIs of a stored dataset by component."""
     uris = {name: str(uri) for name, uri in stored.componentURIs.items()}
     return uris if stored.primaryURI is None else {**uris, "": str(stored.primaryURI)}
 

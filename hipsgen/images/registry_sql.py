@@ -1,9 +1,9 @@
-"""A repository by SQL, of any age: for those that lsst.daf.butler refuses.
+"""Read the registry of a Butler repository of any version by SQL, if lsst.daf.butler refuses it.
 
-What is read are the tables that every registry since 2021 has, in whatever form it has them:
-`collection`, `collection_chain`, `dataset_type`, a table of tags per set of dimensions, `dataset`,
-the records of the datastore and the patches. Tables are reflected, so that dataset and collection
-ids may be numbers, names or UUIDs. The connection cannot write.
+It reads the tables that every registry since 2021 has: `collection`, `collection_chain`,
+`dataset_type`, a table of tags for each set of dimensions, `dataset`, the records of the datastore
+and the patches. Tables are reflected, since ids of datasets and collections may be numbers, names
+or UUIDs. The connection is read-only.
 """
 
 import base64
@@ -15,27 +15,27 @@ from typing import Any
 
 from hipsgen.coadd import Polygon
 from hipsgen.errors import MissingExtraError
-from hipsgen.images.database import engine_of
+from hipsgen.images.database import read_only_engine
 from hipsgen.images.registry import (
     Collection,
     DatasetType,
-    Found,
+    RegisteredCoadd,
     Registry,
     Search,
     as_input_error,
     polygons_of,
 )
-from hipsgen.images.repository import config_of
-from hipsgen.images.where_sql import WhereError, clause_of
+from hipsgen.images.repository import read_config
+from hipsgen.images.where_sql import WhereError, sql_clause
 
 _KINDS = {1: "RUN", 2: "TAGGED", 3: "CHAINED", 4: "CALIBRATION"}
 _SEARCHED = ("RUN", "TAGGED")
-_WHOLE = ("__NULL_STRING__", "", None)  # what the records call a file that is no component
-_OWN = {"dataset_type_id", "dataset_id", "collection_id", "collection_name"}
+_WHOLE_DATASET = ("__NULL_STRING__", "", None)  # component of a file that holds a whole dataset
+_NOT_DIMENSIONS = {"dataset_type_id", "dataset_id", "collection_id", "collection_name"}
 
 
 class SqlRegistry(Registry):
-    """What the tables say. Opening raises InputError, or MissingExtraError."""
+    """Registry read by SQL. Opening it raises InputError or MissingExtraError."""
 
     def __init__(self, repository: str) -> None:
         try:
@@ -44,10 +44,10 @@ class SqlRegistry(Registry):
             raise MissingExtraError("reading a Butler repository", "butler") from error
         self._sql: Any = sqlalchemy
         self.repository = repository
-        config = config_of(repository)
+        config = read_config(repository)
         self._url, self._datastores = config.url, config.datastores
-        with self.naming_errors():
-            self._engine = engine_of(config.url)
+        with self.translate_errors():
+            self._engine = read_only_engine(config.url)
             self._tables = sqlalchemy.MetaData(schema=config.namespace)
             try:
                 self.all_collections()
@@ -59,8 +59,8 @@ class SqlRegistry(Registry):
         """See `Registry.close`."""
         self._engine.dispose()
 
-    def naming_errors(self, where: str = "") -> AbstractContextManager[None]:
-        """See `Registry.naming_errors`."""
+    def translate_errors(self, where: str = "") -> AbstractContextManager[None]:
+        """See `Registry.translate_errors`."""
         kinds = (self._sql.exc.SQLAlchemyError, OSError, ValueError)
         return as_input_error(kinds, where, (WhereError,), self._url)
 
@@ -75,35 +75,35 @@ class SqlRegistry(Registry):
                 frozenset(c.name for c in self._dimensions(self._table(table))), storage_class
             )
             for name, (_, storage_class, table) in self._dataset_types.items()
-            if "." not in name  # a component
+            if "." not in name  # not a component
         }
 
     def values(self, dataset_type: str, collections: Sequence[str], dimension: str) -> set[str]:
         """See `Registry.values`."""
-        tags, chosen = self._chosen(dataset_type, collections)
+        tags, condition = self._tags_in(dataset_type, collections)
         column = tags.c[dimension]
         return {
-            str(row[0]) for row in self._rows(self._sql.select(column).where(chosen).distinct())
+            str(row[0]) for row in self._rows(self._sql.select(column).where(condition).distinct())
         }
 
     def tracts(self, search: Search) -> list[int]:
         """See `Registry.tracts`."""
-        tags, chosen = self._chosen(search.dataset_type, search.collections)
-        some = self._sql.select(tags.c.tract).where(chosen, *self._narrowed(tags, search))
-        return sorted(row[0] for row in self._rows(some.distinct()))
+        tags, condition = self._tags_in(search.dataset_type, search.collections)
+        query = self._sql.select(tags.c.tract).where(condition, *self._conditions(tags, search))
+        return sorted(row[0] for row in self._rows(query.distinct()))
 
-    def page(self, search: Search, tracts: Sequence[int]) -> list[Found]:
+    def page(self, search: Search, tracts: Sequence[int]) -> list[RegisteredCoadd]:
         """See `Registry.page`."""
         sql = self._sql
-        tags, chosen = self._chosen(search.dataset_type, search.collections)
+        tags, condition = self._tags_in(search.dataset_type, search.collections)
         dimensions = self._dimensions(tags)
-        order = {key: k for k, key in enumerate(self._flat(search.collections))}
+        order = {key: k for k, key in enumerate(self._search_order(search.collections))}
         rank = sql.func.row_number().over(
             partition_by=dimensions, order_by=sql.case(order, value=_collection_of(tags))
         )
         inner = (
             sql.select(*dimensions, tags.c.dataset_id, rank.label("of_rank"))
-            .where(chosen, tags.c.tract.in_(tracts), *self._narrowed(tags, search))
+            .where(condition, tags.c.tract.in_(tracts), *self._conditions(tags, search))
             .subquery()
         )
         dataset = self._table("dataset")
@@ -119,7 +119,7 @@ class SqlRegistry(Registry):
         files = self._files([row[-2] for row in rows])
         storage_class = self._dataset_types[search.dataset_type][1]
         return [
-            Found(
+            RegisteredCoadd(
                 data_id=dict(zip(names, row[:-2], strict=True)),
                 dataset_id=_identity(row[-2]),
                 run=self._collections[row[-1]].name,
@@ -132,8 +132,8 @@ class SqlRegistry(Registry):
     def patch_polygons(self, skymap: str, tracts: Sequence[int]) -> dict[tuple[int, int], Polygon]:
         """See `Registry.patch_polygons`."""
         patch = self._table("patch").c
-        chosen = patch.skymap == skymap, patch.tract.in_(tracts)
-        rows = self._rows(self._sql.select(patch.tract, patch.id, patch.region).where(*chosen))
+        condition = patch.skymap == skymap, patch.tract.in_(tracts)
+        rows = self._rows(self._sql.select(patch.tract, patch.id, patch.region).where(*condition))
         outlines = polygons_of([_encoded(region) for *_, region in rows])
         return {(t, number): p for (t, number, _), p in zip(rows, outlines, strict=True)}
 
@@ -145,37 +145,37 @@ class SqlRegistry(Registry):
         return {number: p for (number, _), p in zip(rows, outlines, strict=True)}
 
     def _files(self, ids: Sequence[Any]) -> dict[Any, dict[str, str]]:
-        """URIs by component, of the first datastore that has a dataset."""
+        """Return the URIs by component, from the first datastore that has each dataset."""
         found: dict[Any, dict[str, str]] = {}
         for store in self._datastores:
             records = self._table(store.table).c
             here: dict[Any, dict[str, str]] = {}
-            for some in _portions(ids):
+            for batch in _batches(ids):
                 query = self._sql.select(records.dataset_id, records.component, records.path)
-                for key, component, path in self._rows(query.where(records.dataset_id.in_(some))):
-                    name = "" if component in _WHOLE else component
+                for key, component, path in self._rows(query.where(records.dataset_id.in_(batch))):
+                    name = "" if component in _WHOLE_DATASET else component
                     here.setdefault(key, {})[name] = _uri(store.root, path)
             found = here | found
         return found
 
-    def _narrowed(self, tags: Any, search: Search) -> Iterator[Any]:
+    def _conditions(self, tags: Any, search: Search) -> Iterator[Any]:
         if search.skymap:
             yield tags.c.skymap == search.skymap
         if search.band:
             yield tags.c.band == search.band
         if search.where:
             columns = {c.name: c for c in self._dimensions(tags)}
-            yield clause_of(search.where, columns, self._sql)
+            yield sql_clause(search.where, columns, self._sql)
 
-    def _chosen(self, dataset_type: str, collections: Sequence[str]) -> tuple[Any, Any]:
-        """The table of tags of a dataset type, and what chooses its rows in collections."""
+    def _tags_in(self, dataset_type: str, collections: Sequence[str]) -> tuple[Any, Any]:
+        """Return the table of tags of a dataset type, and the condition for collections."""
         number, _, table = self._dataset_types[dataset_type]
         tags = self._table(table)
-        within = _collection_of(tags).in_(self._flat(collections))
+        within = _collection_of(tags).in_(self._search_order(collections))
         return tags, self._sql.and_(tags.c.dataset_type_id == number, within)
 
-    def _flat(self, collections: Sequence[str]) -> list[Any]:
-        """Keys of runs and tagged collections in the order of a search, chains unfolded."""
+    def _search_order(self, collections: Sequence[str]) -> list[Any]:
+        """Return the keys of runs and tagged collections in search order, chains expanded."""
         keys = {collection.name: key for key, collection in self._collections.items()}
         order: dict[Any, None] = {}
         seen = set()
@@ -195,7 +195,7 @@ class SqlRegistry(Registry):
 
     @cached_property
     def _collections(self) -> dict[Any, Collection]:
-        """By their key in other tables: a number, or the name."""
+        """Collections by their key in other tables, a number or the name."""
         table = self._table("collection").c
         key = table.collection_id if "collection_id" in table else table.name
         rows = self._rows(self._sql.select(key, table.name, table.type))
@@ -203,7 +203,7 @@ class SqlRegistry(Registry):
 
     @cached_property
     def _chains(self) -> dict[Any, list[Any]]:
-        """Members of a chain in the order of a search."""
+        """Members of each chain in the order of a search."""
         table = self._table("collection_chain").c
         query = self._sql.select(table.parent, table.child).order_by(table.parent, table.position)
         members: dict[Any, list[Any]] = {}
@@ -219,7 +219,7 @@ class SqlRegistry(Registry):
         return {row[0]: tuple(row[1:]) for row in self._rows(self._sql.select(*columns))}
 
     def _dimensions(self, tags: Any) -> list[Any]:
-        return [column for column in tags.c if column.name not in _OWN]
+        return [column for column in tags.c if column.name not in _NOT_DIMENSIONS]
 
     def _table(self, name: str) -> Any:
         table = self._tables.tables.get(name)
@@ -237,31 +237,33 @@ def _collection_of(tags: Any) -> Any:
     return tags.c.collection_id if "collection_id" in tags.c else tags.c.collection_name
 
 
-def _portions(ids: Sequence[Any], size: int = 1000) -> Iterator[Sequence[Any]]:
-    """So many that a statement takes them."""
+def _batches(ids: Sequence[Any], size: int = 1000) -> Iterator[Sequence[Any]]:
+    """Split ids into batches that fit into a statement."""
     return (ids[k : k + size] for k in range(0, len(ids), size))
 
 
 def _identity(key: Any) -> str:
-    """A dataset's id as daf_butler writes it: a UUID, or the number that it was before 2022."""
+    """Return a dataset's id as daf_butler writes it: a UUID, or a number as before 2022."""
     if isinstance(key, int):
         return str(key)
     return str(key if isinstance(key, uuid.UUID) else uuid.UUID(key))
 
 
 def _uri(root: str, path: str) -> str:
-    """The URI of a file in a datastore; its path may be a URI itself."""
+    """Return the URI of a file in a datastore; its path may be a URI itself."""
     from lsst.resources import ResourcePath
 
     try:
-        place = ResourcePath(path, forceAbsolute=False)
-        return str(place if place.isabs() else ResourcePath(root, forceDirectory=True).join(place))
+        path_uri = ResourcePath(path, forceAbsolute=False)
+        return str(
+            path_uri if path_uri.isabs() else ResourcePath(root, forceDirectory=True).join(path_uri)
+        )
     except ImportError as error:
         raise MissingExtraError(f"reading files of {root}", "remote") from error
 
 
 def _encoded(region: Any) -> bytes | None:
-    """An lsst.sphgeom region, which is kept as base64 text or as bytes."""
+    """Return an encoded lsst.sphgeom region, which is stored as base64 text or as bytes."""
     if region is None:
         return None
     return base64.b64decode(region) if isinstance(region, str) else bytes(region)

@@ -1,4 +1,4 @@
-"""What names a Butler repository, and what its butler.yaml says to those who read it by SQL."""
+"""Recognize Butler repositories, and read what SQL access needs from their butler.yaml."""
 
 import os
 import re
@@ -11,7 +11,7 @@ from hipsgen.images.uris import path_of
 
 _CONFIG = "butler.yaml"
 _YAML = (".yaml", ".yml")
-_INDEX = ("DAF_BUTLER_REPOSITORY_INDEX", "DAF_BUTLER_REPOSITORIES")  # of labels of repositories
+_INDEX = ("DAF_BUTLER_REPOSITORY_INDEX", "DAF_BUTLER_REPOSITORIES")  # labels of repositories
 _IMAGE = re.compile(r"\.(fits|fit|fts|fz|gz|bz2|xz|txt|lst|list|json|jsonl)$", re.IGNORECASE)
 _RECORDS = "file_datastore_records"
 
@@ -19,8 +19,8 @@ _RECORDS = "file_datastore_records"
 def is_repository(text: str) -> bool:
     """Whether an input names a Butler repository.
 
-    That is a folder with a butler.yaml, such a file, the URL of either or of a Butler server, or
-    a label of the site's index of repositories.
+    That is a folder with a butler.yaml, such a file, the URL of either or of a Butler server, or a
+    label in the site's index of repositories.
     """
     path = path_of(text)
     if path is not None and path.exists():
@@ -31,11 +31,11 @@ def is_repository(text: str) -> bool:
         return False
     if parts.scheme and parts.netloc:
         return not _IMAGE.search(parts.path)
-    return bool(labelled(text))
+    return bool(resolve_label(text))
 
 
 def _is_config(path: Path) -> bool:
-    """Whether a yaml file is one of the Butler's, and no list of images."""
+    """Whether a YAML file is a Butler configuration."""
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -43,29 +43,29 @@ def _is_config(path: Path) -> bool:
     return bool(re.search(r"^(registry|datastore|remote_butler|includeConfigs)\b", text, re.M))
 
 
-def place_of_repository(text: str) -> str:
-    """As the Butler takes it, who guesses from a dot that a URL is that of a file."""
+def butler_uri(text: str) -> str:
+    """Return the URI for the Butler, which takes a URL with a dot for that of a file."""
     if "://" in text and not text.endswith(("/", *_YAML)):
         return f"{text}/"
     return text
 
 
-def why_not(text: str) -> str:
-    """Why an input names no repository."""
+def why_not_repository(text: str) -> str:
+    """Return why an input is not a repository."""
     path = path_of(text)
     if path is None or path.exists():
         return "it has no butler.yaml"
     if not any(os.environ.get(name) for name in _INDEX):
-        return "there is no such folder, and DAF_BUTLER_REPOSITORY_INDEX names no index of labels"
+        return "there is no such folder, and DAF_BUTLER_REPOSITORY_INDEX is not set"
     from lsst.daf.butler import Butler
 
     known = ", ".join(sorted(Butler.get_known_repos()))
-    index = known or "none, if the index can be read at all"
-    return f"there is no such folder, nor such a label in the site's index, which has: {index}"
+    labels = known or "none, or the index cannot be read"
+    return f"there is no such folder or label; labels in the site's index: {labels}"
 
 
-def labelled(text: str) -> str:
-    """The place that a label of the site's index of repositories stands for, "" for no label."""
+def resolve_label(text: str) -> str:
+    """Return the URI of a label in the site's index of repositories, "" for any other text."""
     if not any(os.environ.get(name) for name in _INDEX) or os.path.exists(text):
         return ""
     try:
@@ -74,18 +74,18 @@ def labelled(text: str) -> str:
         raise MissingExtraError(f"looking for a repository {text!r}", "butler") from error
     try:
         return str(Butler.get_repo_uri(text)) if text in Butler.get_known_repos() else ""
-    except ImportError as error:  # of a place that needs another package
+    except ImportError as error:  # its scheme needs another package
         raise MissingExtraError(f"the repository {text!r}", "remote") from error
 
 
 class Datastore(NamedTuple):
-    """Where files lie, and the table of what lies there."""
+    """Root of the files of a datastore, and the table of its records."""
 
     root: str
     table: str
 
 
-class Config(NamedTuple):
+class RepositoryConfig(NamedTuple):
     """The database of a registry, and the datastores."""
 
     url: str
@@ -93,34 +93,34 @@ class Config(NamedTuple):
     datastores: list[Datastore]
 
 
-def config_of(repository: str) -> Config:
-    """What is needed of a butler.yaml. Raises InputError."""
+def read_config(repository: str) -> RepositoryConfig:
+    """Read the database and the datastores from a butler.yaml. Raises InputError."""
     import yaml
     from lsst.resources import ResourcePath
 
-    text = labelled(repository) or repository
+    text = resolve_label(repository) or repository
     try:
-        place = ResourcePath(text)
+        path = ResourcePath(text)
     except ImportError as error:
         raise MissingExtraError(f"the repository {text}", "remote") from error
-    if place.getExtension() not in _YAML:
-        place = ResourcePath(text, forceDirectory=True).join(_CONFIG)
+    if path.getExtension() not in _YAML:
+        path = ResourcePath(text, forceDirectory=True).join(_CONFIG)
     try:
-        config = yaml.safe_load(place.read())
-        root = place.dirname()
-        home = str(config.get("root", root.ospath.rstrip("/") if root.isLocal else root))
+        config = yaml.safe_load(path.read())
+        root = path.dirname()
+        root_uri = str(config.get("root", root.ospath.rstrip("/") if root.isLocal else root))
 
-        def placed(text: str) -> str:
-            return text.replace("<butlerRoot>", home)
+        def resolved(text: str) -> str:
+            return text.replace("<butlerRoot>", root_uri)
 
         registry, datastore = config["registry"], config["datastore"]
         stores = [
-            Datastore(placed(one["root"]), one.get("records", {}).get("table", _RECORDS))
+            Datastore(resolved(one["root"]), one.get("records", {}).get("table", _RECORDS))
             for one in datastore.get("datastores", [datastore])
             if "root" in one
         ]
-        return Config(placed(registry["db"]), registry.get("namespace"), stores)
-    except Exception as error:  # of a parser, or of the library of each kind of place
+        return RepositoryConfig(resolved(registry["db"]), registry.get("namespace"), stores)
+    except Exception as error:  # of the parser, or of a protocol's library
         reason = " ".join(str(error).split())[:300] or type(error).__name__
-        where = place.ospath if place.isLocal else str(place)
-        raise InputError(f"{where}: no registry and datastore in it ({reason})") from error
+        where = path.ospath if path.isLocal else str(path)
+        raise InputError(f"{where} has no valid registry and datastore ({reason})") from error

@@ -1,8 +1,8 @@
-"""Which coadds of those that there are: by tract, by patch, by where they lie on the sky."""
+"""Select coadds by tract, by patch and by region of the sky."""
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from hipsgen.coadd import CoaddRef, Polygon
 from hipsgen.errors import ConfigError, InputError
 from hipsgen.text import counted
 
-_ORDER = 14  # cells of 13 arcsec: what lies so close to a region counts as touching it
+_ORDER = 14  # cells of 13 arcsec: the tolerance with which outlines touch a region
 _SHAPES: dict[str, tuple[str, Callable[[int], bool]]] = {
     "circle": ("RA,DEC,RADIUS", lambda n: n == 3),
     "box": ("RA,DEC,WIDTH,HEIGHT", lambda n: n == 4),
@@ -24,18 +24,41 @@ _USAGE = ", ".join(f"{name}:{words}" for name, (words, _) in _SHAPES.items())
 
 @dataclass(frozen=True)
 class Region:
-    """A part of the sky (ICRS), as the user wrote it: a shape with degrees, or a MOC file."""
+    """A region of the sky (ICRS) as given by the user: a shape in degrees, or a MOC file.
+
+    Raises ConfigError if the text is not a region, InputError if a file cannot be read.
+    """
 
     text: str
+    moc: Any = field(default=None, compare=False, repr=False)
+
+    @classmethod
+    def of(cls, region: Any) -> "Region":
+        """Return the region of a text, of a mocpy.MOC, or of a SkyCoord with a radius.
+
+        Raises ConfigError.
+        """
+        if isinstance(region, str):
+            return cls(region)
+        if isinstance(region, _moc_class()):
+            return cls("the given MOC", region)
+        try:
+            position, radius = region
+            ra, dec = position.icrs.ra.deg, position.icrs.dec.deg
+            return cls(f"circle:{ra:.12g},{dec:.12g},{radius.to_value('deg'):.12g}")
+        except (TypeError, ValueError, AttributeError) as error:
+            raise ConfigError(
+                f"{{region}} {str(region)[:60]!r} is neither a text, a MOC, nor (SkyCoord, radius)"
+            ) from error
 
     def __post_init__(self) -> None:
-        """Raises ConfigError for what is no region, InputError for a file that cannot be read."""
+        """Parse the region."""
         _ = self._moc
 
     def touches(self, polygon: Polygon) -> bool:
-        """Whether an outline and the region have a point in common, to 13 arcsec.
+        """Whether an outline and the region overlap, to within 13 arcsec.
 
-        An outline that is not known is that of all the sky.
+        An unknown outline, one with fewer than three corners, overlaps every region.
         """
         if len(polygon) < 3:
             return True
@@ -44,11 +67,13 @@ class Region:
 
     @cached_property
     def _moc(self) -> Any:
+        if self.moc is not None:
+            return self.moc
         name, _, rest = self.text.strip().partition(":")
         if name.lower() in _SHAPES:
             return self._shape(name.lower(), rest)
         words = self.text.split()
-        if words and words[0].lower() in _SHAPES:  # as IVOA writes them: CIRCLE 10 -5 0.5
+        if words and words[0].lower() in _SHAPES:  # IVOA form: CIRCLE 10 -5 0.5
             return self._shape(words[0].lower(), " ".join(words[1:]))
         return self._file(Path(self.text))
 
@@ -62,31 +87,35 @@ class Region:
         except ValueError:
             values = []
         if not fits(len(values)) or not np.isfinite(values).all():
-            raise ConfigError(f"--region {self.text!r} is not {name}:{words} in degrees")
+            raise ConfigError(f"{{region}} {self.text!r} is not {name}:{words} in degrees")
         if any(abs(v) > 90 for v in (values[1::2] if name == "polygon" else values[1:2])):
-            raise ConfigError(f"--region {self.text!r} has a declination beyond 90 degrees")
+            raise ConfigError(f"{{region}} {self.text!r} has a declination beyond 90 degrees")
         angles = np.array(values) * units.deg
         if name == "polygon":
             return self._outline(values[0::2], values[1::2])
         if name == "circle":
             if not 0 < values[2] <= 180:
-                raise ConfigError(f"--region {self.text!r}: a radius is above 0 and up to 180")
+                raise ConfigError(
+                    f"{{region}} {self.text!r}: the radius must be above 0, up to 180"
+                )
             return moc.from_cone(angles[0], angles[1], radius=angles[2], max_depth=_ORDER)
         if not (0 < values[2] <= 180 and 0 < values[3] <= 180):
-            raise ConfigError(f"--region {self.text!r}: sides are above 0 and up to 180 degrees")
-        a, b = angles[2] / 2, angles[3] / 2
-        turned = 0 * units.deg
+            raise ConfigError(f"{{region}} {self.text!r}: the sides must be above 0, up to 180")
+        # mocpy wants the longer half side first, and how far that is turned from north to east
+        half_width, half_height = angles[2] / 2, angles[3] / 2
+        a, b = max(half_width, half_height), min(half_width, half_height)
+        turned = (90 if half_width > half_height else 0) * units.deg
         return moc.from_box(angles[0], angles[1], a=a, b=b, angle=turned, max_depth=_ORDER)
 
     def _file(self, path: Path) -> Any:
         if not path.is_file():
-            raise ConfigError(f"--region {self.text!r} is neither {_USAGE} in degrees nor a file")
-        for form in ("fits", "json", "ascii"):
+            raise ConfigError(f"{{region}} {self.text!r} is neither {_USAGE} in degrees nor a file")
+        for file_format in ("fits", "json", "ascii"):
             try:
-                return _moc_class().load(path, format=form)
-            except Exception:  # of a Rust library, which has no class for it
+                return _moc_class().load(path, format=file_format)
+            except Exception:  # mocpy has no common class for these errors
                 continue
-        raise InputError(f"--region {path} is no MOC file (FITS, JSON or ASCII)")
+        raise InputError(f"{{region}} {path} is not a MOC file (FITS, JSON or ASCII)")
 
     @staticmethod
     def _outline(lon: Sequence[float], lat: Sequence[float]) -> Any:
@@ -105,7 +134,10 @@ def _moc_class() -> Any:
 
 @dataclass(frozen=True)
 class Selection:
-    """tracts, patches: numbers, empty for all. region: None for all the sky."""
+    """Conditions on coadds.
+
+    tracts, patches: their numbers, empty for all. region: None for the whole sky.
+    """
 
     tracts: frozenset[int] = frozenset()
     patches: frozenset[int] = frozenset()
@@ -123,11 +155,11 @@ class Selection:
         return "; ".join([*parts, *([self.region.text] if self.region else [])])
 
     def has_tract(self, tract: int) -> bool:
-        """Whether coadds of a tract may be among those wanted."""
+        """Whether coadds of a tract can be selected."""
         return not self.tracts or tract in self.tracts
 
     def has(self, ref: CoaddRef) -> bool:
-        """Whether a coadd is wanted; one that has no tract or patch is not when they are asked."""
+        """Whether a coadd is selected; one without tract or patch is not if these are required."""
         if not self:
             return True
         data_id = dict(ref.data_id)
@@ -138,11 +170,13 @@ class Selection:
         )
 
     def of(self, refs: Iterable[CoaddRef]) -> list[CoaddRef]:
-        """The coadds that are wanted. Raises InputError for none."""
+        """Return the selected coadds. Raises InputError if there are none."""
         refs = list(refs)
         found = [ref for ref in refs if self.has(ref)]
         if refs and not found:
-            raise InputError(f"none of {counted(len(refs), 'coadd')} is in {self}")
+            raise InputError(
+                f"none of {counted(len(refs), 'coadd')} is in {self}: widen the selection"
+            )
         return found
 
 

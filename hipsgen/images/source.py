@@ -1,4 +1,4 @@
-"""The seam between a survey and where its coadds come from."""
+"""The interface between a survey and the source of its coadds."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,14 +16,32 @@ Values = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class CoaddInfo:
-    """What the headers of a coadd say.
+    """Properties of a coadd, read from its headers.
 
-    shape: (rows, columns). pixel_scale: degrees, side of a square of a pixel's nominal area.
-    unit: of the values that `read` gives. scale: what they were multiplied with to get there,
-    calibration: where that comes from, unit_in: the unit before.
-    planes: bits of the mask by name. excluded: names of those that `read` leaves out.
-    t_min, t_max: MJD, NaN when the file does not say.
-    in_parts: a section costs no more to read than its own pixels, as it does in a compressed image.
+    Attributes
+    ----------
+    shape
+        (rows, columns).
+    wcs
+        From ICRS unit vectors to pixels, and back.
+    pixel_scale
+        Side of a square with the nominal area of a pixel, in degrees.
+    unit
+        Unit of the values that `CoaddReader.read` returns.
+    unit_in
+        Unit of the values in the file.
+    scale
+        Factor from the values in the file to `unit`.
+    calibration
+        Source of that factor.
+    excluded
+        Names of the mask planes whose pixels are read as NaN.
+    planes
+        Bit of each mask plane by name.
+    t_min, t_max
+        Time range of the exposures as MJD; NaN if unknown.
+    in_parts
+        Whether reading a section costs only its own pixels; false for compressed images.
     """
 
     shape: tuple[int, int]
@@ -42,10 +60,10 @@ class CoaddInfo:
 
 @runtime_checkable
 class CoaddReader(Protocol):
-    """Reads coadds by reference; picklable, since workers get one."""
+    """Reader of coadds by reference; picklable, since it is sent to workers."""
 
     def info(self, ref: CoaddRef) -> CoaddInfo:
-        """Headers only. Raises CoaddError when the file cannot be used."""
+        """Read the headers only. Raises CoaddError if the file cannot be used."""
 
     def read(
         self,
@@ -54,18 +72,36 @@ class CoaddReader(Protocol):
         parts: Sequence[Section] = (),
         out: Values | None = None,
     ) -> Values:
-        """Rows and columns of a coadd, native float32, NaN where there is no data.
+        """Read a section of a coadd.
 
-        The values are in `info(ref).unit`. A reader of masks gives their bits as they are in the
-        file, int32. parts: sections inside this one; when there are some, no other pixel is wanted,
-        and what stands there is not defined. out: memory to put them into, float32 of the section's
-        shape. Raises CoaddError when they cannot be read.
+        Parameters
+        ----------
+        ref
+            The coadd.
+        section
+            Rows and columns.
+        parts
+            Sections inside `section`; if there are any, only their pixels are needed, and the
+            others are undefined.
+        out
+            Array to read into, float32 with the shape of the section.
+
+        Returns
+        -------
+        ndarray
+            Values in `info(ref).unit`, native float32, NaN where there is no data. A reader of
+            masks returns their bits as in the file, int32.
+
+        Raises
+        ------
+        CoaddError
+            If the pixels cannot be read.
         """
 
     def with_range_reads(self) -> "CoaddReader":
-        """A reader of the same values for who reads little of a coadd.
+        """Return a reader of the same values with range reads, for callers that need few pixels.
 
-        Of a file that is not on this machine it fetches what is read, instead of all of it.
+        From a remote file it fetches only what is read, instead of copying the file.
         """
 
 
@@ -74,24 +110,24 @@ class ImageSource(Protocol):
     """A collection of coadds."""
 
     problems: list[Problem]
-    """What `refs` had to leave out; filled while it runs."""
+    """Coadds that `refs` left out; filled while it runs."""
 
     def refs(self) -> Iterator[CoaddRef]:
-        """Every coadd, in an order that does not change from one call to the next.
+        """Iterate over all coadds, in an order that is the same for every call.
 
-        Raises InputError when the collection itself cannot be read.
+        Raises InputError if the collection itself cannot be read.
         """
 
     def describe(self) -> str:
-        """One line on where the coadds come from."""
+        """Return one line on the source of the coadds."""
 
     def reader(self) -> CoaddReader:
-        """What workers read with."""
+        """Return the reader for workers."""
 
 
 @dataclass
 class RefList:
-    """A source that has all its references already: a saved manifest, or a selection."""
+    """A source with known references: a saved manifest, or a selection."""
 
     items: tuple[CoaddRef, ...]
     read_with: CoaddReader
@@ -99,13 +135,13 @@ class RefList:
     problems: list[Problem] = field(default_factory=list)
 
     def refs(self) -> Iterator[CoaddRef]:
-        """The references, as given."""
+        """Iterate over the references, as given."""
         return iter(self.items)
 
     def describe(self) -> str:
-        """Where they came from."""
+        """Return the description, as given."""
         return self.text
 
     def reader(self) -> CoaddReader:
-        """What was given to read with."""
+        """Return the reader, as given."""
         return self.read_with

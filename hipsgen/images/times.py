@@ -1,4 +1,4 @@
-"""When an image was taken, as far as its headers say."""
+"""Read the time range of an image from its headers."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ _NAN = float("nan")
 
 
 def time_range(*headers: Any) -> tuple[float, float]:
-    """First and last MJD from the usual keywords, NaN when there are none; first header first."""
+    """Return first and last MJD from the usual keywords of the first header with them, or NaN."""
     for header in headers:
         begin = _mjd(header, "MJD-BEG", "DATE-BEG", "MJD-OBS", "DATE-OBS")
         end = _mjd(header, "MJD-END", "DATE-END")
@@ -21,7 +21,7 @@ def time_range(*headers: Any) -> tuple[float, float]:
 def _mjd(header: Any, *keys: str) -> float:
     for key in keys:
         value = header.get(key)
-        # 2.4e6 and more is a Julian Date by mistake
+        # values of 2.4e6 and more are Julian Dates written by mistake
         if isinstance(value, int | float) and 0 < value < 1e6 and key.startswith("MJD"):
             return float(value)
         if isinstance(value, str) and key.startswith("DATE"):

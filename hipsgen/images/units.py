@@ -1,4 +1,4 @@
-"""Bringing coadds of different units and pixel sizes to the survey's."""
+"""Convert coadds of different units and pixel sizes to those of the survey."""
 
 import re
 from dataclasses import replace
@@ -8,8 +8,8 @@ from typing import Any
 from hipsgen.errors import CoaddError
 from hipsgen.images.source import CoaddInfo
 
-_SAME_AREA = 0.01  # pixels that differ by less count as equal
-# words for counts that are one thing
+_AREA_TOLERANCE = 0.01  # relative difference of pixel areas that counts as equal
+# synonyms of units of counts
 _COUNTS = {
     "adu": "adu", "dn": "adu",
     "ct": "ct", "count": "ct", "counts": "ct",
@@ -22,12 +22,25 @@ _SOLID_ANGLE = re.compile(r"sr|arcsec|arcmin|deg|beam|mas", re.IGNORECASE)
 
 
 def factor_to(info: CoaddInfo, unit: str, pixel_scale: float) -> float:
-    """What values of a coadd must be multiplied with to join a survey.
+    """Return the factor by which values of a coadd are multiplied to match a survey.
 
-    unit, pixel_scale (degrees): the survey's. A unit of flux per pixel (Jy, adu, electron ...)
-    is brought to the survey's pixel area, lest fine images come out fainter than coarse ones; the
-    square of one, that of a variance, by the square of the factor.
-    Raises CoaddError when one unit cannot be converted into the other.
+    A flux per pixel (Jy, adu, electron ...) is scaled to the survey's pixel area, since otherwise
+    fine images would be fainter than coarse ones; the unit squared of a variance by the square of
+    the factor.
+
+    Parameters
+    ----------
+    info
+        Properties of the coadd.
+    unit
+        Unit of the survey.
+    pixel_scale
+        Side of a pixel of the survey in degrees.
+
+    Raises
+    ------
+    CoaddError
+        If one unit cannot be converted to the other.
     """
     if (info.unit or unit).endswith(_SQUARED):
         root = replace(info, unit=info.unit.removesuffix(_SQUARED))
@@ -36,15 +49,15 @@ def factor_to(info: CoaddInfo, unit: str, pixel_scale: float) -> float:
     if info.unit and unit and info.unit != unit:
         factor = _convert(info.unit, unit)
     ratio = (pixel_scale / info.pixel_scale) ** 2
-    if abs(ratio - 1.0) > _SAME_AREA and is_per_pixel(info.unit or unit):
+    if abs(ratio - 1.0) > _AREA_TOLERANCE and is_per_pixel(info.unit or unit):
         factor *= ratio
     return factor
 
 
 @lru_cache
 def is_per_pixel(unit: str) -> bool:
-    """Whether a unit is an amount per pixel: a flux, a count, not a brightness per solid angle."""
-    text = _plain(unit)
+    """Whether a unit is an amount per pixel (a flux or a count), not a surface brightness."""
+    text = _without_per_pixel(unit)
     if not text or _SOLID_ANGLE.search(text):
         return False
     if re.split(r"[\s/*.]", text)[0].lower() in _COUNTS:
@@ -53,8 +66,8 @@ def is_per_pixel(unit: str) -> bool:
     return parsed is not None and any(parsed.is_equivalent(flux) for flux in _fluxes())
 
 
-def _plain(unit: str) -> str:
-    """Without the words that say "per pixel"."""
+def _without_per_pixel(unit: str) -> str:
+    """Remove "per pixel" from a unit."""
     return re.sub(
         r"\s*(/|\bper\b)?\s*(pixels?|pix)\b(\^?-1)?", "", unit.strip(), flags=re.I
     ).strip()
@@ -83,9 +96,11 @@ def _fluxes() -> tuple[Any, ...]:
 
 @lru_cache
 def _convert(unit_in: str, unit: str) -> float:
-    if _COUNTS.get(_plain(unit_in).lower(), unit_in) == _COUNTS.get(_plain(unit).lower(), unit):
+    if _COUNTS.get(_without_per_pixel(unit_in).lower(), unit_in) == _COUNTS.get(
+        _without_per_pixel(unit).lower(), unit
+    ):
         return 1.0
-    source, target = _parse(_plain(unit_in)), _parse(_plain(unit))
+    source, target = _parse(_without_per_pixel(unit_in)), _parse(_without_per_pixel(unit))
     if source is None or target is None or not source.is_equivalent(target):
-        raise CoaddError(f"its unit {unit_in!r} does not convert to the survey's {unit!r}")
+        raise CoaddError(f"its unit {unit_in!r} cannot be converted to the survey's {unit!r}")
     return float(source.to(target))

@@ -1,4 +1,4 @@
-"""URIs of coadd files: to and from paths, and a local file for one that is elsewhere."""
+"""URIs of coadd files: conversion to and from paths, and stamps that identify a file's content."""
 
 import os
 import re
@@ -9,15 +9,15 @@ _STAMP = re.compile(r"\d+--?\d+")  # times before 1970 are negative
 
 
 def uri_of(path: str | os.PathLike[str]) -> str:
-    """file:// URI of a path, percent-encoded."""
+    """Return the file:// URI of a path, percent-encoded."""
     return "file://" + quote(os.fsencode(os.path.abspath(path)))
 
 
 def path_of(uri: str) -> Path | None:
-    """The path that a URI names, None when it is not on this machine's file systems."""
+    """Return the path that a URI names, None if it is not on this machine's file systems."""
     try:
         parts = urlsplit(uri)
-    except ValueError:  # of brackets, which are for IPv6 only
+    except ValueError:  # brackets are valid in IPv6 addresses only
         return Path(uri)
     if parts.scheme == "file":
         return Path(os.fsdecode(unquote_to_bytes(parts.path)))
@@ -25,10 +25,10 @@ def path_of(uri: str) -> Path | None:
 
 
 def stamp_of(status: os.stat_result) -> str:
-    """Size and time of modification of a file: what tells it from another in its place."""
+    """Return size and modification time of a file, which identify its content."""
     return f"{status.st_size}-{status.st_mtime_ns}"
 
 
 def is_stamp(identity: str) -> bool:
-    """Whether an identity is a file's stamp, and not a dataset's name for itself."""
+    """Whether an identity is a file's stamp rather than a dataset's id."""
     return _STAMP.fullmatch(identity) is not None

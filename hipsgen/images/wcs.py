@@ -1,7 +1,7 @@
-"""From the sky to the pixels of one image, for every WCS that astropy evaluates.
+"""Convert between sky and pixels of an image, for every WCS that astropy supports.
 
-astropy.wcs is the oracle and does the work; here it gets the frame of the image (FK5, galactic,
-FK4 ...), distortions only where they are defined, and the seam of maps that go round the sky.
+astropy.wcs does the computation. This module adds the frame of the image (FK5, galactic, FK4 ...),
+distortions only where they are valid, and the seam of maps that span the whole sky.
 """
 
 import threading
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 FloatArray = npt.NDArray[np.float64]
 
-# for Python's list of warnings, and astropy's transformations between frames
+# guards Python's list of warnings, and astropy's transformations between frames
 _LOCK = threading.RLock()
 _CYLINDRICAL = {"CAR", "CEA", "MER", "CYP"}
 _STEPS = 16  # points along a side of an outline
-_STRAIGHT = 0.1  # pixels: a side that bulges by less is given by its ends
-_LARGE = 60.0  # degrees: an outline of this radius is not worth a polygon
+_STRAIGHT = 0.1  # pixels: a side that bulges by less is represented by its ends
+_LARGE = 60.0  # degrees: an outline with a larger radius is not represented by a polygon
 _INVERSION_TOLERANCE = 1e-6  # pixels, for distortions that astropy inverts by iteration
 
 
@@ -43,23 +43,23 @@ class ImageWcs:
                 self._wcs = WCS(header, fobj=hdus, naxis=2)
                 celestial = self._wcs.has_celestial
             except (ValueError, MemoryError, KeyError, AssertionError) as error:
-                raise CoaddError(f"its WCS cannot be read ({_first_line(error)})") from error
+                raise CoaddError(f"its WCS cannot be read ({_last_line(error)})") from error
             except Exception as error:  # wcslib's own errors have a dozen bases
                 if not type(error).__module__.startswith("astropy.wcs"):
                     raise
-                raise CoaddError(f"its WCS cannot be used ({_first_line(error)})") from error
+                raise CoaddError(f"its WCS cannot be used ({_last_line(error)})") from error
             if not celestial:
                 raise NoCoaddError(f"no celestial WCS on its first two axes ({_axes(header)})")
             self._wcs.wcs.bounds_check(True, True)
             self._frame = _Frame(self._wcs)
-        self._idle: list[Any] = []
+        self._free: list[Any] = []
         self._lon, self._lat = self._wcs.wcs.lng, self._wcs.wcs.lat
         self._period = self._longitude_period()
 
     def __call__(self, vectors: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """ICRS unit vectors (..., 3) -> x, y (...) in pixels, 0 at the first pixel's center.
+        """Convert ICRS unit vectors (..., 3) to x, y (...), 0 at the first pixel's center.
 
-        NaN where the projection has no such point.
+        NaN where the projection is undefined.
         """
         flat = vectors.reshape(-1, 3)
         world = np.empty((len(flat), 2))
@@ -73,23 +73,23 @@ class ImageWcs:
         return pixel[:, 0].reshape(vectors.shape[:-1]), pixel[:, 1].reshape(vectors.shape[:-1])
 
     def to_sky(self, x: FloatArray, y: FloatArray) -> FloatArray:
-        """Pixels (n,) to ICRS unit vectors (n, 3), NaN where the projection has no such point."""
+        """Convert pixels (n,) to ICRS unit vectors (n, 3); NaN where this is undefined."""
         with self._copy() as wcs:
             world = wcs.all_pix2world(np.stack([x, y], axis=1), 0)
         return self._frame.to_icrs(world[:, self._lon], world[:, self._lat])
 
     def pixel_scale(self) -> float:
-        """Side, in degrees, of a square with the nominal area of a pixel."""
+        """Return the side, in degrees, of a square with the nominal area of a pixel."""
         from astropy.wcs.utils import proj_plane_pixel_area
 
         with self._copy() as wcs:
             scale = float(np.sqrt(proj_plane_pixel_area(wcs)))
         if not scale > 0.0 or not np.isfinite(scale):
-            raise CoaddError(f"its WCS has a pixel of {scale} deg")
+            raise CoaddError(f"its WCS has pixels of {scale} deg: their size must be positive")
         return scale
 
     def outline(self) -> tuple[tuple[float, float], ...]:
-        """(lon, lat) in ICRS degrees round the image's outer edge; empty for most of the sky."""
+        """Return (lon, lat) in ICRS degrees along the image's edge; empty for much of the sky."""
         rows, cols = self.shape
         n = _STEPS
         along = np.arange(n) / n
@@ -106,18 +106,18 @@ class ImageWcs:
 
     @contextmanager
     def _copy(self) -> Iterator[Any]:
-        """A WCS that no other thread has: wcslib changes the structure with which it computes."""
+        """Provide a WCS of this thread alone: wcslib modifies the structure it computes with."""
         try:
-            wcs = self._idle.pop()
+            wcs = self._free.pop()
         except IndexError:
             wcs = self._wcs.deepcopy()
         try:
             yield wcs
         finally:
-            self._idle.append(wcs)
+            self._free.append(wcs)
 
     def _undistort(self, wcs: Any, world: FloatArray, pixel: FloatArray) -> None:
-        """Invert the distortion, in place, near the image; polynomials mean nothing far from it."""
+        """Invert the distortion, in place, near the image: farther away it is meaningless."""
         rows, cols = self.shape
         reach = 50 + 0.25 * max(rows, cols)
         near = (np.abs(pixel[:, 0] - cols / 2) < cols / 2 + reach) & (
@@ -129,7 +129,7 @@ class ImageWcs:
             )
 
     def _longitude_period(self) -> float:
-        """Pixels along x after which a cylindrical map repeats; 0 when it does not, or is small."""
+        """Return the pixels along x after which a cylindrical map repeats; 0 if it does not."""
         wcs = self._wcs.wcs
         if str(wcs.ctype[self._lon])[-3:] not in _CYLINDRICAL:
             return 0.0
@@ -144,42 +144,42 @@ class ImageWcs:
         end = self.shape[1 - self._lon] - 0.5
         for shift in (self._period, -self._period):
             outside = (along < -0.5) | (along >= end)
-            moved = along + shift
-            # a hair below the first edge comes out as the last edge itself
-            moved[(moved >= end) & (moved < end + 1e-6)] = np.nextafter(end, 0.0)
-            better = outside & (moved >= -0.5) & (moved < end)
-            along[better] = moved[better]
+            shifted = along + shift
+            # rounding moves a position just below the first edge onto the last edge
+            shifted[(shifted >= end) & (shifted < end + 1e-6)] = np.nextafter(end, 0.0)
+            better = outside & (shifted >= -0.5) & (shifted < end)
+            along[better] = shifted[better]
 
 
 class _Frame:
-    """The frame of an image: a rotation where it is one, otherwise astropy's transformation."""
+    """The frame of an image: a rotation if it is one, otherwise astropy's transformation."""
 
     def __init__(self, wcs: Any) -> None:
         self._frame = _astropy_frame(wcs)
         probe = np.vstack([np.eye(3), [[0.48, -0.6, 0.64]]])
-        there = to_vectors(*self._transform(probe))
-        matrix = there[:3].T  # frame = matrix @ icrs
+        in_frame = to_vectors(*self._transform(probe))
+        matrix = in_frame[:3].T  # frame = matrix @ icrs
         rotation = np.allclose(matrix @ matrix.T, np.eye(3), atol=1e-13) and np.allclose(
-            matrix @ probe[3], there[3], atol=1e-13
+            matrix @ probe[3], in_frame[3], atol=1e-13
         )
         self._matrix = matrix if rotation else None
 
     def from_icrs(self, vectors: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Longitude and latitude, degrees, in the frame, of ICRS vectors (n, 3)."""
+        """Return longitude and latitude, in degrees of the frame, of ICRS vectors (n, 3)."""
         if self._matrix is None:
             return self._transform(vectors)
         return to_lonlat(vectors @ self._matrix.T)
 
     def to_icrs(self, lon: FloatArray, lat: FloatArray) -> FloatArray:
-        """ICRS vectors (n, 3) of positions in the frame."""
+        """Return ICRS vectors (n, 3) of positions in the frame."""
         if self._matrix is not None:
             return to_vectors(lon, lat) @ self._matrix
         from astropy.coordinates import ICRS, UnitSphericalRepresentation
         from astropy.units import deg
 
-        there = self._frame.realize_frame(UnitSphericalRepresentation(lon * deg, lat * deg))
+        in_frame = self._frame.realize_frame(UnitSphericalRepresentation(lon * deg, lat * deg))
         with _LOCK:
-            icrs = there.transform_to(ICRS())
+            icrs = in_frame.transform_to(ICRS())
         return to_vectors(icrs.spherical.lon.deg, icrs.spherical.lat.deg)
 
     def _transform(self, vectors: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -187,32 +187,32 @@ class _Frame:
         from astropy.units import deg
 
         lon, lat = to_lonlat(vectors)
-        here = ICRS(UnitSphericalRepresentation(lon * deg, lat * deg))
+        in_icrs = ICRS(UnitSphericalRepresentation(lon * deg, lat * deg))
         with _LOCK:
-            there = here.transform_to(self._frame)
-        return np.asarray(there.spherical.lon.deg), np.asarray(there.spherical.lat.deg)
+            in_frame = in_icrs.transform_to(self._frame)
+        return np.asarray(in_frame.spherical.lon.deg), np.asarray(in_frame.spherical.lat.deg)
 
 
 def _astropy_frame(wcs: Any) -> Any:
-    """The frame that the headers name. Raises CoaddError for one that is not known."""
+    """Return the frame that the headers name. Raises CoaddError if it is unknown."""
     from astropy.coordinates import BarycentricMeanEcliptic
     from astropy.time import Time
     from astropy.wcs.utils import wcs_to_celestial_frame
 
     if str(wcs.wcs.ctype[wcs.wcs.lng]).startswith("ELON"):
-        # astropy takes RADESYS for the frame itself, as if these were right ascensions
+        # astropy would use RADESYS as the frame, as if these were right ascensions
         if wcs.wcs.radesys.startswith("FK4"):
             raise CoaddError("its celestial frame, the ecliptic of FK4, is not supported")
-        year = wcs.wcs.equinox if wcs.wcs.equinox < 3000.0 else 2000.0  # NaN or 1e108: not given
+        year = wcs.wcs.equinox if wcs.wcs.equinox < 3000.0 else 2000.0  # NaN or 1e108 if absent
         return BarycentricMeanEcliptic(equinox=Time(year, format="jyear"))
     try:
         return wcs_to_celestial_frame(wcs)
     except ValueError as error:
-        raise CoaddError(f"its celestial frame is not known ({_first_line(error)})") from error
+        raise CoaddError(f"its celestial frame is unknown ({_last_line(error)})") from error
 
 
 def _bulge(vectors: FloatArray) -> float:
-    """How far, in degrees, the sides of an outline leave the great circles between its corners."""
+    """Return how far, in degrees, the sides of an outline deviate from great circles."""
     corners = vectors[::_STEPS]
     normals = np.cross(corners, np.roll(corners, -1, axis=0))
     normals /= np.linalg.norm(normals, axis=1, keepdims=True)
@@ -224,6 +224,6 @@ def _axes(header: "Header") -> str:
     return ", ".join(f"CTYPE{k} = {header.get(f'CTYPE{k}', 'missing')!r}" for k in (1, 2))
 
 
-def _first_line(error: BaseException) -> str:
+def _last_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__

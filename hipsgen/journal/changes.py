@@ -7,19 +7,19 @@ from hipsgen.journal.fingerprints import fingerprint
 from hipsgen.journal.journal import Journal
 from hipsgen.journal.previous import PreviousBlock
 from hipsgen.journal.records import BlockRecord
-from hipsgen.plan.blocks import Plan
-from hipsgen.plan.recipe import Recipe
+from hipsgen.planner.blocks import Plan
+from hipsgen.planner.recipe import Recipe
 from hipsgen.sky.tiles import Tile
 from hipsgen.survey.store import Store
 
 
 @dataclass(frozen=True)
 class ChangeSet:
-    """recipe, plan: what is wanted. leaves: how many tiles each block of the plan has at most.
+    """What has to be done for a plan, given what the journal has.
 
-    done: finished blocks that stay as they are. pending: numbers of the plan's other blocks. obsolete_roots:
-    roots of blocks that the plan does not have. stale_records: records of those and of the ones that are to
-    be done again.
+    leaves: upper bound of the leaf tiles of each block of the plan. done: records of the blocks
+    that stay as they are. pending: numbers of the other blocks of the plan. obsolete_roots: of
+    blocks that the plan does not have. stale_records: of the obsolete and the pending blocks.
     """
 
     recipe: Recipe

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from hipsgen.errors import ConfigError
 from hipsgen.journal.inventory import FileChecksum, TileInventory
 from hipsgen.journal.records import BlockFiles, BlockRecord, BlockState, InputUse, TopRecord
-from hipsgen.plan.recipe import Recipe
+from hipsgen.planner.recipe import Recipe
 from hipsgen.sky.pyramid import Layer
 from hipsgen.sky.tiles import Tile
 from hipsgen.survey import paths
@@ -73,7 +73,7 @@ class Journal:
         except FileNotFoundError:
             return None
         except (ValueError, TypeError) as error:
-            raise ConfigError(f"{paths.BUILD} is damaged ({error}); use --fresh") from error
+            raise ConfigError(f"{paths.BUILD} is damaged ({error}); use {{fresh}}") from error
 
     def begin(self, recipe: Recipe) -> None:
         """Write down what is being built."""
@@ -110,8 +110,10 @@ class Journal:
             recipe = Recipe.from_json(values)
             if recipe.digest() != digest:
                 raise ValueError("it is not what was written")
+        except ConfigError:  # of another version
+            raise
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ConfigError(f"{paths.BUILD} is damaged ({error}); use --fresh") from error
+            raise ConfigError(f"{paths.BUILD} is damaged ({error}); use {{fresh}}") from error
         return recipe
 
     def write(
@@ -148,13 +150,13 @@ class Journal:
                     yield record
 
     def roots(self) -> set[Tile]:
-        """The roots of all blocks that anything is load_block of, be it damaged."""
+        """Return the roots of all blocks with a record or a state, damaged or not."""
         files = [*self._store.list(paths.BLOCKS), *self._store.list(paths.ROOTS)]
         found = [re.search(r"/Norder(\d+)/Npix(\d+)\.npz$", path) for path in files]
         return {Tile(int(match[1]), int(match[2])) for match in found if match}
 
     def block(self, root: Tile) -> tuple[BlockRecord, BlockFiles] | None:
-        """What is load_block of a block, None for nothing. Raises ValueError when it cannot be read."""
+        """Return the record of a block, None for none. Raises ValueError for a damaged one."""
         try:
             with np.load(io.BytesIO(self._store.read(paths.record(root)))) as arrays:
                 formats = json.loads(arrays["record"].tobytes())["formats"]
@@ -197,7 +199,7 @@ class Journal:
         self._store.delete(paths.record(root))
 
     def begin_top(self) -> TileInventory:
-        """The tiles above the blocks that are there; from now on nobody knows until `record_top`."""
+        """Remove the record of the top orders until `record_top`; return the tiles it had."""
         top = self.top()
         self._store.delete(paths.TOP)
         return TileInventory(()) if top is None else top.inventory
@@ -212,7 +214,7 @@ class Journal:
         self._store.write(paths.TOP, buffer.getvalue())
 
     def top(self) -> TopRecord | None:
-        """What `record_top` load_block; None when there is nothing, or nothing that can be read."""
+        """What `record_top` recorded; None when there is nothing, or nothing that can be read."""
         try:
             with np.load(io.BytesIO(self._store.read(paths.TOP))) as arrays:
                 values = json.loads(arrays["record"].tobytes())

@@ -8,7 +8,6 @@ from hipsgen.errors import ConfigError
 from hipsgen.journal.journal import Journal
 from hipsgen.journal.previous import load_block
 from hipsgen.journal.records import BlockRecord
-from hipsgen.plan.options import tile_bytes
 from hipsgen.sky.tiles import Tile
 from hipsgen.survey import paths
 from hipsgen.survey.paths import is_survey_file
@@ -26,7 +25,9 @@ def claim(store: Store, color: bool = False) -> None:
         _refuse_inside(store.root)
     kind = Journal(store).kind()
     if kind and kind != ("color" if color else "bands"):
-        raise ConfigError(f"{store} holds a survey of another kind ({kind}): name another -o")
+        raise ConfigError(
+            f"{store} holds a survey of another kind ({kind}): name another {{output}}"
+        )
     if Journal(store).exists() or is_half_wiped(store):
         return
     others = (path for path in store.list() if not path.startswith(f"{paths.FOLDER}/"))
@@ -34,32 +35,33 @@ def claim(store: Store, color: bool = False) -> None:
     if something is not None:
         raise ConfigError(
             f"{store} holds something that is not a survey of hipsgen ({something}); "
-            "name an empty or a new folder with -o"
+            "name an empty or a new folder with {output}"
         )
 
 
 def _refuse_inside(root: Path) -> None:
     """Raise ConfigError for a file, and for what lies in a survey: nobody looks there."""
     if root.exists() and not root.is_dir():
-        raise ConfigError(f"{root} is a file; name a folder with -o")
+        raise ConfigError(f"{root} is a file; name a folder with {{output}}")
     for above in root.absolute().parents:
         if Journal(LocalStore(above)).exists():
             raise ConfigError(f"{root} lies within the survey {above}: name a folder beside it")
 
 
-def check_free_space(
-    store: Store, leaves: int, formats: Sequence[str], old: Sequence[BlockRecord]
-) -> None:
-    """Raise ConfigError when so many leaf tiles, and theirs above, certainly do not fit.
+def check_free_space(store: Store, size: int, replaced: Sequence[BlockRecord]) -> None:
+    """Raise ConfigError when new tiles certainly do not fit.
 
-    The count is an upper bound, of outlines; half of it is not. old: blocks that they replace.
+    size: upper bound of their bytes, found from outlines; half of it is certain. replaced: records
+    of blocks whose tiles make room.
     """
-    room = store.free_space()
-    need = leaves * tile_bytes(formats) * 4 // 3 - sum(sum(r.size.values()) for r in old)
-    if room is not None and need // 2 > room:
+    free = store.free_space()
+    need = size - sum(sum(record.size.values()) for record in replaced)
+    if free is not None and need // 2 > free:
         raise ConfigError(
-            f"the survey takes about {human_size(need)} more, and {store} has room for "
-            f"{human_size(room)}: name another -o, a lower --order or fewer --format"
+            f"the survey takes about {human_size(need)} more, and {store} has {human_size(free)} "
+            "free: choose another {output}, a lower {order} or fewer {formats}",
+            parameter="output",
+            value=str(store),
         )
 
 
@@ -71,12 +73,13 @@ def wipe(store: Store) -> None:
     """
     store.write(paths.WIPING, b"")
     store.delete(PROPERTIES)
-    kept = paths.BUILD, paths.WIPING
+    kept = f"{paths.RUNS}/", f"{paths.ANNOTATIONS}/"
+    marks = paths.BUILD, paths.WIPING
     for path in [path for path in store.list() if is_survey_file(path)]:
-        if path not in kept and not path.startswith((f"{paths.RUNS}/", f"{paths.ANNOTATIONS}/")):
+        if path not in (*marks, paths.INPUTS) and not path.startswith(kept):
             store.delete(path)
     store.remove_partial_files()
-    for path in kept:
+    for path in marks:
         store.delete(path)
 
 

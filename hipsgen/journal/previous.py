@@ -9,8 +9,8 @@ from hipsgen.journal.fingerprints import leaf_digests
 from hipsgen.journal.inventory import UNKNOWN, FileChecksum, TileInventory
 from hipsgen.journal.journal import Journal
 from hipsgen.journal.records import LEAF, BlockFiles, BlockRecord
-from hipsgen.plan.blocks import Block
-from hipsgen.plan.recipe import Recipe
+from hipsgen.planner.blocks import Block
+from hipsgen.planner.recipe import Recipe
 from hipsgen.sky.tiles import Tile
 from hipsgen.survey.store import Store
 
@@ -62,7 +62,7 @@ class PreviousBlock:
         return tile in self._changed
 
     def mark_stale(self, tile: Tile) -> None:
-        """A leaf tile is not what was load_block of it."""
+        """Have a leaf tile, and those above it, rendered again: it is not as recorded."""
         self._changed |= {tile, *self._above([tile])}
 
     def estimate(self) -> tuple[int, int]:

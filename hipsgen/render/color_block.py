@@ -9,13 +9,15 @@ from hipsgen.journal.journal import Journal
 from hipsgen.journal.lease import BuildLease
 from hipsgen.journal.previous import Checksums, load_block
 from hipsgen.journal.records import LEAF, BlockFiles, BlockRecord
-from hipsgen.plan.color_stretch import Triple, values_of
-from hipsgen.render.tile_writer import Writer
+from hipsgen.planner.color_stretch import Triple, values_of
+from hipsgen.render.tile_writer import TileWriter
 from hipsgen.run import interrupt
 from hipsgen.sky.stretch import Lupton
 from hipsgen.sky.tiles import Tile
 from hipsgen.survey.formats import format_of
 from hipsgen.survey.store import Store
+
+ColorResult = tuple[BlockRecord | None, list[tuple[Tile, Checksums]]]  # or sums, no record
 
 
 @dataclass(frozen=True)
@@ -38,8 +40,12 @@ class ColorTask:
         """Where the pictures go."""
         return self.lease.store
 
+    def render(self) -> "ColorResult":
+        """See `render_color_block`."""
+        return render_color_block(self)
 
-def render_color_block(task: ColorTask) -> tuple[BlockRecord | None, list[tuple[Tile, Checksums]]]:
+
+def render_color_block(task: ColorTask) -> ColorResult:
     """Make and write some tiles, then their record.
 
     Returns that, and, without one, the sums of the files. Raises ConfigError when another build
@@ -52,9 +58,7 @@ def render_color_block(task: ColorTask) -> tuple[BlockRecord | None, list[tuple[
         return _render(task, journal)
 
 
-def _render(
-    task: ColorTask, journal: Journal
-) -> tuple[BlockRecord | None, list[tuple[Tile, Checksums]]]:
+def _render(task: ColorTask, journal: Journal) -> ColorResult:
     before: dict[Tile, Checksums] = {}
     nothing = np.empty(0, LEAF)
     if task.root is not None:
@@ -65,7 +69,7 @@ def _render(
         journal.write(begun, BlockFiles(TileInventory.of(task.formats, may_be.items()), nothing))
     encoders = [format_of(name) for name in task.formats]
     written: dict[Tile, Checksums] = {}
-    with Writer(task.out) as writer:
+    with TileWriter(task.out) as writer:
         for tile in task.tiles:
             interrupt.check()
             values = values_of(task.bands, tile)

@@ -11,13 +11,13 @@ from hipsgen.coadd import CoaddRef
 from hipsgen.errors import CoaddError
 from hipsgen.images.source import CoaddInfo, CoaddReader
 from hipsgen.journal.records import InputUse
-from hipsgen.plan.recipe import Recipe
+from hipsgen.planner.recipe import Recipe
 from hipsgen.render.coadd_cache import CoaddCache
 from hipsgen.render.planes import plane_handler
 from hipsgen.render.window import Window, scratch_buffer, window_root
 from hipsgen.sky.frames import from_icrs
 from hipsgen.sky.grid import Circle, PixelMap
-from hipsgen.sky.mask_planes import Pixels, is_known
+from hipsgen.sky.mask_planes import Pixels, is_valid
 from hipsgen.sky.polygon import bounding_circle, to_vectors
 from hipsgen.sky.pyramid import Layer, parent_of
 from hipsgen.sky.resample import margin
@@ -103,8 +103,9 @@ class Sampler:
 
     def _window(self, tile: Tile, index: int) -> Window:
         """The window on a coadd that a tile is in. Raises CoaddError."""
-        if window_root(tile) != self._under:  # tiles come in NESTED order: the last one is done
-            self._under = window_root(tile)
+        root = window_root(tile, self._recipe.tile_width)
+        if root != self._under:  # tiles come in NESTED order: the last window is done
+            self._under = root
             self._windows.clear()
             self._buffer.clear()
         if index not in self._windows:
@@ -135,7 +136,7 @@ class Sampler:
             return None
         pixels, first = found
         values = self._handler.sample(pixels, placed.at, first, info, factor)
-        if index not in self.uses and is_known(values).any():
+        if index not in self.uses and is_valid(values).any():
             self.uses[index] = _use(ref, info, factor)
         return values
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from hipsgen.images.source import CoaddInfo
 from hipsgen.images.units import factor_to
-from hipsgen.plan.recipe import Recipe
+from hipsgen.planner.recipe import Recipe
 from hipsgen.sky.combine import Accumulator
 from hipsgen.sky.grid import PixelMap
 from hipsgen.sky.mask_planes import OTHER, MaskAccumulator, MaskPlaneMapping, Pixels, sample_nearest

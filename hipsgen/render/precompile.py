@@ -4,7 +4,6 @@ numba keeps compiled code beside the modules, or in the user's cache folder. Eac
 for one combination of types only: two processes that do it at once then write the same.
 """
 
-import gc
 import threading
 
 import numpy as np
@@ -22,16 +21,17 @@ from hipsgen.survey.coverage import measure_tile
 from hipsgen.survey.fits_tile import FitsTile
 
 _WIDTH = 64
-_YOUNG = 50_000  # objects more than were let go of, until a look for garbage among them
+_done: set[tuple[str, str, bool]] = set()
 _PATIENCE = 3.0  # seconds; loading takes a tenth of it, more on a busy machine
 
 
 def precompile(interpolation: str, overlap: str, reporter: Reporter, masks: bool = False) -> None:
     """Run every loop that a build needs once, on a tile of nothing; say so if that takes time.
 
-    masks: there is one to be made of these, too.
-    What is in memory then stays; garbage is looked for in what comes after it.
+    masks: whether a mask survey is among them. A process does this once.
     """
+    if (interpolation, overlap, masks) in _done:
+        return
     text = "compiling the inner loops for this machine, once: 10 seconds or so"
     notice = threading.Timer(_PATIENCE, reporter.note, [text])
     notice.daemon = True
@@ -43,8 +43,7 @@ def precompile(interpolation: str, overlap: str, reporter: Reporter, masks: bool
             sample_nearest(nothing, at, MaskPlaneMapping.between({"A": 0}, {"A": 0, "B": 1}, "B"))
     finally:
         notice.cancel()
-    gc.freeze()
-    gc.set_threshold(_YOUNG)
+    _done.add((interpolation, overlap, masks))
 
 
 def _make_a_tile(interpolation: str, overlap: str) -> PixelMap:

@@ -10,7 +10,7 @@ _THREADS = 2
 _WAITING = 4  # tiles that may wait; who brings one more waits himself
 
 
-class Writer:
+class TileWriter:
     """Takes files for a store and writes them in threads of its own.
 
     All is in place, whatever happens to the machine, when the `with` block is left without an
@@ -25,7 +25,7 @@ class Writer:
         self._failed: BaseException | None = None
         self._folders: set[str] = set()
 
-    def __enter__(self) -> "Writer":
+    def __enter__(self) -> "TileWriter":
         return self
 
     def __exit__(

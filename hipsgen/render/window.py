@@ -11,11 +11,10 @@ import numpy as np
 
 from hipsgen.coadd import CoaddRef
 from hipsgen.images.source import CoaddInfo, CoaddReader, Section, Values
+from hipsgen.planner.blocks import window_depth
 from hipsgen.render.coadd_cache import CoaddCache
 from hipsgen.sky.grid import Circle, Grid, PixelMap, build_grid
 from hipsgen.sky.tiles import Tile, deinterleave
-
-_DEPTH = 2  # orders from the tiles up to their window
 
 
 class ScratchBuffer:
@@ -51,9 +50,9 @@ def scratch_buffer(size: int) -> ScratchBuffer:
     return mine
 
 
-def window_root(tile: Tile) -> Tile:
+def window_root(tile: Tile, width: int) -> Tile:
     """The tile whose window a tile is in; it depends on nothing else, and so do the bytes."""
-    return tile.ancestor(max(0, tile.order - _DEPTH))
+    return tile.ancestor(max(0, tile.order - window_depth(width)))
 
 
 @dataclass
@@ -86,7 +85,7 @@ class Window:
         near: Circle | None,
     ) -> "Window":
         """The window that a tile is in; near as for `build_grid`. Raises CoaddError."""
-        top = window_root(tile)
+        top = window_root(tile, width)
         size = width << (tile.order - top.order)
         grid = build_grid(top, size, frame, info.wcs, info.shape, near=near)
         return cls(top, width, margin, ref, info, grid)

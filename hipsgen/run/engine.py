@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 from hipsgen.errors import ConfigError, MissingExtraError
+from hipsgen.run import interrupt
 
 Payload = TypeVar("Payload")
 Result = TypeVar("Result")
@@ -32,8 +33,7 @@ def open_engine(name: str, workers: int) -> Iterator[Executor]:
     Raises ConfigError for another name, MissingExtraError when Dask is not installed.
     """
     if name == "threads":
-        keep_freed_memory()
-        with ThreadPoolExecutor(workers, thread_name_prefix="hipsgen") as threads:
+        with _threads(workers) as threads:
             yield threads
     elif name == "processes":
         # spawn: a fork would copy locks that threads of this process hold
@@ -50,7 +50,21 @@ def open_engine(name: str, workers: int) -> Iterator[Executor]:
             yield client.get_executor(pure=False)
     else:
         known = ", ".join(ENGINES)
-        raise ConfigError(f"--engine {name!r} is none of: {known}, or a Dask address tcp://...")
+        raise ConfigError(f"{{engine}} {name!r} is none of: {known}, or a Dask address tcp://...")
+
+
+@contextmanager
+def _threads(workers: int) -> Iterator[Executor]:
+    """Threads that stop at the next tile when the body is left by an exception."""
+    abandoned = threading.Event()
+    pool = ThreadPoolExecutor(workers, "hipsgen", interrupt.follow, (abandoned,))
+    try:
+        yield pool
+    except BaseException:
+        abandoned.set()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def check_engine(name: str) -> None:
@@ -90,18 +104,23 @@ def _dask_client(name: str, workers: int) -> Iterator[Any]:
     try:
         from distributed import Client, LocalCluster
     except ImportError as error:
-        raise MissingExtraError("--engine dask", "dask") from error
+        raise MissingExtraError("{engine} dask", "dask") from error
     if name.startswith("tcp://"):
         try:
             client = Client(name)
         except (OSError, ValueError) as error:
-            raise ConfigError(f"--engine {name}: {error}; is the scheduler running?") from error
+            raise ConfigError(f"{{engine}} {name}: {error}; is the scheduler running?") from error
         with client:
             yield client
         return
     with (
         LocalCluster(
-            n_workers=workers, threads_per_worker=1, dashboard_address=None, silence_logs=40
+            n_workers=workers,
+            threads_per_worker=1,
+            dashboard_address=None,
+            # without a dashboard the scheduler still serves HTTP, by default on port 8787
+            scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
+            silence_logs=40,
         ) as cluster,
         Client(cluster) as client,
     ):

@@ -18,6 +18,7 @@ _PATIENCE = 1.5  # seconds for threads to come to a stop by themselves
 _COMPILER = ("llvmlite", "numba")
 _advice: list[str] = []
 _asked: list[int] = []  # the signals that came
+_followed = threading.local()
 
 
 class StoppedError(HipsgenError):
@@ -46,9 +47,15 @@ def ignore() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
+def follow(abandoned: threading.Event) -> None:
+    """Have `check` in this thread raise once an event is set."""
+    _followed.abandoned = abandoned
+
+
 def check() -> None:
-    """Raise StoppedError when the work is to stop; asked for every tile."""
-    if _asked:
+    """Raise StoppedError when the work is to stop; called for every tile."""
+    abandoned: threading.Event | None = getattr(_followed, "abandoned", None)
+    if _asked or (abandoned is not None and abandoned.is_set()):
         raise StoppedError("stopped")
 
 

@@ -1,12 +1,16 @@
 """What the user sees while a survey is made: a bar on a terminal, plain lines elsewhere."""
 
+import logging
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TextIO
 
 from hipsgen.coadd import Problem
+from hipsgen.text import as_option, name_parameters
 
+logger = logging.getLogger(__name__)
 _EVERY = 10.0  # seconds between plain lines
 
 
@@ -78,7 +82,7 @@ class LineReporter(QuietReporter):
 
     def note(self, text: str) -> None:
         """One line."""
-        print(text, file=self.stream, flush=True)
+        print(name_parameters(text, as_option), file=self.stream, flush=True)
 
     def detail(self, text: str) -> None:
         """One line with --verbose."""
@@ -117,7 +121,7 @@ class BarReporter(LineReporter):
 
     def note(self, text: str) -> None:
         """One line above the bar."""
-        self._console.print(text, markup=False)
+        self._console.print(name_parameters(text, as_option), markup=False)
 
     def problem(self, problem: Problem) -> None:
         """One line above the bar, once for all surveys."""
@@ -160,6 +164,46 @@ class BarReporter(LineReporter):
         if self._progress is not None:
             self._progress.stop()
             self._progress = None
+
+
+class CallbackReporter:
+    """For scripts: calls a function with the progress, and logs the rest.
+
+    progress: called with the units done and their total, from the thread that builds.
+    """
+
+    def __init__(self, progress: Callable[[int, int], object] | None = None) -> None:
+        self._progress = progress
+        self._done = self._total = 0
+
+    def note(self, text: str) -> None:
+        """Log it at level INFO."""
+        logger.info(name_parameters(text))
+
+    def detail(self, text: str) -> None:
+        """Log it at level DEBUG."""
+        logger.debug(text)
+
+    def problem(self, problem: Problem) -> None:
+        """Log it at level INFO; results and errors have the problems, too."""
+        logger.info(_words(problem))
+
+    def start(self, what: str, total: int) -> None:
+        """Report that nothing is done yet."""
+        self._done, self._total = 0, total
+        self._report()
+
+    def advance(self, units: int) -> None:
+        """Report what is done."""
+        self._done += units
+        self._report()
+
+    def stop(self) -> None:
+        """Report nothing: the caller learns the end from the function that it called."""
+
+    def _report(self) -> None:
+        if self._progress is not None:
+            self._progress(self._done, self._total)
 
 
 def _words(problem: Problem) -> str:

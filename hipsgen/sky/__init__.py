@@ -1,1 +1,1 @@
-"""Numbers only: arrays in, arrays out; no files, no network."""
+"""Spherical geometry, resampling and tile arithmetic on arrays; no files, no network."""

@@ -1,8 +1,8 @@
-"""How kernels are compiled, and where what was compiled is kept.
+"""Compile kernels with numba and cache the machine code on disk.
 
-numba looks only at the file in which a function stands to see whether what it kept is still of
-today; but ours call functions of other files. So they are kept in a folder whose name is made of
-all their sources: a change in any of them is a change of place.
+numba's cache checks only the source file of the cached function, but our kernels call functions of
+other files. They are therefore cached in a folder whose name contains a digest of all kernel
+sources: when any of them changes, a new folder is used.
 """
 
 import atexit
@@ -19,24 +19,24 @@ from typing import Any
 
 from numba import config, njit
 
-_HOME = Path(__file__).parents[1]
+_PACKAGE = Path(__file__).parents[1]
 _SOURCES = ("sky/*_kernels.py", "sky/lanes.py", "sky/compiled.py", "images/*_kernels.py")
-_OLD = 30 * 86400  # seconds
+_MAX_AGE = 30 * 86400  # seconds
 
 
 def kernel(function: Callable[..., Any]) -> Any:
-    """A function that Python calls: compiled once on a machine, and run without the GIL."""
-    return _kept(function, nogil=True)
+    """Compile a function to be called from Python: cached on disk, runs without the GIL."""
+    return _compile(function, nogil=True)
 
 
 def short_kernel(function: Callable[..., Any]) -> Any:
-    """The same of one that is done before the GIL would be handed over and back."""
-    return _kept(function, nogil=False)
+    """Compile like `kernel`, for a function that takes less time than releasing the GIL would."""
+    return _compile(function, nogil=False)
 
 
-def _kept(function: Callable[..., Any], nogil: bool) -> Any:
+def _compile(function: Callable[..., Any], nogil: bool) -> Any:
     before = config.CACHE_DIR
-    config.CACHE_DIR = str(_folder())
+    config.CACHE_DIR = str(_cache_folder())
     try:
         return njit(nogil=nogil, cache=True)(function)
     finally:
@@ -44,39 +44,40 @@ def _kept(function: Callable[..., Any], nogil: bool) -> Any:
 
 
 @cache
-def _folder() -> Path:
-    """The first place that can be written to: beside the modules, as numba does, or the user's.
+def _cache_folder() -> Path:
+    """Return the first writable cache folder: next to the modules, as numba does, or the user's.
 
-    Where there is none, as in a container that is read only, each process compiles for itself.
+    If none is writable, as in a read-only container, each process compiles into its own temporary
+    folder.
     """
     digest = hashlib.sha256()
     for pattern in _SOURCES:
-        for path in sorted(_HOME.glob(pattern)):
+        for path in sorted(_PACKAGE.glob(pattern)):
             digest.update(path.read_bytes())
     name = f"kernels-{digest.hexdigest()[:16]}"
-    for base in _bases():
+    for base in _cache_locations():
         folder = base / name
         with suppress(OSError):
             folder.mkdir(parents=True, exist_ok=True)
             if os.access(folder, os.W_OK):
-                _sweep(base, name)
+                _remove_old_caches(base, name)
                 return folder
-    alone = tempfile.mkdtemp(prefix="hipsgen-")  # nobody else's: code is run from there
-    atexit.register(shutil.rmtree, alone, ignore_errors=True)
-    return Path(alone)
+    private = tempfile.mkdtemp(prefix="hipsgen-")  # readable only by this user: code is run from it
+    atexit.register(shutil.rmtree, private, ignore_errors=True)
+    return Path(private)
 
 
-def _bases() -> Iterator[Path]:
+def _cache_locations() -> Iterator[Path]:
     if config.CACHE_DIR:  # NUMBA_CACHE_DIR
         yield Path(config.CACHE_DIR)
-    yield _HOME / "__pycache__"
-    with suppress(RuntimeError):  # no home
+    yield _PACKAGE / "__pycache__"
+    with suppress(RuntimeError):  # no home directory
         yield Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hipsgen"
 
 
-def _sweep(base: Path, mine: str) -> None:
-    """Remove what earlier versions left a while ago."""
+def _remove_old_caches(base: Path, current: str) -> None:
+    """Remove cache folders of other versions that have not been used for `_MAX_AGE`."""
     for folder in base.glob("kernels-*"):
         with suppress(OSError):
-            if folder.name != mine and folder.stat().st_mtime < time.time() - _OLD:
+            if folder.name != current and folder.stat().st_mtime < time.time() - _MAX_AGE:
                 shutil.rmtree(folder)

@@ -1,13 +1,13 @@
-"""Rotations between the frames a HiPS can be in and ICRS."""
+"""Rotations between the coordinate frames of a HiPS and ICRS."""
 
 import numpy as np
 import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float64]
 
-# ICRS vectors = matrix @ vectors of the frame (HiPS words). The galactic matrix is astropy's: the
-# IAU 1958 pole carried to FK5 J2000 and from there to ICRS. The Hipparcos matrix, which takes the
-# same numbers as if they were ICRS, lies 17 mas beside it.
+# ICRS vectors = matrix @ vectors of the frame; keys are values of hips_frame. The galactic matrix
+# is astropy's: the IAU 1958 pole carried to FK5 J2000 and from there to ICRS. The Hipparcos matrix,
+# which takes the same numbers as if they were ICRS, differs from it by 17 mas.
 _TO_ICRS: dict[str, FloatArray] = {
     "equatorial": np.eye(3),
     "galactic": np.array(
@@ -22,10 +22,10 @@ FRAMES = tuple(_TO_ICRS)
 
 
 def to_icrs(vectors: FloatArray, frame: str) -> FloatArray:
-    """BuildLease vectors (..., 3) of a HiPS frame into ICRS."""
+    """Rotate vectors (..., 3) of a HiPS frame into ICRS."""
     return vectors if frame == "equatorial" else vectors @ _TO_ICRS[frame].T
 
 
 def from_icrs(vectors: FloatArray, frame: str) -> FloatArray:
-    """BuildLease ICRS vectors (..., 3) into a HiPS frame."""
+    """Rotate ICRS vectors (..., 3) into a HiPS frame."""
     return vectors if frame == "equatorial" else vectors @ _TO_ICRS[frame]

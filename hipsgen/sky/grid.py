@@ -1,12 +1,12 @@
-"""Where the pixels of a tile lie on a coadd: exact on a sparse grid, interpolated between.
+"""Positions of the pixels of a tile on a coadd: exact on a sparse grid, interpolated in between.
 
-Cells of 32x32 pixels are interpolated from their corners, bilinearly and with the bend that the
-nodes round them show. The error is measured at two points of every cell that touches the image; a
-cell that fails is divided into cells of 4x4, and what fails again is computed pixel by pixel. So
-kinks (|z| = 2/3, where HEALPix changes its formula), the seam of an all-sky map, the pole and tiles
-of low orders come out exact without a special case.
+Cells of 32x32 pixels are interpolated from their corners: bilinearly, with a correction for the
+curvature measured at the surrounding nodes. The error is checked at two points of every cell that
+touches the image. A cell that fails is divided into cells of 4x4 pixels, and where one of these
+fails, each of its pixels is computed. Kinks (|z| = 2/3, where HEALPix changes its formula), the
+seam of an all-sky map, the poles and tiles of low orders are thus accurate without special cases.
 
-A `Grid` is laid over several tiles at once; the `PixelMap` of each is cut from it.
+A `Grid` covers a tile, or several as one square; `Grid.map` cuts out the `PixelMap` of each.
 """
 
 from collections.abc import Callable
@@ -23,27 +23,40 @@ from hipsgen.sky.tiles import Tile
 
 FloatArray = npt.NDArray[np.float64]
 # ICRS unit vectors (..., 3) -> x, y (...) on the image in pixels, 0 at the center of the first
-# pixel; NaN where the image's projection has no such point
+# pixel; NaN where the image's projection is undefined
 SkyToPixel = Callable[[FloatArray], tuple[FloatArray, FloatArray]]
 # (row, column) positions in a tile -> (2, ...): x and y on the image
 Position = Callable[[FloatArray, FloatArray], FloatArray]
 Circle = tuple[FloatArray, float]
 
 TOLERANCE = 1e-6  # pixels of the coadd
-STRIP = 64  # rows of an image that are read together
-_FINER = 4
-_SAFETY = 8  # what the probes may see is so much less than what may be
-_PROBES = np.array([(0.5, 0.5), (0.2, 0.7)])  # (row, column) in a cell; two, lest an odd error hide
+STRIP = 64  # rows of an image that are read at once
+_FINER = 4  # pixels along a side of a subdivided cell
+_SAFETY = 8  # errors at the probes must be this many times smaller than the tolerance
+# (row, column) as fractions of a cell; one at the center would miss an antisymmetric error
+_PROBES = np.array([(0.5, 0.5), (0.2, 0.7)])
 
 
 class PixelMap(NamedTuple):
     """Positions of `rows` x `cols` pixels of a tile on an image, cell by cell.
 
-    step: pixels along a side of a cell. nodes (2, n + 1, m + 1) float64: x and y at the corners of
-    the cells. curvature (2, 2, n, m) float64: second differences, from one node to the next, of x and y
-    along the rows (downwards) and along the columns. state (n, m) uint8: OUTSIDE (no pixel of the
-    cell is on the image), SMOOTH (as nodes and curvature say), EXACT. exact (2, rows, cols) float64: x
-    and y of the pixels of EXACT cells, NaN for none; (2, 0, 0) where there is no such cell.
+    Attributes
+    ----------
+    rows, cols
+        Size of the part of the tile, in pixels.
+    step
+        Side of a cell in pixels.
+    nodes
+        (2, n + 1, m + 1) float64: x and y at the corners of the cells, in pixels of the image.
+    curvature
+        (2, 2, n, m) float64: second differences between adjacent nodes of x and y (first axis),
+        along the rows (downwards) and along the columns (second axis).
+    state
+        (n, m) uint8: OUTSIDE (no pixel of the cell is on the image), SMOOTH (interpolated from
+        nodes and curvature) or EXACT (listed pixel by pixel in `exact`).
+    exact
+        (2, rows, cols) float64: x and y of the pixels of EXACT cells, NaN elsewhere; (2, 0, 0) if
+        there is no such cell.
     """
 
     rows: int
@@ -56,9 +69,22 @@ class PixelMap(NamedTuple):
 
     @classmethod
     def from_positions(cls, x: FloatArray, y: FloatArray) -> "PixelMap":
-        """A map of any positions, x and y (rows, cols) float64. Raises ValueError for others."""
+        """Make a map from arbitrary positions.
+
+        Parameters
+        ----------
+        x, y
+            (rows, cols) float64, in pixels; 0 is the center of the first pixel.
+
+        Raises
+        ------
+        ValueError
+            If `x` and `y` are not of one 2-D shape.
+        """
         if x.shape != y.shape or x.ndim != 2:
-            raise ValueError(f"positions have shapes {x.shape} and {y.shape}, not one 2-D shape")
+            raise ValueError(
+                f"x has shape {x.shape}, y has shape {y.shape}: both must have one 2-D shape"
+            )
         rows, cols = x.shape
         n, m = -(-rows // CELL), -(-cols // CELL)
         state = np.full((n, m), EXACT, np.uint8)
@@ -66,13 +92,21 @@ class PixelMap(NamedTuple):
         return cls(rows, cols, CELL, nodes, curvature, state, np.stack([x, y]))
 
     def positions(self) -> tuple[FloatArray, FloatArray]:
-        """x and y (rows, cols) float64 of every pixel; NaN where its cell is off the image."""
+        """Return x and y, (rows, cols) float64, of every pixel; NaN in cells off the image."""
         x, y = np.empty((2, self.rows, self.cols))
         kernels.positions(self, x, y)
         return x, y
 
     def section(self, shape: tuple[int, int], margin: int) -> tuple[slice, slice] | None:
-        """Rows and columns of an image of this shape that the tile needs; None when it has none."""
+        """Return the rows and columns of the image that the tile needs, or None if it needs none.
+
+        Parameters
+        ----------
+        shape
+            (rows, columns) of the image.
+        margin
+            Pixels beyond a position that the interpolation reaches; see `resample.margin`.
+        """
         slices = []
         for axis, size in ((1, shape[0]), (0, shape[1])):
             low, high = self._span(axis, size)
@@ -82,7 +116,7 @@ class PixelMap(NamedTuple):
         return slices[0], slices[1]
 
     def _span(self, axis: int, size: int) -> tuple[float, float]:
-        """Lowest and highest coordinate on the image; inf, -inf for none."""
+        """Return the lowest and highest coordinate on the image; inf, -inf if there is none."""
         smooth = self.state == SMOOTH
         low, high = np.inf, -np.inf
         if smooth.any():
@@ -100,10 +134,18 @@ class PixelMap(NamedTuple):
 
 @dataclass(frozen=True)
 class Grid:
-    """Positions of a square of pixels of the sky on an image, as exact as asked for.
+    """Positions of a square block of tile pixels on an image.
 
-    step, nodes, curvature, state: as in PixelMap, which `map` makes of a part; what is EXACT is
-    computed there. position: of any pixel on the image of `shape` (rows, columns).
+    Attributes
+    ----------
+    step, nodes, curvature, state
+        As in `PixelMap`. Pixels of EXACT cells are computed when `map` cuts out a part.
+    position
+        Function that computes the exact position of any pixel of the block.
+    shape
+        (rows, columns) of the image.
+    tolerance
+        Largest error of an interpolated position, in pixels of the image.
     """
 
     step: int
@@ -116,13 +158,18 @@ class Grid:
 
     @property
     def is_smooth(self) -> bool:
-        """Whether nodes and curvature tell all positions on the image."""
+        """Whether all positions on the image can be interpolated from nodes and curvature."""
         return not (self.state == EXACT).any()
 
     def map(self, row: int, col: int, width: int) -> PixelMap | None:
-        """The square of `width` pixels from (row, col) on; None when no cell is on the image.
+        """Cut out the map of a square of pixels; None if no cell of it is on the image.
 
-        Row, column and width are whole cells.
+        Parameters
+        ----------
+        row, col
+            First pixel of the square, a multiple of `step`.
+        width
+            Side of the square in pixels, a multiple of `step`.
         """
         j, i, n = row // self.step, col // self.step, width // self.step
         state = np.ascontiguousarray(self.state[j : j + n, i : i + n])
@@ -138,18 +185,19 @@ class Grid:
             def position(rows: FloatArray, cols: FloatArray) -> FloatArray:
                 return self.position(rows + row, cols + col)
 
-            _refine(position, rough, self.step, self.shape, self.tolerance, exact)
+            _fill_exact(position, rough, self.step, self.shape, self.tolerance, exact)
         return PixelMap(width, width, self.step, nodes, curvature, state, exact)
 
     def needed(self, margin: int) -> list[tuple[slice, slice]]:
-        """Sections of the image, from the top down, in which all pixels for a smooth grid lie.
+        """Return the sections of the image, from the top down, that a smooth grid needs.
 
-        Each is as wide as it must be for up to `STRIP` rows. margin: as for `PixelMap.section`.
+        Each covers up to `STRIP` rows and only the columns that these need. The margin is that of
+        `PixelMap.section`.
         """
         rows, cols = self.shape
         count = -(-rows // STRIP)
         edges = np.empty((2, count), np.int64)
-        first, last = kernels.strips(
+        first, last = kernels.strip_columns(
             self.nodes, self.curvature, self.state, rows, cols, margin, STRIP, edges
         )
         return [
@@ -168,14 +216,38 @@ def build_grid(
     tolerance: float = TOLERANCE,
     near: Circle | None = None,
 ) -> Grid | None:
-    """Positions of `width` x `width` pixels of a tile on an image, to `tolerance` pixels.
+    """Compute the positions of `width` x `width` pixels of a tile on an image.
 
-    shape: (rows, columns) of the image. near: center (unit vector in the survey's frame) and radius
-    in degrees of a circle round the image. None comes back when the tile is clearly beside it.
-    Raises ValueError for a width that is no power of two.
+    Parameters
+    ----------
+    tile
+        The HEALPix tile.
+    width
+        Pixels along a side of the tile; a power of two.
+    frame
+        Frame of the survey, one of `frames.FRAMES`.
+    to_pixel
+        ICRS unit vectors (..., 3) to x, y (...) in pixels of the image.
+    shape
+        (rows, columns) of the image.
+    tolerance
+        Largest error of an interpolated position, in pixels of the image.
+    near
+        Circle that contains the image: its center (unit vector in the survey's frame) and its
+        radius in degrees.
+
+    Returns
+    -------
+    Grid or None
+        None if no pixel of the tile can be on the image.
+
+    Raises
+    ------
+    ValueError
+        If `width` is not a power of two.
     """
     if width < 1 or width & (width - 1):
-        raise ValueError(f"tile width {width} is no power of two")
+        raise ValueError(f"tile width {width} is not a power of two")
 
     def position(rows: FloatArray, cols: FloatArray) -> FloatArray:
         return np.stack(to_pixel(to_icrs(tile.vectors(rows, cols, width), frame)))
@@ -183,47 +255,33 @@ def build_grid(
     step = min(CELL, width)
     edges = np.arange(0, width + 1, step) - 0.5
     vectors = tile.vectors(edges[:, None], edges, width)
-    apart = _is_far(vectors, near)
-    if apart.all():
+    is_far = _cells_outside(vectors, near)
+    if is_far.all():
         return None
     nodes = np.stack(to_pixel(to_icrs(vectors, frame)))
-    found = _laid(nodes, shape, apart)
+    found = _curvature_and_cells(nodes, shape, is_far)
     if found is None:
         return None
     curvature, state, cells = found
-    _settle(position, nodes, curvature, state, cells, cells * step, step, shape, tolerance)
+    _check_cells(position, nodes, curvature, state, cells, cells * step, step, shape, tolerance)
     return Grid(step, nodes, curvature, state, position, shape, tolerance)
-
-
-def pixel_map(
-    tile: Tile,
-    width: int,
-    frame: str,
-    to_pixel: SkyToPixel,
-    shape: tuple[int, int],
-    tolerance: float = TOLERANCE,
-    near: Circle | None = None,
-) -> PixelMap | None:
-    """The map of a tile of its own; arguments as for `build_grid`."""
-    grid = build_grid(tile, width, frame, to_pixel, shape, tolerance, near)
-    return None if grid is None else grid.map(0, 0, width)
 
 
 Bools = npt.NDArray[np.bool_]
 Cells = npt.NDArray[np.int64]
 
 
-def _laid(
-    nodes: FloatArray, shape: tuple[int, int], apart: Bools
+def _curvature_and_cells(
+    nodes: FloatArray, shape: tuple[int, int], is_far: Bools
 ) -> tuple[FloatArray, npt.NDArray[np.uint8], Cells] | None:
-    """Bends, states, and the cells (k, 2) that may be on the image; None where there is none."""
-    curvature, state = np.empty((2, 2, *apart.shape)), np.empty(apart.shape, np.uint8)
-    if not kernels.build_grid_nodes(nodes, *shape, apart, curvature, state):
+    """Return curvature, states and the cells (k, 2) that may be on the image; None if none may."""
+    curvature, state = np.empty((2, 2, *is_far.shape)), np.empty(is_far.shape, np.uint8)
+    if not kernels.measure_curvature(nodes, *shape, is_far, curvature, state):
         return None
     return curvature, state, np.ascontiguousarray(np.argwhere(state == SMOOTH))
 
 
-def _settle(
+def _check_cells(
     position: Position,
     nodes: FloatArray,
     curvature: FloatArray,
@@ -234,15 +292,18 @@ def _settle(
     shape: tuple[int, int],
     tolerance: float,
 ) -> int:
-    """Compare cells (k, 2), of which the first pixels are given, with the truth; how many fail."""
+    """Compare cells (k, 2) with exact positions at the probes; return how many become EXACT.
+
+    first: the first pixel (k, 2) of each cell. `state` is updated.
+    """
     rows, cols = (first[:, a] - 0.5 + step * _PROBES[:, a, None] for a in (0, 1))
     truth = position(rows, cols)
     limit = tolerance / _SAFETY
-    return int(kernels.refine_grid(nodes, curvature, *shape, cells, _PROBES, truth, limit, state))
+    return int(kernels.check_cells(nodes, curvature, *shape, cells, _PROBES, truth, limit, state))
 
 
-def _is_far(vectors: FloatArray, near: Circle | None) -> npt.NDArray[np.bool_]:
-    """Which cells lie clear of a circle; vectors (n + 1, m + 1, 3) of their corners."""
+def _cells_outside(vectors: FloatArray, near: Circle | None) -> npt.NDArray[np.bool_]:
+    """Return which cells lie outside a circle, (n, m) bool, from the vectors of their corners."""
     none = np.zeros((vectors.shape[0] - 1, vectors.shape[1] - 1), dtype=bool)
     if near is None:
         return none
@@ -256,7 +317,7 @@ def _is_far(vectors: FloatArray, near: Circle | None) -> npt.NDArray[np.bool_]:
     return far[:-1, :-1] & far[:-1, 1:] & far[1:, :-1] & far[1:, 1:]
 
 
-def _refine(
+def _fill_exact(
     position: Position,
     first: Cells,
     step: int,
@@ -264,9 +325,9 @@ def _refine(
     tolerance: float,
     exact: FloatArray,
 ) -> None:
-    """Fill `exact` for k cells, given by the row and column of their first pixel (k, 2).
+    """Fill `exact` for the cells whose first pixels (row, column) are given, (k, 2).
 
-    Cells of 4x4 pixels where these are smooth, all pixels where they are not.
+    Smooth parts are interpolated in cells of 4x4 pixels; all other pixels are computed.
     """
     rest = first
     if step > _FINER:
@@ -274,8 +335,10 @@ def _refine(
         rows, cols = first[:, 0, None, None] + edges[:, None], first[:, 1, None, None] + edges
         nodes = position(*np.broadcast_arrays(rows, cols))
         found = [
-            _refine_one(position, np.ascontiguousarray(nodes[:, k]), at, shape, tolerance, exact)
-            for k, at in enumerate(first)
+            _fill_smooth_parts(
+                position, np.ascontiguousarray(nodes[:, k]), pixel, shape, tolerance, exact
+            )
+            for k, pixel in enumerate(first)
         ]
         rest, step = np.concatenate(found), _FINER
     if len(rest):
@@ -285,7 +348,7 @@ def _refine(
         exact[:, rows, cols] = position(rows.astype(float), cols.astype(float))
 
 
-def _refine_one(
+def _fill_smooth_parts(
     position: Position,
     nodes: FloatArray,
     first: npt.NDArray[np.int64],
@@ -293,14 +356,17 @@ def _refine_one(
     tolerance: float,
     exact: FloatArray,
 ) -> Cells:
-    """Fill what is smooth of one cell; the first pixels (k, 2) of the 4x4 cells that are not."""
+    """Fill the smooth parts of a cell.
+
+    Returns the first pixels (k, 2) of its 4x4 cells that are not smooth.
+    """
     n = nodes.shape[1] - 1
-    found = _laid(nodes, shape, np.zeros((n, n), np.bool_))
+    found = _curvature_and_cells(nodes, shape, np.zeros((n, n), np.bool_))
     if found is None:
         return np.empty((0, 2), np.int64)
     curvature, state, cells = found
-    at = first + _FINER * cells
-    _settle(position, nodes, curvature, state, cells, at, _FINER, shape, tolerance)
+    first_pixels = first + _FINER * cells
+    _check_cells(position, nodes, curvature, state, cells, first_pixels, _FINER, shape, tolerance)
     size = n * _FINER
     fine = PixelMap(size, size, _FINER, nodes, curvature, state, np.full((2, size, size), np.nan))
     row, col = first

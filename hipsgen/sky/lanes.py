@@ -1,9 +1,9 @@
-"""Checksums over the pixels under a kernel, a row of them at a time: what a processor's vectors are for.
+"""Weighted sums over the pixels under an interpolation kernel, in explicit SIMD vectors.
 
-numba's compiler finds vector instructions in plain loops, but not in this sum: here they are
-written down, as LLVM's own vectors, which every processor has in one width or another. Checksums are
-taken in one order, with fused multiply-adds, whose results IEEE 754 fixes; so the bytes do not
-depend on the processor. Without the compiler (NUMBA_DISABLE_JIT) the same is done by numpy.
+numba's compiler vectorizes plain loops but not this sum, so it is written here as LLVM vectors,
+which LLVM maps to whatever width a processor has. The terms are added in a fixed order with fused
+multiply-adds, whose results IEEE 754 defines, so the bytes do not depend on the processor. Without
+the compiler (NUMBA_DISABLE_JIT) numpy computes the same.
 """
 
 from collections.abc import Callable
@@ -19,28 +19,28 @@ _FLOAT, _INT, _INDEX = ir.FloatType(), ir.IntType(32), ir.IntType(64)
 _SINGLE = types.float32
 
 
-def _fused(builder: Any, kind: Any, a: Any, b: Any, c: Any) -> Any:
-    """a * b + c of float32 or of vectors of it, rounded once."""
+def _emit_fma(builder: Any, kind: Any, a: Any, b: Any, c: Any) -> Any:
+    """Emit a * b + c for float32 or vectors of it, rounded once."""
     name = f"llvm.fma.v{kind.count}f32" if isinstance(kind, ir.VectorType) else "llvm.fma.f32"
     function = ir.FunctionType(kind, [kind, kind, kind])
     return builder.call(cgutils.get_or_insert_function(builder.module, function, name), [a, b, c])
 
 
-def _shuffled(builder: Any, vector: Any, order: list[int]) -> Any:
-    """The elements of a vector at these places."""
+def _emit_shuffle(builder: Any, vector: Any, order: list[int]) -> Any:
+    """Emit a vector of the elements at these indices of another."""
     places = ir.Constant(ir.VectorType(_INT, len(order)), order)
     return builder.shuffle_vector(vector, ir.Constant(vector.type, ir.Undefined), places)
 
 
-def _spread(builder: Any, kind: Any, value: Any) -> Any:
-    """A vector of one value."""
+def _emit_broadcast(builder: Any, kind: Any, value: Any) -> Any:
+    """Emit a vector whose elements all have one value."""
     empty = ir.Constant(kind, ir.Undefined)
     first = builder.insert_element(empty, value, ir.Constant(_INT, 0))
-    return _shuffled(builder, first, [0] * kind.count)
+    return _emit_shuffle(builder, first, [0] * kind.count)
 
 
-def _loaded(builder: Any, kind: Any, data: Any, index: Any) -> Any:
-    """A number or a vector of float32 from an array, from element `index` on."""
+def _emit_load(builder: Any, kind: Any, data: Any, index: Any) -> Any:
+    """Emit the load of a float32, or of a vector of them, from element `index` of an array on."""
     place = builder.bitcast(builder.gep(data, [index]), kind.as_pointer())
     value = builder.load(place)
     value.align = 4
@@ -50,26 +50,26 @@ def _loaded(builder: Any, kind: Any, data: Any, index: Any) -> Any:
 @intrinsic
 def _compiled_fma(context, a, b, c):  # type: ignore[no-untyped-def]
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return _fused(builder, _FLOAT, *arguments)
+        return _emit_fma(builder, _FLOAT, *arguments)
 
     return _SINGLE(_SINGLE, _SINGLE, _SINGLE), emit
 
 
-def _plain_fma(a: Any, b: Any, c: Any) -> Any:
+def _numpy_fma(a: Any, b: Any, c: Any) -> Any:
     return np.float32(np.float64(a) * np.float64(b) + np.float64(c))
 
 
-fma = _plain_fma if config.DISABLE_JIT else _compiled_fma
+fma = _numpy_fma if config.DISABLE_JIT else _compiled_fma
 
 
-def _square(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-    """The 4x4 pixels from (j, i) on, as one vector."""
+def _emit_load_4x4(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    """Emit the load of the 4x4 pixels from (j, i) on, as one vector."""
     pixels = context.make_array(signature.args[0])(context, builder, arguments[0])
     stride = cgutils.unpack_tuple(builder, pixels.shape)[1]
     place = builder.add(builder.mul(arguments[1], stride), arguments[2])
     rows = []
     for _ in range(4):
-        rows.append(_loaded(builder, ir.VectorType(_FLOAT, 4), pixels.data, place))
+        rows.append(_emit_load(builder, ir.VectorType(_FLOAT, 4), pixels.data, place))
         place = builder.add(place, stride)
     while len(rows) > 1:
         size = 2 * rows[0].type.count
@@ -79,13 +79,13 @@ def _square(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
     return rows[0]
 
 
-def _best(builder: Any, sign: str, vector: Any) -> Any:
-    """The lowest ("<") or highest (">") element of a vector, of which none is NaN."""
+def _emit_extreme(builder: Any, sign: str, vector: Any) -> Any:
+    """Emit the lowest ("<") or highest (">") element of a vector without NaN."""
     width = vector.type.count
     while width > 1:
         width //= 2
-        low = _shuffled(builder, vector, list(range(width)))
-        high = _shuffled(builder, vector, list(range(width, 2 * width)))
+        low = _emit_shuffle(builder, vector, list(range(width)))
+        high = _emit_shuffle(builder, vector, list(range(width, 2 * width)))
         vector = builder.select(builder.fcmp_ordered(sign, high, low), high, low)
     return builder.extract_element(vector, ir.Constant(_INT, 0))
 
@@ -93,8 +93,8 @@ def _best(builder: Any, sign: str, vector: Any) -> Any:
 @intrinsic
 def _compiled_extremes(context, pixels, j, i):  # type: ignore[no-untyped-def]
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        square = _square(context, builder, signature, arguments)
-        ends = [_best(builder, sign, square) for sign in "<>"]
+        square = _emit_load_4x4(context, builder, signature, arguments)
+        ends = [_emit_extreme(builder, sign, square) for sign in "<>"]
         return context.make_tuple(builder, signature.return_type, ends)
 
     return types.UniTuple(_SINGLE, 2)(pixels, types.int64, types.int64), emit
@@ -103,8 +103,8 @@ def _compiled_extremes(context, pixels, j, i):  # type: ignore[no-untyped-def]
 @intrinsic
 def _compiled_count(context, pixels, j, i, low, high):  # type: ignore[no-untyped-def]
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        square = _square(context, builder, signature, arguments)
-        first, last = (_spread(builder, square.type, value) for value in arguments[3:])
+        square = _emit_load_4x4(context, builder, signature, arguments)
+        first, last = (_emit_broadcast(builder, square.type, value) for value in arguments[3:])
         inside = builder.and_(
             builder.fcmp_ordered(">=", square, first), builder.fcmp_ordered("<=", square, last)
         )
@@ -115,7 +115,7 @@ def _compiled_count(context, pixels, j, i, low, high):  # type: ignore[no-untype
 
 
 @intrinsic
-def _compiled_fetch(context, pixels, j, i):  # type: ignore[no-untyped-def]
+def _compiled_prefetch(context, pixels, j, i):  # type: ignore[no-untyped-def]
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         array = context.make_array(signature.args[0])(context, builder, arguments[0])
         stride = cgutils.unpack_tuple(builder, array.shape)[1]
@@ -124,53 +124,66 @@ def _compiled_fetch(context, pixels, j, i):  # type: ignore[no-untyped-def]
         )
         byte = ir.IntType(8).as_pointer()
         function = ir.FunctionType(ir.VoidType(), [byte, _INT, _INT, _INT])
-        fetch = cgutils.get_or_insert_function(builder.module, function, "llvm.prefetch.p0")
-        read, soon, data = (ir.Constant(_INT, k) for k in (0, 3, 1))
-        builder.call(fetch, [builder.bitcast(place, byte), read, soon, data])
+        prefetch = cgutils.get_or_insert_function(builder.module, function, "llvm.prefetch.p0")
+        read, high_locality, data = (ir.Constant(_INT, k) for k in (0, 3, 1))
+        builder.call(prefetch, [builder.bitcast(place, byte), read, high_locality, data])
         return context.get_dummy_value()
 
     return types.void(pixels, types.int64, types.int64), emit
 
 
-def _plain_extremes(pixels: Any, j: int, i: int) -> Any:
+def _numpy_extremes(pixels: Any, j: int, i: int) -> Any:
     square = pixels[j : j + 4, i : i + 4]
     return square.min(), square.max()
 
 
-def _plain_fetch(pixels: Any, j: int, i: int) -> None:
+def _numpy_prefetch(pixels: Any, j: int, i: int) -> None:
     assert pixels[j, i : i + 1].size == 1
 
 
-def _plain_count(pixels: Any, j: int, i: int, low: Any, high: Any) -> Any:
+def _numpy_count(pixels: Any, j: int, i: int, low: Any, high: Any) -> Any:
     square = np.asarray(pixels[j : j + 4, i : i + 4])
     return np.count_nonzero((low <= square) & (square <= high))
 
 
-# (pixels, j, i): have the processor bring this pixel, and those in the same line of its cache
-fetch = _plain_fetch if config.DISABLE_JIT else _compiled_fetch
-# (pixels, j, i): lowest and highest of the 4x4 pixels, all valid, from (j, i) on
-extremes = _plain_extremes if config.DISABLE_JIT else _compiled_extremes
-# (pixels, j, i, low, high): how many of them are from low to high
-count_between = _plain_count if config.DISABLE_JIT else _compiled_count
+# (pixels, j, i): prefetch the processor's cache line that holds this pixel
+prefetch = _numpy_prefetch if config.DISABLE_JIT else _compiled_prefetch
+# (pixels, j, i): lowest and highest of the 4x4 pixels from (j, i) on, none of which is NaN
+extremes = _numpy_extremes if config.DISABLE_JIT else _compiled_extremes
+# (pixels, j, i, low, high): how many of these lie between low and high, inclusive
+count_between = _numpy_count if config.DISABLE_JIT else _compiled_count
 
 
-def lanes_of(taps: int) -> int:
-    """How many pixels of a row are read for so many taps."""
+def lane_count(taps: int) -> int:
+    """Return how many pixels of a row are loaded for a kernel of `taps` pixels: a power of two."""
     return 1 << (taps - 1).bit_length()
 
 
 def make_sum(taps: int, degree: int) -> Callable[..., Any]:
-    """The sum over taps x taps pixels, of which it reads rows of `lanes_of(taps)`.
+    """Make the function that sums taps x taps weighted pixels.
 
-    total(pixels, j, i, f, coefficients, wy, c) for pixels (rows, cols) float32, (j, i) the first
-    of them; all that are read must be in the array, those beyond the taps count for nothing. f:
-    float32, the fraction of a pixel along x. coefficients (degree + 1, lanes) float32: those of the
-    weights along x as polynomials of f, lowest power first. wy (taps, n) float32: weights along y
-    in column c. Comes back: the sum, of differences from the pixel beneath the position, whose
-    contrast is rounded then, NaN if one of the taps is NaN; and whether it lies beyond all of the
-    4x4 pixels round the position.
+    Parameters
+    ----------
+    taps
+        Pixels along a side of the interpolation kernel.
+    degree
+        Degree of the polynomials that give the weights.
+
+    Returns
+    -------
+    callable
+        total(pixels, j, i, f, coefficients, wy, c), for compiled code, with
+        pixels (rows, cols) float32, of which rows of `lane_count(taps)` pixels are loaded from (j,
+        i) on: all must be in the array, those beyond the taps do not count;
+        f: float32, fraction of a pixel along x;
+        coefficients (degree + 1, lanes) float32: weights along x as polynomials of f, lowest power
+        first;
+        wy (taps, n) float32: weights along y in column c.
+        It returns the sum and whether this lies outside the range of the 4x4 pixels around the
+        position. The sum is that of the differences from the pixel at or before the position, so
+        that float32 rounds only their contrast; it is NaN if one of the taps is NaN.
     """
-    lanes, first = lanes_of(taps), taps // 2 - 1
+    lanes, first = lane_count(taps), taps // 2 - 1
     kind = ir.VectorType(_FLOAT, lanes)
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -184,14 +197,14 @@ def make_sum(taps: int, degree: int) -> Callable[..., Any]:
         def index(row: Any, width: Any, column: Any) -> Any:
             return builder.add(builder.mul(row, width), column)
 
-        fraction = _spread(builder, kind, f)
+        fraction = _emit_broadcast(builder, kind, f)
         start = [ir.Constant(_INDEX, k * lanes) for k in range(degree + 1)]
-        wx = _loaded(builder, kind, coefficients.data, start[degree])
+        wx = _emit_load(builder, kind, coefficients.data, start[degree])
         for k in range(degree - 1, -1, -1):
-            power = _loaded(builder, kind, coefficients.data, start[k])
-            wx = _fused(builder, kind, wx, fraction, power)
+            power = _emit_load(builder, kind, coefficients.data, start[k])
+            wx = _emit_fma(builder, kind, wx, fraction, power)
         rows = [
-            _loaded(
+            _emit_load(
                 builder,
                 kind,
                 pixels.data,
@@ -200,25 +213,25 @@ def make_sum(taps: int, degree: int) -> Callable[..., Any]:
             for r in range(taps)
         ]
         base = builder.extract_element(rows[first], ir.Constant(_INT, first))
-        beneath = _spread(builder, kind, base)
+        center = _emit_broadcast(builder, kind, base)
         columns = ir.Constant(kind, [0.0] * lanes)
         for r in range(taps):
             place = index(ir.Constant(_INDEX, r), between, c)
-            weight = _spread(builder, kind, _loaded(builder, _FLOAT, wy.data, place))
-            columns = _fused(builder, kind, builder.fsub(rows[r], beneath), weight, columns)
-        # what was read beyond the taps may be NaN, or anything
+            weight = _emit_broadcast(builder, kind, _emit_load(builder, _FLOAT, wy.data, place))
+            columns = _emit_fma(builder, kind, builder.fsub(rows[r], center), weight, columns)
+        # what was loaded beyond the taps is arbitrary, possibly NaN
         taken = ir.Constant(ir.VectorType(ir.IntType(1), lanes), [k < taps for k in range(lanes)])
         columns = builder.select(taken, columns, ir.Constant(kind, [0.0] * lanes))
         products, width = builder.fmul(columns, wx), lanes
         while width > 1:
             width //= 2
-            low = _shuffled(builder, products, list(range(width)))
-            high = _shuffled(builder, products, list(range(width, 2 * width)))
+            low = _emit_shuffle(builder, products, list(range(width)))
+            high = _emit_shuffle(builder, products, list(range(width, 2 * width)))
             products = builder.fadd(low, high)
         total = builder.fadd(builder.extract_element(products, ir.Constant(_INT, 0)), base)
         bits = ir.IntType(lanes)
-        middle = ir.Constant(bits, 0b1111 << first - 1)  # of the columns
-        level, inside = _spread(builder, kind, total), ir.Constant(ir.IntType(1), 1)
+        middle = ir.Constant(bits, 0b1111 << first - 1)  # selects the 4 central columns
+        level, inside = _emit_broadcast(builder, kind, total), ir.Constant(ir.IntType(1), 1)
         for closer, reached in (("<", "<="), (">", ">=")):
             best = rows[first - 1]
             for row in rows[first : first + 3]:
@@ -230,28 +243,30 @@ def make_sum(taps: int, degree: int) -> Callable[..., Any]:
         return context.make_tuple(builder, signature.return_type, [total, beyond])
 
     @intrinsic
-    def compiled(context, pixels, j, i, f, coefficients, wy, c):  # type: ignore[no-untyped-def]
+    def compiled_sum(context, pixels, j, i, f, coefficients, wy, c):  # type: ignore[no-untyped-def]
         index = types.int64
-        given = pixels, index, index, _SINGLE, coefficients, wy, index
-        return types.Tuple((_SINGLE, types.uint8))(*given), emit
+        parameters = pixels, index, index, _SINGLE, coefficients, wy, index
+        return types.Tuple((_SINGLE, types.uint8))(*parameters), emit
 
-    def plain(pixels: Any, j: int, i: int, f: Any, coefficients: Any, wy: Any, c: int) -> Any:
+    def numpy_sum(pixels: Any, j: int, i: int, f: Any, coefficients: Any, wy: Any, c: int) -> Any:
         rows = np.array([pixels[j + r, i : i + lanes] for r in range(taps)])
         if rows.shape != (taps, lanes):
-            raise IndexError(f"pixels beyond column {i} are not in an array of {pixels.shape}")
+            raise IndexError(
+                f"{taps}x{lanes} pixels from ({j}, {i}) on exceed an array of shape {pixels.shape}"
+            )
         wx = coefficients[degree]
         for k in range(degree - 1, -1, -1):
-            wx = _plain_fma(wx, f, coefficients[k])
+            wx = _numpy_fma(wx, f, coefficients[k])
         base = rows[first, first]
         columns = np.zeros(lanes, np.float32)
         for r in range(taps):
-            columns = _plain_fma(rows[r] - base, wy[r, c], columns)
+            columns = _numpy_fma(rows[r] - base, wy[r, c], columns)
         columns[taps:] = 0.0
         products = columns * wx
         while len(products) > 1:
             products = products[: len(products) // 2] + products[len(products) // 2 :]
         total = products[0] + base
-        around = rows[first - 1 : first + 3, first - 1 : first + 3]
-        return total, not around.min() <= total <= around.max()
+        neighbors = rows[first - 1 : first + 3, first - 1 : first + 3]
+        return total, not neighbors.min() <= total <= neighbors.max()
 
-    return plain if config.DISABLE_JIT else compiled
+    return numpy_sum if config.DISABLE_JIT else compiled_sum

@@ -1,7 +1,7 @@
-"""Flags: the pixels of a mask, int32, a bit for each of its planes; NO_DATA where no coadd is.
+"""Masks: int32 pixels with one bit for each mask plane, NO_DATA where there is no coadd.
 
-They are never averaged. A pixel has the flags of the nearest one of a coadd; where several are
-combined, coadds on a tile or children in a parent, it has those that any of them has.
+Masks are never averaged. A tile pixel has the flags of the nearest pixel of a coadd; where masks
+are combined (coadds on a tile, children in a parent) it has the flags that any of them has.
 """
 
 from collections.abc import Mapping
@@ -16,22 +16,22 @@ from hipsgen.sky.combine import Accumulator
 from hipsgen.sky.grid import PixelMap
 
 Flags = npt.NDArray[np.int32]
-Pixels = npt.NDArray[Any]  # of a tile: values, float32 with NaN for none, or flags
+Pixels = npt.NDArray[Any]  # of a tile: values (float32, NaN if missing) or flags (int32)
 
-# the last plane of a mask survey: of flags that have no plane of their own
+# the last plane of a mask survey collects the flags that have no plane of their own
 OTHER, OTHER_BIT = "OTHER", 30
 
-NO_DATA = -(1 << 31)  # the sign, which is no flag
+NO_DATA = -(1 << 31)  # the sign bit, which no plane uses
 _ALL = (1 << 31) - 1
 
 
-def is_known(pixels: Pixels) -> npt.NDArray[np.bool_]:
-    """Where pixels, values or flags, are not missing."""
+def is_valid(pixels: Pixels) -> npt.NDArray[np.bool_]:
+    """Return where pixels, values or flags, are valid: not NaN or not NO_DATA."""
     return np.asarray(pixels != NO_DATA if pixels.dtype == np.int32 else ~np.isnan(pixels))
 
 
-def as_values(pixels: Pixels) -> npt.NDArray[np.float32]:
-    """Values as they are; flags as float32, NaN for NO_DATA, to be shown."""
+def as_float(pixels: Pixels) -> npt.NDArray[np.float32]:
+    """Return flags as float32, NaN for NO_DATA, for display; values are returned unchanged."""
     if pixels.dtype != np.int32:
         return pixels
     return np.where(pixels == NO_DATA, np.float32(np.nan), pixels.astype(np.float32))
@@ -39,9 +39,16 @@ def as_values(pixels: Pixels) -> npt.NDArray[np.float32]:
 
 @dataclass(frozen=True)
 class MaskPlaneMapping:
-    """From the bits of a coadd's mask to those of a survey.
+    """Mapping from the bits of a coadd's mask to those of a survey.
 
-    bits, shifts (k,) int64: these bits go up by so many. rest: those that become `other`.
+    Attributes
+    ----------
+    bits, shifts
+        (k,) int64: the bits `bits[k]` are shifted up by `shifts[k]`, down if negative.
+    rest
+        Bits that set `other`.
+    other
+        Bits of the survey's plane for everything else.
     """
 
     bits: npt.NDArray[np.int64]
@@ -53,75 +60,100 @@ class MaskPlaneMapping:
     def between(
         cls, planes: Mapping[str, int], table: Mapping[str, int], other: str
     ) -> "MaskPlaneMapping":
-        """By name, from the bits of planes to those of a table.
+        """Map planes by name from the bits of a coadd to those of a survey.
 
-        other: the plane for what has no name, or none that is in the table.
+        Parameters
+        ----------
+        planes
+            Bit of each plane of the coadd.
+        table
+            Bit of each plane of the survey.
+        other
+            Plane of `table` for bits without a name, or whose name is not in `table`.
         """
-        moved: dict[int, int] = {}
+        bits_by_shift: dict[int, int] = {}
         rest = 0xFFFFFFFF
         for name, bit in planes.items():
             if name in table and 0 <= bit < 32:
                 shift = table[name] - bit
-                moved[shift] = moved.get(shift, 0) | 1 << bit
+                bits_by_shift[shift] = bits_by_shift.get(shift, 0) | 1 << bit
                 rest &= ~(1 << bit)
-        bits, shifts = (np.array(list(k), np.int64) for k in (moved.values(), moved.keys()))
+        bits, shifts = (
+            np.array(list(k), np.int64) for k in (bits_by_shift.values(), bits_by_shift.keys())
+        )
         return cls(bits, shifts, rest, 1 << table[other])
 
 
 def sample_nearest(
-    pixels: Flags, at: PixelMap, translation: MaskPlaneMapping, first: tuple[int, int] = (0, 0)
+    pixels: Flags, pixel_map: PixelMap, mapping: MaskPlaneMapping, first: tuple[int, int] = (0, 0)
 ) -> Flags:
-    """The flags of the pixels (h, w) of a mask nearest to the positions of a map (n, m).
+    """Sample a mask at the positions of a map, taking the nearest pixel.
 
-    (0, 0) is the center of the first pixel. first: row and column, on the coadd that the map is
-    for, of the first of the pixels given. Comes back (n, m) int32, NO_DATA outside.
+    Parameters
+    ----------
+    pixels
+        (h, w) int32, a mask or a part of it.
+    pixel_map
+        Positions (n, m) on the whole coadd; (0, 0) is the center of its first pixel.
+    mapping
+        Mapping from the bits of the coadd to those of the survey.
+    first
+        Row and column, on the coadd, of the first pixel of `pixels`.
+
+    Returns
+    -------
+    ndarray
+        (n, m) int32, NO_DATA outside `pixels`.
     """
-    t, out = translation, np.empty((at.rows, at.cols), np.int32)
+    m, out = mapping, np.empty((pixel_map.rows, pixel_map.cols), np.int32)
     pixels = np.ascontiguousarray(pixels)
-    kernels.sample_nearest(pixels, *first, at, t.bits, t.shifts, t.rest, t.other, NO_DATA, out)
+    kernels.sample_nearest(
+        pixels, *first, pixel_map, m.bits, m.shifts, m.rest, m.other, NO_DATA, out
+    )
     return out
 
 
-def union(some: Flags, others: Flags) -> Flags:
-    """The flags that either has; NO_DATA where both are."""
-    return np.asarray((some | others) & _ALL | some & others & NO_DATA)
+def union(a: Flags, b: Flags) -> Flags:
+    """Return the flags that either mask has; NO_DATA where both are NO_DATA."""
+    return np.asarray((a | b) & _ALL | a & b & NO_DATA)
 
 
 def halve(flags: Flags, out: Flags) -> None:
-    """The union of 2x2 pixels of flags (2n, 2m) into out (n, m)."""
+    """Write the union of each 2x2 pixels of flags (2n, 2m) into out (n, m)."""
     across = union(flags[:, ::2], flags[:, 1::2])
     out[...] = union(across[::2], across[1::2])
 
 
 class MaskAccumulator:
-    """Gathers the flags of coadds on one tile, as `combine.Accumulator` does values.
+    """Combine the flags of coadds on one tile, as `combine.Accumulator` does with values.
 
-    primary: those of the coadd in which the point lies deepest; any other: those of all of them.
+    With `overlap` "primary" a pixel has the flags of the coadd in which it lies farthest from an
+    edge; with any other it has the flags of all coadds.
     """
 
     def __init__(self, width: int, overlap: str) -> None:
         self._width = width
         self._deepest = Accumulator(width, overlap) if overlap == "primary" else None
-        self._gathered: list[Flags] = []
+        self._masks: list[Flags] = []
 
     def add(
         self, flags: Flags, position: PixelMap, shape: tuple[int, int], pixel_scale: float
     ) -> None:
         """Add one coadd; see `Accumulator.add`."""
         if self._deepest is not None:
-            number = np.where(flags == NO_DATA, np.float32(np.nan), np.float32(len(self._gathered)))
+            number = np.where(flags == NO_DATA, np.float32(np.nan), np.float32(len(self._masks)))
             self._deepest.add(number, position, shape, pixel_scale)
-        elif self._gathered:
-            flags = union(self._gathered.pop(), flags)
-        self._gathered.append(flags)
+        elif self._masks:
+            flags = union(self._masks.pop(), flags)
+        self._masks.append(flags)
 
     def result(self) -> Flags:
-        """The combined tile (width, width) int32, NO_DATA where no coadd is."""
-        if len(self._gathered) == 1:
-            return self._gathered[0]
+        """Return the combined tile (width, width) int32, NO_DATA where there is no coadd."""
+        if len(self._masks) == 1:
+            return self._masks[0]
         out = np.full((self._width, self._width), NO_DATA, np.int32)
         if self._deepest is not None:
-            whose = self._deepest.result()
-            for number, flags in enumerate(self._gathered):
-                np.copyto(out, flags, where=whose == number)
+            owner = self._deepest.result()
+            for number, flags in enumerate(self._masks):
+                np.copyto(out, flags, where=owner == number)
         return out

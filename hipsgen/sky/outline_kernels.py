@@ -1,12 +1,13 @@
 """Compiled loops over outlines and tiles: convex hulls, and which outlines touch which tiles.
 
-`outlines` calls them and says what the arrays are. A kernel trusts shapes and types, writes into
-what it is given, holds no Python object and releases the GIL. Each has a slow twin in
+Called by `outlines`, which documents the arrays. A kernel relies on shapes and types, writes into
+arrays that it is given, uses no Python objects and releases the GIL. Each has a slow equivalent in
 tests/naive.py.
 
-Two convex regions of the sphere are apart when their circles are, or when a side of one of them has
-all of the other on its far side (the separating axis theorem, with great circles for lines). What
-is not exact, the bend of a tile's sides and the rounding of a hull, is allowed for as slack.
+Two convex regions of the sphere are disjoint if their bounding circles are, or if all of one lies
+on the far side of an edge of the other (the separating axis theorem, with great circles for lines).
+What is not exact, the curvature of a tile's edges and the rounding of a hull, is allowed for as
+slack.
 """
 
 import math
@@ -16,8 +17,9 @@ from numba import njit
 
 from hipsgen.sky.compiled import kernel
 
-# The sides of a tile leave the great circles between its corners by at most BEND * side^2 / to_pole
-# radians; side: 2^-order, to_pole: of its middle, as in `tiles.face_to_vectors`. Measured: 0.211.
+# The edges of a tile deviate from the great circles between its corners by at most
+# BEND * side^2 / to_pole radians; side: 2^-order, to_pole: that of its center, as in
+# `tiles.face_to_vectors`. Measured: 0.211.
 BEND = 0.25
 WIDEST = 80.0  # degrees: an outline of a larger radius counts as the whole sky
 ROUNDING = 1e-15  # radians
@@ -26,13 +28,13 @@ _DEEPEST = math.cos(math.radians(WIDEST))
 
 @njit(nogil=True)
 def _dot(a, j, b, k):  # type: ignore[no-untyped-def]
-    """Product of row j of a and row k of b; rows are never cut out, which would cost more."""
+    """Return the dot product of row j of a and row k of b; slicing the rows would be slower."""
     return a[j, 0] * b[k, 0] + a[j, 1] * b[k, 1] + a[j, 2] * b[k, 2]
 
 
 @njit(nogil=True)
 def _normalize(vectors, k):  # type: ignore[no-untyped-def]
-    """Give a vector length 1; 0 stays 0. Its length before."""
+    """Scale a vector to length 1, unless it is 0; return its length before."""
     length = math.sqrt(_dot(vectors, k, vectors, k))
     if length > 0.0:
         for i in range(3):
@@ -41,8 +43,8 @@ def _normalize(vectors, k):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True)
-def _write_middle(points, start, end, out, row):  # type: ignore[no-untyped-def]
-    """Write the direction of the sum of points; its length."""
+def _write_center(points, start, end, out, row):  # type: ignore[no-untyped-def]
+    """Write the direction of the sum of points; return the length of the sum."""
     for i in range(3):
         out[row, i] = 0.0
         for k in range(start, end):
@@ -51,11 +53,11 @@ def _write_middle(points, start, end, out, row):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True)
-def _write_sides(corners, start, end, out):  # type: ignore[no-untyped-def]
-    """Write unit vectors to the left of the sides from each corner to the next; 0 for no length."""
+def _write_edge_normals(corners, start, end, out):  # type: ignore[no-untyped-def]
+    """Write unit vectors to the left of the edge from each corner to the next; 0 for length 0."""
     for k in range(start, end):
         n = k + 1 if k + 1 < end else start
-        # this corner x (the next - this) keeps the digits that this x the next loses
+        # corner x (next - corner) keeps the digits that corner x next would lose
         a, b, c = corners[k, 0], corners[k, 1], corners[k, 2]
         x, y, z = corners[n, 0] - a, corners[n, 1] - b, corners[n, 2] - c
         out[k, 0], out[k, 1], out[k, 2] = b * z - c * y, c * x - a * z, a * y - b * x
@@ -64,7 +66,7 @@ def _write_sides(corners, start, end, out):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True)
 def _write_circle(points, start, end, margin, out, row):  # type: ignore[no-untyped-def]
-    """Complete a center by cosine and sine of the radius that takes in all points and a margin."""
+    """Append cosine and sine of the radius that contains all points and a margin to a center."""
     farthest = 0.0
     for k in range(start, end):
         x, y, z = points[k, 0] - out[row, 0], points[k, 1] - out[row, 1], points[k, 2] - out[row, 2]
@@ -76,7 +78,7 @@ def _write_circle(points, start, end, margin, out, row):  # type: ignore[no-unty
 
 @njit(nogil=True)
 def _next_on_hull(vertices, start, end, here):  # type: ignore[no-untyped-def]
-    """The vertex after `here`, counter-clockwise round the hull; `here` if there is no other."""
+    """Return the next vertex counter-clockwise along the hull; `here` if it is the only one."""
     found = here
     far = nx = ny = nz = 0.0
     a, b, c = vertices[here, 0], vertices[here, 1], vertices[here, 2]
@@ -94,14 +96,14 @@ def _next_on_hull(vertices, start, end, here):  # type: ignore[no-untyped-def]
 def write_hulls(vertices, pad, outlines):  # type: ignore[no-untyped-def]
     """Write the outlines of groups of vertices: group i is vertices[starts[i] : starts[i + 1]].
 
-    Gift wrapping (Jarvis 1973) from the vertex farthest from the middle. Then the corners are moved
-    away from the middle, in the tangent plane there, by the factor `pad`.
+    Gift wrapping (Jarvis 1973), starting at the vertex farthest from the center. The corners are
+    then moved away from the center, in the tangent plane there, by the factor `pad`.
     """
-    corners, sides, starts, ends, circles, slack = outlines
+    corners, normals, starts, ends, circles, slack = outlines
     for i in range(len(ends)):
         start, end = starts[i], starts[i + 1]
         ends[i] = start
-        if _write_middle(vertices, start, end, circles, i) < 1e-9:
+        if _write_center(vertices, start, end, circles, i) < 1e-9:
             continue
         first = start
         for k in range(start, end):
@@ -120,81 +122,82 @@ def write_hulls(vertices, pad, outlines):  # type: ignore[no-untyped-def]
             here = _next_on_hull(vertices, start, end, here)
             if (vertices[here] == vertices[first]).all():
                 break
-        _write_sides(corners, start, ends[i], sides)
+        _write_edge_normals(corners, start, ends[i], normals)
         _write_circle(corners, start, ends[i], 0.0, circles, i)
-        deepest = 0.0  # of corners beyond a side, by rounding
+        deepest = 0.0  # how far a corner lies beyond an edge, because of rounding
         for j in range(start, ends[i]):
             for k in range(start, ends[i]):
-                deepest = min(deepest, _dot(sides, j, corners, k))
+                deepest = min(deepest, _dot(normals, j, corners, k))
         slack[i] = ROUNDING - deepest / depth
 
 
 @njit(nogil=True)
-def _write_tile(grids, t, place, side, corners, sides, circle):  # type: ignore[no-untyped-def]
-    """Write corners, sides and circle of the tile at a NESTED place in a grid; its slack."""
+def _write_tile(grids, t, tile_index, side, corners, normals, circle):  # type: ignore[no-untyped-def]
+    """Write corners, edges and circle of a tile of a grid, by NESTED index; return its slack."""
     x = y = 0
     for bit in range(16):
-        x |= (place >> 2 * bit & 1) << bit
-        y |= (place >> (2 * bit + 1) & 1) << bit
+        x |= (tile_index >> 2 * bit & 1) << bit
+        y |= (tile_index >> (2 * bit + 1) & 1) << bit
     for i in range(3):
         corners[0, i] = grids[t, x, y, i]
         corners[1, i] = grids[t, x + 1, y, i]
         corners[2, i] = grids[t, x + 1, y + 1, i]
         corners[3, i] = grids[t, x, y + 1, i]
-    _write_middle(corners, 0, 4, circle, 0)
+    _write_center(corners, 0, 4, circle, 0)
     to_pole = math.sqrt(3.0 * (circle[0, 0] ** 2 + circle[0, 1] ** 2) / (1.0 + abs(circle[0, 2])))
     bend = BEND * side * side / min(1.0, to_pole)
-    _write_sides(corners, 0, 4, sides)
+    _write_edge_normals(corners, 0, 4, normals)
     _write_circle(corners, 0, 4, bend, circle, 0)
     return bend
 
 
 @njit(nogil=True)
-def _separates(sides, j0, j1, points, k0, k1, slack):  # type: ignore[no-untyped-def]
-    """Whether one of the sides has all points on its far side."""
-    for j in range(j0, j1):
-        k = k0
-        while k < k1 and _dot(sides, j, points, k) < -slack:
+def _separates(normals, j_start, j_end, points, k_start, k_end, slack):  # type: ignore[no-untyped-def]
+    """Whether all points lie on the far side of one of the edges."""
+    for j in range(j_start, j_end):
+        k = k_start
+        while k < k_end and _dot(normals, j, points, k) < -slack:
             k += 1
-        if k == k1:
+        if k == k_end:
             return True
     return False
 
 
 @kernel
-def write_touching(grids, side, first, index, outlines, every, place, which):  # type: ignore[no-untyped-def]
-    """Write the pairs of tiles and outlines that touch, by tile; how many there are.
+def write_touching(grids, side, first, index, outlines, all_pairs, tile_index, outline_index):  # type: ignore[no-untyped-def]
+    """Write the pairs of tiles and outlines that touch, sorted by tile; return how many there are.
 
-    Tiles of grids[t] are held against the outlines index[first[t] : first[t + 1]]; against all, or
-    only until one touches. place: t * (tiles of a grid) + NESTED place in the grid; which: outline.
+    The tiles of grids[t] are compared with the outlines index[first[t] : first[t + 1]]: with all of
+    them if `all_pairs`, else until one touches. Written for each pair: tile_index, t * (tiles of a
+    grid) + NESTED index in the grid; outline_index.
     """
-    corners, sides, starts, ends, circles, slack = outlines
-    tile, tile_sides, circle = np.empty((4, 3)), np.empty((4, 3)), np.empty((1, 5))
+    corners, normals, starts, ends, circles, slack = outlines
+    tile, tile_normals, circle = np.empty((4, 3)), np.empty((4, 3)), np.empty((1, 5))
     tiles = (grids.shape[1] - 1) ** 2
     count = 0
     for t in range(len(grids)):
         for p in range(tiles):
-            bend = _write_tile(grids, t, p, side, tile, tile_sides, circle)
+            bend = _write_tile(grids, t, p, side, tile, tile_normals, circle)
             for k in range(first[t], first[t + 1]):
                 i = index[k]
                 start, end = starts[i], ends[i]
                 if start < end:
-                    apart = circle[0, 3] * circles[i, 3] - circle[0, 4] * circles[i, 4]
-                    if _dot(circle, 0, circles, i) < apart - ROUNDING:
+                    limit = circle[0, 3] * circles[i, 3] - circle[0, 4] * circles[i, 4]
+                    if _dot(circle, 0, circles, i) < limit - ROUNDING:
                         continue
-                    room = bend + slack[i]
+                    margin_sum = bend + slack[i]
                     depth = 1.0  # of the middle of the tile; it is inside if that is positive
                     for j in range(start, end):
-                        depth = min(depth, _dot(sides, j, circle, 0))
+                        depth = min(depth, _dot(normals, j, circle, 0))
                     if depth <= 0.0 and (
-                        depth < -room - circle[0, 4]
-                        or _separates(sides, start, end, tile, 0, 4, room)
-                        or _separates(tile_sides, 0, 4, corners, start, end, room)
+                        depth < -margin_sum - circle[0, 4]
+                        or _separates(normals, start, end, tile, 0, 4, margin_sum)
+                        or _separates(tile_normals, 0, 4, corners, start, end, margin_sum)
                     ):
                         continue
-                place[count] = t * tiles + p
-                which[count] = i
+                tile_index[count] = t * tiles + p
+                outline_index[count] = i
                 count += 1
-                if not every:
+                if not all_pairs:
                     break
     return count

@@ -1,4 +1,4 @@
-"""Convex outlines on the sphere, and the tiles that they touch."""
+"""Convex outlines of images on the sphere, and the tiles that they touch."""
 
 from typing import NamedTuple
 
@@ -9,16 +9,25 @@ from hipsgen.sky.outline_kernels import write_hulls, write_touching
 from hipsgen.sky.polygon import Vectors
 from hipsgen.sky.tiles import IntArray, corner_grids
 
-_PAD = 1.02  # outlines are sampled; images with curved edges reach a little beyond the polygon
+_PAD = 1.02  # polygons are sampled, and images with curved edges reach a little beyond them
 
 
 class Outlines(NamedTuple):
-    """The convex hulls of polygons, a little larger; a hull without corners is the whole sky.
+    """The convex hulls of polygons, slightly enlarged; a hull without corners is the whole sky.
 
-    corners: (v, 3) float64, unit vectors; those of hull i, counter-clockwise, are the rows
-    starts[i] : ends[i]. sides: (v, 3) float64, unit vectors to the left of the sides that begin at
-    the corners. starts: (n + 1,) int64; ends: (n,) int64. circles: (n, 5) float64, center, cosine
-    and sine of the radius. slack: (n,) float64, radians that a corner may be beyond a side.
+    Attributes
+    ----------
+    corners
+        (v, 3) float64, unit vectors; the rows starts[i] : ends[i] are those of hull i,
+        counter-clockwise.
+    sides
+        (v, 3) float64, unit vectors to the left of the edges that begin at the corners.
+    starts, ends
+        (n + 1,) and (n,) int64.
+    circles
+        (n, 5) float64: center, cosine and sine of the radius.
+    slack
+        (n,) float64: radians that a corner may lie beyond an edge.
     """
 
     corners: Vectors
@@ -30,9 +39,15 @@ class Outlines(NamedTuple):
 
 
 def outlines_of(vertices: Vectors, counts: IntArray) -> Outlines:
-    """Outlines of polygons: unit vectors (v, 3) of all, one after another; how many of each (n,).
+    """Make the outlines of polygons.
 
-    A polygon without vertices is the whole sky, and so is one with a radius of 80 degrees or more.
+    Parameters
+    ----------
+    vertices
+        (v, 3) float64, unit vectors of all polygons, one after another.
+    counts
+        (n,) int64, number of vertices of each polygon. A polygon without vertices, or with a radius
+        of 80 degrees or more, is the whole sky.
     """
     n = len(counts)
     starts = np.concatenate([[0], np.cumsum(counts)])
@@ -51,20 +66,28 @@ def outlines_of(vertices: Vectors, counts: IntArray) -> Outlines:
 class Pairs(NamedTuple):
     """Tiles of one order and outlines that may touch, sorted by tile and outline.
 
-    npix: (p,) int64, NESTED. outline: (p,) int64, its number.
+    Attributes
+    ----------
+    npix
+        (p,) int64, NESTED indices of the tiles.
+    outline
+        (p,) int64, indices of the outlines.
     """
 
     npix: IntArray
     outline: IntArray
 
     def tiles(self) -> tuple[IntArray, IntArray]:
-        """Each tile once (t,); where in the pairs each begins, and the number of pairs (t + 1,)."""
+        """Return the distinct tiles (t,) and the bounds (t + 1,) of each tile's pairs."""
         first = np.flatnonzero(np.diff(self.npix, prepend=-1))
         return self.npix[first], np.append(first, self.npix.size)
 
 
 def touching(outlines: Outlines, order: int) -> Pairs:
-    """Which tiles of an order each outline touches; a few too many rather than one too few."""
+    """Return the tiles of an order that each outline touches.
+
+    A few pairs too many may be returned, never too few.
+    """
     n = len(outlines.ends)
     pairs = Pairs(np.repeat(np.arange(12), n), np.tile(np.arange(n), 12))
     pairs = touching_below(outlines, pairs, 0, 0)
@@ -74,24 +97,31 @@ def touching(outlines: Outlines, order: int) -> Pairs:
 
 
 def touching_below(outlines: Outlines, pairs: Pairs, order: int, depth: int) -> Pairs:
-    """The same `depth` orders deeper, of pairs at an order."""
-    return _below(outlines, pairs, order, depth, True)
+    """Return the pairs `depth` orders deeper than given pairs at an order."""
+    return _pairs_below(outlines, pairs, order, depth, True)
 
 
 def count_below(outlines: Outlines, pairs: Pairs, order: int, depth: int) -> IntArray:
-    """How many tiles, `depth` orders below each tile of pairs at an order, some outline touches."""
-    roots = _below(outlines, pairs, order, depth, False).npix >> 2 * depth
+    """Count the tiles below each tile of pairs at an order that an outline touches.
+
+    depth: how many orders below. Returns (t,) int64 for the distinct tiles of the pairs.
+    """
+    roots = _pairs_below(outlines, pairs, order, depth, False).npix >> 2 * depth
     tiles, _ = pairs.tiles()
     return np.bincount(np.searchsorted(tiles, roots), minlength=tiles.size)
 
 
-def _below(outlines: Outlines, pairs: Pairs, order: int, depth: int, every: bool) -> Pairs:
+def _pairs_below(
+    outlines: Outlines, pairs: Pairs, order: int, depth: int, all_pairs: bool
+) -> Pairs:
     tiles, first = pairs.tiles()
-    room = (pairs.npix if every else tiles).size << 2 * depth
-    place, which = np.empty(room, np.int64), np.empty(room, np.int64)
+    capacity = (pairs.npix if all_pairs else tiles).size << 2 * depth
+    tile_index, outline_index = np.empty(capacity, np.int64), np.empty(capacity, np.int64)
     side = 0.5 ** (order + depth)
     grids = corner_grids(order, tiles, depth)
-    count = write_touching(grids, side, first, pairs.outline, outlines, every, place, which)
-    place = place[:count]
-    npix = tiles[place >> 2 * depth] << 2 * depth | place & ((1 << 2 * depth) - 1)
-    return Pairs(npix, which[:count].copy())
+    count = write_touching(
+        grids, side, first, pairs.outline, outlines, all_pairs, tile_index, outline_index
+    )
+    tile_index = tile_index[:count]
+    npix = tiles[tile_index >> 2 * depth] << 2 * depth | tile_index & ((1 << 2 * depth) - 1)
+    return Pairs(npix, outline_index[:count].copy())

@@ -1,4 +1,4 @@
-"""Convex outlines on the sphere, as unit vectors; no files, no WCS."""
+"""Polygons on the sphere as unit vectors, and the gnomonic projection."""
 
 import numpy as np
 import numpy.typing as npt
@@ -7,14 +7,14 @@ Vectors = npt.NDArray[np.float64]
 
 
 def to_vectors(lon: npt.ArrayLike, lat: npt.ArrayLike) -> Vectors:
-    """Degrees to unit vectors: shape (...,) and (...,) -> (..., 3)."""
+    """Convert longitudes (...,) and latitudes (...,) in degrees to unit vectors (..., 3)."""
     lam, phi = np.radians(np.asarray(lon, float)), np.radians(np.asarray(lat, float))
     cos_phi = np.cos(phi)
     return np.stack([cos_phi * np.cos(lam), cos_phi * np.sin(lam), np.sin(phi)], axis=-1)
 
 
 def to_lonlat(vectors: Vectors) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Vectors (..., 3) of any length to degrees, longitude in [0, 360)."""
+    """Convert vectors (..., 3) of any length to degrees, longitude in [0, 360)."""
     x, y, z = vectors[..., 0], vectors[..., 1], vectors[..., 2]
     lon = np.degrees(np.arctan2(y, x)) % 360.0
     # -1e-17 % 360 rounds to 360 itself
@@ -22,38 +22,41 @@ def to_lonlat(vectors: Vectors) -> tuple[npt.NDArray[np.float64], npt.NDArray[np
 
 
 def bounding_circle(vertices: Vectors) -> tuple[Vectors, float]:
-    """Center (unit vector) and radius in degrees of a circle that holds all vertices (n, 3)."""
+    """Return the center (unit vector) and radius in degrees of a circle around vertices (n, 3)."""
     center = vertices.mean(axis=0)
     norm = np.linalg.norm(center)
     if norm < 1e-9:
         return np.array([0.0, 0.0, 1.0]), 180.0
     center = center / norm
-    # 2 asin(chord / 2) keeps its digits for small angles where acos loses them
+    # 2 asin(chord / 2) is precise for small angles, acos is not
     chord = np.linalg.norm(vertices - center, axis=1).max()
     return center, float(np.degrees(2 * np.arcsin(min(1.0, chord / 2))))
 
 
-def middles(vertices: Vectors, counts: npt.NDArray[np.int64]) -> Vectors:
-    """Directions (n, 3) of the means of groups of vertices (v, 3), `counts` (n,) of them each.
+def mean_directions(vertices: Vectors, counts: npt.NDArray[np.int64]) -> Vectors:
+    """Return the directions (n, 3) of the means of groups of vertices.
 
-    The north pole for a group without vertices, or without a direction.
+    Parameters
+    ----------
+    vertices
+        (v, 3) float64, unit vectors of all groups, one after another.
+    counts
+        (n,) int64, number of vertices of each group. A group without vertices, or whose mean is 0,
+        is assigned the north pole.
     """
     sums = np.zeros((len(counts), 3))
     starts = np.cumsum(counts) - counts
-    some = counts > 0
-    if some.any():
-        sums[some] = np.add.reduceat(vertices, starts[some])
+    nonempty = counts > 0
+    if nonempty.any():
+        sums[nonempty] = np.add.reduceat(vertices, starts[nonempty])
     norm = np.linalg.norm(sums, axis=1)
     sums[norm < 1e-9 * np.maximum(counts, 1)] = [0.0, 0.0, 1.0]
     return np.asarray(sums / np.linalg.norm(sums, axis=1, keepdims=True))
 
 
 def tangent_plane(vectors: Vectors, center: Vectors) -> npt.NDArray[np.float64]:
-    """Gnomonic coordinates (n, 2), in radians, east and north of `center`; NaN behind it."""
-    pole = np.array([0.0, 0.0, 1.0]) if abs(center[2]) < 0.9 else np.array([1.0, 0.0, 0.0])
-    east = np.cross(pole, center)
-    east /= np.linalg.norm(east)
-    north = np.cross(center, east)
+    """Return gnomonic coordinates (n, 2), in radians, east and north of `center`; NaN behind it."""
+    east, north = _east_north(center)
     depth = vectors @ center
     with np.errstate(divide="ignore", invalid="ignore"):
         plane = np.stack([vectors @ east, vectors @ north], axis=-1) / depth[..., None]
@@ -62,17 +65,25 @@ def tangent_plane(vectors: Vectors, center: Vectors) -> npt.NDArray[np.float64]:
 
 
 def from_tangent_plane(plane: npt.NDArray[np.float64], center: Vectors) -> Vectors:
-    """Inverse of `tangent_plane`: (n, 2) radians -> unit vectors (n, 3)."""
-    pole = np.array([0.0, 0.0, 1.0]) if abs(center[2]) < 0.9 else np.array([1.0, 0.0, 0.0])
-    east = np.cross(pole, center)
-    east /= np.linalg.norm(east)
-    north = np.cross(center, east)
+    """Convert gnomonic coordinates (n, 2), in radians, to unit vectors (n, 3)."""
+    east, north = _east_north(center)
     vectors = center + plane[:, :1] * east + plane[:, 1:] * north
     return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
 
 
+def _east_north(center: Vectors) -> tuple[Vectors, Vectors]:
+    """Return orthogonal unit vectors of the tangent plane at `center`.
+
+    They point east and north, except near a pole, where they are defined by the x axis.
+    """
+    pole = np.array([0.0, 0.0, 1.0]) if abs(center[2]) < 0.9 else np.array([1.0, 0.0, 0.0])
+    east = np.cross(pole, center)
+    east /= np.linalg.norm(east)
+    return east, np.cross(center, east)
+
+
 def contains(polygon: Vectors, points: Vectors) -> npt.NDArray[np.bool_]:
-    """Which points (k, 3) lie inside a simple polygon (n, 3) that is smaller than a hemisphere.
+    """Return which points (k, 3) lie inside a simple polygon (n, 3) smaller than a hemisphere.
 
     Even-odd rule in the gnomonic plane, in which great circles are straight lines.
     """

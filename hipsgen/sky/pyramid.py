@@ -1,11 +1,11 @@
-"""Four children become a parent.
+"""Combine four child tiles into their parent, and shrink tiles.
 
-A pixel carries its value and its coverage: the share of its area for which there is data. A parent
-is the mean of its children weighted by their coverage, so surface brightness is conserved whatever
-the edges look like. What is shown of it (`visible`) is where at least half is covered: edges and
-holes keep their size at every order, where counting any touched pixel would let footprints grow.
+A pixel carries a value and a coverage, the fraction of its area for which there is data. A parent
+is the mean of its children weighted by coverage, so surface brightness is conserved at edges of any
+shape. Only pixels that are at least half covered are shown (`Layer.visible`): edges and holes then
+keep their size at every order, whereas showing every touched pixel would let footprints grow.
 
-Flags are not averaged: a parent has those of all its children, wherever one of them is covered.
+Masks are not averaged: a parent has the flags of all its children, wherever one of them has data.
 """
 
 from collections.abc import Iterable
@@ -16,16 +16,22 @@ import numpy.typing as npt
 
 from hipsgen.sky import mask_planes
 from hipsgen.sky import tile_kernels as kernels
-from hipsgen.sky.mask_planes import Pixels, is_known
+from hipsgen.sky.mask_planes import Pixels, is_valid
 
 Float32Array = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Layer:
-    """value (width, width) float32, NaN for none; shares: the coverage, None if all or nothing.
+    """The pixels of a tile with their coverage.
 
-    Or flags, int32, whose shares are None.
+    Attributes
+    ----------
+    value
+        (width, width) float32 values, NaN if missing, or int32 flags.
+    shares
+        (width, width) float32 coverage; None if every pixel is covered entirely or not at all, and
+        for flags.
     """
 
     value: Pixels
@@ -33,84 +39,95 @@ class Layer:
 
     @property
     def coverage(self) -> Float32Array:
-        """Covered share of each pixel (width, width) float32; 0 exactly where value is NaN."""
+        """Covered fraction of each pixel (width, width) float32; 0 exactly where value is NaN."""
         if self.shares is None:
-            return is_known(self.value).astype(np.float32)
+            return is_valid(self.value).astype(np.float32)
         return self.shares
 
     def visible(self) -> Pixels:
-        """The values of pixels that are at least half covered, NaN elsewhere; flags as they are.
+        """Return the values of pixels that are at least half covered, else NaN; flags unchanged.
 
-        In a tile that has no such pixel the best covered ones stay, lest a survey smaller than a
-        pixel vanish from the low orders.
+        If a tile has no such pixel its best covered ones are shown, so that a survey smaller than a
+        pixel does not disappear from the low orders.
         """
         if self.shares is None:
             return self.value
         out = np.empty_like(self.value)
-        if not kernels.show(self.value, self.shares, 0.5, out) and (best := self.shares.max()) > 0:
-            kernels.show(self.value, self.shares, float(best), out)
+        mask = kernels.mask_uncovered
+        if not mask(self.value, self.shares, 0.5, out) and (best := self.shares.max()) > 0:
+            mask(self.value, self.shares, float(best), out)
         return out
 
 
 def parent_of(children: Iterable[tuple[int, Layer | None]], width: int) -> Layer | None:
-    """The parent of up to four children, each with its NESTED place 0 ... 3 (npix & 3) before it.
+    """Combine up to four children into their parent.
 
-    width: of the parent, and of its children, unless they come `shrink`-ed to half of it already.
-    None when there is none. A child is let go of before the next is asked for, so that this one can
-    be made in the same memory.
+    Parameters
+    ----------
+    children
+        NESTED index 0 ... 3 (npix & 3) and layer of each child; None for a missing one. Each layer
+        is released before the next is requested, so that the iterable can reuse its memory.
+    width
+        Side in pixels of the parent and of the children, unless these have already been reduced to
+        half of it with `shrink`.
+
+    Returns
+    -------
+    Layer or None
+        None if there is no child.
     """
     parent: Layer | None = None
     half = width // 2
     missing = {*range(4)}
-    for place, layer in children:
+    for index, layer in children:
         if layer is not None:
             if parent is None:
-                parent = _room(layer, width)
-            row, col = _corner(place, half)
+                parent = _empty_layer(layer, width)
+            row, col = _corner(index, half)
             if layer.value.shape[0] == width:
                 _halve(layer, row, col, parent)
             else:
                 parent.value[row : row + half, col : col + half] = layer.value
                 if parent.shares is not None:
                     parent.shares[row : row + half, col : col + half] = layer.coverage
-            missing.discard(place)
+            missing.discard(index)
         del layer
     if parent is None:
         return None
-    for place in missing:
-        row, col = _corner(place, half)
-        none = np.nan if parent.shares is not None else mask_planes.NO_DATA
-        parent.value[row : row + half, col : col + half] = none
+    for index in missing:
+        row, col = _corner(index, half)
+        missing_value = np.nan if parent.shares is not None else mask_planes.NO_DATA
+        parent.value[row : row + half, col : col + half] = missing_value
         if parent.shares is not None:
             parent.shares[row : row + half, col : col + half] = 0.0
     return parent
 
 
-def _room(layer: Layer, width: int) -> Layer:
-    """A layer, of pixels that are to be written, for one of what another holds."""
+def _empty_layer(layer: Layer, width: int) -> Layer:
+    """Allocate a layer, with uninitialized pixels, for the same kind of data as another."""
     if layer.value.dtype == np.int32:
         return Layer(np.empty((width, width), np.int32))
     value, coverage = np.empty((2, width, width), np.float32)
     return Layer(value, coverage)
 
 
-def _corner(place: int, half: int) -> tuple[int, int]:
-    """Row and column in the parent of the first pixel of a child."""
+def _corner(index: int, half: int) -> tuple[int, int]:
+    """Return row and column, in the parent, of the first pixel of a child."""
     # bit 0 is x, which runs against the rows; bit 1 is y, which runs along the columns
-    return 0 if place & 1 else half, half if place & 2 else 0
+    return 0 if index & 1 else half, half if index & 2 else 0
 
 
 def shrink(layer: Layer, width: int) -> Layer:
-    """The same area with `width` x `width` pixels; the old width over the new is a power of two."""
+    """Reduce a layer to `width` x `width` pixels; the ratio of the widths is a power of two."""
     while layer.value.shape[0] > width:
-        smaller = _room(layer, layer.value.shape[0] // 2)
+        smaller = _empty_layer(layer, layer.value.shape[0] // 2)
         _halve(layer, 0, 0, smaller)
         layer = smaller
     return layer
 
 
 def _halve(layer: Layer, row: int, col: int, out: Layer) -> None:
-    """Half as wide into another, from a row and column on."""
+    """Write a layer at half its width into another, beginning at a row and column."""
     if out.shares is None:
         half = layer.value.shape[0] // 2
         mask_planes.halve(layer.value, out.value[row : row + half, col : col + half])

@@ -1,6 +1,6 @@
-"""From physical values to the bytes of a preview.
+"""Map physical values to the bytes of a preview image.
 
-Gray: level 0 is kept for "no data", data take 1 ... 255. Color: RGBA, alpha 0 for "no data".
+Gray: level 0 means "no data", data take levels 1 ... 255. Color: RGBA, alpha 0 means "no data".
 """
 
 import math
@@ -16,25 +16,33 @@ from hipsgen.sky import tile_kernels as kernels
 ByteArray = npt.NDArray[np.uint8]
 FloatArray = npt.NDArray[np.floating]
 
-_BELOW_SKY = 3.0  # cuts start this many sigma under the sky, so that its noise is seen
-_ABOVE_SKY = 30.0  # and reach at least this many over it
+_BELOW_SKY = 3.0  # the low cut is this many sigma below the sky, so that its noise is visible
+_ABOVE_SKY = 30.0  # the high cut is at least this many sigma above it
 _HIGH_QUANTILE = 0.998
-_SOFTENING = 2.0  # sigma: up to here asinh is linear, beyond it logarithmic
-_COLOR_FROM = 4.0  # sigma of the intensity at which half of the color is shown
+_SOFTENING = 2.0  # sigma: asinh is linear up to here, logarithmic beyond
+_COLOR_FROM = 4.0  # intensity in sigma at which half of the color saturation is reached
 
 
 class Stretch(Protocol):
-    """Values (n, m) float32 to gray levels (n, m) uint8; NaN becomes 0, everything else not."""
+    """Function from values (n, m) float32 to gray levels (n, m) uint8; 0 for NaN only."""
 
     def __call__(self, values: FloatArray) -> ByteArray: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
 class SkyLevel:
-    """What a sample of a survey says: its sky, the noise of it, how bright and how faint it gets.
+    """Statistics of a sample of a survey's values.
 
-    zero: median; sigma: from the half below the median, which sources leave alone;
-    high: 99.8 % quantile; minimum, maximum of the sample.
+    Attributes
+    ----------
+    zero
+        Median, the sky level.
+    sigma
+        Sky noise, from the values below the median, which sources do not affect.
+    high
+        99.8 % quantile.
+    minimum, maximum
+        Range of the sample.
     """
 
     zero: float
@@ -45,20 +53,23 @@ class SkyLevel:
 
     @classmethod
     def of(cls, values: FloatArray) -> "SkyLevel":
-        """Measure values of any shape; NaN are left out. Raises ValueError when all are NaN."""
-        known = np.sort(values[np.isfinite(values)])
-        if not known.size:
-            raise ValueError("no value in the sample")
-        zero = _quantile(known, 0.5)
-        below = known[: np.searchsorted(known, zero)]
+        """Measure values of any shape, ignoring NaN and infinities.
+
+        Raises ValueError if none is finite.
+        """
+        valid = np.sort(values[np.isfinite(values)])
+        if not valid.size:
+            raise ValueError("the sample has no finite value: no cuts can be derived from it")
+        zero = _quantile(valid, 0.5)
+        below = valid[: np.searchsorted(valid, zero)]
         sigma = 1.4826 * (zero - _quantile(below, 0.5)) if below.size else 0.0
-        return cls(zero, sigma, _quantile(known, _HIGH_QUANTILE), float(known[0]), float(known[-1]))
+        return cls(zero, sigma, _quantile(valid, _HIGH_QUANTILE), float(valid[0]), float(valid[-1]))
 
     def cuts(self) -> tuple[float, float]:
-        """Lowest and highest value to be told apart on screen."""
+        """Return the lowest and highest value to be distinguished in a preview."""
         if self.sigma > 0.0:
             low = self.zero - _BELOW_SKY * self.sigma
-            if self.minimum >= 0.0:  # a variance, or a count, is never below
+            if self.minimum >= 0.0:  # a variance or a count is never negative
                 low = max(low, 0.0)
             return low, max(self.high, self.zero + _ABOVE_SKY * self.sigma)
         if self.maximum > self.minimum:
@@ -66,9 +77,9 @@ class SkyLevel:
         return self.minimum - 0.5, self.minimum + 0.5
 
 
-def _quantile(values: FloatArray, share: float) -> float:
-    """Of sorted values, linear between them, as numpy's."""
-    place = share * (values.size - 1)
+def _quantile(values: FloatArray, fraction: float) -> float:
+    """Return a quantile of sorted values, interpolated linearly as numpy does."""
+    place = fraction * (values.size - 1)
     first = int(place)
     low, high = float(values[first]), float(values[min(first + 1, values.size - 1)])
     return low + (place - first) * (high - low)
@@ -76,32 +87,32 @@ def _quantile(values: FloatArray, share: float) -> float:
 
 @dataclass(frozen=True)
 class Linear:
-    """Levels in proportion to the value between two cuts."""
+    """Levels proportional to the value between two cuts."""
 
     low: float
     high: float
 
     def __call__(self, values: FloatArray) -> ByteArray:
-        """(n, m) float -> (n, m) uint8."""
+        """Convert values (n, m) float to levels (n, m) uint8."""
         return _levels(self, values)
 
-    def value_at(self, share: FloatArray) -> FloatArray:
-        """The values (k,) that lie at shares 0 ... 1 of the way from black to white."""
-        return np.asarray(self.low * (1 - share) + self.high * share)
+    def value_at(self, fraction: FloatArray) -> FloatArray:
+        """Return the values (k,) at fractions 0 ... 1 of the way from black to white."""
+        return np.asarray(self.low * (1 - fraction) + self.high * fraction)
 
     @property
     def zero(self) -> float:
-        """Where levels are closest together; here they are alike everywhere."""
+        """Value at which levels are closest together; for a linear stretch they are equidistant."""
         return self.low
 
     def describe(self) -> str:
-        """One line for `properties`."""
+        """Return the stretch as one line of the properties file."""
         return f"linear {self.low:.6g} {self.high:.6g}"
 
 
 @dataclass(frozen=True)
 class Asinh:
-    """Linear within `softening` of `zero`, logarithmic beyond; `low` is darkest, `high` brightest.
+    """Linear within `softening` of `zero`, logarithmic beyond, between the cuts `low` and `high`.
 
     Lupton, Gunn & Szalay 1999, AJ 118, 1406.
     """
@@ -112,16 +123,16 @@ class Asinh:
     softening: float
 
     def __call__(self, values: FloatArray) -> ByteArray:
-        """(n, m) float -> (n, m) uint8."""
+        """Convert values (n, m) float to levels (n, m) uint8."""
         return _levels(self, values)
 
-    def value_at(self, share: FloatArray) -> FloatArray:
-        """The values (k,) that lie at shares 0 ... 1 of the way from black to white."""
+    def value_at(self, fraction: FloatArray) -> FloatArray:
+        """Return the values (k,) at fractions 0 ... 1 of the way from black to white."""
         dark, bright = np.arcsinh((np.array([self.low, self.high]) - self.zero) / self.softening)
-        return np.asarray(self.zero + self.softening * np.sinh(dark + share * (bright - dark)))
+        return np.asarray(self.zero + self.softening * np.sinh(dark + fraction * (bright - dark)))
 
     def describe(self) -> str:
-        """One line for `properties`."""
+        """Return the stretch as one line of the properties file."""
         return (
             f"asinh {self.low:.6g} {self.high:.6g} zero {self.zero:.6g} soft {self.softening:.6g}"
         )
@@ -133,23 +144,35 @@ STRETCHES = ("asinh", "linear")
 def choose_stretch(
     name: str, level: SkyLevel, cuts: tuple[float, float] | None = None
 ) -> Linear | Asinh:
-    """The stretch of a survey, from a sample of all of it; cuts, when given, are the user's.
+    """Choose the stretch of a survey.
 
-    Raises ValueError for an unknown name or cuts that do not increase.
+    Parameters
+    ----------
+    name
+        One of `STRETCHES`.
+    level
+        Statistics of a sample of the whole survey.
+    cuts
+        (low, high) as given by the user; None to derive them from `level`.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown or the cuts do not increase.
     """
     low, high = cuts or level.cuts()
     if not low < high:
-        raise ValueError(f"cuts {low:g},{high:g} do not increase")
+        raise ValueError(f"cuts {low:g},{high:g} do not increase: give the lower value first")
     if name == "linear":
         return Linear(low, high)
     if name != "asinh":
-        raise ValueError(f"stretch {name!r} is none of {', '.join(STRETCHES)}")
+        raise ValueError(f"stretch {name!r} is not one of {', '.join(STRETCHES)}")
     softening = _SOFTENING * level.sigma if level.sigma > 0 else (high - low) / 100
     return Asinh(low, high, min(max(level.zero, low), high), softening)
 
 
 def _levels(stretch: "Linear | Asinh", values: FloatArray) -> ByteArray:
-    """A view of lines from the top down, each behind a zero, as a PNG has them."""
+    """Return gray levels as a view of rows from the top down, each preceded by a 0, as in a PNG."""
     values = np.ascontiguousarray(values, np.float32)
     table = values.reshape(-1, values.shape[-1])
     lines = np.zeros((table.shape[0], 1 + table.shape[1]), np.uint8)
@@ -159,14 +182,15 @@ def _levels(stretch: "Linear | Asinh", values: FloatArray) -> ByteArray:
 
 @lru_cache
 def _tables(stretch: "Linear | Asinh") -> tuple[ByteArray, npt.NDArray[np.float32], int]:
-    """Guesses, limits, steps for `kernels.to_levels`: level k > 1 starts at share (k - 1.5) / 254.
+    """Return guesses, limits and steps for `kernels.to_levels`.
 
-    The guess holds for all values of a bin: what `value - zero` is rounded by is left to the steps.
+    Level k > 1 starts at fraction (k - 1.5) / 254. A guess is valid for all values of its bin: the
+    rounding of `value - zero` is left to the steps.
     """
     limits = stretch.value_at((np.arange(254) + 0.5) / 254).astype(np.float32)
     bins = np.arange(1 << 15, dtype=np.uint32) << np.uint32(17)
     ends = np.stack([bins, bins | np.uint32((1 << 17) - 1)]).view(np.float32)
-    # the bins of infinity end in NaN
+    # the last values of the bins of infinity are NaN
     ends = np.where(np.isfinite(ends), ends, np.copysign(np.finfo(np.float32).max, ends))
     values = ends.astype(float) + stretch.zero
     slack = 2.0**-22 * (np.abs(ends) + abs(stretch.zero)).max(axis=0)
@@ -178,7 +202,17 @@ def _tables(stretch: "Linear | Asinh") -> tuple[ByteArray, npt.NDArray[np.float3
 
 @dataclass(frozen=True)
 class Channel:
-    """How one band enters a color picture: (value - zero) x gain; sigma: its sky noise."""
+    """Transformation of one band of a color image.
+
+    Attributes
+    ----------
+    zero
+        Sky level, subtracted from the values.
+    sigma
+        Sky noise of the values.
+    gain
+        Factor that multiplies the differences.
+    """
 
     zero: float
     sigma: float
@@ -187,14 +221,19 @@ class Channel:
 
 @dataclass(frozen=True)
 class Lupton:
-    """Asinh color after Lupton et al. 2004, PASP 116, 133.
+    """Asinh color composition after Lupton et al. 2004, PASP 116, 133.
 
-    The stretch f acts on the intensity I, the mean of the bands, and every band is multiplied with
-    f(I) / I, so the hue of a bright core is that of its outskirts; what passes 1 is scaled down in
-    all bands together. Near the sky, where ratios of bands are ratios of noise, color fades to
-    gray: it is multiplied with I^2 / (I^2 + (4 sigma)^2).
+    The stretch f acts on the intensity I, the mean of the bands, and every band is multiplied by
+    f(I) / I, so a bright core has the hue of its outskirts; where a band exceeds 1 all bands are
+    scaled down together. Near the sky level, where ratios of bands are ratios of noise, color fades
+    to gray: it is multiplied by I^2 / (I^2 + (4 sigma)^2).
 
-    channels: red, green, blue; high: intensity over the sky that is shown at full brightness.
+    Attributes
+    ----------
+    channels
+        Red, green, blue.
+    high
+        Intensity above the sky that is shown at full brightness.
     """
 
     channels: tuple[Channel, Channel, Channel]
@@ -206,18 +245,18 @@ class Lupton:
         return max(math.hypot(*(c.gain * c.sigma for c in self.channels)) / 3, 1e-30)
 
     def __call__(self, bands: FloatArray) -> ByteArray:
-        """bands (3, n, m) float, red first, NaN for none -> (n, m, 4) uint8.
+        """Compose bands (3, n, m) float, red first, NaN if missing, into RGBA (n, m, 4) uint8.
 
-        Transparent where no band has data; a band that is missing alone counts as the mean of the
-        others.
+        Transparent where no band has data; where only some bands have data, a missing one is
+        replaced by the mean of the others.
         """
         zero = np.array([c.zero for c in self.channels])[:, None, None]
         gain = np.array([c.gain for c in self.channels])[:, None, None]
         x = (bands - zero) * gain
-        known = ~np.isnan(x)
-        count = known.sum(axis=0)
-        intensity = np.where(known, x, 0.0).sum(axis=0) / np.maximum(count, 1)
-        x = np.where(known, x, intensity)
+        valid = ~np.isnan(x)
+        count = valid.sum(axis=0)
+        intensity = np.where(valid, x, 0.0).sum(axis=0) / np.maximum(count, 1)
+        x = np.where(valid, x, intensity)
         sigma = self.noise
         soft = _SOFTENING * sigma
         low, top = -_BELOW_SKY * sigma, max(self.high, _ABOVE_SKY * sigma)
@@ -235,6 +274,6 @@ class Lupton:
         return levels
 
     def describe(self) -> str:
-        """One line for `properties`."""
+        """Return the composition as one line of the properties file."""
         parts = [f"{c.zero:.6g}/{c.gain:.6g}" for c in self.channels]
         return f"lupton zero/gain {' '.join(parts)} high {self.high:.6g} noise {self.noise:.6g}"

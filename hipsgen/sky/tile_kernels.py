@@ -1,7 +1,7 @@
-"""Compiled loops over the pixels of tiles: sums of coadds, parents, ranges, levels, bytes.
+"""Compiled loops over the pixels of tiles: sums of coadds, parents, ranges, levels, byte order.
 
-`combine`, `pyramid`, `stretch`, `coverage` and `fits_tile` call them. See `grid_kernels` for what
-holds for all kernels.
+Called by `combine`, `pyramid`, `stretch`, `coverage` and `fits_tile`. See `grid_kernels` for the
+rules that all kernels follow.
 """
 
 from typing import Any
@@ -10,20 +10,21 @@ import numpy as np
 from numba import njit
 
 from hipsgen.sky.compiled import kernel
-from hipsgen.sky.grid_kernels import CELL, line_of
+from hipsgen.sky.grid_kernels import CELL, line_positions
 
 
 @njit(nogil=True)
 def _depth(px, py, shape_x, shape_y):  # type: ignore[no-untyped-def]
-    """Distances to the nearest vertical and the nearest horizontal edge of a coadd, in pixels."""
+    """Return the distances, in pixels, to the nearest vertical and horizontal edge of a coadd."""
     return min(px + 0.5, shape_x - 0.5 - px), min(py + 0.5, shape_y - 0.5 - py)
 
 
 @kernel
 def add_mean(values: Any, chosen: Any, step: int, total: Any, weight: Any) -> None:
-    """Add values (n, m) that are not NaN with weight 1 to total and weight, float64 (n, m).
+    """Add values that are not NaN, with weight 1.
 
-    In the chosen cells, bool, of step x step pixels.
+    values (n, m) float32; chosen bool: the cells, of step x step pixels, to process. Updated:
+    total, weight (n, m) float64.
     """
     rows, cols = values.shape
     for j in range(chosen.shape[0]):
@@ -40,7 +41,7 @@ def add_mean(values: Any, chosen: Any, step: int, total: Any, weight: Any) -> No
 @kernel
 def add_feathered(
     values: Any,
-    at: Any,
+    pixel_map: Any,
     chosen: Any,
     shape_y: int,
     shape_x: int,
@@ -48,20 +49,21 @@ def add_feathered(
     total: Any,
     weight: Any,
 ) -> None:
-    """Like `add_mean`, with weights that fall smoothly to zero over `ramp` pixels to each edge.
+    """Add values with weights that fall smoothly to zero over `ramp` pixels to each edge.
 
-    chosen: none of the cells that are outside.
+    Arguments as for `add_mean`, with pixel_map, the positions on a coadd of shape (shape_y,
+    shape_x). chosen: no cell that is OUTSIDE.
     """
     x, y = np.empty(CELL, np.float64), np.empty(CELL, np.float64)
-    for j in range(at.state.shape[0]):
-        for i in range(at.state.shape[1]):
+    for j in range(pixel_map.state.shape[0]):
+        for i in range(pixel_map.state.shape[1]):
             if not chosen[j, i]:
                 continue
-            start = i * at.step
-            for r in range(min(at.step, at.rows - j * at.step)):
-                row = j * at.step + r
-                count = line_of(at, j, i, r, x, y)
-                # apart from the sums, so that the compiler takes many at once
+            start = i * pixel_map.step
+            for r in range(min(pixel_map.step, pixel_map.rows - j * pixel_map.step)):
+                row = j * pixel_map.step + r
+                count = line_positions(pixel_map, j, i, r, x, y)
+                # a separate loop, so that the compiler vectorizes it
                 for c in range(count):
                     dx, dy = _depth(x[c], y[c], shape_x, shape_y)
                     tx = min(max(dx / ramp, 0.0), 1.0)
@@ -78,7 +80,7 @@ def add_feathered(
 @kernel
 def keep_deepest(
     values: Any,
-    at: Any,
+    pixel_map: Any,
     chosen: Any,
     shape_y: int,
     shape_x: int,
@@ -86,20 +88,20 @@ def keep_deepest(
     total: Any,
     weight: Any,
 ) -> None:
-    """Take v where the point lies deeper (depth in pixels x scale) than in any coadd before.
+    """Replace values where the point is deeper (depth in pixels x scale) than in any coadd before.
 
-    total holds value x depth, weight the depth, so that total / weight is the value. chosen: as for
-    `add_feathered`.
+    Arguments as for `add_feathered`. total: value x depth; weight: depth; so total / weight is the
+    value.
     """
     x, y = np.empty(CELL, np.float64), np.empty(CELL, np.float64)
-    for j in range(at.state.shape[0]):
-        for i in range(at.state.shape[1]):
+    for j in range(pixel_map.state.shape[0]):
+        for i in range(pixel_map.state.shape[1]):
             if not chosen[j, i]:
                 continue
-            start = i * at.step
-            for r in range(min(at.step, at.rows - j * at.step)):
-                row = j * at.step + r
-                for c in range(line_of(at, j, i, r, x, y)):
+            start = i * pixel_map.step
+            for r in range(min(pixel_map.step, pixel_map.rows - j * pixel_map.step)):
+                row = j * pixel_map.step + r
+                for c in range(line_positions(pixel_map, j, i, r, x, y)):
                     v = values[row, start + c]
                     if v == v:
                         dx, dy = _depth(x[c], y[c], shape_x, shape_y)
@@ -111,7 +113,7 @@ def keep_deepest(
 
 @kernel
 def divide(total: Any, weight: Any, chosen: Any, step: int, out: Any) -> None:
-    """out = total / weight as float32, NaN where weight is 0, in the chosen cells."""
+    """Write total / weight as float32 in the chosen cells; NaN where weight is 0."""
     rows, cols = out.shape
     for j in range(chosen.shape[0]):
         for i in range(chosen.shape[1]):
@@ -123,55 +125,55 @@ def divide(total: Any, weight: Any, chosen: Any, step: int, out: Any) -> None:
 
 
 @kernel
-def show(value: Any, coverage: Any, enough: float, out: Any) -> int:
-    """out = value where at least so much is covered, else NaN; in how many pixels that is so.
+def mask_uncovered(value: Any, coverage: Any, threshold: float, out: Any) -> int:
+    """Copy values whose coverage is at least `threshold`, else write NaN; return the number copied.
 
     value, coverage, out (n, m) float32.
     """
     count = 0
     for r in range(value.shape[0]):
         for c in range(value.shape[1]):
-            shown = coverage[r, c] >= enough
-            out[r, c] = value[r, c] if shown else np.float32(np.nan)
-            count += shown
+            is_shown = coverage[r, c] >= threshold
+            out[r, c] = value[r, c] if is_shown else np.float32(np.nan)
+            count += is_shown
     return count
 
 
 @njit(nogil=True)
-def _turned(bits):  # type: ignore[no-untyped-def]
-    """Bits of a float32 as an int32 that sorts as it does; and back."""
+def _sortable(bits):  # type: ignore[no-untyped-def]
+    """Convert the bits of a float32 to an int32 with the same sorting order, and back."""
     return bits ^ ((bits >> np.int32(31)) & np.int32(0x7FFFFFFF))
 
 
 @kernel
-def measure(values: Any, some: Any) -> Any:
-    """Lowest and highest of values (n, n) that are not NaN; inf, -inf for none.
+def measure_cells(values: Any, has_value: Any) -> Any:
+    """Return the lowest and highest of values (n, n) that are not NaN; inf, -inf if all are.
 
-    values: the bits of float32 as int32. some (m, m) bool: set to whether the cell, n / m pixels a
-    side, has a value.
+    values: the bits of float32 as int32. Written: has_value (m, m) bool, whether a cell of n / m
+    pixels a side has a value.
     """
     infinite = np.int32(0x7F800000)
-    size = values.shape[0] // some.shape[0]
-    low, high = np.int32(infinite), _turned(np.int32(-0x800000))
-    for j in range(some.shape[0]):
-        for i in range(some.shape[1]):
+    size = values.shape[0] // has_value.shape[0]
+    low, high = np.int32(infinite), _sortable(np.int32(-0x800000))
+    for j in range(has_value.shape[0]):
+        for i in range(has_value.shape[1]):
             least, most = np.int32(0x7FFFFFFF), np.int32(-0x80000000)
             for r in range(j * size, (j + 1) * size):
                 for c in range(i * size, (i + 1) * size):
                     bits = values[r, c]
-                    known = (bits & np.int32(0x7FFFFFFF)) <= infinite
-                    order = np.int32(_turned(bits))
-                    least = min(least, order if known else np.int32(0x7FFFFFFF))
-                    most = max(most, order if known else np.int32(-0x80000000))
-            some[j, i] = least <= most
+                    valid = (bits & np.int32(0x7FFFFFFF)) <= infinite
+                    order = np.int32(_sortable(bits))
+                    least = min(least, order if valid else np.int32(0x7FFFFFFF))
+                    most = max(most, order if valid else np.int32(-0x80000000))
+            has_value[j, i] = least <= most
             if least <= most:
                 low, high = min(low, least), max(high, most)
-    return np.int32(_turned(low)).view(np.float32), np.int32(_turned(high)).view(np.float32)
+    return np.int32(_sortable(low)).view(np.float32), np.int32(_sortable(high)).view(np.float32)
 
 
 @kernel
 def to_big_endian(values: Any, out: Any) -> Any:
-    """out (n,) uint32: the bytes of values (n,) uint32 turned round; gives back their sum."""
+    """Write values (n,) uint32 with reversed bytes to out (n,) uint32; return their sum."""
     total = np.uint64(0)
     for k in range(values.size):
         v = values[k]
@@ -183,12 +185,12 @@ def to_big_endian(values: Any, out: Any) -> Any:
 
 @kernel
 def to_levels(values: Any, zero: float, guesses: Any, limits: Any, steps: int, lines: Any) -> None:
-    """Gray levels: 1 and as many more as there are limits that a value reaches.
+    """Convert values to gray levels: 1 plus the number of limits that a value reaches; 0 for NaN.
 
-    values (n, m) float32, NaN becomes 0. lines (n, 1 + m) uint8: the last row of values comes
-    first, and the first column is left as it is. limits (255,) float32: increasing, the last is
-    NaN. guesses (2**15,) uint8: for the first 15 bits of the float32 `value - zero` (sign,
-    exponent, 6 bits of the mantissa) how many limits it reaches at least; at most `steps` more.
+    values (n, m) float32. lines (n, 1 + m) uint8: written from the last row of values to the first;
+    column 0 is left unchanged. limits (255,) float32: increasing, the last is NaN. guesses (2**15,)
+    uint8: a lower bound of the number of limits reached, for the first 15 bits of the float32
+    `value - zero` (sign, exponent, 6 bits of the mantissa); it is at most `steps` too low.
     """
     rows, cols = values.shape
     level = np.empty(cols, np.int32)
@@ -198,7 +200,7 @@ def to_levels(values: Any, zero: float, guesses: Any, limits: Any, steps: int, l
             level[c] = bits >> np.int32(17) & np.int32(0x7FFF)
         for c in range(cols):
             k = np.int32(guesses[np.uint64(level[c])])
-            # no branch: which way it goes is noise
+            # without a branch, which would be unpredictable
             level[c] = k + np.int32(values[r, c] >= limits[np.uint64(k)])
         for _ in range(1, steps):
             for c in range(cols):
@@ -210,10 +212,10 @@ def to_levels(values: Any, zero: float, guesses: Any, limits: Any, steps: int, l
 
 @kernel
 def halve(value: Any, coverage: Any, row: int, col: int, out_value: Any, out_coverage: Any) -> None:
-    """Mean of 2x2 pixels weighted by their coverage, and the mean of the coverages.
+    """Average 2x2 pixels, weighted by their coverage, and average the coverage.
 
-    value, coverage (2n, 2m) float32, value NaN exactly where coverage is 0. out_value,
-    out_coverage float32: n x m pixels are written from (row, col) on.
+    value, coverage (2n, 2m) float32; value is NaN exactly where coverage is 0. Written: out_value,
+    out_coverage float32, n x m pixels from (row, col) on.
     """
     for r in range(value.shape[0] // 2):
         for c in range(value.shape[1] // 2):
@@ -231,7 +233,7 @@ def halve(value: Any, coverage: Any, row: int, col: int, out_value: Any, out_cov
 
 @kernel
 def halve_leaf(value: Any, row: int, col: int, out_value: Any, out_coverage: Any) -> None:
-    """`halve` for pixels that are wholly covered, or not at all where they are NaN."""
+    """Do what `halve` does, for pixels that are covered entirely, or not at all where NaN."""
     for r in range(value.shape[0] // 2):
         for c in range(value.shape[1] // 2):
             total = 0.0

@@ -1,1 +1,1 @@
-"""How a survey lies on disk."""
+"""The files of a HiPS survey: tiles, properties, coverage, provenance, and their storage."""

@@ -1,8 +1,8 @@
-"""Wavelength ranges of the usual bands, for em_min and em_max."""
+"""Wavelength ranges of common bands, for em_min and em_max, and their white balance."""
 
 _NM = 1e-9
 
-# Rubin: as in the project's own HiPS; 2MASS: Cohen et al. 2003; UBVRI: Bessell 1990 (FWHM)
+# nm; Rubin: as in the project's own HiPS; 2MASS: Cohen et al. 2003; UBVRI: Bessell 1990 (FWHM)
 _BANDS: dict[str, tuple[float, float]] = {
     "u": (330, 400),
     "g": (402, 552),
@@ -28,27 +28,27 @@ _SUN_AB = {"u": 6.39, "g": 5.11, "r": 4.65, "i": 4.53, "z": 4.50, "y": 4.50}
 
 
 def white_balance(band: str) -> float:
-    """What a calibrated band is multiplied with in a color picture, for the Sun to be white.
+    """Return the factor for a calibrated band with which the Sun is white in a color image.
 
-    1 for r, and for bands in which the Sun's magnitude is not at hand.
+    It is 1 for r, and for bands in which the Sun's magnitude is not listed.
     """
-    return float(10 ** (0.4 * (_SUN_AB.get(_plain(band), _SUN_AB["r"]) - _SUN_AB["r"])))
+    return float(10 ** (0.4 * (_SUN_AB.get(_band_letter(band), _SUN_AB["r"]) - _SUN_AB["r"])))
 
 
 def wavelengths(band: str) -> tuple[float, float] | None:
-    """Shortest and longest wavelength, in metres, of a band; None when it is not known.
+    """Return the shortest and longest wavelength of a band in meters, None if it is unknown.
 
-    Besides plain names: `HSC-G`, `r_00`, `g.MP9402`, and j, h, k in lower case.
+    Besides plain names it recognizes `HSC-G`, `r_00`, `g.MP9402`, and j, h, k in lower case.
     """
-    name = _plain(band)
+    name = _band_letter(band)
     found = _BANDS.get(name) or _BANDS.get(
         {"j": "J", "h": "H", "k": "Ks", "ks": "Ks"}.get(name, "")
     )
     return (found[0] * _NM, found[1] * _NM) if found else None
 
 
-def _plain(band: str) -> str:
-    """The letter of a band without its instrument."""
+def _band_letter(band: str) -> str:
+    """Return the name of a band without its instrument."""
     name = band.strip()
     if name.startswith("HSC-"):
         return name[4:5].lower()
@@ -58,11 +58,11 @@ def _plain(band: str) -> str:
 
 
 def regime(low: float, high: float) -> str:
-    """HiPS word for a wavelength range in metres."""
+    """Return the value of obs_regime for a wavelength range in meters."""
     middle = (low + high) / 2
     limits = ((1e-11, "Gamma-ray"), (1e-8, "X-ray"), (3e-7, "UV"), (1e-6, "Optical"))
-    return next((word for limit, word in limits if middle < limit), _longer(middle))
+    return next((word for limit, word in limits if middle < limit), _long_wave_regime(middle))
 
 
-def _longer(middle: float) -> str:
+def _long_wave_regime(middle: float) -> str:
     return "Infrared" if middle < 1e-3 else "Radio"

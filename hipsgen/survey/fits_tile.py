@@ -1,6 +1,6 @@
-"""FITS tiles: float32, or flags, with the WCS of a HEALPix tile, written without astropy.
+"""FITS tiles of values (float32) or masks (int32) with the WCS of a HEALPix tile.
 
-Row 0 of a tile is the bottom one, in memory and in the file.
+They are written without astropy. Row 0 of a tile is at the bottom, in memory and in the file.
 """
 
 import io
@@ -18,26 +18,33 @@ from hipsgen.sky.mask_planes import NO_DATA
 from hipsgen.sky.tiles import Tile
 from hipsgen.survey.fits_header import (
     CARD,
-    fold,
+    fold_carries,
+    pad_to_block,
     read_flags,
     read_header,
     read_image,
-    whole_blocks,
 )
 
 Pixels = npt.NDArray[Any]
 
-_CHECKSUM_AT = 11  # in its card
+_CHECKSUM_OFFSET = 11  # offset in its card
 _PUNCTUATION = {*range(0x3A, 0x41), *range(0x5B, 0x61)}
 
 
 @dataclass(frozen=True)
 class FitsTile:
-    """float32 with an HPX WCS, the unit, the band and checksums.
+    """FITS tiles with an HPX WCS, unit, band and checksums.
 
-    frame: equatorial or galactic. pixel_area: arcsec^2 of the input pixels to which the unit
-    refers, 0 when not known. planes: names and bits of flags; where there are some, pixels are
-    int32 with NO_DATA for missing.
+    Attributes
+    ----------
+    frame
+        equatorial or galactic.
+    unit, band
+        Of the survey.
+    pixel_area
+        Area in arcsec^2 of the input pixels that the unit refers to; 0 if unknown.
+    planes
+        Name and bit of each mask plane; if there are any, pixels are int32, NO_DATA if missing.
     """
 
     name: ClassVar[str] = "fits"
@@ -53,9 +60,9 @@ class FitsTile:
     planes: tuple[tuple[str, int], ...] = ()
 
     def encode(self, pixels: Pixels, tile: Tile | None = None) -> memoryview:
-        """See `Format.encode`; the header carries CHECKSUM and DATASUM.
+        """See `Format.encode`; the header has CHECKSUM and DATASUM.
 
-        The bytes begin on a page of memory, from where they can be written without a copy.
+        The bytes begin at a memory page, so that they can be written without a copy.
         """
         values = np.ascontiguousarray(pixels, np.int32 if self.planes else np.float32)
         cards = list(_fixed_cards(self, values.shape))
@@ -63,25 +70,25 @@ class FitsTile:
             cards.append(_card("ORDER", tile.order, "HiPS order"))
             cards.append(_card("NPIX", tile.npix, "HEALPix number, NESTED"))
             cards += [_card(*card) for card in hpx_wcs(tile, values.shape[0], self.frame)]
-        start = whole_blocks(CARD * (len(cards) + 3))  # checksums and END are to come
+        start = pad_to_block(CARD * (len(cards) + 3))  # checksums and END follow
         end = start + values.nbytes
-        file = _on_a_page(start + whole_blocks(values.nbytes))
+        file = _page_aligned(start + pad_to_block(values.nbytes))
         words = file[start:end].view(np.uint32)
         total = kernels.to_big_endian(values.view(np.uint32).reshape(-1), words)
-        file[:start] = np.frombuffer(_header(cards, start, fold(int(total))), np.uint8)
+        file[:start] = np.frombuffer(_header(cards, start, fold_carries(int(total))), np.uint8)
         file[end:] = 0
         return file.data
 
     def decode(self, data: bytes | memoryview) -> Pixels:
-        """(n, m) native float32, NaN missing, scaled integers unscaled; or flags, int32."""
+        """Return (n, m) native float32, NaN if missing, with BSCALE applied; or a mask, int32."""
         if self.planes:
             return read_flags(data, read_header(data))
-        plain = read_image(data, read_header(data))
-        return _through_astropy(data) if plain is None else plain
+        image = read_image(data, read_header(data))
+        return _decode_with_astropy(data) if image is None else image
 
 
-def _through_astropy(data: bytes | memoryview) -> Pixels:
-    """An image that is not the plain one of a primary HDU."""
+def _decode_with_astropy(data: bytes | memoryview) -> Pixels:
+    """Decode an image that is not a plain one in the primary HDU."""
     from astropy.io import fits
 
     try:
@@ -90,40 +97,40 @@ def _through_astropy(data: bytes | memoryview) -> Pixels:
     except (OSError, ValueError, TypeError, KeyError, IndexError, fits.VerifyError) as error:
         raise SurveyError(f"not a FITS tile ({error})") from error
     if values is None or np.ndim(values) != 2:
-        raise SurveyError("a FITS tile without a two-dimensional image")
+        raise SurveyError("not a FITS tile: it has no two-dimensional image")
     return np.asarray(values, np.float32)
 
 
 @lru_cache
-def _fixed_cards(form: FitsTile, shape: tuple[int, int]) -> tuple[str, ...]:
-    """Cards that all tiles of a survey share, as astropy writes them."""
+def _fixed_cards(tile_format: FitsTile, shape: tuple[int, int]) -> tuple[str, ...]:
+    """Return the cards that all tiles of a survey share, as astropy writes them."""
     from astropy.io import fits
 
-    header = fits.PrimaryHDU(np.zeros((1, 1), ">i4" if form.planes else ">f4")).header
+    header = fits.PrimaryHDU(np.zeros((1, 1), ">i4" if tile_format.planes else ">f4")).header
     header["NAXIS1"], header["NAXIS2"] = shape[1], shape[0]
-    if form.unit:
-        header["BUNIT"] = (form.unit, "unit of the pixel values")
-    if form.band:
-        header["FILTER"] = (form.band, "band")
-    if form.pixel_area:
-        header["PIXAREA"] = (form.pixel_area, "[arcsec2] input pixel area that BUNIT is per")
-    if form.planes:
+    if tile_format.unit:
+        header["BUNIT"] = (tile_format.unit, "unit of the pixel values")
+    if tile_format.band:
+        header["FILTER"] = (tile_format.band, "band")
+    if tile_format.pixel_area:
+        header["PIXAREA"] = (tile_format.pixel_area, "[arcsec2] input pixel area that BUNIT is per")
+    if tile_format.planes:
         header["BLANK"] = (NO_DATA, "no coadd")
-    for name, bit in form.planes:
+    for name, bit in tile_format.planes:
         header[f"{'' if len(name) <= 5 else 'HIERARCH '}MP_{name}"] = (bit, "bit")
     text = header.tostring(endcard=False, padding=False)
     return tuple(text[k : k + CARD] for k in range(0, len(text), CARD))
 
 
-@lru_cache(maxsize=256, typed=True)  # most are those of the tile before
+@lru_cache(maxsize=256, typed=True)  # most cards equal those of the previous tile
 def _card(key: str, value: str | float, comment: str) -> str:
-    """One card in fixed format (FITS 4.0, section 4.2); no long strings, no quotes in them."""
+    """Format a card (FITS 4.0, section 4.2); strings must be short and without quotes."""
     text = f"'{value:8}'".ljust(20) if isinstance(value, str) else _number(value).rjust(20)
     return f"{key:8}= {text}{f' / {comment}' if comment else ''}".ljust(CARD)
 
 
 def _number(value: float) -> str:
-    """As many digits as fixed format has room for."""
+    """Return a number with as many digits as fit into the fixed format."""
     text = str(value).replace("e", "E")
     digits = 16
     while len(text) > 20:
@@ -133,29 +140,29 @@ def _number(value: float) -> str:
 
 
 def _header(cards: list[str], size: int, data_sum: int) -> bytearray:
-    """The header with its checksums (FITS 4.0, appendix J).
+    """Return the header with its checksums (FITS 4.0, appendix J).
 
     data_sum: 1's complement sum of the data's big-endian words.
     """
     cards.append(_card("DATASUM", str(data_sum), "data unit checksum"))
-    place = len(cards) * CARD + _CHECKSUM_AT
+    offset = len(cards) * CARD + _CHECKSUM_OFFSET
     cards.append(_card("CHECKSUM", 16 * "0", "HDU checksum"))
     cards.append("END")
     header = bytearray("".join(cards).ljust(size).encode("ascii"))
     total = int(np.frombuffer(header, ">u4").sum(dtype=np.uint64)) + data_sum
-    header[place : place + 16] = _checksum(fold(total))
+    header[offset : offset + 16] = _checksum(fold_carries(total))
     return header
 
 
-def _on_a_page(size: int) -> npt.NDArray[np.uint8]:
-    """Memory that begins where a page does."""
-    room = np.empty(size + mmap.PAGESIZE, np.uint8)
-    first = -room.ctypes.data % mmap.PAGESIZE
-    return room[first : first + size]
+def _page_aligned(size: int) -> npt.NDArray[np.uint8]:
+    """Allocate memory that begins at a page."""
+    memory = np.empty(size + mmap.PAGESIZE, np.uint8)
+    first = -memory.ctypes.data % mmap.PAGESIZE
+    return memory[first : first + size]
 
 
 def _checksum(total: int) -> bytes:
-    """The sum's complement as 16 letters and digits, with which the HDU adds up to -0."""
+    """Return the complement of a sum as 16 letters and digits, with which the HDU sums to -0."""
     four = [_letters(byte) for byte in (total ^ 0xFFFFFFFF).to_bytes(4, "big")]
     text = bytes(letters[k] for k in range(4) for letters in four)
     return text[-1:] + text[:-1]  # the string starts one byte into a word
@@ -163,7 +170,7 @@ def _checksum(total: int) -> bytes:
 
 @cache
 def _letters(byte: int) -> tuple[int, ...]:
-    """Four letters or digits that add up to a byte and four times "0"."""
+    """Return four letters or digits that sum to a byte plus four times "0"."""
     four = [byte // 4 + (byte % 4 if k == 0 else 0) + ord("0") for k in range(4)]
     while any(c in _PUNCTUATION for c in four):
         for k in (0, 2):  # pairs keep their sum
@@ -174,14 +181,15 @@ def _letters(byte: int) -> tuple[int, ...]:
 
 
 def hpx_wcs(tile: Tile, width: int, frame: str) -> list[tuple[str, Any, str]]:
-    """WCS cards of a tile: HEALPix projection, Calabretta & Roukema 2007, MNRAS 381, 865.
+    """Return the WCS cards of a tile (HEALPix projection).
 
-    In that projection a base face is a square of side 45 sqrt(2) deg that stands on its corner.
+    Calabretta & Roukema 2007, MNRAS 381, 865. In that projection a base face is a square of side 45
+    sqrt(2) deg that stands on its corner.
     """
     face, x0, y0, side = tile.face()
     step = 45.0 * side / width
-    # reference longitudes are multiples of 90 deg, at which the projection repeats, so that no
-    # tile comes to lie across its edge at 180 deg
+    # the projection repeats every 90 deg: with a multiple of this as reference longitude no tile
+    # crosses its edge at 180 deg
     reference = 90.0 * (face % 4)
     center_x, center_y = ((45.0, 45.0), (0.0, 0.0), (45.0, -45.0))[face // 4]
     # plane position of column 0, row 0

@@ -1,6 +1,6 @@
-"""Tiles as bytes: FITS with values (fits_tile.py), PNG, JPEG and WebP as pictures.
+"""Encode and decode tiles: FITS with values (fits_tile.py), PNG, JPEG and WebP as images.
 
-In memory every tile is in FITS orientation: row 0 at the bottom. Pictures are flipped here, since
+In memory every tile is in FITS orientation: row 0 at the bottom. Images are flipped here, since
 their rows run downwards (HiPS 1.0, section 4.2).
 """
 
@@ -19,15 +19,25 @@ from hipsgen.survey.fits_tile import FitsTile
 Pixels = npt.NDArray[Any]
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_FEW = 16  # bytes that ISA-L does not begin its fast loop for
+_FIRST_BYTES = 16  # bytes, too few for the fast loop of ISA-L
 
 
 class Format(Protocol):
-    """One way to write a tile.
+    """A file format of tiles.
 
-    extension: of its files, lower case. media_type: for servers. name: as in hips_tile_format.
-    holds_values: physical values (float32, NaN missing) rather than a picture (uint8: gray (n, m)
-    with 0 for missing, or RGBA (n, m, 4)). keeps_missing: `decode` gives back what was missing.
+    Attributes
+    ----------
+    name
+        Name in hips_tile_format.
+    extension
+        Extension of the files, lower case.
+    media_type
+        MIME type for servers.
+    holds_values
+        True for physical values (float32, NaN if missing) or masks (int32); false for images,
+        uint8: gray (n, m), 0 if missing, or RGBA (n, m, 4).
+    keeps_missing
+        Whether `decode` restores which pixels were missing.
     """
 
     name: ClassVar[str]
@@ -37,15 +47,23 @@ class Format(Protocol):
     keeps_missing: ClassVar[bool]
 
     def encode(self, pixels: Pixels, tile: Tile | None = None) -> bytes | memoryview:
-        """The bytes of a file. tile: where the pixels lie on the sky; None for an Allsky."""
+        """Return the bytes of a file.
+
+        Parameters
+        ----------
+        pixels
+            (n, m) or (n, m, 4) in FITS orientation.
+        tile
+            Position of the pixels on the sky; None for an Allsky image.
+        """
 
     def decode(self, data: bytes | memoryview) -> Pixels:
-        """The pixels again. Raises SurveyError when the bytes are not of this format."""
+        """Return the pixels. Raises SurveyError if the bytes are not in this format."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """What the picture formats share: Pillow, and the flip."""
+    """Common part of the image formats: Pillow, and the flip."""
 
     name: ClassVar[str]
     extension: ClassVar[str]
@@ -64,7 +82,7 @@ class Picture:
         return buffer.getvalue()
 
     def decode(self, data: bytes | memoryview) -> Pixels:
-        """Gray (n, m) with 0 for missing, or RGBA (n, m, 4); uint8."""
+        """Return gray (n, m), 0 if missing, or RGBA (n, m, 4); uint8."""
         from PIL import Image, UnidentifiedImageError
 
         try:
@@ -94,23 +112,25 @@ class PngTile(Picture):
     def encode(self, pixels: Pixels, tile: Tile | None = None) -> bytes:
         """See `Format.encode`.
 
-        ISA-L's first level, on rows that are not filtered, is 20 times as fast as zlib through
-        Pillow and, for the noise of a sky, no larger.
+        Level 1 of ISA-L, on unfiltered rows, is 20 times as fast as zlib through Pillow, and for
+        the noise of a sky the result is no larger.
         """
         _check_picture(pixels)
         rows, cols = pixels.shape[:2]
         lines, gray = _png_lines(pixels), pixels.ndim == 2
-        head = struct.pack(">IIBBBBB", cols, rows, 8, 0 if gray else 6, 0, 0, 0)
-        # gray needs no alpha channel: its level 0 is declared transparent
-        clear = _chunk(b"tRNS", bytes(2)) if gray else ()
-        image = _chunk(b"IDAT", *deflated(lines))
-        return b"".join([_SIGNATURE, *_chunk(b"IHDR", head), *clear, *image, *_chunk(b"IEND")])
+        header = struct.pack(">IIBBBBB", cols, rows, 8, 0 if gray else 6, 0, 0, 0)
+        # gray needs no alpha channel: level 0 is declared transparent
+        transparency = _chunk(b"tRNS", bytes(2)) if gray else ()
+        image = _chunk(b"IDAT", *zlib_stream(lines))
+        return b"".join(
+            [_SIGNATURE, *_chunk(b"IHDR", header), *transparency, *image, *_chunk(b"IEND")]
+        )
 
 
 def _png_lines(pixels: Pixels) -> Pixels:
-    """Rows from the top down, each behind the number of its filter, which is 0: none.
+    """Return the rows from the top down, each preceded by its filter type 0 (none).
 
-    Levels of a stretch are views of just that, and are not copied.
+    Levels made by a stretch are views of such an array and are not copied.
     """
     rows, size = pixels.shape[0], pixels[0].size
     lines = pixels.base
@@ -129,23 +149,23 @@ def _png_lines(pixels: Pixels) -> Pixels:
     return lines
 
 
-def deflated(lines: Pixels) -> list[bytes]:
-    """A zlib stream of uint8 in pieces, the same whenever it is made.
+def zlib_stream(lines: Pixels) -> list[bytes]:
+    """Compress uint8 pixels to a zlib stream, in pieces; equal pixels give equal bytes.
 
     ISA-L (2.31, igzip_icf_body_h1_gr_bt.asm, .write_first_byte) takes an address for data when the
-    first bytes go through its fast loop, and so compresses a little otherwise in each process. So
-    few bytes as here go through another one.
+    first bytes go through its fast loop, so that the result differs between processes. The first
+    bytes are therefore passed separately: so few of them go through another loop.
     """
     from isal import isal_zlib
 
     data = lines.data.cast("B")
-    stream = isal_zlib.compressobj(1, memLevel=9)  # more memory for itself: a tenth faster
-    first = [stream.compress(data[:_FEW]), stream.flush(isal_zlib.Z_SYNC_FLUSH)]
-    return [*first, stream.compress(data[_FEW:]), stream.flush()]
+    stream = isal_zlib.compressobj(1, memLevel=9)  # more working memory: a tenth faster
+    first = [stream.compress(data[:_FIRST_BYTES]), stream.flush(isal_zlib.Z_SYNC_FLUSH)]
+    return [*first, stream.compress(data[_FIRST_BYTES:]), stream.flush()]
 
 
 def _chunk(name: bytes, *data: bytes) -> list[bytes]:
-    """A chunk of a PNG in pieces."""
+    """Return a chunk of a PNG, in pieces."""
     from isal import isal_zlib
 
     check = 0
@@ -157,7 +177,7 @@ def _chunk(name: bytes, *data: bytes) -> list[bytes]:
 
 @dataclass(frozen=True)
 class JpegTile(Picture):
-    """Small; has no transparency, missing pixels are black."""
+    """Small; without transparency, missing pixels are black."""
 
     name: ClassVar[str] = "jpeg"
     extension: ClassVar[str] = "jpg"
@@ -200,21 +220,23 @@ FORMATS: dict[str, type[FitsTile] | type[Picture]] = {
 
 
 def format_of(name: str) -> FitsTile | Picture:
-    """A format, with its defaults, by its name in hips_tile_format. Raises SurveyError."""
+    """Return a format, with its defaults, by its name in hips_tile_format. Raises SurveyError."""
     try:
         return FORMATS["jpeg" if name == "jpg" else name]()
     except KeyError:
-        known = ", ".join(FORMATS)
-        raise SurveyError(f"tile format {name!r} is none of {known}") from None
+        names = ", ".join(FORMATS)
+        raise SurveyError(f"tile format {name!r} is not one of {names}") from None
 
 
 def _check_picture(pixels: Pixels) -> None:
     if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3):
-        raise ValueError(f"a picture is uint8 (n, m) or (n, m, 4), not {pixels.dtype}")
+        raise ValueError(
+            f"an image tile must be uint8 (n, m) or (n, m, 4), not {pixels.dtype} {pixels.shape}"
+        )
 
 
 def _as_tile(picture: Pixels) -> Pixels:
-    """Gray with 0 for missing where a picture is gray, RGBA where it is not."""
+    """Return gray with 0 for transparent pixels if the image is gray, else RGBA."""
     if picture.ndim == 2:
         return picture
     channels = picture.shape[2]

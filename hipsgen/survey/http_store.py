@@ -1,5 +1,6 @@
-"""A survey on a web server, to be read."""
+"""Read a survey from a web server."""
 
+import os
 import time
 import urllib.error
 import urllib.request
@@ -9,17 +10,17 @@ from http.client import HTTPException
 from urllib.parse import quote
 
 from hipsgen.errors import SurveyError
-from hipsgen.survey.store import Stat
+from hipsgen.survey.store import Readable, Stat, is_url, open_store
 
-_TIMEOUT = 60.0  # seconds without a byte
-_TRIES = 3
-_PAUSE = 0.5  # seconds, doubled every time
-_NOT_THERE = (403, 404, 410)  # an S3 bucket that may not be listed says 403
+_TIMEOUT = 60.0  # seconds without receiving a byte
+_ATTEMPTS = 3
+_PAUSE = 0.5  # seconds, doubled after each attempt
+_NOT_FOUND = (403, 404, 410)  # an S3 bucket that may not be listed responds with 403
 
 
 @dataclass(frozen=True)
 class HttpStore:
-    """The files under a URL. What is there cannot be listed."""
+    """The files under a URL, which cannot be listed."""
 
     url: str
 
@@ -27,36 +28,41 @@ class HttpStore:
         return self.url
 
     def read(self, path: str) -> bytes:
-        """See `Readable.read`. Raises SurveyError when the server does not answer."""
-        return self._asked(path, "GET")[0]
+        """See `Readable.read`. Raises SurveyError if the server does not respond."""
+        return self._request(path, "GET")[0]
 
     def stat(self, path: str) -> Stat | None:
-        """See `Readable.stat`; the time is not asked for."""
+        """See `Readable.stat`."""
         try:
-            return Stat(self._asked(path, "HEAD")[1], 0.0)
+            return Stat(self._request(path, "HEAD")[1])
         except FileNotFoundError:
             return None
 
     def list(self, folder: str = "") -> Iterator[str]:
-        """Raises SurveyError."""
-        raise SurveyError(f"{self.url}: a web server cannot be asked for a list of its files")
+        """Raise SurveyError."""
+        raise SurveyError(f"{self.url}: files on a web server cannot be listed; use a local copy")
 
-    def _asked(self, path: str, method: str) -> tuple[bytes, int]:
-        """Content and stated length of a file. Raises FileNotFoundError."""
+    def _request(self, path: str, method: str) -> tuple[bytes, int]:
+        """Return content and stated length of a file. Raises FileNotFoundError."""
         url = f"{self.url.rstrip('/')}/{quote(path)}"
         request = urllib.request.Request(url, method=method)
-        for left in reversed(range(_TRIES)):
+        for left in reversed(range(_ATTEMPTS)):
             try:
-                with urllib.request.urlopen(request, timeout=_TIMEOUT) as answer:
-                    return answer.read(), int(answer.headers.get("Content-Length") or 0)
+                with urllib.request.urlopen(request, timeout=_TIMEOUT) as response:
+                    return response.read(), int(response.headers.get("Content-Length") or 0)
             except urllib.error.HTTPError as error:
-                if error.code in _NOT_THERE:
+                if error.code in _NOT_FOUND:
                     raise FileNotFoundError(url) from error
                 if error.code < 500 or not left:
-                    raise SurveyError(f"{url}: the server answers {error.code}") from error
+                    raise SurveyError(f"{url}: the server responds with {error.code}") from error
             except (OSError, HTTPException, ValueError) as error:
                 if not left:
                     reason = getattr(error, "reason", error)
                     raise SurveyError(f"{url} cannot be fetched ({reason})") from error
-            time.sleep(_PAUSE * 2 ** (_TRIES - 1 - left))
+            time.sleep(_PAUSE * 2 ** (_ATTEMPTS - 1 - left))
         raise AssertionError
+
+
+def open_readable(place: str | os.PathLike[str]) -> Readable:
+    """Return the store of a folder or of an http(s) URL, to read from."""
+    return HttpStore(str(place)) if is_url(place) else open_store(place)

@@ -1,6 +1,6 @@
-"""The page that lets a survey's folder be opened in a browser, on any web server.
+"""The web page with which a survey's folder can be opened in a browser, on any web server.
 
-Its files are built into the package `viewer` (viewer/web, see there); here they are only data.
+Its files are built as part of the package `viewer` (viewer/web); here they are only data.
 """
 
 from collections.abc import Iterator
@@ -9,9 +9,9 @@ from importlib.resources.abc import Traversable
 
 
 def page_files() -> Iterator[tuple[str, bytes]]:
-    """(path inside the survey, content) of index.html and all that it needs.
+    """Iterate over (path in the survey, content) of index.html and the files that it needs.
 
-    Nothing when this installation was made without the page.
+    There are none if this installation was made without the page.
     """
     static = files("viewer") / "static"
     survey = static / "survey"

@@ -1,14 +1,14 @@
-"""Where the files of a survey lie, relative to its root."""
+"""Paths of the files of a survey, relative to its root."""
 
 import re
 
 from hipsgen.sky.tiles import Tile
 
-# what a build keeps beside the tiles; publishing a survey leaves this folder out
+# the state of a build, kept next to the tiles; it need not be published
 FOLDER = ".hipsgen"
 BUILD = f"{FOLDER}/build.json"  # the recipe; written first
 BLOCKS = f"{FOLDER}/blocks"  # a record for each block
-ROOTS = f"{FOLDER}/roots"  # what the top orders need of each block
+ROOTS = f"{FOLDER}/roots"  # the data of each block that the top orders need
 TOP = f"{FOLDER}/top.npz"  # the record of the top orders
 CREATED = f"{FOLDER}/created"
 INPUTS = f"{FOLDER}/inputs.json"  # the lease
@@ -25,10 +25,13 @@ _SURVEY_FILE = re.compile(
 
 
 def is_survey_file(path: str) -> bool:
-    """Whether a path, relative to a survey's root, is one that a build writes."""
+    """Whether a build writes the file with this path, relative to a survey's root."""
     return _SURVEY_FILE.fullmatch(path) is not None
 
 
 def record(root: Tile, folder: str = BLOCKS) -> str:
-    """Path of what BLOCKS or ROOTS holds for a block; without its record a block is made again."""
+    """Return the path of a block's file in BLOCKS or ROOTS.
+
+    A block without a file in BLOCKS is rendered again.
+    """
     return f"{folder}/Norder{root.order}/Npix{root.npix}.npz"

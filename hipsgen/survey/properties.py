@@ -1,4 +1,4 @@
-"""The `properties` file of a HiPS: UTF-8 lines `key = value`, `#` comments (HiPS 1.0, 4.4.1)."""
+"""Read and write the `properties` file of a HiPS: UTF-8 lines `key = value` (HiPS 1.0, 4.4.1)."""
 
 from collections.abc import Mapping
 
@@ -8,9 +8,10 @@ FILE_NAME = "properties"
 
 
 def parse_properties(text: str) -> dict[str, str]:
-    """Read the text of a properties file; a repeated key keeps its last value.
+    """Parse the text of a properties file; a repeated key keeps its last value.
 
-    Raises SurveyError for a line that is neither blank, a comment nor `key = value`.
+    Lines that begin with `#` are comments. Raises SurveyError for a line that is neither blank, a
+    comment nor `key = value`.
     """
     found: dict[str, str] = {}
     for number, line in enumerate(text.splitlines(), start=1):
@@ -25,7 +26,7 @@ def parse_properties(text: str) -> dict[str, str]:
 
 
 def format_properties(values: Mapping[str, object]) -> str:
-    """Write key = value lines in the given order; None and empty values are left out."""
+    """Format `key = value` lines in the given order, omitting None and empty values."""
     width = max((len(key) for key in values), default=0)
     lines = [
         f"{key:<{width}} = {_one_line(value)}"
@@ -36,7 +37,7 @@ def format_properties(values: Mapping[str, object]) -> str:
 
 
 def encode_properties(values: Mapping[str, object]) -> bytes:
-    """The file's bytes; what is no text, as names of files may be, is escaped."""
+    """Return the bytes of the file; what is not valid text, as in names of files, is escaped."""
     return format_properties(values).encode("utf-8", "backslashreplace")
 
 

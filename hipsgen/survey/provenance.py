@@ -7,51 +7,40 @@ t_min, t_max, access_url; the rest are Butler words.
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from hipsgen.coadd import CoaddRef, Polygon, corners_of
 from hipsgen.errors import SurveyError
 from hipsgen.sky.polygon import bounding_circle, contains, to_lonlat, to_vectors
 
 FILE_NAME = "provenance.fits"
 
 
-@dataclass(frozen=True, kw_only=True)
-class NamedCoadd:
-    """Which coadd it is.
+@dataclass(frozen=True)
+class LeftOut:
+    """An input that could not be used, and why.
 
-    uri: or what it was called, if no more than that is known. polygon: (lon, lat) in ICRS degrees;
-    empty when it is the whole sky or unknown.
+    ref: of an input that was never listed only its name is known, which takes the place of the URI.
     """
 
-    uri: str
-    hdu: str = ""
-    data_id: dict[str, Any] = field(default_factory=dict)
-    dataset_type: str = ""
-    run: str = ""
-    dataset_id: str = ""
-    band: str = ""
-    polygon: tuple[tuple[float, float], ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class LeftOut(NamedCoadd):
-    """An input that could not be used, and why."""
-
+    ref: CoaddRef
     reason: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class UsedCoadd(NamedCoadd):
+@dataclass(frozen=True)
+class UsedCoadd:
     """One coadd that gave pixels to the survey.
 
-    scale: what its pixels were multiplied with to come to the survey's unit.
-    calibration: where that factor comes from.
+    ref: its identity is empty in tables of version 0.1.0, which do not have it. scale: what its
+    pixels were multiplied with to come to the survey's unit. calibration: where that factor comes
+    from. excluded_planes: mask planes whose pixels were not used. t_min, t_max: MJD.
     """
 
+    ref: CoaddRef
     unit_in: str = ""
     scale: float = 1.0
     calibration: str = ""
@@ -65,21 +54,21 @@ class UsedCoadd(NamedCoadd):
 
     def holds(self, vectors: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
         """Which ICRS directions (n, 3) lie inside the coadd's polygon."""
-        if not self.polygon:
+        if not self.ref.polygon:
             return np.ones(len(vectors), bool)
         return contains(self._vertices(), vectors)
 
     def circle(self) -> tuple[float, float, float]:
         """Center and radius, in degrees, of a circle round the polygon."""
-        if not self.polygon:
+        if not self.ref.polygon:
             return 0.0, 90.0, 180.0
         center, radius = bounding_circle(self._vertices())
         lon, lat = to_lonlat(center)
         return float(lon), float(lat), radius
 
-    def _vertices(self) -> Any:
-        lon, lat = zip(*self.polygon, strict=True)
-        return to_vectors(lon, lat)
+    def _vertices(self) -> npt.NDArray[np.float64]:
+        corners, _ = corners_of([self.ref])
+        return to_vectors(corners[:, 0], corners[:, 1])
 
 
 class Provenance:
@@ -109,11 +98,11 @@ class Provenance:
             _table(
                 "PROVENANCE",
                 [
-                    *_names(self.coadds),
+                    *_reference_columns([c.ref for c in self.coadds]),
                     ("s_ra", "D", [c[0] for c in circles], "deg"),
                     ("s_dec", "D", [c[1] for c in circles], "deg"),
                     ("s_fov", "D", [2 * c[2] for c in circles], "deg"),
-                    ("s_region", "", [_region(c.polygon) for c in self.coadds], ""),
+                    ("s_region", "", [_region(c.ref.polygon) for c in self.coadds], ""),
                     ("unit_in", "", [c.unit_in for c in self.coadds], ""),
                     ("scale", "D", [c.scale for c in self.coadds], ""),
                     ("calibration", "", [c.calibration for c in self.coadds], ""),
@@ -124,13 +113,13 @@ class Provenance:
             )
         ]
         if self.left_out:
-            regions = [_region(one.polygon) for one in self.left_out]
+            regions = [_region(one.ref.polygon) for one in self.left_out]
             reasons = [one.reason for one in self.left_out]
             tables.append(
                 _table(
                     "LEFT_OUT",
                     [
-                        *_names(self.left_out),
+                        *_reference_columns([one.ref for one in self.left_out]),
                         ("s_region", "", regions, ""),
                         ("reason", "", reasons, ""),
                     ],
@@ -152,7 +141,7 @@ class Provenance:
                 left_out = np.array(hdus["LEFT_OUT"].data) if has_more else ()
             used = [
                 UsedCoadd(
-                    **_named(row),
+                    ref=_reference(row),
                     unit_in=_text(row, "unit_in"),
                     scale=float(row["scale"]),
                     calibration=_text(row, "calibration"),
@@ -162,7 +151,7 @@ class Provenance:
                 )
                 for row in rows
             ]
-            return cls(used, [LeftOut(**_named(r), reason=_text(r, "reason")) for r in left_out])
+            return cls(used, [LeftOut(_reference(r), _text(r, "reason")) for r in left_out])
         except Exception as error:  # astropy fails on broken files in many ways
             raise SurveyError(f"{FILE_NAME} is not a provenance table: {error}") from error
 
@@ -170,34 +159,36 @@ class Provenance:
 _Column = tuple[str, str, list[Any], str]  # name, form ("" for text), values, unit
 
 
-def _names(coadds: Sequence[NamedCoadd]) -> list[_Column]:
-    """The columns that say which coadds these are."""
+def _reference_columns(refs: Sequence[CoaddRef]) -> list[_Column]:
+    """The columns that identify coadds."""
     return [
-        ("band", "", [c.band for c in coadds], ""),
-        ("dataset_type", "", [c.dataset_type for c in coadds], ""),
-        ("run", "", [c.run for c in coadds], ""),
-        ("dataset_id", "", [c.dataset_id for c in coadds], ""),
-        ("data_id", "", [json.dumps(c.data_id, sort_keys=True) for c in coadds], ""),
-        ("access_url", "", [c.uri for c in coadds], ""),
-        ("hdu", "", [c.hdu for c in coadds], ""),
+        ("band", "", [ref.band for ref in refs], ""),
+        ("dataset_type", "", [ref.dataset_type for ref in refs], ""),
+        ("run", "", [ref.run for ref in refs], ""),
+        ("dataset_id", "", [ref.dataset_id for ref in refs], ""),
+        ("data_id", "", [json.dumps(dict(ref.data_id), sort_keys=True) for ref in refs], ""),
+        ("access_url", "", [ref.uri for ref in refs], ""),
+        ("hdu", "", [ref.hdu for ref in refs], ""),
+        ("identity", "", [ref.identity for ref in refs], ""),
     ]
 
 
-def _named(row: Any) -> dict[str, Any]:
-    """What `_names` and the region say of a coadd."""
+def _reference(row: Any) -> CoaddRef:
+    """The coadd that a row identifies; tables of version 0.1.0 have no identity."""
     numbers = [float(x) for x in _text(row, "s_region").split()[2:]]
     if not np.isfinite(numbers).all():
         raise ValueError(f"s_region is {_text(row, 's_region'):.40}")
-    return {
-        "uri": _text(row, "access_url"),
-        "hdu": _text(row, "hdu"),
-        "data_id": _object(_text(row, "data_id") or "{}"),
-        "dataset_type": _text(row, "dataset_type"),
-        "run": _text(row, "run"),
-        "dataset_id": _text(row, "dataset_id"),
-        "band": _text(row, "band"),
-        "polygon": tuple(zip(numbers[::2], numbers[1::2], strict=True)),
-    }
+    return CoaddRef(
+        uri=_text(row, "access_url"),
+        identity=_text(row, "identity") if "identity" in row.dtype.names else "",
+        hdu=_text(row, "hdu"),
+        band=_text(row, "band"),
+        polygon=Polygon(zip(numbers[::2], numbers[1::2], strict=True)),
+        data_id=tuple(_object(_text(row, "data_id") or "{}").items()),
+        dataset_type=_text(row, "dataset_type"),
+        run=_text(row, "run"),
+        dataset_id=_text(row, "dataset_id"),
+    )
 
 
 def _object(text: str) -> dict[str, Any]:
@@ -208,7 +199,7 @@ def _object(text: str) -> dict[str, Any]:
     return found
 
 
-def _region(polygon: tuple[tuple[float, float], ...]) -> str:
+def _region(polygon: Polygon) -> str:
     """A polygon as STC-S, as in ObsCore's s_region."""
     if not polygon:
         return ""

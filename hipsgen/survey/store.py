@@ -1,4 +1,4 @@
-"""Where the files of a survey lie. Paths are relative, with forward slashes."""
+"""Read and write the files of a survey. Paths are relative, with forward slashes."""
 
 import errno
 import fcntl
@@ -20,56 +20,55 @@ from hipsgen.errors import SurveyError
 
 _PART = ".part"
 _DIRECT = getattr(os, "O_DIRECT", 0)
-# names that no other writer takes, in this process or any other
+# for names of temporary files that no other writer uses, in this process or any other
 _nonce, _numbers = secrets.token_hex(6), itertools.count()
-_writing: set[str] = set()  # by this process, now
-_NO_SETTLING = (errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.EACCES, errno.ENOENT)
+_writing: set[str] = set()  # temporary files that this process is writing
+_FSYNC_UNSUPPORTED = (errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.EACCES, errno.ENOENT)
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 
 
 @dataclass(frozen=True)
 class Stat:
-    """Size in bytes and time of the last change in seconds since 1970."""
+    """Size of a file in bytes."""
 
     size: int
-    mtime: float
 
 
 class Readable(Protocol):
-    """A tree of files to be read."""
+    """A readable tree of files."""
 
     def read(self, path: str) -> bytes:
-        """Content of a file. Raises FileNotFoundError."""
+        """Return the content of a file. Raises FileNotFoundError."""
 
     def list(self, folder: str = "") -> Iterator[str]:
-        """Paths of all files under a folder, sorted; none if there is no such folder."""
+        """Iterate over the paths of all files under a folder, sorted; none if it does not exist."""
 
     def stat(self, path: str) -> Stat | None:
-        """Size and time of a file; None if there is none."""
+        """Return the size of a file, None if it does not exist."""
 
 
 class Store(Readable, Protocol):
-    """A tree of files that appear whole or not at all."""
+    """A writable tree of files, in which files appear complete or not at all."""
 
     def write(self, path: str, data: bytes | memoryview) -> None:
-        """Put a file in place, with its folders; a reader sees the old content or the new."""
+        """Write a file, creating its folders; a reader sees either the old content or the new."""
 
     def delete(self, path: str) -> None:
-        """Remove a file; no error if there is none."""
+        """Remove a file, if it exists."""
 
     def fsync_directories(self, folders: Iterable[str]) -> None:
-        """Make sure that what was put into folders is there after the machine stops, too."""
+        """Flush folders to disk, so that their entries survive a crash of the machine."""
 
     def remove_partial_files(self) -> None:
-        """Remove what writers that were killed left unfinished."""
+        """Remove the unfinished files of writers that were killed."""
 
     def free_space(self) -> int | None:
-        """Bytes that can be written yet; None when nobody knows."""
+        """Return the free space in bytes, None if unknown."""
 
 
 @dataclass(frozen=True)
 class LocalStore:
-    """A folder of this machine."""
+    """A folder on this machine."""
 
     root: Path
 
@@ -78,8 +77,8 @@ class LocalStore:
 
     def read(self, path: str) -> bytes:
         """See `Store.read`."""
-        try:  # without waiting for somebody to write into a FIFO
-            handle = os.open(self._at(path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:  # O_NONBLOCK: do not wait for a writer of a FIFO
+            handle = os.open(self._absolute(path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except (IsADirectoryError, NotADirectoryError) as error:
             raise FileNotFoundError(path) from error
         if not S_ISREG(os.fstat(handle).st_mode):
@@ -89,75 +88,75 @@ class LocalStore:
             return file.read()
 
     def write(self, path: str, data: bytes | memoryview) -> None:
-        """See `Store.write`: written beside its place, flushed to disk, then renamed."""
-        target = self._at(path)
+        """See `Store.write`: written to a temporary file, flushed to disk, then renamed."""
+        target = self._absolute(path)
         try:
-            self._put(target, data)
-        except FileNotFoundError:  # swept away by another build of this place, or its folder was
-            self._put(target, data)
+            self._write_and_rename(target, data)
+        except FileNotFoundError:  # another build removed the temporary file or its folder
+            self._write_and_rename(target, data)
 
-    def _put(self, target: str, data: bytes | memoryview) -> None:
+    def _write_and_rename(self, target: str, data: bytes | memoryview) -> None:
         folder, name = os.path.split(target)
         part = f".{name}.{_nonce}-{os.getpid()}-{next(_numbers)}{_PART}"
         _writing.add(part)
         try:
-            self._write_aside(os.path.join(folder, part), target, data)
+            self._write_part(os.path.join(folder, part), target, data)
         finally:
             _writing.discard(part)
 
-    def _write_aside(self, aside: str, target: str, data: bytes | memoryview) -> None:
+    def _write_part(self, part_path: str, target: str, data: bytes | memoryview) -> None:
         try:
-            handle = os.open(aside, _NEW, 0o666)
+            handle = os.open(part_path, _NEW, 0o666)
         except FileNotFoundError:
-            os.makedirs(os.path.dirname(aside), exist_ok=True)
-            handle = os.open(aside, _NEW, 0o666)
+            os.makedirs(os.path.dirname(part_path), exist_ok=True)
+            handle = os.open(part_path, _NEW, 0o666)
         try:
             try:
-                _fill(handle, memoryview(data))
+                _write_all(handle, memoryview(data))
                 os.fsync(handle)
             finally:
                 os.close(handle)
-            os.replace(aside, target)
+            os.replace(part_path, target)
         except BaseException:
             with suppress(FileNotFoundError):
-                os.unlink(aside)
+                os.unlink(part_path)
             raise
 
     def list(self, folder: str = "") -> Iterator[str]:
-        """See `Store.list`; unfinished files of a killed writer are not listed."""
-        top = Path(self._at(folder)) if folder else self.root
+        """See `Store.list`; unfinished files of a killed writer are omitted."""
+        top = Path(self._absolute(folder)) if folder else self.root
         yield from _walk(top, f"{folder}/" if folder else "")
 
     def stat(self, path: str) -> Stat | None:
         """See `Store.stat`."""
         try:
-            status = os.stat(self._at(path))
+            status = os.stat(self._absolute(path))
         except (FileNotFoundError, NotADirectoryError):
             return None
         if not S_ISREG(status.st_mode):
             return None
-        return Stat(status.st_size, status.st_mtime)
+        return Stat(status.st_size)
 
     def delete(self, path: str) -> None:
         """See `Store.delete`."""
         with suppress(FileNotFoundError, NotADirectoryError):
-            os.unlink(self._at(path))
+            os.unlink(self._absolute(path))
 
     def fsync_directories(self, folders: Iterable[str]) -> None:
-        """See `Store.settle`; some file systems do not need it, and refuse."""
+        """See `Store.fsync_directories`; some file systems neither need nor support it."""
         for folder in folders:
             try:
-                handle = os.open(self._at(folder) if folder else self.root, os.O_RDONLY)
+                handle = os.open(self._absolute(folder) if folder else self.root, os.O_RDONLY)
                 try:
                     os.fsync(handle)
                 finally:
                     os.close(handle)
             except OSError as error:
-                if error.errno not in _NO_SETTLING:
+                if error.errno not in _FSYNC_UNSUPPORTED:
                     raise
 
     def remove_partial_files(self) -> None:
-        """See `Store.sweep`; a writer that is alive begins the file anew."""
+        """See `Store.remove_partial_files`; a live writer whose file is removed starts again."""
         for folder, _, names in os.walk(self.root):
             for name in names:
                 if name.startswith(".") and name.endswith(_PART) and name not in _writing:
@@ -165,33 +164,34 @@ class LocalStore:
                         os.unlink(os.path.join(folder, name))
 
     def free_space(self) -> int | None:
-        """See `Store.room`; quotas are not known."""
-        place = self.root.absolute()
-        while not place.exists():
-            place = place.parent
-        return shutil.disk_usage(place).free
+        """See `Store.free_space`; quotas are not considered."""
+        location = self.root.absolute()
+        while not location.exists():
+            location = location.parent
+        return shutil.disk_usage(location).free
 
-    def _at(self, path: str) -> str:
+    def _absolute(self, path: str) -> str:
         parts = path.split("/")
         if path.startswith("/") or ".." in parts or "" in parts:
-            raise SurveyError(f"{path!r} is not a path inside the survey")
+            raise SurveyError(f"{path!r} is not a relative path inside the survey")
         return os.path.join(self.root, *parts)
 
 
-def _fill(handle: int, data: memoryview) -> None:
-    """Write all of a file; past the page cache if the data begin on a page and the place allows it.
+def _write_all(handle: int, data: memoryview) -> None:
+    """Write a file, bypassing the page cache if possible.
 
-    Tiles would only push the coadds out of the cache, at twice the processor's time.
+    That requires data that begin at a page, and support by the file system. Tiles would displace
+    the coadds from the cache, and cost twice the CPU time.
     """
-    on_a_page = data and np.frombuffer(data, np.uint8).ctypes.data % mmap.PAGESIZE == 0
-    if on_a_page and _set_direct(handle, True):
+    is_aligned = data and np.frombuffer(data, np.uint8).ctypes.data % mmap.PAGESIZE == 0
+    if is_aligned and _set_direct(handle, True):
         try:
             if _write_pages(handle, data):
                 return
         except OSError as error:
             if error.errno != errno.EINVAL:
                 raise
-        # a file system that goes back on its word, or has no room
+        # O_DIRECT was accepted but the write failed, or the disk is full
         _set_direct(handle, False)
         os.lseek(handle, 0, os.SEEK_SET)
         os.ftruncate(handle, 0)
@@ -200,33 +200,33 @@ def _fill(handle: int, data: memoryview) -> None:
 
 
 def _set_direct(handle: int, direct: bool) -> bool:
-    """Whether an open file could be told to be written directly, or not to.
+    """Switch direct writing of an open file on or off; return whether it is supported.
 
-    Not when it is created: a file system that refuses then leaves an empty one behind.
+    This is not done when creating the file: a file system that refuses would leave an empty one.
     """
     try:
-        fcntl.fcntl(handle, fcntl.F_SETFL, _DIRECT if direct else 0)  # no other flag is in use
+        fcntl.fcntl(handle, fcntl.F_SETFL, _DIRECT if direct else 0)  # no other flag is set
     except OSError:
         return False
     return bool(_DIRECT)
 
 
 def _write_pages(handle: int, data: memoryview) -> bool:
-    """Write whole pages directly, and the rest through the cache; False if short."""
-    whole = len(data) // mmap.PAGESIZE * mmap.PAGESIZE
-    if whole and os.write(handle, data[:whole]) != whole:
+    """Write whole pages directly and the rest through the cache; False after a short write."""
+    whole_pages = len(data) // mmap.PAGESIZE * mmap.PAGESIZE
+    if whole_pages and os.write(handle, data[:whole_pages]) != whole_pages:
         return False
     _set_direct(handle, False)
-    return os.write(handle, data[whole:]) == len(data) - whole
+    return os.write(handle, data[whole_pages:]) == len(data) - whole_pages
 
 
 def _walk(folder: Path, prefix: str) -> Iterator[str]:
-    """Paths of the files under a folder; `a.txt` sorts before `a/x`, as the paths do."""
+    """Iterate over the paths of the files under a folder; `a.txt` sorts before `a/x`."""
     try:
         with os.scandir(folder) as found:
-            # links to folders are left out: they may lead round in a circle
-            kept = [e for e in found if not (e.is_symlink() and e.is_dir())]
-            entries = sorted((e.name + "/" * e.is_dir(), e.path) for e in kept)
+            # links to folders are omitted: they may be circular
+            entries_kept = [e for e in found if not (e.is_symlink() and e.is_dir())]
+            entries = sorted((e.name + "/" * e.is_dir(), e.path) for e in entries_kept)
     except (FileNotFoundError, NotADirectoryError):
         return
     for name, path in entries:
@@ -236,11 +236,11 @@ def _walk(folder: Path, prefix: str) -> Iterator[str]:
             yield prefix + name
 
 
-def open_store(place: str | os.PathLike[str]) -> Store:
-    """The store for a place."""
-    return LocalStore(Path(place))
+def open_store(location: str | os.PathLike[str]) -> Store:
+    """Return the store for a folder."""
+    return LocalStore(Path(location))
 
 
-def is_url(place: str | os.PathLike[str]) -> bool:
-    """Whether a place is on a web server."""
-    return str(place).startswith(("http://", "https://"))
+def is_url(location: str | os.PathLike[str]) -> bool:
+    """Whether a location is on a web server."""
+    return str(location).startswith(("http://", "https://"))

@@ -1,6 +1,7 @@
 """`python -m tests.benchmarks`: us, our peers and the floor, side by side in one go.
 
-Writes docs/benchmark.md and docs/benchmark.png, and puts the table into the README.
+Writes docs/explanations/benchmark.md, docs/benchmark.png and the tables of
+docs/explanations/speed.md.
 """
 
 import argparse
@@ -189,16 +190,17 @@ def main() -> None:
     date = datetime.now(UTC).strftime("%Y-%m-%d")
     text = report.markdown(costs, parts, growth, f"{date}, {machine}, median of {options.runs}")
     docs = ROOT / "docs"
-    (docs / "benchmark.md").write_text(text, encoding="utf-8")
+    (docs / "explanations" / "benchmark.md").write_text(text, encoding="utf-8")
     report.plot(costs, parts, growth, docs / "benchmark.png")
-    _into_readme(report.summary(costs, parts, growth, f"{date}, {machine}"))
+    summary = report.summary(costs, parts, growth, f"{date}, {machine}")
+    _insert(docs / "explanations" / "speed.md", summary)
     if not options.keep:
         shutil.rmtree(scratch)
-    _say(f"docs/benchmark.md written after {time.monotonic() - started:.0f} s")
+    _say(f"docs/explanations/benchmark.md written after {time.monotonic() - started:.0f} s")
 
 
-def _into_readme(text: str) -> None:
-    path = ROOT / "README.md"
+def _insert(path: Path, text: str) -> None:
+    """Put a text between the marks of a page."""
     before, _, rest = path.read_text(encoding="utf-8").partition(_BEGIN)
     _, _, after = rest.partition(_END)
     if after:

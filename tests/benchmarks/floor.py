@@ -24,12 +24,13 @@ from mocpy import MOC
 
 from hipsgen.images.wcs import ImageWcs
 from hipsgen.sky import tile_kernels as kernels
-from hipsgen.sky.grid import PixelMap, pixel_map
+from hipsgen.sky.grid import PixelMap
 from hipsgen.sky.resample import resample
 from hipsgen.sky.stretch import Asinh
 from hipsgen.sky.tiles import Tile
-from hipsgen.survey.formats import deflated
+from hipsgen.survey.formats import zlib_stream
 from tests.benchmarks.measure import cpu_of, run
+from tests.pixel_maps import pixel_map
 
 ROOT = Path(__file__).parents[2]
 WIDTH = 512
@@ -38,7 +39,7 @@ _START = """
 import numpy, astropy.io.fits, astropy.wcs, mocpy, PIL.Image
 from hipsgen.sky import tile_kernels as kernels
 import numpy as np
-kernels.measure(np.zeros((8, 8), np.int32), np.zeros((2, 2), np.bool_))
+kernels.measure_cells(np.zeros((8, 8), np.int32), np.zeros((2, 2), np.bool_))
 """
 
 
@@ -75,7 +76,7 @@ def floor_parts(work: Work, interpolation: str, scratch: Path) -> list[Part]:
     stretch = Asinh(-15.0, 1000.0, 0.0, 10.0)
     tiles = [resample(pixels, at, interpolation) for _, at in maps]
     lines = [np.pad(stretch(values), ((0, 0), (1, 0))) for values in tiles]
-    pictures = [b"".join(deflated(rows)) for rows in lines]
+    pictures = [b"".join(zlib_stream(rows)) for rows in lines]
     nodes = np.moveaxis(np.stack(np.meshgrid(*[np.linspace(-0.5, 511.5, 17)] * 2)), 0, -1)
     sky = wcs.wcs_pix2world(nodes.reshape(-1, 2), 0)
     half, share = np.empty((2, WIDTH // 2, WIDTH // 2), np.float32)
@@ -153,7 +154,7 @@ def _headers(path: Path) -> object:
 
 
 def _seen(values: npt.NDArray[np.float32]) -> object:
-    return kernels.measure(values.view(np.int32), np.empty((8, 8), np.bool_))
+    return kernels.measure_cells(values.view(np.int32), np.empty((8, 8), np.bool_))
 
 
 def _moc(leaves: int) -> object:
@@ -171,7 +172,7 @@ def _fits_bytes(values: npt.NDArray[np.float32]) -> object:
 
 
 def _png_bytes(rows: npt.NDArray[np.uint8]) -> int:
-    return isal_zlib.crc32(b"".join(deflated(rows)))
+    return isal_zlib.crc32(b"".join(zlib_stream(rows)))
 
 
 def _in_pages(data: bytes) -> mmap.mmap:

@@ -14,22 +14,26 @@ FITS_ALONE = "hipsgen, bilinear, FITS"
 
 
 def summary(costs: Costs, floors: Floors, growth: Growth, when: str) -> str:
-    """The table of the README."""
+    """The tables of docs/explanations/speed.md."""
     lines = [
-        "Four patches of 4200×4200 float32 (100 px border, 0.2″) to order 11, all orders and Moc,",
-        f"Allsky, properties ({when}):",
+        "Four patches of 4200×4200 float32 pixels (100 pixels of border, 0.2″) to order 11, with",
+        f"all orders, MOC, Allsky files and properties ({when}):",
         "",
-        "![benchmark](docs/benchmark.png)",
+        "![CPU time of each program; time and memory by number of patches](../benchmark.png)",
         "",
         *_comparison(costs, floors, "float32"),
     ]
-    return "\n".join([*lines, *_growth(growth)])
+    return "\n".join([*lines, "", *_growth(growth)])
 
 
 def markdown(costs: Costs, floors: Floors, growth: Growth, when: str) -> str:
     """All tables."""
     lines = ["# Benchmark", "", f"{when}. Written by `make bench`.", ""]
-    lines += ["CPU: user and system seconds of all threads. Floor: the parts measured alone.", ""]
+    lines += [
+        "CPU: user and system time of all threads. Floor: the sum of the necessary parts, each "
+        "measured on its own.",
+        "",
+    ]
     for kind in dict.fromkeys(kind for _, kind in costs):
         lines += [f"## Four patches, {kind} input", "", *_comparison(costs, floors, kind), ""]
     lines += ["## The floor", ""]
@@ -40,7 +44,7 @@ def markdown(costs: Costs, floors: Floors, growth: Growth, when: str) -> str:
 
 
 def _comparison(costs: Costs, floors: Floors, kind: str) -> list[str]:
-    lines = ["| | CPU s | wall s | peak MB | CPU, times ours |", "|---|---:|---:|---:|---:|"]
+    lines = ["| | CPU s | wall s | peak MB | CPU, relative |", "|---|---:|---:|---:|---:|"]
     for (name, of), cost in costs.items():
         if of == kind:
             ours = costs[FITS_ALONE if name.endswith(", FITS") else BILINEAR, kind]
@@ -55,17 +59,18 @@ def _comparison(costs: Costs, floors: Floors, kind: str) -> list[str]:
 
 
 def _parts(parts: Sequence[Part]) -> list[str]:
-    lines = ["| part | by | ms each | how many | CPU s |", "|---|---|---:|---:|---:|"]
+    lines = ["| part | by | ms each | count | CPU s |", "|---|---|---:|---:|---:|"]
     lines += [f"| {p.name} | {p.by} | {p.each:.2f} | {p.count:.0f} | {p.cpu:.2f} |" for p in parts]
     return [*lines, f"| sum | | | | {sum(p.cpu for p in parts):.2f} |"]
 
 
 def _growth(growth: Growth) -> list[str]:
-    lines = ["| patches | CPU s | wall s | CPU s a patch | peak MB |", "|---:|---:|---:|---:|---:|"]
+    lines = ["| patches | CPU s | wall s | CPU s per patch | peak MB |"]
+    lines += ["|---:|---:|---:|---:|---:|"]
     for count, c in growth.items():
         row = f"{c.cpu:.2f} | {c.wall:.2f} | {c.cpu / count:.2f} | {c.peak / 2**20:.0f}"
         lines.append(f"| {count} | {row} |")
-    return ["", *lines]
+    return lines
 
 
 def plot(costs: Costs, floors: Floors, growth: Growth, path: Path) -> None:

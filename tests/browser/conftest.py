@@ -15,8 +15,8 @@ import pytest
 import uvicorn
 
 from hipsgen.survey.provenance import Provenance
+from tests.conftest import linked_copy
 from tests.viewer.conftest import COADD
-from tests.viewer.inspected import build_bands
 from tests.viewer.small_hips import make_survey
 from viewer.app import STATIC, ViewerConfig, create_app
 
@@ -119,9 +119,9 @@ class QuietHandler(http.server.SimpleHTTPRequestHandler):
 
 
 @pytest.fixture(scope="package")
-def demo(chromium, sample_repository, tmp_path_factory) -> Path:
+def demo(chromium, sample_surveys, tmp_path_factory) -> Path:
     """Bands g, r, i and a color of the sample repository; needs Chromium, or nobody would look."""
-    return build_bands(sample_repository, tmp_path_factory.mktemp("demo"), color="gri")
+    return linked_copy(sample_surveys, tmp_path_factory.mktemp("demo") / "hips")
 
 
 @pytest.fixture(scope="package")

@@ -2,8 +2,6 @@
 
 import pytest
 
-pytestmark = pytest.mark.slow
-
 # Text over what lies behind it: half transparent panels are mixed with the sky, which may be
 # as bright as a star or as dark as a hole (WCAG 2.2, 1.4.3; relative luminance as there).
 CONTRASTS = """(sky) => {

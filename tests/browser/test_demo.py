@@ -7,8 +7,6 @@ import pytest
 from tests.browser.conftest import plainly_served
 from tests.viewer.small_hips import value_at
 
-pytestmark = pytest.mark.slow
-
 NAMES = ["color_gri", "band_g", "band_r", "band_i"]
 
 

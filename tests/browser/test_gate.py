@@ -8,8 +8,6 @@ import pytest
 from tests.browser.conftest import running
 from tests.viewer.small_hips import DEC, FACE, RA, make_survey
 
-pytestmark = pytest.mark.slow
-
 # ICRS of the place whose galactic coordinates are RA, DEC
 GALACTIC = (87.3852, 29.4537)
 TILE = re.compile(r"/Norder\d+/Dir\d+/Npix\d+\.(fits|png)$")

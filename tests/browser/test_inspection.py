@@ -18,8 +18,6 @@ from hipsgen.images.uris import path_of
 from hipsgen.survey.provenance import Provenance, UsedCoadd
 from tests.browser.conftest import Watched, running
 
-pytestmark = pytest.mark.slow
-
 MIDDLE = (433, 300)
 
 
@@ -37,7 +35,7 @@ def coadds(demo) -> list[UsedCoadd]:
 
 
 def planes(coadd: UsedCoadd) -> dict[str, tuple[np.ndarray, fits.Header]]:
-    path = path_of(coadd.uri)
+    path = path_of(coadd.ref.uri)
     assert path is not None
     with fits.open(path) as hdus:
         named = ((hdu.header.get("EXTTYPE") or hdu.name, hdu) for hdu in hdus)
@@ -195,10 +193,13 @@ def test_a_click_tells_the_pixel_of_the_original_file(page, coadds):
         ra, dec = (float(axis) for axis in wcs.all_pix2world(col, row, 0))
         page.look(ra, dec, 0.01)
         card = click(page, ra, dec)
-        item = card.locator(f"li[data-coadd='{coadd.dataset_id}']")
+        item = card.locator(f"li[data-coadd='{coadd.ref.dataset_id}']")
         text = item.inner_text()
-        assert f"tract {coadd.data_id['tract']} · patch {coadd.data_id['patch']}" in text
-        assert coadd.run in text
+        assert (
+            f"tract {dict(coadd.ref.data_id)['tract']} · patch {dict(coadd.ref.data_id)['patch']}"
+            in text
+        )
+        assert coadd.ref.run in text
         x, y = map(int, re.search(r"(\d+), (\d+) in the patch", text).groups())
         assert (x, y) == (col, row)
         value = float(image[row, col]) * coadd.scale
@@ -222,7 +223,7 @@ def test_the_cutout_is_downloaded_with_its_sky(page, coadds, tmp_path):
     ra, dec = (float(a) for a in WCS(header).all_pix2world(image.shape[1] / 2, 60, 0))
     page.look(ra, dec, 0.02)
     card = click(page, ra, dec)
-    item = card.locator(f"li[data-coadd='{coadd.dataset_id}']")
+    item = card.locator(f"li[data-coadd='{coadd.ref.dataset_id}']")
     item.get_by_label("Side of the cutout, arcsec").fill("7")
     with page.page.expect_download() as waiting:
         item.get_by_role("link", name="FITS cutout").click()
@@ -326,10 +327,10 @@ def test_patches_are_outlined_where_the_registry_has_them(page, coadds):
     drawn = page.page.evaluate(
         "viewer.app.overlayItems(viewer.app.sky).filter((i) => i.kind === 'outline')"
     )
-    labels = {f"{c.data_id['tract']}, {c.data_id['patch']}" for c in coadds}
+    labels = {f"{dict(c.ref.data_id)['tract']}, {dict(c.ref.data_id)['patch']}" for c in coadds}
     assert {item["label"] for item in drawn} == labels
     corners = {tuple(np.round(c, 6)) for item in drawn for c in item["corners"]}
-    truth = {tuple(np.round(corner, 6)) for c in coadds for corner in c.polygon}
+    truth = {tuple(np.round(corner, 6)) for c in coadds for corner in c.ref.polygon}
     assert corners == truth
     page.until(
         """(() => { const c = document.querySelector(".overlay");
@@ -361,7 +362,7 @@ def test_grid_and_coverage_are_switched(page):
 def test_go_to_a_patch(page, coadds, text):
     coadd = coadds[3]
     box = page.page.get_by_label("Go to RA Dec (ICRS)")
-    box.fill(text.format(**coadd.data_id))
+    box.fill(text.format(**dict(coadd.ref.data_id)))
     box.press("Enter")
     ra, dec, radius = coadd.circle()
     view = "viewer.app.sky.view()"
@@ -395,7 +396,7 @@ def test_a_place_without_data_is_said_and_keys_are_for_the_sky_again(page):
 
 
 def test_next_and_previous_patch(page, coadds):
-    ids = {(c.data_id["tract"], c.data_id["patch"]) for c in coadds}
+    ids = {(dict(c.ref.data_id)["tract"], dict(c.ref.data_id)["patch"]) for c in coadds}
     seen = []
     for _ in range(len(ids) + 1):
         before = page.page.evaluate("Object.values(viewer.app.sky.view()).join()")
@@ -534,7 +535,7 @@ def test_statistics_of_a_circle_are_those_of_the_coadd(page, coadds):
     found = page.page.evaluate("viewer.app.measuring.found")["statistics"]
     mine = next(one for one in found if one["survey"] == "band_r")
     assert mine["source"] == "coadd"
-    coadd = next(c for c in coadds if c.dataset_id == mine["coadd"])
+    coadd = next(c for c in coadds if c.ref.dataset_id == mine["coadd"])
     image, header = planes(coadd)["IMAGE"]
     rows, cols = np.mgrid[: image.shape[0], : image.shape[1]]
     center = SkyCoord(region["ra"], region["dec"], unit="deg")
@@ -568,7 +569,7 @@ def test_a_profile_is_drawn_for_every_band(page, coadds):
     assert found["length"] == pytest.approx(ends[0].separation(ends[1]).arcsec, rel=1e-6)
     mine = next(one for one in found["profiles"] if one["survey"] == "band_r")
     assert mine["source"] == "coadd"
-    coadd = next(c for c in coadds if c.dataset_id == mine["coadd"])
+    coadd = next(c for c in coadds if c.ref.dataset_id == mine["coadd"])
     image, header = planes(coadd)["IMAGE"]
     angle = ends[0].position_angle(ends[1])
     steps = ends[0].directional_offset_by(angle, np.array(mine["distance"]) / 3600 * u_deg())

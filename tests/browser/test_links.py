@@ -5,8 +5,6 @@ import pytest
 LIVE = "survey=live-colour&colour=band_i,band_r,band_g,{q},900,0,0,0,1,1,1"
 URLS = "[viewer.app.sky.baseLayer().url, viewer.app.find('live-colour').url]"
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture
 def sky(watched):

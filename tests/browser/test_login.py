@@ -1,14 +1,11 @@
 """Logging in as a person does, with a real browser, to a viewer beneath a path."""
 
-import pytest
-
 from tests.browser.conftest import PATIENCE
 from tests.viewer.serving import served
 
 TOKEN = "correct-horse-battery"
 
 
-@pytest.mark.slow
 def test_the_login_leads_to_the_view_that_was_asked_for(chromium, surveys):
     with served(surveys, token=TOKEN, root_path="/sky") as port:
         context = chromium.new_context()

@@ -23,8 +23,6 @@ from tests.browser.conftest import PATIENCE
 from tests.viewer.small_hips import DEC, RA
 from viewer.annotations import Annotations
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture(scope="module")
 def jupyter(chromium, tmp_path_factory) -> Iterator[str]:
@@ -161,7 +159,7 @@ def test_a_survey_in_a_notebook(chromium, jupyter, demo):
     page.goto(jupyter)
     notebook = Notebook(page)
     (coadd, *_) = Provenance.from_bytes((demo / "band_r" / "provenance.fits").read_bytes()).coadds
-    path = path_of(coadd.uri)
+    path = path_of(coadd.ref.uri)
     assert path is not None
     with fits.open(path) as hdus:
         image = next(hdu for hdu in hdus if (hdu.header.get("EXTTYPE") or hdu.name) == "IMAGE")
@@ -200,9 +198,9 @@ def test_a_survey_in_a_notebook(chromium, jupyter, demo):
     # the kernel knows of both
     selection = notebook.value("vars(frame.selection)")
     assert (selection["ra"], selection["dec"]) == pytest.approx((ra, dec), abs=2e-5)
-    (mine,) = [one for one in selection["coadds"] if one["uuid"] == coadd.dataset_id]
-    assert (mine["run"], mine["dataset_type"]) == (coadd.run, coadd.dataset_type)
-    assert mine["data_id"] == dict(coadd.data_id)
+    (mine,) = [one for one in selection["coadds"] if one["uuid"] == coadd.ref.dataset_id]
+    assert (mine["run"], mine["dataset_type"]) == (coadd.ref.run, coadd.ref.dataset_type)
+    assert mine["data_id"] == dict(coadd.ref.data_id)
     pixel = mine["pixel"]
     at = wcs.all_world2pix(selection["ra"], selection["dec"], 0)
     assert (pixel["x"], pixel["y"]) == (round(float(at[0])), round(float(at[1])))

@@ -24,11 +24,9 @@ from hipsgen.images.masks import plane_bits
 from hipsgen.images.uris import path_of
 from hipsgen.survey.provenance import Provenance
 from tests.browser.conftest import ARGUMENTS, CHROMIUM, PATIENCE, running
-from tests.viewer.inspected import build
+from tests.conftest import build_by_command, linked_copy, make_shared
 from tests.viewer.serving import Process
 from tests.viewer.small_hips import value_at
-
-pytestmark = pytest.mark.slow
 
 FIRST_RUN = "sample/run/20260101T000000Z"
 # in the patch that both runs have, where the first has a hole
@@ -42,20 +40,21 @@ def repo(tmp_path_factory, chromium) -> Path:
     pytest.importorskip("lsst.daf.butler", reason="needs the extra butler")
     from samples.repository import make_repository
 
-    folder = tmp_path_factory.mktemp("overlays") / "repo"
-    make_repository(folder)
-    return folder
+    return make_shared(tmp_path_factory, "demo repository", make_repository)
 
 
 @pytest.fixture(scope="module")
-def root(repo) -> Path:
+def root(repo, tmp_path_factory) -> Path:
     """Its i band, as `make demo` builds it."""
-    out = repo.parent / "hips"
-    planes = ("--planes", "image,variance,mask")
-    build(repo, "-c", "sample/coadds", "-d", "deepCoadd_calexp", "-b", "i", *planes, "-o", out)
-    first = out / "first_run" / "band_i"
-    build(repo, "-c", FIRST_RUN, "-d", "deepCoadd_calexp", "-b", "i", "-o", first)
-    return out
+
+    def make(out: Path) -> None:
+        arguments = ("-d", "deepCoadd_calexp", "-b", "i")
+        planes = ("--planes", "image,variance,mask")
+        build_by_command(out, repo, "-c", "sample/coadds", *arguments, *planes)
+        build_by_command(out / "first_run" / "band_i", repo, "-c", FIRST_RUN, *arguments)
+
+    shared = make_shared(tmp_path_factory, "demo surveys", make)
+    return linked_copy(shared, tmp_path_factory.mktemp("overlays") / "hips")
 
 
 @pytest.fixture(scope="module")
@@ -231,7 +230,7 @@ def test_the_hole_of_the_first_run_is_seen_when_blinking(page):
 def saturated(root: Path) -> tuple[np.ndarray, WCS]:
     """Where the file of the second run says SAT, and its sky."""
     coadds = Provenance.from_bytes((root / "mask_i" / "provenance.fits").read_bytes()).coadds
-    (uri,) = [str(c.uri) for c in coadds if "20260202" in str(c.uri)]
+    (uri,) = [str(c.ref.uri) for c in coadds if "20260202" in str(c.ref.uri)]
     path = path_of(uri)
     assert path is not None
     with fits.open(path) as hdus:

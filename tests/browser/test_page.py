@@ -4,8 +4,6 @@ import pytest
 from tests.browser.conftest import running
 from tests.viewer.small_hips import DEC, DEEPEST, RA, make_survey, value_at
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture(scope="module")
 def modules(chromium, site):

@@ -5,8 +5,6 @@ import pytest
 from tests.browser.conftest import add_page, running
 from tests.viewer.small_hips import value_at
 
-pytestmark = pytest.mark.slow
-
 
 def test_a_survey_s_own_page_on_any_server_at_any_path(watched, plain_site, surveys):
     watched.page.goto(plain_site)

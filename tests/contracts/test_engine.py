@@ -1,9 +1,11 @@
 """What every engine promises: threads, processes, a local Dask cluster."""
 
 import os
+import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -158,6 +160,20 @@ def test_a_worker_that_dies_is_an_error_not_a_hang():
 
     with open_engine("processes", 1) as processes, pytest.raises(BrokenProcessPool):
         list(run_bounded(processes, die, range(3), 1))
+
+
+def test_dask_runs_beside_another_dask():
+    """Its scheduler takes no fixed port: a second one would warn that 8787 is taken."""
+    pytest.importorskip("distributed", reason="needs the extra dask")
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with suppress(OSError):  # another Dask on this machine serves the purpose as well
+            other.bind(("", 8787))
+            other.listen()
+        with open_engine("dask", 1) as dask:
+            assert list(run_bounded(dask, square, [7], 1)) == [(7, 49)]
+            port = dask._client.cluster.scheduler.http_server.port
+    assert port != 8787
 
 
 @pytest.mark.parametrize("name", ["mpi", "", "tcp:/x"])

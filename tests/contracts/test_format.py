@@ -160,7 +160,7 @@ def test_pictures_refuse_what_is_not_bytes():
 
 def test_jpg_is_another_word_for_jpeg_and_bmp_is_unknown():
     assert format_of("jpg").name == "jpeg"
-    with pytest.raises(SurveyError, match="'bmp' is none of fits, png, jpeg, webp"):
+    with pytest.raises(SurveyError, match="'bmp' is not one of fits, png, jpeg, webp"):
         format_of("bmp")
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
@@ -20,6 +20,7 @@ from hipsgen.images.registry_sql import SqlRegistry
 from samples.repository import CHAIN, DATASET_TYPE
 from samples.skymap import NAME
 from samples.tractfiles import FIRST_RUN, REPROCESSED, SECOND_RUN
+from tests.profiles import examples
 
 TRACTS = [4848, 4849]
 EVERYTHING = Search(DATASET_TYPE, (CHAIN,), NAME)
@@ -93,7 +94,7 @@ def test_what_is_no_query_is_named(registry: Registry):
     for where in ("tract =", "color = 3", "tract = :mine"):
         with (
             pytest.raises(InputError, match="--where") as raised,
-            registry.naming_errors(where),
+            registry.translate_errors(where),
         ):
             registry.tracts(Search(DATASET_TYPE, (CHAIN,), NAME, where=where))
         assert "\n" not in str(raised.value)
@@ -133,7 +134,7 @@ expressions = st.recursive(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@examples(0.6)
 @given(where=expressions)
 def test_both_readers_understand_a_query_alike(repository: Path, where: str):
     butler, sql = both(repository)

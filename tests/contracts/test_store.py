@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -95,13 +94,11 @@ class StoreContract:
     def test_an_empty_store_lists_nothing(self, store: Store):
         assert list(store.list()) == []
 
-    def test_stat_tells_size_and_time_of_files_only(self, store: Store):
-        before = time.time()
+    def test_stat_returns_the_size_of_files_only(self, store: Store):
         store.write("a/b", b"12345")
         stat = store.stat("a/b")
         assert stat is not None
         assert stat.size == 5
-        assert before - 10 < stat.mtime < time.time() + 10
         for path in ("a", "c", "a/c", "a/b/c"):
             assert store.stat(path) is None, path
 
@@ -119,7 +116,7 @@ class StoreContract:
     )
     def test_paths_that_leave_the_root_are_refused(self, store: Store, path: str):
         for ask in (store.read, store.stat, store.delete, lambda p: store.write(p, b"")):
-            with pytest.raises(SurveyError, match="not a path inside the survey"):
+            with pytest.raises(SurveyError, match="not a relative path inside the survey"):
                 ask(path)
         if path:
             with pytest.raises(SurveyError):

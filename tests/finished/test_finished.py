@@ -17,8 +17,6 @@ from starlette.testclient import TestClient
 from tests.finished.make import BANDS, FLAG, PLACE, build_command
 from viewer.app import ViewerConfig, create_app
 
-pytestmark = pytest.mark.slow
-
 ARCHIVE = Path(__file__).with_name("v0.1.0.tar.xz")
 HIPS = PLACE / "hips"
 NAMES = {

@@ -7,13 +7,13 @@ import numpy as np
 import numpy.typing as npt
 from astropy.io import fits
 
-from hipsgen.build.metadata import SurveyIdentity
-from hipsgen.build.survey import build_survey
+from hipsgen.builder.metadata import SurveyIdentity
 from hipsgen.images.coadd_fits import FitsReader
 from hipsgen.images.fits_folder import FitsFolder
-from hipsgen.plan.options import BuildOptions, Runtime
+from hipsgen.planner.options import BuildOptions, Runtime
 from hipsgen.run.progress import QuietReporter
 from hipsgen.survey.store import open_store
+from tests.building import build_one
 from tests.repositories.conftest import survey_bytes
 
 ROWS, COLS = 40, 50
@@ -64,9 +64,7 @@ def survey_of(folder: Path, out: Path) -> dict[str, str]:
     """Build a folder's coadds; hashes of the files of the survey that hold pixels."""
     source = FitsFolder([str(folder)], FitsReader(), False)
     subject = SurveyIdentity("r", "r", "test", "r")
-    build_survey(
-        source, open_store(out), subject, BuildOptions(), Runtime(workers=2), QuietReporter()
-    )
+    build_one(source, open_store(out), subject, BuildOptions(), Runtime(workers=2), QuietReporter())
     return survey_bytes(out)
 
 

@@ -145,7 +145,7 @@ def test_sections_are_those_of_the_whole_by_either_way(
     if truth.size:
         np.testing.assert_array_equal(reader.read(ref_of(cells), section), truth)
         with monkeypatch.context() as patched:
-            patched.setattr(FitsReader, "_decoded", lambda *_: False)
+            patched.setattr(FitsReader, "_decode", lambda *_: False)
             np.testing.assert_array_equal(reader.read(ref_of(cells), section), truth)
 
 

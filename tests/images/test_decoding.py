@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from astropy.io import fits
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numba import njit
@@ -23,6 +23,7 @@ from hipsgen.images.fits_folder import FitsFolder
 from hipsgen.images.source import Section
 from hipsgen.images.uris import uri_of
 from tests.images.making import tan_header, with_hole, write
+from tests.profiles import examples
 
 SHAPE = ROWS, COLS = 120, 150  # a single tile outlasts the 10,000 random numbers of dithering
 EVERYTHING = (slice(0, ROWS), slice(0, COLS))
@@ -170,7 +171,7 @@ def test_the_highest_bit_of_a_mask_is_its_sign(algorithm: str, tmp_path: Path):
     np.testing.assert_array_equal(np.isnan(found), mask < 0)
 
 
-@settings(max_examples=40, deadline=None)
+@examples(0.4)
 @given(where=section, tile=st.sampled_from(list(TILES.values())), rice=st.booleans())
 def test_any_section_is_that_of_the_whole(
     where: Section, tile: tuple[int, int], rice: bool, tmp_path_factory: pytest.TempPathFactory
@@ -193,7 +194,7 @@ def steps(dtype: str) -> st.SearchStrategy[np.ndarray]:
     return st.lists(part, min_size=1, max_size=6).map(np.concatenate)
 
 
-@settings(max_examples=200, deadline=None)
+@examples(2)
 @given(st.sampled_from(["u1", "i2", "i4"]).flatmap(steps))
 def test_rice_gives_any_numbers_back(tmp_path_factory: pytest.TempPathFactory, numbers: Any):
     row = numbers[None]
@@ -413,7 +414,7 @@ def some_stream() -> st.SearchStrategy[bytes]:
     return st.lists(blocks | st.binary(max_size=12), max_size=12).map(b"".join)
 
 
-@settings(max_examples=300, deadline=None)
+@examples(3)
 @given(some_stream(), st.integers(1, 200), st.sampled_from([1, 2, 4]), st.integers(1, 40))
 def test_rice_stays_within_its_stream_whatever_that_holds(
     stream: bytes, count: int, width: int, block: int

@@ -106,9 +106,9 @@ def test_a_list_with_a_byte_order_mark_is_read(tmp_path: Path):
 
 WRONG = {
     "a missing file": ("nothing.fits", "does not exist"),
-    "a list that names itself": ("round.txt", "names itself"),
+    "a list that names itself": ("round.txt", "includes itself"),
     "a list that is not UTF-8": ("latin.txt", "not UTF-8"),
-    "a folder without FITS": ("empty", "holds no FITS file"),
+    "a folder without FITS": ("empty", "contains no FITS file"),
 }
 
 

@@ -4,12 +4,13 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hipsgen.coadd import CoaddRef
 from hipsgen.errors import InputError
 from hipsgen.images.manifest import is_manifest, read_manifest, write_manifest
+from tests.profiles import examples
 
 texts = st.text(max_size=20)
 angles = st.floats(-360, 360, allow_nan=False)
@@ -29,7 +30,7 @@ references = st.builds(
 )
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@examples(0.6)
 @given(refs=st.lists(references, max_size=4), text=texts)
 def test_what_was_written_is_read(refs: list[CoaddRef], text: str, tmp_path_factory):
     path = tmp_path_factory.mktemp("m") / "refs.jsonl"

@@ -166,7 +166,7 @@ def test_a_dataset_type_that_is_no_coadd_is_refused(writable: Any, copy: Path):
         writable.registry.registerDatasetType(
             DatasetType(name, dimensions, "ExposureF", universe=universe)
         )
-        with pytest.raises(InputError, match=f"{name} is by .*not by tract and patch"):
+        with pytest.raises(InputError, match=f"{name} has the dimensions .*not tract and patch"):
             list(source(copy, dataset_type=name).refs())
 
 

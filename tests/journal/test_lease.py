@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hipsgen.check.survey import Depth, check_survey
+from hipsgen.checker.survey import Depth, check_survey
 from hipsgen.errors import ConfigError
 from hipsgen.survey.store import LocalStore
 from tests.conftest import Build, StarField

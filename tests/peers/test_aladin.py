@@ -10,8 +10,6 @@ import pytest
 from tests.conftest import Build, StarField, needs
 from tests.viewer.serving import served
 
-pytestmark = pytest.mark.slow
-
 JAR = Path("/usr/share/java/aladin.jar")
 
 
@@ -80,4 +78,4 @@ def test_the_desktop_program_shows_a_served_survey(build: Build, tmp_path) -> No
     gray = np.asarray(Image.open(picture).convert("L")).astype(float)
     middle = gray[100:500, 100:500]
     assert middle.std() > 5, "the picture shows the sky"
-    assert built.summary.tiles > 0
+    assert built.summary.n_tiles > 0

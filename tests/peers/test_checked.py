@@ -11,13 +11,11 @@ from astropy.io import fits
 from astropy.wcs import WCS
 from PIL import Image
 
-from hipsgen.check.finding import Finding
-from hipsgen.check.survey import Depth, check_survey
-from tests.check.test_tiles import rewrite
+from hipsgen.checker.finding import Finding
+from hipsgen.checker.survey import Depth, check_survey
+from tests.checker.test_tiles import rewrite
 from tests.conftest import StarField, needs
 from tests.peers.test_aladin import JAR
-
-pytestmark = pytest.mark.slow
 
 DEEP = Depth(every_tile=True, workers=2)
 

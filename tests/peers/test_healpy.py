@@ -2,7 +2,6 @@
 
 import healpy
 import numpy as np
-import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
 
@@ -10,7 +9,6 @@ from tests.conftest import Build, StarField
 from tests.oracles import interleaved
 
 
-@pytest.mark.slow
 def test_the_wcs_of_a_written_tile_gives_healpy_positions(build: Build, tmp_path) -> None:
     for name, frame, keys in (("e", "equatorial", "RA"), ("g", "galactic", "GLON")):
         field = StarField(0.0, 41.8, background=1.0, size=300)

@@ -7,8 +7,6 @@ from reproject import reproject_interp
 
 from tests.conftest import Build, StarField
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.mark.parametrize(
     ("lon", "lat"), [(150.1, 2.2), (75.0, 41.8103), (0.0, -31.0), (250.0, 89.95), (90.0, 41.8103)]

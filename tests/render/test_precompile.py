@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.build.test_planes import coadd
+from tests.builder.test_planes import coadd
 from tests.conftest import StarField
 
 SIGNATURES = """
@@ -59,7 +59,7 @@ def test_every_loop_is_compiled_for_one_combination_of_types(tmp_path: Path) -> 
         "sample_6",
         "sample_10",
         "keep_missing",
-        "build_grid_nodes",
+        "measure_curvature",
     } <= set(counts)
     assert {name: n for name, n in counts.items() if n > 1} == {}
 

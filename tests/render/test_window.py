@@ -14,10 +14,10 @@ from hipsgen.images.source import CoaddInfo, Section, Values
 from hipsgen.images.uris import uri_of
 from hipsgen.render.coadd_cache import CoaddCache
 from hipsgen.render.window import ScratchBuffer, Window, scratch_buffer, window_root
-from hipsgen.sky.grid import pixel_map
 from hipsgen.sky.resample import INTERPOLATIONS, margin, resample
 from hipsgen.sky.tiles import Tile
 from tests.conftest import StarField
+from tests.pixel_maps import pixel_map
 
 pytestmark = pytest.mark.slow
 
@@ -73,7 +73,7 @@ def windowed(
 ) -> dict[Tile, np.ndarray]:
     cache, found, window = CoaddCache(reader, 1 << 30), {}, None
     for tile in tiles:
-        if window is None or window.top != window_root(tile):
+        if window is None or window.top != window_root(tile, 512):
             space.clear()
             reach = margin(interpolation)
             info = reader.info(ref)
@@ -125,8 +125,8 @@ def test_pixels_are_read_once_and_hardly_one_in_vain(tmp_path: Path) -> None:
     numbers = np.unique(healpy.vec2pix(1 << order, *wcs.to_sky(x, y).T, nest=True))
     space, cache, tops = ScratchBuffer(1 << 28), CoaddCache(reader, 1 << 30), set()
     for tile in (Tile(order, int(n)) for n in numbers):
-        if window_root(tile) not in tops:
-            tops.add(window_root(tile))
+        if window_root(tile, 512) not in tops:
+            tops.add(window_root(tile, 512))
             space.clear()
             info = reader.info(ref)
             window = Window.over(tile, 512, "equatorial", 3, ref, info, None)
@@ -165,6 +165,6 @@ def test_a_thread_keeps_its_room() -> None:
 
 
 def test_the_window_of_a_tile_follows_from_the_tile_alone() -> None:
-    assert window_root(Tile(11, 12345)) == Tile(9, 12345 >> 4)
-    assert window_root(Tile(1, 7)) == Tile(0, 1)
-    assert window_root(Tile(0, 3)) == Tile(0, 3)
+    assert window_root(Tile(11, 12345), 512) == Tile(9, 12345 >> 4)
+    assert window_root(Tile(1, 7), 512) == Tile(0, 1)
+    assert window_root(Tile(0, 3), 512) == Tile(0, 3)

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from hipsgen.build.metadata import SurveyIdentity
-from hipsgen.build.survey import build_survey
+from hipsgen.builder.metadata import SurveyIdentity
 from hipsgen.coadd import CoaddRef
 from hipsgen.images.butler_source import ButlerSource
 from hipsgen.images.uris import path_of
-from hipsgen.plan.options import BuildOptions, Runtime
+from hipsgen.planner.options import BuildOptions, Runtime
 from hipsgen.run.progress import QuietReporter
 from hipsgen.sky.polygon import to_lonlat, to_vectors
 from hipsgen.survey.store import open_store
+from tests.building import build_one
 
 CHAIN, DATASET_TYPE, BANDS = "u/me/coadds", "deepCoadd_calexp", ("g", "r", "i")
 # with how many coadds of a band in the chain
@@ -28,22 +28,22 @@ _DATASETS = f"{_MANAGERS}.datasets"
 
 
 def _attributes(statement: str) -> Callable[[Path], None]:
-    def mark_stale(root: Path) -> None:
+    def damage(root: Path) -> None:
         with sqlite3.connect(root / "gen3.sqlite3") as registry:
             assert registry.execute(f"{statement}").rowcount == 1
         registry.close()
 
-    return mark_stale
+    return damage
 
 
 def _yaml(old: str, new: str) -> Callable[[Path], None]:
-    def mark_stale(root: Path) -> None:
+    def damage(root: Path) -> None:
         path = root / "butler.yaml"
         text = path.read_text()
         assert old in text
         path.write_text(text.replace(old, new))
 
-    return mark_stale
+    return damage
 
 
 # what a site's repository may have come to, and daf_butler refuses
@@ -111,9 +111,7 @@ def build_band(root: Path, out: Path, band: str = "r") -> dict[str, str]:
     """Build a band; see `survey_bytes`."""
     source = ButlerSource(str(root), DATASET_TYPE, (CHAIN,), band)
     subject = SurveyIdentity(band, band, "test", band)
-    build_survey(
-        source, open_store(out), subject, BuildOptions(), Runtime(workers=2), QuietReporter()
-    )
+    build_one(source, open_store(out), subject, BuildOptions(), Runtime(workers=2), QuietReporter())
     return survey_bytes(out)
 
 

@@ -58,7 +58,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def forgetful(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No copy and no block of a test before, on a port that may be the same."""
     monkeypatch.setattr(staging, "_copies", staging._Copies())
-    monkeypatch.setattr(remote, "_silent", {})
+    monkeypatch.setattr(remote, "_avoided", {})
     monkeypatch.setattr(remote, "_WAITS", (0.01, 0.01))
     forget()
     yield
@@ -66,8 +66,8 @@ def forgetful(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def forget() -> None:
-    range_reads._known.cache_clear()
-    range_reads._pool.known.clear()
+    range_reads._reader_of.cache_clear()
+    range_reads._pool.blocks.clear()
 
 
 @pytest.fixture
@@ -150,8 +150,8 @@ def test_files_of_this_machine_are_no_blocks(folder: Path):
 def test_blocks_are_the_file(reads: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch):
     """Whatever is read in whatever order, with room for four blocks."""
     content = np.random.default_rng(2).bytes(12 * BLOCK + 77)
-    monkeypatch.setattr(range_reads, "_KEPT", 4)
-    monkeypatch.setattr(range_reads, "place_of", lambda _: InMemory(content))
+    monkeypatch.setattr(range_reads, "_MAX_BLOCKS", 4)
+    monkeypatch.setattr(range_reads, "resource_path", lambda _: InMemory(content))
     forget()
     file = RangeFile(RangeReader("x://y/z"))
     for start, size in reads:
@@ -162,7 +162,7 @@ def test_blocks_are_the_file(reads: list[tuple[int, int]], monkeypatch: pytest.M
 
 def test_a_connection_that_breaks_is_made_again(monkeypatch: pytest.MonkeyPatch):
     place = InMemory(bytes(range(256)) * 4000, faults=2)
-    monkeypatch.setattr(range_reads, "place_of", lambda _: place)
+    monkeypatch.setattr(range_reads, "resource_path", lambda _: place)
     assert RangeFile(RangeReader("x://y/z")).read(300_000) == place.content[:300_000]
     forget()
     place.faults = 3

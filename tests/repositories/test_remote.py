@@ -121,7 +121,7 @@ def test_a_dead_server_is_named_at_once(local: Path, tmp_path: Path):
     environment = configured(tmp_path, "dav://127.0.0.1:1/", "")
     code, said = build(root, tmp_path / "out", **environment)
     assert code == 1
-    assert "127.0.0.1:1 does not answer: is it running" in said
+    assert "127.0.0.1:1 does not respond: is it running" in said
     assert time.monotonic() - started < 60
 
 
@@ -152,7 +152,7 @@ def test_a_member_of_a_zip_file_is_read(local: Path, tmp_path: Path):
             with local_file(f"{uri}#{name}=some%20folder/one.fits") as path:
                 assert path.read_bytes() == file.read_bytes()
     with (
-        pytest.raises(CoaddError, match=r"all%20of%20it\.zip holds no two\.fits"),
+        pytest.raises(CoaddError, match=r"all%20of%20it\.zip contains no two\.fits"),
         local_file(f"{uri}#zip-path=two.fits"),
     ):
         pass
@@ -161,22 +161,22 @@ def test_a_member_of_a_zip_file_is_read(local: Path, tmp_path: Path):
 def test_copies_make_room_and_one_that_is_read_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    copies = staging._Copies(room=2500)
+    copies = staging._Copies(capacity=2500)
     made: list[str] = []
-    inner = staging._copied
-    monkeypatch.setattr(staging, "_copied", lambda uri: made.append(uri) or inner(uri))
+    inner = staging._fetch
+    monkeypatch.setattr(staging, "_fetch", lambda uri: made.append(uri) or inner(uri))
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as packed:
         for name in "abcd":
             packed.writestr(name, name * 1000)
     uris = {name: f"{uri_of(tmp_path / 'x.zip')}#zip-path={name}" for name in "abcd"}
-    held = copies.take(uris["a"])
+    held = copies.acquire(uris["a"])
     for name in "bcd":
-        copies.give_back(copies.take(uris[name]))
+        copies.release(copies.acquire(uris[name]))
     assert held.path.read_text() == "a" * 1000
-    copies.give_back(held)
+    copies.release(held)
     made.clear()
     for name in "dcb":  # b was read longest ago, and had to go; then a, too
-        copies.give_back(copies.take(uris[name]))
+        copies.release(copies.acquire(uris[name]))
     assert made == [uris["b"]]
 
 
@@ -193,7 +193,7 @@ def test_a_signed_url_is_not_told():
         raise OSError("Max retries exceeded with url: /coadds/7/r.fits?Key=k&Signature=abc%3D&E=1")
 
     with pytest.raises(CoaddError) as caught:
-        remote.patiently("https://host/v1/x", attempt)
+        remote.with_retries("https://host/v1/x", attempt)
     assert "Signature" not in str(caught.value)
     assert caught.value.__cause__ is None
     assert "/coadds/7/r.fits" in str(caught.value)
@@ -209,11 +209,11 @@ def test_a_server_that_fails_and_fails_is_left_alone(monkeypatch: pytest.MonkeyP
 
     for name in "abcd":
         with pytest.raises(CoaddError, match="status code: 500"):
-            remote.patiently(f"https://fails/{name}", attempt)
-    with pytest.raises(CoaddError, match="fails does not answer, as before"):
-        remote.patiently("https://fails/e", attempt)
+            remote.with_retries(f"https://fails/{name}", attempt)
+    with pytest.raises(CoaddError, match="fails did not respond; next attempt within 60 s"):
+        remote.with_retries("https://fails/e", attempt)
     assert len(asked) == 8
-    assert remote.patiently("https://works/c", lambda: 7) == 7
+    assert remote.with_retries("https://works/c", lambda: 7) == 7
 
 
 def test_numbers_that_are_no_answers():
@@ -261,7 +261,7 @@ def test_from_a_butler_server_comes_the_same_survey(
     words = {"open": "by daf_butler", "count": "12", "build": "same bytes", "untouched": "yes"}
     for column, text in words.items():
         findings.note("rv28 behind a Butler server", column, text)
-    words = ("the server refuses the token (401)", "the server asks for a token: set BUTLER_RUBIN_")
+    words = ("the server rejects the token (401)", "the server requires a token: set BUTLER_RUBIN_")
     for wrong, word in zip(({"BUTLER_RUBIN_ACCESS_TOKEN": "other"}, {}), words, strict=True):
         code, said = build(behind_a_server, tmp_path / "not", **wrong)
         assert code == 1

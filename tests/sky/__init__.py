@@ -1,13 +1,12 @@
 """Tests of the numbers: hipsgen.sky."""
 
 import numpy as np
-from hypothesis import settings
 
 from hipsgen.sky import resample
 from tests import naive
+from tests.profiles import examples
 
-# the same examples on every run, and no deadline: compiling a kernel takes seconds
-SEEDED = settings(derandomize=True, deadline=None, max_examples=60)
+SEEDED = examples(0.6)
 
 
 def weights_of(interpolation: str) -> naive.Weights:

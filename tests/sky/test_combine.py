@@ -192,7 +192,7 @@ def test_feather_goes_to_nothing_at_the_edge_of_each_coadd() -> None:
 
 
 def test_an_unknown_overlap_is_refused_with_the_names_of_the_known() -> None:
-    with pytest.raises(ValueError, match="'median' is none of feather, primary, mean"):
+    with pytest.raises(ValueError, match="'median' is not one of feather, primary, mean"):
         Accumulator(8, "median")
 
 

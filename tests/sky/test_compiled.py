@@ -50,7 +50,7 @@ def test_a_function_of_another_file_that_changed_is_compiled_anew(copy: Path) ->
     assert path.is_relative_to(copy / "hipsgen")
     assert run(copy) == (first, 1, path)
     source = copy / "hipsgen" / "sky" / "grid_kernels.py"
-    old = "x[c] = at.exact[0, j * step + r, i * step + c]"
+    old = "x[c] = pixel_map.exact[0, j * step + r, i * step + c]"
     text = source.read_text()
     assert old in text
     source.write_text(text.replace(old, f"{old} + 10.0"))

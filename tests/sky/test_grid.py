@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from hipsgen.images.wcs import ImageWcs
 from hipsgen.sky.frames import from_icrs, to_icrs
-from hipsgen.sky.grid import TOLERANCE, PixelMap, build_grid, pixel_map
+from hipsgen.sky.grid import TOLERANCE, PixelMap, build_grid
 from hipsgen.sky.polygon import to_vectors
 from hipsgen.sky.tiles import Tile, nested_index, pixel_size
+from tests.pixel_maps import pixel_map
 from tests.sky import SEEDED
 
 WIDTH = 512
@@ -313,7 +314,7 @@ def test_the_tolerance_is_kept(tolerance: float) -> None:
 @pytest.mark.parametrize("width", [0, 48, 500])
 def test_a_width_that_is_no_power_of_two_is_refused(width: int) -> None:
     coadd = image("TAN", 53.0, -28.0, 0.5, (90, 90))
-    with pytest.raises(ValueError, match=f"{width} is no power of two"):
+    with pytest.raises(ValueError, match=f"{width} is not a power of two"):
         pixel_map(tile_at(53.0, -28.0, 2), width, "equatorial", coadd, coadd.shape)
 
 

@@ -196,9 +196,9 @@ def test_a_position_just_under_the_edge_of_one_pixel_stays_on_it() -> None:
 
 
 def picked(
-    pixels: Array, at: PixelMap, translation: MaskPlaneMapping, first: tuple[int, int] = (0, 0)
+    pixels: Array, at: PixelMap, mapping: MaskPlaneMapping, first: tuple[int, int] = (0, 0)
 ) -> Array:
-    t, out = translation, np.empty((at.rows, at.cols), np.int32)
+    t, out = mapping, np.empty((at.rows, at.cols), np.int32)
     mask_kernels.sample_nearest(
         guarded(pixels), *first, at, t.bits, t.shifts, t.rest, t.other, NO_DATA, guarded(out)
     )
@@ -213,17 +213,17 @@ def test_pick_agrees_with_naive(seed: int) -> None:
     froms, tos = rng.permutation(32)[:14].tolist(), rng.permutation(30)[:14].tolist()
     names = [f"P{k}" for k in range(14)]
     table = {**dict(zip(names[:12], tos, strict=False)), "OTHER": 30}
-    translation = MaskPlaneMapping.between(dict(zip(names, froms, strict=True)), table, "OTHER")
+    mapping = MaskPlaneMapping.between(dict(zip(names, froms, strict=True)), table, "OTHER")
     moved = dict(zip(froms[:12], tos[:12], strict=True))
     x, y = positions(rng, pixels.shape, 20)
     wanted = naive.sample_nearest(pixels, x, y, moved, 30)
-    np.testing.assert_array_equal(picked(pixels, guarded_map(x, y), translation), wanted)
+    np.testing.assert_array_equal(picked(pixels, guarded_map(x, y), mapping), wanted)
     at = gridded(rng, 8, pixels.shape)
     x, y = at.positions()
     wanted = naive.sample_nearest(pixels, x, y, moved, 30)
-    np.testing.assert_array_equal(picked(pixels, at, translation), wanted)
+    np.testing.assert_array_equal(picked(pixels, at, mapping), wanted)
     part = np.ascontiguousarray(pixels[10:, 20:])
-    some = picked(part, at, translation, (10, 20))
+    some = picked(part, at, mapping, (10, 20))
     inside = (y >= 9.5) & (x >= 19.5)
     np.testing.assert_array_equal(some, np.where(inside, wanted, NO_DATA))
 
@@ -295,7 +295,7 @@ def test_show_keeps_what_is_covered_enough(enough: float) -> None:
     value, coverage = holed(rng, (7, 9), 0.2), rng.random((7, 9)).astype(np.float32)
     coverage[2] = enough
     out = np.empty_like(value)
-    count = tile_kernels.show(guarded(value), guarded(coverage), enough, guarded(out))
+    count = tile_kernels.mask_uncovered(guarded(value), guarded(coverage), enough, guarded(out))
     np.testing.assert_array_equal(out, np.where(coverage >= enough, value, np.nan))
     assert count == (coverage >= enough).sum()
 
@@ -358,7 +358,7 @@ def test_measure_finds_range_and_filled_cells(holes: float) -> None:
     values = holed(np.random.default_rng(12), (12, 12), holes)
     values[:6, :3] = np.nan
     some = np.empty((4, 4), np.bool_)
-    low, high = tile_kernels.measure(guarded(values.view(np.int32)), guarded(some))
+    low, high = tile_kernels.measure_cells(guarded(values.view(np.int32)), guarded(some))
     known = values[~np.isnan(values)]
     if known.size > 3:
         assert known.min() < 0 < known.max()

@@ -9,9 +9,9 @@ from hipsgen.sky.mask_planes import (
     NO_DATA,
     MaskAccumulator,
     MaskPlaneMapping,
-    as_values,
+    as_float,
     halve,
-    is_known,
+    is_valid,
     union,
 )
 from hipsgen.sky.pyramid import Layer, parent_of, shrink
@@ -100,8 +100,8 @@ def test_coadds_are_united_or_the_deepest_is_taken(overlap: str) -> None:
 
 def test_what_is_known_and_shown() -> None:
     flags = np.array([[0, NO_DATA], [5, 1 << 30]], np.int32)
-    np.testing.assert_array_equal(is_known(flags), [[True, False], [True, True]])
-    np.testing.assert_array_equal(as_values(flags), np.float32([[0, np.nan], [5, 1 << 30]]))
+    np.testing.assert_array_equal(is_valid(flags), [[True, False], [True, True]])
+    np.testing.assert_array_equal(as_float(flags), np.float32([[0, np.nan], [5, 1 << 30]]))
     values = np.float32([[1, np.nan]])
-    assert as_values(values) is values
-    np.testing.assert_array_equal(is_known(values), [[True, False]])
+    assert as_float(values) is values
+    np.testing.assert_array_equal(is_valid(values), [[True, False]])

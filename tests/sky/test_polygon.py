@@ -8,7 +8,7 @@ from hipsgen.sky.polygon import (
     bounding_circle,
     contains,
     from_tangent_plane,
-    middles,
+    mean_directions,
     tangent_plane,
     to_lonlat,
     to_vectors,
@@ -151,7 +151,7 @@ def test_the_tangent_plane_has_east_and_north_and_nothing_behind() -> None:
 def test_middles_are_the_centers_of_the_bounding_circles(groups) -> None:
     counts = np.array([len(g) for g in groups], np.int64)
     vertices = to_vectors(*np.array([p for g in groups for p in g], float).reshape(-1, 2).T)
-    found = middles(vertices, counts)
+    found = mean_directions(vertices, counts)
     assert found.shape == (len(groups), 3)
     for middle, part in zip(found, np.split(vertices, np.cumsum(counts))[:-1], strict=False):
         wanted = bounding_circle(part)[0] if len(part) else [0.0, 0.0, 1.0]

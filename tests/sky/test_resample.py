@@ -421,7 +421,7 @@ def test_in_pure_noise_the_limiter_touches_less_than_a_thousandth_and_biases_not
 
 def test_an_unknown_interpolation_is_refused_with_the_names_of_the_known() -> None:
     image, at = np.zeros((4, 4), np.float32), np.zeros((2, 2))
-    with pytest.raises(ValueError, match="'cubic' is none of optimal, bilinear, nearest"):
+    with pytest.raises(ValueError, match="'cubic' is not one of optimal, bilinear, nearest"):
         resampled(image, at, at, "cubic")
 
 
@@ -437,7 +437,7 @@ def test_an_unknown_interpolation_is_refused_with_the_names_of_the_known() -> No
 )
 def test_images_that_are_not_2d_native_float32_are_refused(image: npt.NDArray[np.generic]) -> None:
     at = np.zeros((2, 2))
-    with pytest.raises(ValueError, match="not 2-D native float32"):
+    with pytest.raises(ValueError, match="must be 2-D native float32"):
         resampled(image, at, at)  # type: ignore[arg-type]
 
 
@@ -445,5 +445,5 @@ def test_images_that_are_not_2d_native_float32_are_refused(image: npt.NDArray[np
 def test_positions_of_two_shapes_or_not_2d_are_refused(
     x: tuple[int, ...], y: tuple[int, ...]
 ) -> None:
-    with pytest.raises(ValueError, match="positions have shapes"):
+    with pytest.raises(ValueError, match="both must have one 2-D shape"):
         resampled(np.zeros((4, 4), np.float32), np.zeros(x), np.zeros(y))

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_kernels_agree_with_naive_and_stay_in_their_arrays_without_the_compiler() -> None:
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", "-q", "-n0", "-p", "no:cacheprovider"]
     done = subprocess.run(
         [*command, "tests/sky/test_kernels.py", "tests/sky/test_outline_kernels.py"],
         cwd=ROOT,

@@ -4,7 +4,7 @@ import healpy
 import numpy as np
 import pytest
 from astropy.io import fits
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from mocpy import MOC
 
@@ -24,6 +24,7 @@ from hipsgen.survey.coverage import (
     to_ranges,
 )
 from tests.oracles import interleaved
+from tests.profiles import examples
 
 WIDTH = 64
 
@@ -66,7 +67,7 @@ def test_one_pixel_covers_the_cell_in_which_healpy_puts_it():
         assert cell == place
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@examples(2)
 @given(st.sets(st.integers(0, 200), max_size=60))
 def test_ranges_hold_the_same_cells_without_gaps(cells: set[int]):
     ranges = to_ranges(np.array(sorted(cells), np.uint64))
@@ -80,7 +81,7 @@ def flat(moc: MOC, order: int) -> set[int]:
     return set(moc.degrade_to_order(order).flatten().tolist()) if not moc.empty() else set()
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@examples(0.6)
 @given(
     st.lists(st.sets(st.integers(0, 12 * 4**6 - 1), max_size=40), max_size=4),
     st.booleans(),

@@ -1,11 +1,12 @@
 """The properties file: what is written is read, comments are none, damage is named."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hipsgen.errors import SurveyError
 from hipsgen.survey.properties import format_properties, parse_properties
+from tests.profiles import examples
 
 keys = st.from_regex(r"[a-z][a-z0-9_]{0,20}", fullmatch=True)
 # a value is one line; white space inside it counts as one blank
@@ -14,7 +15,7 @@ values = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=
 )
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@examples(2)
 @given(st.dictionaries(keys, values, max_size=8))
 def test_what_was_written_is_read(written: dict[str, str]):
     text = format_properties(written)

@@ -54,6 +54,39 @@ def test_what_the_properties_leave_out_has_its_default(store: LocalStore):
     assert survey.title == str(store)
 
 
+@pytest.mark.parametrize(
+    ("words", "name", "expected"),
+    [
+        ("hips_tile_format = PNG Fits", "formats", ("png", "fits")),
+        ("obs_filter = r", "band", "r"),
+        ("obs_filter = r\nobs_band = i", "band", "i"),
+        ("hips_bunit = nJy", "unit", "nJy"),
+        ("dataproduct_subtype = color", "is_color", True),
+        ("hips_order = 3", "is_color", False),
+        ("hips_order = 3", "plane", "image"),
+        ("hipsgen_plane = variance", "plane", "variance"),
+        ("hipsgen_planes = SAT:0 a:b:12 CR: :3 BAD:x", "planes", {"SAT": 0, "a:b": 12}),
+        ("hips_order = 3", "planes", {}),
+    ],
+)
+def test_properties_are_parsed_in_one_place(
+    store: LocalStore, words: str, name: str, expected: object
+):
+    store.write("properties", words.encode())
+    assert getattr(Survey.open(store), name) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [("1 2.5e3", [1.0, 2500.0]), ("-3", [-3.0]), ("1 nan", []), ("inf", []), ("x", []), ("", [])],
+)
+def test_numbers_are_finite_or_not_there(store: LocalStore, text: str, numbers: list[float]):
+    store.write("properties", f"hips_pixel_cut = {text}".encode())
+    survey = Survey.open(store)
+    assert survey.numbers("hips_pixel_cut") == numbers
+    assert survey.number("hips_pixel_cut") == (numbers[0] if len(numbers) == 1 else None)
+
+
 def test_a_folder_without_properties_is_no_finished_survey(store: LocalStore):
     store.delete("properties")
     with pytest.raises(SurveyError, match="is not a finished HiPS: it has no properties") as raised:
@@ -111,4 +144,4 @@ def test_a_survey_with_a_coarse_moc_has_all_tiles_below_its_cells(store: LocalSt
 def test_a_survey_without_a_moc_says_so(store: LocalStore):
     store.delete("Moc.fits")
     with pytest.raises(SurveyError, match=r"has no Moc\.fits"):
-        Survey.open(store).moc()
+        _ = Survey.open(store).moc

@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.build.test_survey import images
+from tests.builder.test_survey import images
 from tests.conftest import StarField
 from tests.torture.campaign import Campaign, quiet
 

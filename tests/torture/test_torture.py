@@ -7,7 +7,6 @@ import pytest
 from tests.torture.scenes import scene
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("engine", "kills"), [("threads", 8), ("processes", 5)])
 def test_a_killed_build_ends_as_if_it_had_not_been(engine: str, kills: int, tmp_path: Path):
     """`make torture` has hundreds of them."""

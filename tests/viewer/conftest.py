@@ -1,4 +1,5 @@
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlencode
@@ -6,19 +7,27 @@ from urllib.parse import unquote, urlencode
 import httpx
 import pytest
 
+from hipsgen.coadd import CoaddRef, Polygon
 from hipsgen.survey.provenance import Provenance, UsedCoadd
 from tests.viewer.small_hips import DEC, RA, make_survey
 from viewer.app import ViewerConfig, create_app
 
-COADD = UsedCoadd(
+REF = CoaddRef(
     uri="file:///data/coadd.fits",
-    data_id={"tract": 9813, "patch": 42, "band": "g", "skymap": "hsc"},
+    identity="0b1f9c5e-3c0f-4a6e-9b51-53b6a3b4a001",
+    data_id=(("tract", 9813), ("patch", 42), ("band", "g"), ("skymap", "hsc")),
     dataset_type="deepCoadd",
     run="u/someone/run1",
     dataset_id="0b1f9c5e-3c0f-4a6e-9b51-53b6a3b4a001",
     band="g",
-    polygon=((RA + 1, DEC - 1), (RA - 1, DEC - 1), (RA - 1, DEC + 1), (RA + 1, DEC + 1)),
+    polygon=Polygon([(RA + 1, DEC - 1), (RA - 1, DEC - 1), (RA - 1, DEC + 1), (RA + 1, DEC + 1)]),
 )
+COADD = UsedCoadd(REF)
+
+
+def other_coadd(**words: Any) -> UsedCoadd:
+    """One that is called otherwise than COADD."""
+    return UsedCoadd(replace(REF, **words))
 
 
 @pytest.fixture(scope="session")

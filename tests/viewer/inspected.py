@@ -1,7 +1,5 @@
 """Surveys, and the coadds that they were made of: an ExposureF of the sample, a real CellCoadd."""
 
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +9,7 @@ from astropy.wcs import WCS
 
 from hipsgen.images.uris import path_of
 from hipsgen.survey.provenance import Provenance, UsedCoadd
+from tests.conftest import build_by_command
 
 
 @dataclass(frozen=True)
@@ -23,7 +22,7 @@ class Inspected:
 
     @property
     def path(self) -> Path:
-        found = path_of(self.coadd.uri)
+        found = path_of(self.coadd.ref.uri)
         assert found is not None
         return found
 
@@ -52,23 +51,8 @@ class Inspected:
         return found
 
 
-def build(*words: str | Path) -> None:
-    command = [sys.executable, "-m", "hipsgen", "build", *map(str, words)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr
-
-
-def build_bands(repo: Path, folder: Path, color: str = "") -> Path:
-    """Bands g, r, i of the sample repository, and a color; the folder of surveys."""
-    out = folder / "hips"
-    bands = ("-b", "g", "-b", "r", "-b", "i", *(("--color", color) if color else ()))
-    build(repo, "-c", "sample/coadds", "-d", "deepCoadd_calexp", *bands, "-o", out)
-    return out
-
-
-def exposure(repo: Path, folder: Path) -> Inspected:
+def exposure(root: Path) -> Inspected:
     """A patch of the sample's second run, in band r."""
-    root = build_bands(repo, folder)
     table = Provenance.from_bytes((root / "band_r" / "provenance.fits").read_bytes())
     coadd = next(c for c in table.coadds if c.unit_in == "count")
     return Inspected(root, "band_r", coadd)
@@ -77,6 +61,6 @@ def exposure(repo: Path, folder: Path) -> Inspected:
 def cell_coadd(data: Path, folder: Path) -> Inspected:
     """The real CellCoadd of DP2, made small; as a file, since its registry has it elsewhere."""
     (file,) = data.rglob("*.fits")
-    build(file, "-o", folder / "hips")
+    build_by_command(folder / "hips", file)
     table = Provenance.from_bytes((folder / "hips" / "provenance.fits").read_bytes())
     return Inspected(folder, "hips", table.coadds[0])

@@ -1,13 +1,14 @@
 import json
 import os
-from dataclasses import replace
+import threading
 
 import pytest
 
 from hipsgen.survey.properties import parse_properties
 from hipsgen.survey.provenance import Provenance
-from tests.viewer.conftest import COADD, client_for
+from tests.viewer.conftest import COADD, client_for, other_coadd
 from tests.viewer.small_hips import DEC, RA, make_survey
+from viewer.coadds import description, pixels
 
 
 def test_list_has_a_record_for_each_survey(client):
@@ -56,14 +57,32 @@ def test_a_survey_that_appears_is_served(tmp_path):
 def test_coadds_at_a_position(client):
     found = client.get("/api/coadds", params={"survey": "band_g", "ra": RA, "dec": DEC}).json()
     (coadd,) = found["coadds"]
-    assert coadd["data_id"] == COADD.data_id
-    assert (coadd["run"], coadd["uuid"]) == (COADD.run, COADD.dataset_id)
-    assert coadd["uri"] == COADD.uri
+    assert coadd["data_id"] == dict(COADD.ref.data_id)
+    assert (coadd["run"], coadd["uuid"]) == (COADD.ref.run, COADD.ref.dataset_id)
+    assert coadd["uri"] == COADD.ref.uri
     assert coadd["t_min"] is None
     around = client.get("/api/coadds", params={"survey": "band_g", "ra": RA - 360, "dec": DEC})
     assert len(around.json()["coadds"]) == 1
     away = client.get("/api/coadds", params={"survey": "band_g", "ra": RA + 9, "dec": DEC})
     assert away.json()["coadds"] == []
+
+
+def test_the_coadds_of_one_click_are_read_at_the_same_time(tmp_path, monkeypatch):
+    """Each waits until all have begun; they are told in the order of the table."""
+    survey = make_survey(tmp_path / "band_g")
+    coadds = [other_coadd(uri=(tmp_path / f"gone{k}.fits").as_uri()) for k in range(4)]
+    (survey / "provenance.fits").write_bytes(Provenance(coadds).to_bytes())
+    together = threading.Barrier(len(coadds))
+
+    def pixel_at(*words):
+        together.wait(10)
+        return pixels.pixel_at(*words)
+
+    monkeypatch.setattr(description, "pixel_at", pixel_at)
+    place = {"survey": "band_g", "ra": RA, "dec": DEC}
+    found = client_for(tmp_path).get("/api/pixel", params=place).json()["coadds"]
+    assert [one["uri"] for one in found] == [coadd.ref.uri for coadd in coadds]
+    assert [one["error"] for one in found] == ["the file does not exist"] * 4
 
 
 def test_a_color_tells_the_coadds_of_its_bands(tmp_path):
@@ -114,7 +133,7 @@ def test_broken_provenance_is_told(tmp_path):
 def test_names_that_are_no_text_are_told(tmp_path):
     survey = make_survey(tmp_path / "a")
     name = os.fsdecode(b"/data/\xff.fits")
-    table = Provenance([replace(COADD, uri=name)]).to_bytes()
+    table = Provenance([other_coadd(uri=name)]).to_bytes()
     (survey / "provenance.fits").write_bytes(table)
     found = client_for(tmp_path).get("/api/coadds", params={"survey": "a", "ra": RA, "dec": DEC})
     assert json.loads(found.text)["coadds"][0]["uri"] == name

@@ -115,10 +115,15 @@ def test_up_to_date_is_left_alone(build_page, tmp_path):
 def test_the_lock_pins_by_hash_and_names_no_address():
     lock = json.loads((WEB / "package-lock.json").read_text())
     packages = {name: entry for name, entry in lock["packages"].items() if name}
-    assert list(packages) == ["node_modules/aladin-lite"]
+    used = [name for name, entry in packages.items() if not entry.get("dev")]
+    assert used == ["node_modules/aladin-lite"]
     assert all(entry["integrity"].startswith("sha512-") for entry in packages.values())
     assert "resolved" not in (WEB / "package-lock.json").read_text()
     assert "omit-lockfile-registry-resolved=true" in (WEB / ".npmrc").read_text()
+
+
+def test_packages_that_only_check_our_scripts_are_no_part_of_the_page(build_page):
+    assert list(build_page._locked_packages()) == ["node_modules/aladin-lite"]
 
 
 def test_no_npm_is_one_clear_line(tmp_path):

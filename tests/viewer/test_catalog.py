@@ -5,7 +5,6 @@ import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
-from dataclasses import replace
 from http.client import HTTPException
 from urllib.parse import urlencode
 
@@ -21,7 +20,8 @@ from hypothesis import strategies as st
 from hipsgen.cli import cli
 from hipsgen.errors import ConfigError, InputError, MissingExtraError
 from hipsgen.survey.provenance import Provenance
-from tests.viewer.conftest import COADD, Client
+from tests.profiles import examples
+from tests.viewer.conftest import Client, other_coadd
 from tests.viewer.serving import Wire, served
 from tests.viewer.small_hips import DEC, RA, make_survey
 from viewer.app import ViewerConfig, create_app
@@ -108,7 +108,7 @@ def expected(table, ra, dec, radius):
 @example(ra=359.999, dec=0.0, radius=0.2)
 @example(ra=12.0, dec=-30.0, radius=180.0)
 @example(ra=0.0, dec=0.0, radius=177.8)
-@settings(deadline=None, max_examples=150)
+@examples(1.5)
 def test_a_cone_is_what_astropy_finds(table, opened, ra, dec, radius):
     found = ask(opened, ra, dec, radius)
     assert set(ids(found)) == set(expected(table, ra, dec, radius))
@@ -234,7 +234,7 @@ def test_a_filter_that_is_none_is_refused_in_a_line_and_at_once(client, text):
 
 
 @given(text=st.text(alphabet="ra dec_p()<>=!*+-/.,'\"[]0123456789e:nots&|^~@%", max_size=60))
-@settings(deadline=1000, max_examples=300)
+@settings(examples(3), deadline=1000)
 def test_any_text_is_answered_or_refused(client, text):
     query = urlencode({"ra": 1, "dec": 2, "radius": 3, "filter": text})
     assert client.get(f"/api/catalogs/stars?{query}").status_code in (200, 400)
@@ -451,7 +451,7 @@ def test_two_of_one_name_are_refused(opened):
 
 
 def test_only_columns_that_are_asked_for_are_read(tmp_path):
-    wide = Table({"ra": [1.0, 2.0], "dec": [1.0, 2.0]} | {f"c{k}": [k, k] for k in range(1000)})
+    wide = Table({"ra": [1.0, 2.0], "dec": [1.0, 2.0]} | {f"c{k}": [k, k] for k in range(100)})
     catalog = open_file(write(wide, tmp_path / "wide.parquet"))
     ask(catalog, 1, 1, 9, columns=("c7",), filter="c9 > 0", sort="c11")
     kept = tables.shelf.names(catalog._table(catalog._parts[0]).table.number)
@@ -548,7 +548,7 @@ def test_who_asks_a_catalog_does_not_wait_for_coadds_that_hang(opened, tmp_path)
     """Be it on a file system that does not answer: here nobody writes into a FIFO."""
     survey = make_survey(tmp_path / "root" / "band_g")
     os.mkfifo(tmp_path / "coadd.fits")
-    coadd = replace(COADD, uri=(tmp_path / "coadd.fits").as_uri())
+    coadd = other_coadd(uri=(tmp_path / "coadd.fits").as_uri())
     (survey / "provenance.fits").write_bytes(Provenance([coadd]).to_bytes())
     with served(survey.parent, catalogs=(opened,)) as port:
         hanging = []

@@ -21,11 +21,10 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module", params=["ExposureF", "CellCoadd"])
 def inspected(request, tmp_path_factory) -> Inspected:
-    folder = tmp_path_factory.mktemp(request.param)
     if request.param == "ExposureF":
-        return exposure(request.getfixturevalue("sample_repository"), folder)
+        return exposure(request.getfixturevalue("sample_surveys"))
     data: Path = request.getfixturevalue("shared_data")
-    return cell_coadd(data / "butler_dp2_cell_coadd", folder)
+    return cell_coadd(data / "butler_dp2_cell_coadd", tmp_path_factory.mktemp("cells"))
 
 
 def asked(inspected: Inspected, path: str, **words: object):

@@ -4,7 +4,7 @@ import os
 from hipsgen.survey.provenance import Provenance
 from tests.viewer.conftest import COADD
 from tests.viewer.small_hips import DEC, RA
-from viewer.coadds.provenance import Inspector
+from viewer.coadds.provenance import ProvenanceTables
 
 
 def test_a_table_is_read_once_and_again_when_it_changes(tmp_path, monkeypatch):
@@ -13,10 +13,10 @@ def test_a_table_is_read_once_and_again_when_it_changes(tmp_path, monkeypatch):
     reads = []
     original = Provenance.from_bytes
     monkeypatch.setattr(Provenance, "from_bytes", lambda data: (reads.append(1), original(data))[1])
-    inspector = Inspector([tmp_path])
+    tables = ProvenanceTables([tmp_path])
 
     async def ask(times):
-        answers = (inspector.at(tmp_path, RA, DEC) for _ in range(times))
+        answers = (tables.at(tmp_path, RA, DEC) for _ in range(times))
         return [len(coadds) for coadds in await asyncio.gather(*answers)]
 
     # at the same time, and from another event loop

@@ -3,20 +3,21 @@
 import os
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hipsgen.survey.provenance import Provenance
-from tests.viewer.conftest import COADD
+from tests.profiles import examples
+from tests.viewer.conftest import COADD, other_coadd
 from tests.viewer.serving import Wire, complaints, served
 from tests.viewer.small_hips import FACE, make_survey
 from viewer.catalogs.catalog import open_file
 
 SECRET = b"nobody shall get this"
-EXAMPLES, BATCH = 530, 20
+EXAMPLES, BATCH = examples(5.3), 20
 
 TILE = f"Norder0/Dir0/Npix{FACE}.fits"
 SURVEY_FILES = (
@@ -191,13 +192,13 @@ def site(tmp_path_factory) -> Iterator[Site]:
     (band_g / "provenance.fits").write_bytes(Provenance([COADD]).to_bytes())
     (broken / "provenance.fits").write_bytes(b"junk")
     # a path that is no text
-    nameless = replace(COADD, uri=os.fsdecode(b"/data/\xff.fits"))
+    nameless = other_coadd(uri=os.fsdecode(b"/data/\xff.fits"))
     (odd / "provenance.fits").write_bytes(Provenance([nameless]).to_bytes())
     (static / "aladin").mkdir(parents=True)
     for name in ("index.html", "main.js", "aladin/LICENSE"):
         (static / name).write_text(f"this is {name}")
 
-    told = Provenance([replace(COADD, run=SECRET.decode())]).to_bytes()
+    told = Provenance([other_coadd(run=SECRET.decode())]).to_bytes()
     (outside / "provenance.fits").write_bytes(told)
     for folder in (
         top,
@@ -314,6 +315,7 @@ ranges = st.one_of(
     st.lists(spans, max_size=9).map(b",".join),
     st.integers(1, 300).map(lambda many: b"0-0," * many),
 )
+beyond = st.just(b"Range: bytes=999999999-")
 conditions = joined(some(CONDITIONS), st.just(b": "), some(DATES + JUNK))
 headers = st.one_of(
     joined(some([b"Range: bytes=", b"Range: bytes=", b"range:BYTES=", b"Range: "]), ranges),
@@ -326,7 +328,7 @@ careful = st.tuples(
     some([b"GET", b"GET", b"HEAD"]),
     st.one_of(some(GOOD), some(GOOD), coadds),
     st.just(b"Host: here\r\n"),
-    st.lists(st.one_of(joined(st.just(b"Range: bytes="), spans), conditions), max_size=3),
+    st.lists(st.one_of(joined(st.just(b"Range: bytes="), spans), beyond, conditions), max_size=3),
     st.just(b"\r\n"),
 )
 raised = st.tuples(
@@ -341,14 +343,14 @@ requests = st.one_of(wild, wild, careful, raised).map(whole)
 
 @pytest.mark.slow
 def test_no_request_gets_what_lies_outside_or_an_error_of_the_server(site):
-    @settings(max_examples=EXAMPLES, derandomize=True, deadline=None)
+    @EXAMPLES
     @given(batch=st.lists(requests, min_size=BATCH, max_size=BATCH))
     def ask(batch):
         for request in batch:
             site.check(request)
 
     ask()
-    assert site.seen.total() >= 10_000
+    assert site.seen.total() >= 0.9 * EXAMPLES.max_examples * BATCH
     assert {200, 206, 304, 307, 400, 404, 405, 416} <= set(site.seen)
     # and it is well
     answer, body = site.wire.get(f"/hips/band_g/{TILE}")

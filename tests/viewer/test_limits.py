@@ -1,8 +1,10 @@
 """Large answers to clients that take them slowly: how much they may hold, and for how long."""
 
+import asyncio
 import socket
 import threading
 import time
+from contextlib import suppress
 
 import pytest
 from starlette.applications import Starlette
@@ -21,11 +23,11 @@ ROOM = 60 << 20
 @pytest.fixture
 def port():
     """A server of nothing but large answers, with room for two."""
-    desk = ReadPool("answer", room=ROOM)
+    pool = ReadPool("answer", room=ROOM)
 
     async def large(request):
         try:
-            return await desk.run_response(lambda: b"x" * SIZE)
+            return await pool.run_response(lambda: b"x" * SIZE)
         except BusyError:
             return Response(status_code=503)
 
@@ -85,3 +87,89 @@ def test_nobody_is_told_of_an_answer_that_was_taken(port):
     with complaints() as told:
         assert [status(port) for _ in range(5)] == [200] * 5
     assert told == []
+
+
+def test_work_of_one_request_runs_at_the_same_time():
+    """Each waits for all the others: one after the other they would never end."""
+    pool = ReadPool("coadd", at_once=3, seconds=PATIENCE)
+    together = threading.Barrier(3)
+
+    def work(number: int) -> int:
+        together.wait(PATIENCE)
+        return number
+
+    assert asyncio.run(pool.run_all(work, [(k,) for k in range(3)])) == [0, 1, 2]
+
+
+def test_one_request_takes_one_place_and_leaves_turns_to_others():
+    pool = ReadPool("coadd", at_once=2, waiting=0, seconds=PATIENCE)
+    running, most, order = 0, 0, []
+    lock = threading.Lock()
+
+    def work(name: str) -> None:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+            order.append(name)
+        time.sleep(0.02)
+        with lock:
+            running -= 1
+
+    async def requests() -> None:
+        first = asyncio.create_task(pool.run_all(work, [("many",)] * 12))
+        await asyncio.sleep(0.03)
+        await pool.run(work, "one")
+        await first
+
+    asyncio.run(requests())
+    assert most == 2
+    assert order.index("one") < 8
+
+
+def test_a_place_is_free_again_only_when_all_that_was_begun_has_ended():
+    pool = ReadPool("coadd", at_once=2, waiting=-1, seconds=0.1)
+    end = threading.Event()
+    begun = []
+
+    def hang(number: int) -> None:
+        begun.append(number)
+        assert end.wait(PATIENCE)
+
+    async def requests() -> None:
+        with pytest.raises(BusyError, match=r"within 0\.1 s"):
+            await pool.run_all(hang, [(k,) for k in range(5)])
+        with pytest.raises(BusyError, match="too many"):
+            await pool.run(lambda: 1)
+        end.set()
+        await one_that_is_taken(pool)
+
+    asyncio.run(requests())
+    assert sorted(begun) == [0, 1]
+
+
+def test_an_error_ends_the_request_and_frees_its_place():
+    pool = ReadPool("coadd", at_once=1, waiting=0, seconds=PATIENCE)
+    begun = []
+
+    def fail(number: int) -> None:
+        begun.append(number)
+        raise ValueError(f"no {number}")
+
+    async def requests() -> None:
+        with pytest.raises(ValueError, match="no 0"):
+            await pool.run_all(fail, [(k,) for k in range(9)])
+        await one_that_is_taken(pool)
+
+    asyncio.run(requests())
+    assert len(begun) < 9
+
+
+async def one_that_is_taken(pool: ReadPool) -> None:
+    """Ask until there is a place again."""
+    for _ in range(int(PATIENCE / 0.01)):
+        with suppress(BusyError):
+            assert await pool.run(lambda: 1) == 1
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("the place was never given back")

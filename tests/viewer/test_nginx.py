@@ -1,4 +1,4 @@
-"""nginx as docs/production.md configures it, with TLS, before a real `hipsgen serve`."""
+"""nginx as docs/howto/production.md configures it, with TLS, before a real `hipsgen serve`."""
 
 import gzip
 import json
@@ -20,7 +20,7 @@ from tests.conftest import needs
 from tests.viewer.serving import PATIENCE, free_port, nginx_scratch
 from tests.viewer.small_hips import FACE, make_survey
 
-DOCS = Path(__file__).parents[2] / "docs" / "production.md"
+DOCS = Path(__file__).parents[2] / "docs" / "howto" / "production.md"
 HOST = "data.example.org"
 TILE = f"Norder0/Dir0/Npix{FACE}.fits"
 TOKEN = "correct-horse-battery"

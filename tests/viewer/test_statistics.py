@@ -1,13 +1,12 @@
 """Statistics from tiles: of any region, of any survey that may be served, at a bounded cost."""
 
 import time
-from dataclasses import replace
 
 import pytest
 
 from hipsgen.errors import CoaddError
 from hipsgen.survey.provenance import Provenance
-from tests.viewer.conftest import COADD, client_for
+from tests.viewer.conftest import client_for, other_coadd
 from tests.viewer.small_hips import DEC, DEEPEST, RA, make_survey, value_at
 from viewer.coadds.statistics import MeasuredRegion, TileSurvey, of_tiles
 
@@ -67,7 +66,7 @@ def test_tiles_of_another_width_than_told_are_none(tmp_path):
 
 def test_where_the_coadd_is_gone_tiles_tell_and_say_why(tmp_path):
     folder = make_survey(tmp_path / "band_g")
-    gone = replace(COADD, uri=(tmp_path / "gone.fits").as_uri())
+    gone = other_coadd(uri=(tmp_path / "gone.fits").as_uri())
     (folder / "provenance.fits").write_bytes(Provenance([gone]).to_bytes())
     client = client_for(tmp_path)
     place = f"survey=band_g&ra={RA + 0.3}&dec={DEC}"

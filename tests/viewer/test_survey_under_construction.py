@@ -21,7 +21,7 @@ TILE = f"Norder0/Dir0/Npix{FACE}.fits"
 
 @pytest.fixture
 def survey(root, tmp_path) -> Path:
-    """A survey of one's own to mark_stale."""
+    """A survey of one's own to spoil."""
     return shutil.copytree(root / "band_g", tmp_path / "root" / "band_g")
 
 
@@ -196,7 +196,7 @@ def test_what_is_no_file_hides_itself_and_nothing_else(kind, name, survey, tmp_p
     assert client.get(f"/hips/band_g/{name}").status_code == 404
     answer = client.get("/api/coadds", params={"survey": "band_g", "ra": RA, "dec": DEC})
     assert answer.status_code == (200 if name == TILE else 404)
-    assert str(tmp_path) not in answer.text.replace(COADD.uri, "")
+    assert str(tmp_path) not in answer.text.replace(COADD.ref.uri, "")
     assert client.get(f"/hips/other/{TILE}").status_code == 200
 
 

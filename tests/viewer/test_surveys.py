@@ -5,7 +5,7 @@ import pytest
 
 from tests.viewer.small_hips import make_survey
 from viewer import surveys as module
-from viewer.surveys import Surveys, describe, hips_list
+from viewer.surveys import Surveys, describe, hips_list, is_made_by_the_page
 
 
 def plain(folder, **properties):
@@ -133,6 +133,35 @@ def test_nonsense_numbers_become_none(tmp_path):
     assert found["cuts"] is None
     assert found["data_range"] is None
     assert found["initial"]["ra"] is None
+
+
+def test_a_survey_without_valid_orders_is_described_all_the_same(tmp_path):
+    plain(tmp_path / "a", hips_order="1e300", hips_tile_width="x")
+    found = describe(Surveys([tmp_path]).all()[0])
+    assert (found["order"], found["order_min"], found["tile_width"]) == (0, 0, 512)
+
+
+def test_planes_are_told_of_masks_alone(tmp_path):
+    plain(tmp_path / "image", hipsgen_planes="SAT:0")
+    plain(tmp_path / "mask", hipsgen_plane="mask", hipsgen_planes="SAT:0 CR:1")
+    found = {one.name: describe(one) for one in Surveys([tmp_path]).all()}
+    assert (found["image"]["plane"], found["image"]["planes"]) == ("", None)
+    assert (found["mask"]["plane"], found["mask"]["planes"]) == ("mask", {"SAT": 0, "CR": 1})
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("live-colour", True),
+        ("sn-band_g", True),
+        ("sn-band_x", False),
+        ("band_g", False),
+        ("live-colours", False),
+        ("", False),
+    ],
+)
+def test_names_of_surveys_that_the_page_makes(name, expected):
+    assert is_made_by_the_page(name, ["band_g"]) is expected
 
 
 def test_list_fills_in_what_the_standard_demands(tmp_path):

@@ -310,7 +310,6 @@ def test_work_that_always_fails_is_not_begun_all_the_time(tmp_path):
     assert "Traceback" not in told
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_the_command(root, number):
     command = [sys.executable, "-m", "hipsgen", "serve", str(root), "--port", "0"]
@@ -332,7 +331,6 @@ def test_the_command(root, number):
     assert (running.returncode, told) == (0, "")
 
 
-@pytest.mark.slow
 def test_the_command_takes_its_token_from_the_environment(root):
     command = [sys.executable, "-m", "hipsgen", "serve", str(root), "--port", "0"]
     for token in ("", "short"):

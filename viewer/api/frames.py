@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from hipsgen.errors import HipsgenError
-from viewer.api.api import RefusedError, answer, guarded, json_object
+from viewer.api.responses import RefusedError, by_method, json_response, read_json_object
 
 # seconds that a page's question waits for a wish
 _HELD = 10.0
@@ -137,7 +137,8 @@ class Frames:
 
     def routes(self) -> list[Route]:
         """One for each frame: GET asks for wishes, POST tells of the screen."""
-        return [Route("/api/frames/{name:str}", guarded(self._frame), methods=["GET", "POST"])]
+        path = "/api/frames/{name:str}"
+        return [by_method(path, GET=self._wish, HEAD=self._wish, POST=self._state)]
 
     def open(self) -> tuple[str, FrameChannel]:
         """A new frame: its name, for the page, and the way to it."""
@@ -156,17 +157,26 @@ class Frames:
         for name in list(self._channels):
             self.close(name)
 
-    async def _frame(self, request: Request) -> Response:
+    def _channel(self, request: Request) -> FrameChannel:
+        """The channel of the frame that a page is in. Raises RefusedError."""
         channel = self._channels.get(request.path_params["name"])
         if channel is None:
             raise RefusedError(404, "this frame is closed")
-        if request.method == "POST":
-            words = await json_object(request, _MAX_BODY)
-            number, state = words.get("number"), words.get("state")
-            if not isinstance(number, int) or not isinstance(state, dict):
-                raise RefusedError(400, "send number, of the last wish, and state, an object")
-            channel.tell(number, state)
-            return answer({})
+        return channel
+
+    async def _state(self, request: Request) -> Response:
+        """The page tells what is on its screen."""
+        channel = self._channel(request)
+        content = await read_json_object(request, _MAX_BODY)
+        number, state = content.get("number"), content.get("state")
+        if not isinstance(number, int) or not isinstance(state, dict):
+            raise RefusedError(400, "send number, of the last wish, and state, an object")
+        channel.tell(number, state)
+        return json_response({})
+
+    async def _wish(self, request: Request) -> Response:
+        """The page asks for wishes; the answer waits a while for one."""
+        channel = self._channel(request)
         seen = request.query_params.get("seen", "")
         if not (seen.isascii() and seen.isdigit() and len(seen) < 10):
             raise RefusedError(400, f"seen={seen[:40]}: the number of the last wish that was done")
@@ -178,4 +188,4 @@ class Frames:
             finally:
                 self._held -= 1
         number, wish = channel.after(int(seen))
-        return answer({"number": number, "wish": wish, "pause": 0 if is_held else _LATER})
+        return json_response({"number": number, "wish": wish, "pause": 0 if is_held else _LATER})

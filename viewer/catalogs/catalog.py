@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from hipsgen.images.uris import path_of, stamp_of, uri_of
 from hipsgen.text import counted
 from viewer.catalogs.filters import parse_filter
 from viewer.catalogs.position_columns import PositionColumns
-from viewer.catalogs.query import CatalogQuery, check, merged, pick, wanted
+from viewer.catalogs.query import CatalogQuery, FoundRows, check, merged, pick, wanted
 from viewer.catalogs.sky_index import Cone, SkyIndex
 from viewer.catalogs.tables import Column, open_table
 
@@ -40,6 +40,32 @@ class CatalogFile:
     circle: Cone | None = None
 
 
+class ColumnDescription(TypedDict):
+    """A column of a catalog. kind: see `viewer.catalogs.tables.Column`."""
+
+    name: str
+    unit: str
+    kind: str
+
+
+class CatalogDescription(TypedDict):
+    """A catalog. rows, left_out: None where it would take opening many files to know."""
+
+    name: str
+    source: str
+    tables: int
+    rows: int | None
+    left_out: int | None
+    columns: list[ColumnDescription]
+
+
+class CatalogRows(FoundRows):
+    """Rows, and what their columns are. problems: of files that could not be read."""
+
+    columns: list[ColumnDescription]
+    problems: list[str]
+
+
 class Catalog:
     """Tables of the same columns, under one name."""
 
@@ -61,8 +87,8 @@ class Catalog:
         but = f" ({told['left_out']} more have no position)" if told["left_out"] else ""
         return f"catalog {self.name}: {counted(told['rows'], 'row')}{but}"
 
-    def describe(self) -> dict[str, Any]:
-        """For the page. rows, left_out: None where it would take opening many files to know."""
+    def describe(self) -> CatalogDescription:
+        """What the page needs to know."""
         known = self._open.get(self._parts[0].uri) if len(self._parts) == 1 else None
         return {
             "name": self.name,
@@ -73,11 +99,10 @@ class Catalog:
             "columns": [_described(column) for column in self._columns],
         }
 
-    def ask(self, question: CatalogQuery) -> dict[str, Any]:
+    def ask(self, question: CatalogQuery) -> CatalogRows:
         """The rows that answer a question, as JSON knows them.
 
-        more: there are others. problems: of files that could not be read. Raises FilterError, and
-        InputError when none of the files there can be read.
+        Raises FilterError, and InputError when none of the files there can be read.
         """
         if len(self._parts) == 1:  # and it may be another than before
             self._columns = self._table(self._parts[0]).table.columns
@@ -97,7 +122,6 @@ class Catalog:
             raise InputError(problems[0])
         more = len(parts) > _MAX_PARTS or any(one.was_cut for one in picked)
         return {
-            "catalog": self.name,
             "columns": [_described(c) for c in self._columns if c.name in names],
             **merged(picked, question.limit, more),
             "problems": problems,
@@ -175,5 +199,5 @@ def _stamp(uri: str) -> str:
         return ""
 
 
-def _described(column: Column) -> dict[str, str]:
+def _described(column: Column) -> ColumnDescription:
     return {"name": column.name, "unit": column.unit, "kind": column.kind}

@@ -7,7 +7,7 @@ import numpy as np
 from hipsgen.coadd import Polygon
 from hipsgen.errors import InputError
 from hipsgen.images.butler_source import open_registry
-from hipsgen.images.registry import Registry, Search, listed, some
+from hipsgen.images.registry import Registry, Search, available, comma_separated
 from hipsgen.sky.polygon import bounding_circle, to_lonlat, to_vectors
 from viewer.catalogs.catalog import Catalog, CatalogFile
 from viewer.catalogs.sky_index import Cone
@@ -31,9 +31,9 @@ def open_object_tables(
     what there is, or MissingExtraError.
     """
     registry, _ = open_registry(repository)
-    with registry, registry.naming_errors():
+    with registry, registry.translate_errors():
         if not collections:
-            known = some(registry.collections())
+            known = available(registry.collections())
             raise InputError(f"--objects {repository}: name a collection with -c; {known}")
         searched = registry.expand(collections)
         name = _type_of(registry, searched, dataset_type)
@@ -56,7 +56,7 @@ def _type_of(registry: Registry, searched: Sequence[str], wanted: str) -> str:
     found = sorted(name for name in tables if registry.skymaps(name, searched))
     raise InputError(
         f"no table of objects {wanted or ', '.join(TYPES)} in {', '.join(searched)}; "
-        f"tables by tract or patch: {listed(found)} (choose with --object-table)"
+        f"tables by tract or patch: {comma_separated(found)} (choose with --object-table)"
     )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -22,8 +22,9 @@ _EXACT = 2**53  # the integers that JavaScript has
 class CatalogQuery:
     """What is asked of a catalog.
 
-    filter: see `viewer.catalogs.filters`, "" for all rows. columns: empty for the first few. sort: a column
-    of numbers, smallest first, or largest with "-" before it; "" for the nearest first.
+    filter: see `viewer.catalogs.filters`, "" for all rows. columns: empty for the first few.
+    sort: a column of numbers, smallest first, or largest with "-" before it; "" for the nearest
+    first.
     """
 
     cone: Cone
@@ -110,8 +111,17 @@ def _first(key: Floats, limit: int) -> npt.NDArray[np.int64]:
     return some[np.argsort(key[some], kind="stable")]
 
 
-def merged(picked: Sequence[QueryResult], limit: int, more: bool) -> dict[str, Any]:
-    """ra, dec: degrees, one a row."""
+class FoundRows(TypedDict):
+    """Rows in the order that was asked for. ra, dec: degrees, one a row. more: there are others."""
+
+    ra: list[float]
+    dec: list[float]
+    rows: list[tuple[object, ...]]
+    more: bool
+
+
+def merged(picked: Sequence[QueryResult], limit: int, more: bool) -> FoundRows:
+    """Rows of several parts as those of one table."""
     if not picked:
         return {"ra": [], "dec": [], "rows": [], "more": more}
     key, ra, dec = (np.concatenate([one[k] for one in picked]) for k in range(3))

@@ -2,16 +2,17 @@
 
 import hashlib
 import math
-from typing import Any
+from dataclasses import replace
+from typing import TypedDict
 
 import numpy as np
 
-from hipsgen.coadd import CoaddRef, Polygon
+from hipsgen.coadd import CoaddRef
 from hipsgen.errors import CoaddError
 from hipsgen.images.coadd_fits import FitsReader
-from hipsgen.images.cutout import Cutout
+from hipsgen.images.cutout import Cutout, place_in, section_around
 from hipsgen.images.source import CoaddInfo, Section
-from hipsgen.sky.polygon import to_lonlat, to_vectors
+from hipsgen.sky.polygon import to_lonlat
 from hipsgen.survey.provenance import UsedCoadd
 
 MAX_PIXELS = 4608 * 4608  # patches have 4200 x 4200
@@ -21,30 +22,46 @@ _NJY_ZERO_POINT = 31.4
 _reader = FitsReader(excluded=()).with_range_reads()
 
 
+class PixelDescription(TypedDict):
+    """A pixel as the coadd's file has it.
+
+    x, y: in the patch, from 0; at: the same for the position that was asked for. tract_x, tract_y:
+    in the tract. ra, dec: of the pixel's center. value, variance, sn (value over standard
+    deviation), surface_brightness (AB mag/arcsec²): None where the file has none. mask: names of
+    the planes that are set. pixel_scale: arcsec.
+    """
+
+    x: int
+    y: int
+    at: list[float]
+    tract_x: int
+    tract_y: int
+    ra: float
+    dec: float
+    value: float | None
+    unit: str
+    variance: float | None
+    sn: float | None
+    surface_brightness: float | None
+    mask: list[str]
+    has_mask: bool
+    pixel_scale: float
+
+
 def name_of(coadd: UsedCoadd) -> str:
     """What a coadd goes by in the addresses of the API: its UUID, or a digest of its URI."""
-    text = f"{coadd.uri}[{coadd.hdu}]"
-    return coadd.dataset_id or hashlib.sha256(text.encode()).hexdigest()[:16]
+    text = f"{coadd.ref.uri}[{coadd.ref.hdu}]"
+    return coadd.ref.dataset_id or hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def ref_of(coadd: UsedCoadd) -> CoaddRef:
-    """To read it by; whatever is in its place now is read."""
-    return CoaddRef(
-        uri=coadd.uri,
-        identity=name_of(coadd),
-        hdu=coadd.hdu,
-        band=coadd.band,
-        polygon=Polygon(coadd.polygon),
-        data_id=tuple(coadd.data_id.items()),
-        dataset_type=coadd.dataset_type,
-        run=coadd.run,
-        dataset_id=coadd.dataset_id,
-    )
+def _as_it_is_now(coadd: UsedCoadd) -> CoaddRef:
+    """Reference for reading whatever the file holds now, changed since the build or not."""
+    return replace(coadd.ref, identity=name_of(coadd))
 
 
 def info_of(coadd: UsedCoadd) -> CoaddInfo:
     """Headers of a coadd. Raises CoaddError."""
-    return _reader.info(ref_of(coadd))
+    return _reader.info(_as_it_is_now(coadd))
 
 
 def read(coadd: UsedCoadd, section: Section) -> Cutout:
@@ -53,22 +70,13 @@ def read(coadd: UsedCoadd, section: Section) -> Cutout:
     count = (rows.stop - rows.start) * (cols.stop - cols.start)
     if count > MAX_PIXELS:
         raise CoaddError(f"{count} pixels are more than the {MAX_PIXELS} that are read at a time")
-    return _reader.cutout(ref_of(coadd), section)
+    return _reader.cutout(_as_it_is_now(coadd), section)
 
 
-def place_in(info: CoaddInfo, ra: float, dec: float) -> tuple[float, float] | None:
-    """x, y of an ICRS position (degrees) in an image, 0 the first pixel's center; None outside."""
-    x, y = (float(axis) for axis in info.wcs(to_vectors(ra, dec)))
-    rows, cols = info.shape
-    is_inside = -0.5 <= x < cols - 0.5 and -0.5 <= y < rows - 0.5
-    return (x, y) if is_inside else None
+def pixel_at(coadd: UsedCoadd, ra: float, dec: float) -> PixelDescription:
+    """The pixel in which an ICRS position (degrees) lies.
 
-
-def pixel_at(coadd: UsedCoadd, ra: float, dec: float) -> dict[str, Any]:
-    """The pixel in which an ICRS position (degrees) lies, as the file has it.
-
-    x, y: in the patch, from 0; tract_x, tract_y: in the tract. value, variance: NaN is None.
-    Raises CoaddError when it cannot be read or has no pixel there.
+    Raises CoaddError when the coadd cannot be read or has no pixel there.
     """
     info = info_of(coadd)
     place = place_in(info, ra, dec)
@@ -111,13 +119,13 @@ def cutout_of(coadd: UsedCoadd, ra: float, dec: float, size: float) -> bytes:
     Raises CoaddError when it has no pixel there.
     """
     info = info_of(coadd)
-    section = _section_round(info, ra, dec, size / 3600.0)
+    section = section_around(info, ra, dec, size / 3600.0)
     cards = [
         ("ORIGIN", "hipsgen", "cut out by its viewer"),
-        ("HIERARCH DATASET TYPE", coadd.dataset_type, ""),
-        ("HIERARCH DATASET UUID", coadd.dataset_id, ""),
-        ("HIERARCH RUN", coadd.run, ""),
-        *((f"HIERARCH DATA ID {key.upper()}", value, "") for key, value in coadd.data_id.items()),
+        ("HIERARCH DATASET TYPE", coadd.ref.dataset_type, ""),
+        ("HIERARCH DATASET UUID", coadd.ref.dataset_id, ""),
+        ("HIERARCH RUN", coadd.ref.run, ""),
+        *((f"HIERARCH DATA ID {key.upper()}", value, "") for key, value in coadd.ref.data_id),
         ("CUT_RA", ra, "[deg] ICRS, that was asked for"),
         ("CUT_DEC", dec, "[deg]"),
         ("CUT_SIZE", size, "[arcsec]"),
@@ -126,20 +134,6 @@ def cutout_of(coadd: UsedCoadd, ra: float, dec: float, size: float) -> bytes:
     ]
     known = [(key, value, comment) for key, value, comment in cards if value != ""]
     return read(coadd, section).to_fits(known)
-
-
-def _section_round(info: CoaddInfo, ra: float, dec: float, size: float) -> Section:
-    """size: degrees along a side; at least a pixel."""
-    place = place_in(info, ra, dec)
-    if place is None:
-        raise CoaddError("its image does not reach here")
-    side = max(1, round(size / info.pixel_scale))
-    starts = [math.floor(axis + 0.5) - (side - 1) // 2 for axis in place]
-    cols, rows = (
-        slice(max(0, start), min(limit, start + side))
-        for start, limit in zip(starts, info.shape[::-1], strict=True)
-    )
-    return rows, cols
 
 
 def _number(value: float | None) -> float | None:

@@ -1,22 +1,20 @@
-"""Answers what lies beneath a position: the coadds that gave pixels to a survey there."""
+"""Reads the provenance tables of surveys: which coadds gave pixels at a position."""
 
 import asyncio
-import math
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import aiofiles
+from starlette.concurrency import run_in_threadpool
 
 from hipsgen.errors import SurveyError
 from hipsgen.survey.provenance import FILE_NAME, Provenance, UsedCoadd
-from viewer.coadds.pixels import name_of
 from viewer.http.files import open_inside, stamp
 
 
-class Inspector:
-    """Asks the provenance tables of surveys; each is read once, and again when it changes.
+class ProvenanceTables:
+    """The provenance tables of surveys; each is read once, and again when it changes.
 
     roots: real folders; a table that lies elsewhere is not read.
     """
@@ -31,7 +29,7 @@ class Inspector:
 
         Raises SurveyError without a table, or with one that cannot be read.
         """
-        return await asyncio.to_thread((await self._known(folder)).at, ra, dec)
+        return await run_in_threadpool((await self._known(folder)).at, ra, dec)
 
     async def all(self, folder: Path) -> Sequence[UsedCoadd]:
         """The coadds of a survey; see `at`."""
@@ -44,48 +42,13 @@ class Inspector:
             raise SurveyError(f"{FILE_NAME}: {error.strerror or error}") from error
 
     async def _table(self, path: Path) -> Provenance:
-        with await asyncio.to_thread(open_inside, self._roots, path) as file:
+        with await run_in_threadpool(open_inside, self._roots, path) as file:
             now = stamp(os.fstat(file.fileno()))
             async with self._lock:
                 known = self._tables.get(path)
                 if known is None or known[0] != now:
                     async with aiofiles.open(file.fileno(), "rb", closefd=False) as table:
                         data = await table.read()
-                    known = (now, await asyncio.to_thread(Provenance.from_bytes, data))
+                    known = (now, await run_in_threadpool(Provenance.from_bytes, data))
                     self._tables[path] = known
         return known[1]
-
-
-def parse_position(ra: str | None, dec: str | None) -> tuple[float, float]:
-    """Degrees from a query's text. Raises ValueError that says what is wrong."""
-    try:
-        lon, lat = float(ra or ""), float(dec or "")
-    except ValueError:
-        raise ValueError(f"ra={ra!s:.40}, dec={dec!s:.40}: give two numbers in degrees") from None
-    # NaN compares false
-    if not (-360 <= lon <= 360 and -90 <= lat <= 90):
-        raise ValueError(f"ra={lon:g}, dec={lat:g}: ra is 0 to 360, dec -90 to 90 degrees")
-    return lon % 360.0, lat
-
-
-def describe_coadd(coadd: UsedCoadd) -> dict[str, Any]:
-    """What the page tells of a coadd; `coadd` names it to the API."""
-    return {
-        "coadd": name_of(coadd),
-        "data_id": coadd.data_id,
-        "dataset_type": coadd.dataset_type,
-        "run": coadd.run,
-        "uuid": coadd.dataset_id,
-        "band": coadd.band,
-        "uri": coadd.uri,
-        "hdu": coadd.hdu,
-        "unit_in": coadd.unit_in,
-        "scale": _number(coadd.scale),
-        "t_min": _number(coadd.t_min),
-        "t_max": _number(coadd.t_max),
-    }
-
-
-def _number(value: float) -> float | None:
-    # JSON knows no NaN
-    return value if math.isfinite(value) else None

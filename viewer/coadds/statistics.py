@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypedDict
 
 import healpy
 import numpy as np
@@ -134,7 +134,67 @@ class TileSurvey:
         return found
 
 
-def of_coadds(coadds: Sequence[UsedCoadd], region: MeasuredRegion) -> dict[str, Any] | None:
+class ValueStatistics(TypedDict):
+    """Numbers of some pixels, None where there are too few. missing: pixels without a value."""
+
+    count: int
+    missing: int
+    unit: str
+    mean: float | None
+    median: float | None
+    sigma: float | None
+    robust_sigma: float | None
+    sum: float | None
+    min: float | None
+    max: float | None
+
+
+class CoaddStatistics(ValueStatistics):
+    """The same of a region of a coadd. pixel_scale: arcsec."""
+
+    source: Literal["coadd"]
+    coadd: str
+    data_id: dict[str, int | str]
+    pixel_scale: float
+
+
+class TileStatistics(ValueStatistics):
+    """The same of a region of tiles of an order. kind: whether it is the deepest one.
+
+    pixel_scale: arcsec.
+    """
+
+    source: Literal["tiles"]
+    order: int
+    kind: Literal["native", "averaged"]
+    pixel_scale: float
+
+
+class LineValues(TypedDict):
+    """Values along a line, None where there is none. distance: arcsec from its start."""
+
+    unit: str
+    distance: list[float]
+    value: list[float | None]
+
+
+class CoaddProfile(LineValues):
+    """Values of a coadd along a line."""
+
+    source: Literal["coadd"]
+    coadd: str
+    data_id: dict[str, int | str]
+
+
+class TileProfile(LineValues):
+    """Values of tiles of an order along a line; see `TileStatistics`."""
+
+    source: Literal["tiles"]
+    order: int
+    kind: Literal["native", "averaged"]
+
+
+def of_coadds(coadds: Sequence[UsedCoadd], region: MeasuredRegion) -> CoaddStatistics | None:
     """Statistics of the first coadd that holds all of a region; None when there is none.
 
     Raises CoaddError when the coadd cannot be read.
@@ -155,13 +215,13 @@ def of_coadds(coadds: Sequence[UsedCoadd], region: MeasuredRegion) -> dict[str, 
             **describe(values, info.unit),
             "source": "coadd",
             "coadd": pixels.name_of(coadd),
-            "data_id": coadd.data_id,
+            "data_id": dict(coadd.ref.data_id),
             "pixel_scale": 3600 * info.pixel_scale,
         }
     return None
 
 
-def of_tiles(survey: TileSurvey, region: MeasuredRegion) -> dict[str, Any]:
+def of_tiles(survey: TileSurvey, region: MeasuredRegion) -> TileStatistics:
     """Statistics from tiles, of the deepest order of which few enough pixels lie in the region.
 
     The sum is of the coadds' pixels, as far as their size is known: a tile's value is per pixel of
@@ -187,12 +247,12 @@ def of_tiles(survey: TileSurvey, region: MeasuredRegion) -> dict[str, Any]:
     found = describe(np.concatenate(kept), survey.unit)
     if survey.pixel_scale and found["sum"] is not None:
         found["sum"] *= (survey.pixel(order) / survey.pixel_scale) ** 2
-    kind = "native" if order == survey.order else "averaged"
+    kind = _kind(survey, order)
     pixel = 3600 * survey.pixel(order)
     return {**found, "source": "tiles", "order": order, "kind": kind, "pixel_scale": pixel}
 
 
-def describe(values: npt.NDArray[Any], unit: str) -> dict[str, Any]:
+def describe(values: npt.NDArray[Any], unit: str) -> ValueStatistics:
     """Of the values that are there: count, mean, median, sigma (n - 1), sum, min, max.
 
     robust_sigma: 1.4826 times the median distance from the median, which is sigma for Gaussian
@@ -200,8 +260,18 @@ def describe(values: npt.NDArray[Any], unit: str) -> dict[str, Any]:
     """
     valid = values[np.isfinite(values)].astype(np.float64)
     if not valid.size:
-        names = ("mean", "median", "sigma", "robust_sigma", "sum", "min", "max")
-        return {"count": 0, "missing": int(values.size), "unit": unit, **dict.fromkeys(names)}
+        return {
+            "count": 0,
+            "missing": int(values.size),
+            "unit": unit,
+            "mean": None,
+            "median": None,
+            "sigma": None,
+            "robust_sigma": None,
+            "sum": None,
+            "min": None,
+            "max": None,
+        }
     median = float(np.median(valid))
     return {
         "count": int(valid.size),
@@ -244,7 +314,9 @@ class Line:
         )
 
 
-def profile(coadds: Sequence[UsedCoadd], survey: TileSurvey, line: Line) -> dict[str, Any]:
+def profile(
+    coadds: Sequence[UsedCoadd], survey: TileSurvey, line: Line
+) -> CoaddProfile | TileProfile:
     """Values of the nearest pixels along a line: of a coadd that holds all of it, else of tiles.
 
     distance: arcsec from the start. Raises CoaddError when the coadd cannot be read.
@@ -262,25 +334,35 @@ def profile(coadds: Sequence[UsedCoadd], survey: TileSurvey, line: Line) -> dict
         found = pixels.read(coadd, section)
         row = np.floor(y + 0.5).astype(int) - section[0].start
         col = np.floor(x + 0.5).astype(int) - section[1].start
-        more = {"coadd": pixels.name_of(coadd), "data_id": coadd.data_id}
         values = found.image[row, col].astype(float)
-        return {**_points(along, values, info.unit), "source": "coadd", **more}
+        return {
+            **_line_values(along, values, info.unit),
+            "source": "coadd",
+            "coadd": pixels.name_of(coadd),
+            "data_id": dict(coadd.ref.data_id),
+        }
     order = survey.order
     while order > survey.order_min and line.length / survey.pixel(order) > MAX_POINTS:
         order -= 1
     along, sky = line.points(survey.pixel(order))
-    kind = "native" if order == survey.order else "averaged"
+    kind = _kind(survey, order)
     return {
-        **_points(along, survey.values(sky, order), survey.unit),
+        **_line_values(along, survey.values(sky, order), survey.unit),
         "source": "tiles",
         "order": order,
         "kind": kind,
     }
 
 
-def _points(along: npt.NDArray[Any], values: npt.NDArray[Any], unit: str) -> dict[str, Any]:
+def _line_values(
+    along: npt.NDArray[np.float64], values: npt.NDArray[np.float64], unit: str
+) -> LineValues:
     numbers = [value if math.isfinite(value) else None for value in values.tolist()]
     return {"unit": unit, "distance": (3600 * along).tolist(), "value": numbers}
+
+
+def _kind(survey: TileSurvey, order: int) -> Literal["native", "averaged"]:
+    return "native" if order == survey.order else "averaged"
 
 
 def _section(info: CoaddInfo, vectors: Vectors) -> Section | None:

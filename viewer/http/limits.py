@@ -2,8 +2,8 @@
 
 import asyncio
 import threading
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from starlette.responses import Response
@@ -34,6 +34,7 @@ class ReadPool:
         room: int = 768 << 20,
     ) -> None:
         self._what = what
+        self._at_once = at_once
         self._pool = ThreadPoolExecutor(at_once, thread_name_prefix="hipsgen-read")
         self._room = threading.BoundedSemaphore(at_once + waiting)
         self._seconds = seconds
@@ -44,18 +45,40 @@ class ReadPool:
 
         One that takes too long keeps its place until it ends, so that no more than `at_once` run.
         """
+        (answer,) = await self.run_all(work, [words])
+        return answer
+
+    async def run_all(
+        self, work: Callable[..., Answer], several: Sequence[tuple[Any, ...]]
+    ) -> list[Answer]:
+        """The answers of a function that blocks, for several arguments; see `run`.
+
+        Together they take one place in line and have `seconds`. They run at the same time, but
+        never more than `at_once` of them stand before the work of others.
+        """
         if not self._room.acquire(blocking=False):
             raise BusyError(f"too many requests for {self._what}s at once: try again")
-        future = self._pool.submit(work, *words)
-        future.add_done_callback(lambda _: self._room.release())
-        try:
-            return await asyncio.wait_for(asyncio.wrap_future(future), self._seconds)
-        except TimeoutError:
-            future.cancel()
-            raise BusyError(
-                f"the {self._what} could not be read within {self._seconds:g} s:"
-                " try a smaller region"
-            ) from None
+        turns = asyncio.Semaphore(self._at_once)
+
+        async def one(words: tuple[Any, ...], place: _Place) -> Answer:
+            async with turns:
+                future = self._pool.submit(work, *words)
+                place.take(future)
+                return await asyncio.wrap_future(future)
+
+        with _Place(self._room.release) as place:
+            tasks = [asyncio.create_task(one(words, place)) for words in several]
+            try:
+                return await asyncio.wait_for(asyncio.gather(*tasks), self._seconds)
+            except TimeoutError:
+                raise BusyError(
+                    f"the {self._what} could not be read within {self._seconds:g} s:"
+                    " try a smaller region"
+                ) from None
+            finally:
+                # nothing more is begun for a request that has ended
+                for task in tasks:
+                    task.cancel()
 
     async def run_response(self, make: Callable[..., bytes], *words: Any) -> "MeteredResponse":
         """The bytes that a function makes, to be sent; see `run`. They take room until then."""
@@ -67,6 +90,34 @@ class ReadPool:
 
     def _give_back(self, size: int) -> None:
         self._left += size
+
+
+class _Place:
+    """A place in line, given back when its request has ended and all work that was begun for it."""
+
+    def __init__(self, give_back: Callable[[], None]) -> None:
+        self._give_back = give_back
+        self._holders = 1
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> "_Place":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._let_go()
+
+    def take(self, future: Future[Any]) -> None:
+        """Hold the place until this work has ended, too."""
+        with self._lock:
+            self._holders += 1
+        future.add_done_callback(lambda _: self._let_go())
+
+    def _let_go(self) -> None:
+        with self._lock:
+            self._holders -= 1
+            is_free = self._holders == 0
+        if is_free:
+            self._give_back()
 
 
 class MeteredResponse(Response):

@@ -12,18 +12,77 @@
 //   objects.NAME=filter                  a catalog, with its filter
 //   lock=1                               the same cuts for all bands
 
-const KINDS = { circle: ["ra", "dec", "radius"], box: ["ra", "dec", "width", "height"], line: ["ra", "dec", "ra2", "dec2"] };
+/**
+ * @typedef {{ra: number, dec: number, fov: number}} View degrees
+ * @typedef {object} Look
+ * @property {string} format
+ * @property {string} stretch
+ * @property {number} low
+ * @property {number} high
+ * @property {string} colormap
+ * @property {boolean} reversed
+ * @typedef {{parts: string[], q: number, span: number, low: number[], gain: number[]}} LiveColor
+ * @typedef {{kind: "circle", ra: number, dec: number, radius: number}} Circle
+ * @typedef {{kind: "box", ra: number, dec: number, width: number, height: number}} Box
+ * @typedef {{kind: "line", ra: number, dec: number, ra2: number, dec2: number}} Line
+ * @typedef {Circle | Box | Line} Region
+ * @typedef {object} State
+ * @property {string | null} survey
+ * @property {View | null} view
+ * @property {[string, number][]} over names and opacities, from the bottom to the top
+ * @property {[string, Look][]} looks
+ * @property {string} mode single, swipe, blink, 2 or 4
+ * @property {string[]} others what is compared
+ * @property {number} swipe
+ * @property {boolean} turned
+ * @property {string[]} shown overlays
+ * @property {[string, string[]][]} masks
+ * @property {LiveColor | null} liveColor
+ * @property {number[] | null} here ra, dec
+ * @property {string | null} [hereOf]
+ * @property {Region | null} region
+ * @property {[string, string][]} objects
+ * @property {boolean} lock
+ */
 
-/** What a Viewer's state is called in the address. */
+const MODES = ["swipe", "blink", "2", "4"];
+
+/** @type {Record<string, string[]>} */
+const KINDS = {
+  circle: ["ra", "dec", "radius"],
+  box: ["ra", "dec", "width", "height"],
+  line: ["ra", "dec", "ra2", "dec2"],
+};
+
+/**
+ * What a Viewer's state is called in the address.
+ * @param {State & {survey: string, view: View}} state
+ */
 export function toHash(state) {
   const { view } = state;
   const words = new URLSearchParams({
-    survey: state.survey, ra: view.ra.toFixed(6), dec: view.dec.toFixed(6), fov: view.fov.toPrecision(4),
+    survey: state.survey,
+    ra: view.ra.toFixed(6),
+    dec: view.dec.toFixed(6),
+    fov: view.fov.toPrecision(4),
   });
-  const put = (key, value) => value !== "" && value != null && words.set(key, value);
+  /** @type {(key: string, value: string | null | undefined) => void} */
+  const put = (key, value) => {
+    if (value) words.set(key, value);
+  };
   put("over", state.over.map(([name, opacity]) => `${name}:${Number(opacity.toFixed(2))}`).join());
   for (const [name, look] of state.looks) {
-    put(`look.${name}`, [look.format, look.stretch, short(look.low), short(look.high), look.colormap, Number(look.reversed)].join());
+    put(
+      `look.${name}`,
+      [
+        look.format,
+        look.stretch,
+        short(look.low),
+        short(look.high),
+        look.colormap,
+        Number(look.reversed),
+      ].join(),
+    );
   }
   if (state.mode !== "single") {
     put("mode", state.mode);
@@ -33,74 +92,144 @@ export function toHash(state) {
   }
   put("show", state.shown.join());
   for (const [name, planes] of state.masks) put(`mask.${name}`, planes.join());
-  if (state.liveColor) {
-    const { parts, q, span, low, gain } = state.liveColor;
-    put("colour", [...parts, ...[q, span, ...low, ...gain].map((one) => short(one))].join());
-  }
+  if (state.liveColor) put("colour", colorWords(state.liveColor));
   if (state.here) put("here", state.here.map((one) => one.toFixed(7)).join());
   if (state.here) put("here.of", state.hereOf);
-  if (state.region) put("region", [state.region.kind, ...KINDS[state.region.kind].map((key) => short(state.region[key], 9))].join());
+  if (state.region) put("region", regionWords(state.region));
   for (const [name, filter] of state.objects) words.set(`objects.${name}`, filter);
   if (state.lock) put("lock", "1");
   return words.toString();
 }
 
-/** The state that an address tells of; what it says nothing of, or nonsense, is left out. */
-export function fromHash(text) {
-  const words = new URLSearchParams(text.replace(/^#/, ""));
-  const state = { survey: words.get("survey"), view: viewIn(words), looks: [], masks: [], objects: [] };
-  state.over = list(words.get("over")).map((one) => one.split(":")).map(([name, opacity]) => [name, within(Number(opacity), 0, 1, 0.5)]);
-  state.mode = ["swipe", "blink", "2", "4"].includes(words.get("mode")) ? words.get("mode") : "single";
-  state.others = list(words.get("with"));
-  state.swipe = within(Number(words.get("at") ?? 0.5), 0.02, 0.98, 0.5);
-  state.shown = list(words.get("show"));
-  state.lock = words.get("lock") === "1";
-  state.turned = words.get("turned") === "1";
-  state.here = numbers(words.get("here"), 2);
-  state.hereOf = words.get("here.of");
-  const [kind, ...rest] = list(words.get("region"));
-  const values = KINDS[kind] && numbers(rest.join(), KINDS[kind].length);
-  state.region = values ? { kind, ...Object.fromEntries(KINDS[kind].map((key, i) => [key, values[i]])) } : null;
-  const liveColor = list(words.get("colour"));
-  const levels = liveColor.length === 11 && numbers(liveColor.slice(3).join(), 8);
-  state.liveColor = levels
-    ? { parts: liveColor.slice(0, 3), q: levels[0], span: levels[1], low: levels.slice(2, 5), gain: levels.slice(5) }
-    : null;
-  for (const [key, value] of words) {
-    const [what, name] = [key.slice(0, key.indexOf(".")), key.slice(key.indexOf(".") + 1)];
-    if (what === "look") state.looks.push([name, lookIn(value)]);
-    if (what === "mask") state.masks.push([name, list(value)]);
-    if (what === "objects") state.objects.push([name, value]);
-  }
-  state.looks = state.looks.filter(([, look]) => look);
-  return state;
+/** @param {LiveColor} color */
+function colorWords({ parts, q, span, low, gain }) {
+  return [...parts, ...[q, span, ...low, ...gain].map((one) => short(one))].join();
 }
 
+/** @param {Region} region */
+function regionWords({ kind, ...rest }) {
+  const values = /** @type {Record<string, number>} */ (rest);
+  return [kind, ...KINDS[kind].map((key) => short(values[key], 9))].join();
+}
+
+/**
+ * The state that an address tells of; what it says nothing of, or nonsense, is left out.
+ * @param {string} text
+ * @returns {State}
+ */
+export function fromHash(text) {
+  const words = new URLSearchParams(text.replace(/^#/, ""));
+  const mode = words.get("mode");
+  return {
+    survey: words.get("survey"),
+    view: viewIn(words),
+    over: list(words.get("over")).map(overIn),
+    looks: named(words, "look").flatMap(([name, value]) => lookIn(name, value)),
+    mode: mode && MODES.includes(mode) ? mode : "single",
+    others: list(words.get("with")),
+    swipe: within(Number(words.get("at") ?? 0.5), 0.02, 0.98, 0.5),
+    turned: words.get("turned") === "1",
+    shown: list(words.get("show")),
+    masks: named(words, "mask").map(([name, value]) => [name, list(value)]),
+    liveColor: colorIn(list(words.get("colour"))),
+    here: numbers(words.get("here"), 2),
+    hereOf: words.get("here.of"),
+    region: regionIn(list(words.get("region"))),
+    objects: named(words, "objects"),
+    lock: words.get("lock") === "1",
+  };
+}
+
+/**
+ * The words `what.NAME=value`: pairs of name and value.
+ * @param {URLSearchParams} words
+ * @param {string} what
+ * @returns {[string, string][]}
+ */
+function named(words, what) {
+  const found = [...words].filter(([key]) => key.startsWith(`${what}.`));
+  return found.map(([key, value]) => [key.slice(what.length + 1), value]);
+}
+
+/**
+ * @param {URLSearchParams} words
+ * @returns {View | null}
+ */
 function viewIn(words) {
-  const [ra, dec, fov] = ["ra", "dec", "fov"].map((key) => Number.parseFloat(words.get(key)));
+  const [ra, dec, fov] = ["ra", "dec", "fov"].map((key) => Number.parseFloat(words.get(key) ?? ""));
   const isWhole = Math.abs(dec) <= 90 && Number.isFinite(ra) && fov > 0;
   return isWhole ? { ra, dec, fov } : null;
 }
 
-function lookIn(text) {
-  const [format, stretch, low, high, colormap, reversed] = text.split(",");
-  const cuts = { low: Number(low), high: Number(high) };
-  return cuts.low < cuts.high ? { format, stretch, ...cuts, colormap, reversed: reversed === "1" } : null;
+/**
+ * @param {string} text
+ * @returns {[string, number]}
+ */
+function overIn(text) {
+  const [name, opacity] = text.split(":");
+  return [name, within(Number(opacity), 0, 1, 0.5)];
 }
 
+/**
+ * @param {string} name
+ * @param {string} text
+ * @returns {[string, Look][]} none, if its cuts are none
+ */
+function lookIn(name, text) {
+  const [format, stretch, low, high, colormap, reversed] = text.split(",");
+  const cuts = { low: Number(low), high: Number(high) };
+  if (!(cuts.low < cuts.high)) return [];
+  return [[name, { format, stretch, ...cuts, colormap, reversed: reversed === "1" }]];
+}
+
+/**
+ * @param {string[]} words
+ * @returns {LiveColor | null}
+ */
+function colorIn(words) {
+  const levels = numbers(words.slice(3).join(), 8);
+  if (!levels) return null;
+  const [q, span, ...rest] = levels;
+  return { parts: words.slice(0, 3), q, span, low: rest.slice(0, 3), gain: rest.slice(3) };
+}
+
+/**
+ * @param {string[]} words
+ * @returns {Region | null}
+ */
+function regionIn([kind, ...rest]) {
+  const keys = Object.hasOwn(KINDS, kind) ? KINDS[kind] : null;
+  const values = keys && numbers(rest.join(), keys.length);
+  if (!values) return null;
+  const sizes = Object.fromEntries(keys.map((key, i) => [key, values[i]]));
+  return /** @type {Region} */ (/** @type {unknown} */ ({ kind, ...sizes }));
+}
+
+/** @param {string | null} text */
 function list(text) {
   return text ? text.split(",").filter(Boolean) : [];
 }
 
+/**
+ * @param {string | null} text
+ * @param {number} count
+ */
 function numbers(text, count) {
   const found = list(text).map(Number);
   return found.length === count && found.every(Number.isFinite) ? found : null;
 }
 
+/**
+ * @param {number} value
+ * @param {number} low
+ * @param {number} high
+ * @param {number} otherwise
+ */
 function within(value, low, high, otherwise) {
   return Number.isFinite(value) ? Math.min(high, Math.max(low, value)) : otherwise;
 }
 
+/** @param {number} value */
 function short(value, digits = 7) {
   return String(Number(value.toPrecision(digits)));
 }

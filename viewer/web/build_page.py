@@ -41,14 +41,13 @@ SHARED = (
     "readout.js",
 )
 FIRST = (
-    *("main.js", "viewer.js", "address.js", "api.js", "elements.js", "live.js", "patches.js"),
-    *SHARED,
+    *("main.js", "viewer.js", "address.js", "api.js", "elements.js", "live.js", "lupton.js"),
+    *("patches.js", *SHARED),
 )
 PAGE = (
-    *("index.html", "style.css", "panels.js", "layers.js", "histogram.js", "coadds.js"),
-    *("compare.js", "panes.js", "masks.js", "overlay.js", "regions.js", "measuring.js"),
-    *("flags.js", "catalogs.js"),
-    *("frame.js", *FIRST),
+    *("index.html", "style.css", "panels.js", "layers.js", "cuts.js", "histogram.js"),
+    *("coadds.js", "compare.js", "panes.js", "masks.js", "overlay.js", "regions.js"),
+    *("measuring.js", "flags.js", "catalogs.js", "frame.js", *FIRST),
 )
 SURVEY_PAGE = ("survey.js", "survey.css", *SHARED)
 ALADIN = ("aladin.js", "aladin.wasm", "LICENSE", "COPYING", "SOURCE.txt")
@@ -118,7 +117,7 @@ def _apart(script: str) -> tuple[str, bytes]:
 def _npm_ci(folder: Path) -> Path:
     """Install what the lock file names, checked by its hashes; the node_modules folder."""
     _copy(("package.json", "package-lock.json", ".npmrc"), folder)
-    command = [*_npm(), "ci", "--ignore-scripts", "--no-progress", "--loglevel=error"]
+    command = [*_npm(), "ci", "--omit=dev", "--ignore-scripts", "--no-progress", "--loglevel=error"]
     command += ["--fetch-retries=2", "--fetch-timeout=60000"]
     command += ["--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=2000"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
@@ -154,15 +153,24 @@ def _reason(stderr: str) -> str:
 
 
 def _stamp() -> dict[str, str]:
-    """Hashes of what the page is made of: ours, and the lock file's."""
-    ours = sorted({*PAGE, *SURVEY_PAGE, "survey.html", Path(__file__).name})
-    return {"page": _hash(ours), "npm": _hash(["package-lock.json"])}
+    """Hashes of what the page is made of: our files, and the packages that it uses."""
+    names = sorted({*PAGE, *SURVEY_PAGE, "survey.html", Path(__file__).name})
+    ours = {name: (WEB / name).read_bytes() for name in names}
+    return {"page": _hash(ours), "npm": _hash(_locked_packages())}
 
 
-def _hash(names: list[str]) -> str:
+def _locked_packages() -> dict[str, bytes]:
+    """What the lock file says of each package, without those that only check our scripts."""
+    lock = json.loads((WEB / "package-lock.json").read_text(encoding="utf-8"))
+    used = {name: entry for name, entry in lock["packages"].items() if not entry.get("dev")}
+    del used[""]  # ourselves
+    return {name: json.dumps(entry).encode() for name, entry in used.items()}
+
+
+def _hash(parts: dict[str, bytes]) -> str:
     digest = hashlib.sha256()
-    for name in names:
-        digest.update(name.encode() + b"\0" + (WEB / name).read_bytes() + b"\0")
+    for name, content in parts.items():
+        digest.update(name.encode() + b"\0" + content + b"\0")
     return digest.hexdigest()
 
 

@@ -2,22 +2,43 @@
 
 const RADIANS = Math.PI / 180;
 
-/** {ra, dec} in degrees from "150.1 2.2", "10:00:24 +02:12:00", "10h00m24s 2d12m"; null if it is none. */
+/** @typedef {{ra: number, dec: number}} Position degrees */
+
+/**
+ * A position from "150.1 2.2", "10:00:24 +02:12:00", "10h00m24s 2d12m"; null if it is none.
+ * @param {string} text
+ * @returns {Position | null}
+ */
 export function parsePosition(text) {
-  const plain = text.trim().replace(/[−–]/g, "-").replace(/[°'"′″,]/g, " ");
+  const plain = text
+    .trim()
+    .replace(/[−–]/g, "-")
+    .replace(/[°'"′″,]/g, " ");
   if (!/^[\d\s.+\-:hdms]+$/i.test(plain)) return null;
-  const words = plain.replace(/[:hdms]/gi, " ").trim().split(/\s+/);
+  const words = plain
+    .replace(/[:hdms]/gi, " ")
+    .trim()
+    .split(/\s+/);
   if (!words.every((word) => /^[+-]?(\d+\.?\d*|\.\d+)$/.test(word))) return null;
   const position = words.length === 2 ? decimal(words, plain) : sexagesimal(words);
   if (!position || !(position.ra >= 0 && position.ra <= 360)) return null;
   return Math.abs(position.dec) <= 90 ? { ra: position.ra % 360, dec: position.dec } : null;
 }
 
+/**
+ * @param {string[]} words
+ * @param {string} plain
+ * @returns {Position}
+ */
 function decimal([ra, dec], plain) {
   const unit = /h/i.test(plain) ? 15 : 1;
   return { ra: Number(ra) * unit, dec: Number(dec) };
 }
 
+/**
+ * @param {string[]} words
+ * @returns {Position | null}
+ */
 function sexagesimal(words) {
   if (words.length !== 4 && words.length !== 6) return null;
   const half = words.length / 2;
@@ -26,23 +47,38 @@ function sexagesimal(words) {
   return ra === null || dec === null ? null : { ra: ra * 15, dec };
 }
 
+/** @param {string[]} words */
 function sixtieths([first, ...rest]) {
   if (rest.some((word) => !(Number(word) >= 0 && Number(word) < 60))) return null;
-  const size = rest.reduce((sum, word, i) => sum + Number(word) / 60 ** (i + 1), Math.abs(Number(first)));
+  const size = rest.reduce(
+    (sum, word, i) => sum + Number(word) / 60 ** (i + 1),
+    Math.abs(Number(first)),
+  );
   // "-00" is south, too
   return first.startsWith("-") ? -size : size;
 }
 
-/** Hours: 10:00:24.000 */
+/**
+ * Hours: 10:00:24.000
+ * @param {number} ra degrees
+ */
 export function formatRa(ra) {
   return clock((((ra % 360) + 360) % 360) / 15, 3, 24);
 }
 
-/** Signed degrees: +02:12:00.00 */
+/**
+ * Signed degrees: +02:12:00.00
+ * @param {number} dec degrees
+ */
 export function formatDec(dec) {
   return (dec < 0 ? "−" : "+") + clock(Math.abs(dec), 2, Infinity);
 }
 
+/**
+ * @param {number} value
+ * @param {number} decimals
+ * @param {number} limit
+ */
 function clock(value, decimals, limit) {
   // round once, in the last unit, so that 59.9999 never shows as 60
   const unit = 10 ** decimals;
@@ -53,14 +89,20 @@ function clock(value, decimals, limit) {
   return [whole, minutes].map((part) => String(part).padStart(2, "0")).join(":") + ":" + seconds;
 }
 
-/** 12.5°, 3.4′ or 20″ */
+/**
+ * 12.5°, 3.4′ or 20″
+ * @param {number} degrees
+ */
 export function formatAngle(degrees) {
   if (degrees >= 1) return `${Number(degrees.toPrecision(3))}°`;
   if (degrees * 60 >= 1) return `${Number((degrees * 60).toPrecision(3))}′`;
   return `${Number((degrees * 3600).toPrecision(3))}″`;
 }
 
-/** Six digits, as short as they go. */
+/**
+ * Six digits, as short as they go.
+ * @param {number} value
+ */
 export function formatValue(value) {
   const size = Math.abs(value);
   const short = Number(value.toPrecision(6));
@@ -71,11 +113,15 @@ export function formatValue(value) {
 // ICRS to galactic (the Hipparcos catalog, ESA SP-1200, vol. 1, 1.5.3)
 const GALACTIC = [
   [-0.0548755604162154, -0.873437090234885, -0.4838350155487132],
-  [0.4941094278755837, -0.4448296299600112, 0.7469822444972189],
+  [0.4941094278755837, -0.4448296299600112, 0.746982244497219],
   [-0.867666149019005, -0.1980763734312015, 0.4559837761750669],
 ];
 
-/** Galactic longitude and latitude in degrees of an ICRS position. */
+/**
+ * Galactic longitude and latitude in degrees of an ICRS position.
+ * @param {number} ra
+ * @param {number} dec
+ */
 export function toGalactic(ra, dec) {
   const [a, d] = [ra * RADIANS, dec * RADIANS];
   const vector = [Math.cos(d) * Math.cos(a), Math.cos(d) * Math.sin(a), Math.sin(d)];
@@ -83,7 +129,10 @@ export function toGalactic(ra, dec) {
   return [(Math.atan2(y, x) / RADIANS + 360) % 360, Math.atan2(z, Math.hypot(x, y)) / RADIANS];
 }
 
-/** A unit as people write it: nJy² for nJy**2. */
+/**
+ * A unit as people write it: nJy² for nJy**2.
+ * @param {string | null} [unit]
+ */
 export function formatUnit(unit) {
   return (unit ?? "").replaceAll("**2", "²").replaceAll("**3", "³");
 }

@@ -2,13 +2,27 @@
 
 const RADIANS = Math.PI / 180;
 
-/** Face and integer x, y (even and odd bits of the index) of the pixel at lon, lat (degrees). */
+/** @typedef {{face: number, x: number, y: number}} Pixel x, y: even and odd bits of the index */
+
+/**
+ * The pixel at a position.
+ * @param {number} lon degrees
+ * @param {number} lat degrees
+ * @param {number} nside a power of two
+ * @returns {Pixel}
+ */
 export function pixelAt(lon, lat, nside) {
   const z = Math.sin(lat * RADIANS);
   const turn = ((((lon % 360) + 360) % 360) / 90) % 4;
   return Math.abs(z) <= 2 / 3 ? equatorial(z, turn, nside) : polar(z, lat, turn, nside);
 }
 
+/**
+ * @param {number} z
+ * @param {number} turn longitude in quarters of a turn
+ * @param {number} nside
+ * @returns {Pixel}
+ */
 function equatorial(z, turn, nside) {
   const ascending = Math.floor(nside * (0.5 + turn - 0.75 * z));
   const descending = Math.floor(nside * (0.5 + turn + 0.75 * z));
@@ -18,6 +32,13 @@ function equatorial(z, turn, nside) {
   return { face, x: descending % nside, y: nside - 1 - (ascending % nside) };
 }
 
+/**
+ * @param {number} z
+ * @param {number} lat
+ * @param {number} turn
+ * @param {number} nside
+ * @returns {Pixel}
+ */
 function polar(z, lat, turn, nside) {
   const quarter = Math.min(3, Math.floor(turn));
   const part = turn - quarter;
@@ -30,7 +51,11 @@ function polar(z, lat, turn, nside) {
     : { face: quarter + 8, x: up, y: down };
 }
 
-/** NESTED index; plain arithmetic, since it outgrows 32 bits. */
+/**
+ * NESTED index; plain arithmetic, since it outgrows 32 bits.
+ * @param {Pixel} pixel
+ * @param {number} nside
+ */
 export function nestedIndex({ face, x, y }, nside) {
   let index = 0;
   for (let bit = 1, weight = 1; bit < nside; bit *= 2, weight *= 4) {
@@ -39,7 +64,13 @@ export function nestedIndex({ face, x, y }, nside) {
   return face * nside * nside + index;
 }
 
-/** Tile, and row (from the bottom) and column in its FITS file, of a position in the survey's frame. */
+/**
+ * Tile, and row (from the bottom) and column in its FITS file, of a position in the survey's frame.
+ * @param {number} lon degrees
+ * @param {number} lat degrees
+ * @param {number} order
+ * @param {number} width of a tile, in pixels
+ */
 export function tilePixel(lon, lat, order, width) {
   const side = 2 ** order;
   const { face, x, y } = pixelAt(lon, lat, side * width);

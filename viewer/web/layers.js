@@ -1,8 +1,9 @@
 // The panel on the left: a card for each survey, with its controls while it is on the screen.
 
 import { formatUnit } from "./coords.js";
+import { percentileCuts, zscaleCuts } from "./cuts.js";
 import { button, make, row, shortName } from "./elements.js";
-import { drawHistogram, percentileCuts, sampleScreen, zscaleCuts } from "./histogram.js";
+import { drawHistogram, sampleScreen } from "./histogram.js";
 import { planeColor } from "./live.js";
 import { COLORMAPS, STRETCHES, shownFormats } from "./sky.js";
 

@@ -4,6 +4,7 @@
 
 import { answerFor, forget } from "./gate.js";
 import { tiles } from "./fits.js";
+import { lupton } from "./lupton.js";
 import { coverageOf } from "./moc.js";
 
 let made = 0;
@@ -70,19 +71,6 @@ class Live {
 
 export function tileAddress(survey, order, npix) {
   return `${survey.url}/Norder${order}/Dir${Math.floor(npix / 10000) * 10000}/Npix${npix}.fits`;
-}
-
-/** Levels 0 to 255 of three numbers, keeping their ratios (Lupton et al. 2004, PASP 116, 133). */
-export function lupton(values, { q, span, low, gain }) {
-  const known = values.map((value, k) => (value - low[k]) * gain[k]).filter(Number.isFinite);
-  const mean = known.reduce((sum, value) => sum + value, 0) / known.length;
-  // a band that is missing counts as the mean of the others
-  const scaled = values.map((value, k) => (Number.isFinite(value) ? (value - low[k]) * gain[k] : mean));
-  if (!(mean > 0)) return [0, 0, 0];
-  const factor = Math.asinh((q * mean) / span) / Math.asinh(q) / mean;
-  const shown = scaled.map((value) => Math.max(0, value * factor));
-  const most = Math.max(...shown, 1);
-  return shown.map((value) => Math.round((255 * value) / most));
 }
 
 /** Three surveys as red, green and blue. settings: {q, span, low: [3], gain: [3]}. */

@@ -5,42 +5,63 @@ import { nestedIndex, pixelAt } from "./healpix.js";
 
 const DEEPEST = 29n;
 
+/** @typedef {[first: bigint, end: bigint]} Range cells of order 29, without the end */
+
+/** @type {Map<string, Promise<Coverage | null>>} */
 const known = new Map();
 
-/** The coverage of a survey, asked for once; null when its Moc.fits is missing or not readable. */
+/**
+ * The coverage of a survey, asked for once; null when its Moc.fits is missing or not readable.
+ * @param {string} surveyUrl
+ * @returns {Promise<Coverage | null>}
+ */
 export function coverageOf(surveyUrl) {
-  if (!known.has(surveyUrl)) known.set(surveyUrl, loadCoverage(`${surveyUrl}/Moc.fits`));
-  return known.get(surveyUrl);
+  const coverage = known.get(surveyUrl) ?? loadCoverage(`${surveyUrl}/Moc.fits`);
+  known.set(surveyUrl, coverage);
+  return coverage;
 }
 
+/** @param {string} url */
 async function loadCoverage(url) {
   try {
     const answer = await fetch(url);
     return answer.ok ? new Coverage(readRanges(await answer.arrayBuffer())) : null;
   } catch (error) {
-    console.warn(`${url} is not used: ${error.message}`);
+    console.warn(`${url} is not used: ${/** @type {Error} */ (error).message}`);
     return null;
   }
 }
 
 /** Where a survey has pixels, in its own frame. */
 export class Coverage {
-  /** ranges: [first, end) of cells of order 29. */
+  /** @param {Range[]} ranges */
   constructor(ranges) {
     this.ranges = ranges.sort((a, b) => (a[0] < b[0] ? -1 : 1));
   }
 
-  /** Whether the position (degrees) is inside. */
+  /**
+   * Whether the position is inside.
+   * @param {number} lon degrees
+   * @param {number} lat degrees
+   */
   holds(lon, lat) {
     const index = deepIndex(lon, lat);
     return this.meetsRange(index, index + 1n);
   }
 
-  /** Whether a cell, a tile's for one, and the coverage have a part in common. */
+  /**
+   * Whether a cell, a tile's for one, and the coverage have a part in common.
+   * @param {number} order
+   * @param {bigint} index
+   */
   meets(order, index) {
     return this.meetsRange(...deepRange(BigInt(order), index));
   }
 
+  /**
+   * @param {bigint} first
+   * @param {bigint} end
+   */
   meetsRange(first, end) {
     let [low, high] = [0, this.ranges.length];
     while (low < high) {
@@ -52,33 +73,51 @@ export class Coverage {
   }
 }
 
-/** The ranges in the bytes of a Moc.fits. */
+/**
+ * The ranges in the bytes of a Moc.fits.
+ * @param {ArrayBuffer} buffer
+ * @returns {Range[]}
+ */
 export function readRanges(buffer) {
   const { cards, data } = readHeader(buffer, readHeader(buffer).data);
   const view = new DataView(buffer, data);
   const wide = String(cards.TFORM1).endsWith("K");
-  const count = (cards.NAXIS1 * cards.NAXIS2) / (wide ? 8 : 4);
+  const count = (Number(cards.NAXIS1) * Number(cards.NAXIS2)) / (wide ? 8 : 4);
   const numbers = Array.from({ length: count }, (_, i) =>
     wide ? view.getBigInt64(8 * i) : BigInt(view.getInt32(4 * i)),
   );
   return cards.ORDERING === "RANGE" ? pairs(numbers) : numbers.map(uniqRange);
 }
 
+/**
+ * @param {bigint[]} numbers
+ * @returns {Range[]}
+ */
 function pairs(numbers) {
   return Array.from({ length: numbers.length / 2 }, (_, i) => [numbers[2 * i], numbers[2 * i + 1]]);
 }
 
+/** @param {bigint} uniq */
 function uniqRange(uniq) {
   // uniq = 4 · 4^order + index
   const order = BigInt((uniq.toString(2).length - 3) >> 1);
   return deepRange(order, uniq - (4n << (2n * order)));
 }
 
+/**
+ * @param {bigint} order
+ * @param {bigint} index
+ * @returns {Range}
+ */
 function deepRange(order, index) {
   const shift = 2n * (DEEPEST - order);
   return [index << shift, (index + 1n) << shift];
 }
 
+/**
+ * @param {number} lon
+ * @param {number} lat
+ */
 function deepIndex(lon, lat) {
   // 24 orders are as deep as plain numbers are exact; its center goes for the rest
   const nside = 2 ** 24;

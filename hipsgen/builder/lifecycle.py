@@ -1,0 +1,258 @@
+"""The life of a build, the same for coadd surveys and color surveys.
+
+Claim the output, prepare, take the lease, begin, plan the changes, check the free space, render,
+publish.
+"""
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import BrokenExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from hipsgen.builder.publish import creation_date
+from hipsgen.builder.result import BuildResult, total_size
+from hipsgen.coadd import Problem
+from hipsgen.errors import HipsgenError
+from hipsgen.journal.inventory import TileInventory
+from hipsgen.journal.journal import Journal
+from hipsgen.journal.lease import BuildLease
+from hipsgen.journal.output import check_free_space, claim, is_half_wiped, remove_blocks, wipe
+from hipsgen.journal.records import BlockRecord
+from hipsgen.planner.options import Runtime
+from hipsgen.run.engine import check_engine, open_engine, run_bounded
+from hipsgen.run.progress import Reporter
+from hipsgen.sky.tiles import Tile
+from hipsgen.survey.properties import FILE_NAME as PROPERTIES
+from hipsgen.survey.store import Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class Changes:
+    """What a build has to do to the survey that is in place, if one is.
+
+    n_bytes: upper bound of the files to be written. n_units: of progress. n_blocks:
+    of the whole survey; n_pending: of these, to be rendered. kept: records of finished blocks that
+    stay as they are. replaced: records of blocks that are rendered again or removed.
+    obsolete_roots: of blocks that are removed.
+    """
+
+    n_bytes: int
+    n_units: int
+    n_blocks: int
+    n_pending: int
+    kept: Mapping[Tile, BlockRecord]
+    replaced: Sequence[BlockRecord]
+    obsolete_roots: Sequence[Tile]
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether there is anything to do."""
+        return bool(self.n_pending or self.replaced or self.obsolete_roots)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """What was written once all blocks were rendered.
+
+    records: of all blocks that have tiles. top: the tiles above the blocks; n_made and n_removed:
+    how many of these were written and deleted in this run.
+    """
+
+    records: Sequence[BlockRecord]
+    top: TileInventory
+    n_made: int
+    n_removed: int
+
+
+class Task(Protocol):
+    """A unit of work for an engine: small and picklable."""
+
+    def render(self) -> Any:
+        """Write tiles; the result goes to `SurveyKind.take`."""
+
+
+class SurveyKind(Protocol):
+    """What differs between coadd surveys and color surveys. Methods are called in this order."""
+
+    name: str
+    store: Store
+    is_color: bool
+
+    def prepare(self, fresh: bool, recut: bool) -> Iterable[str]:
+        """Find what is to be built, and write nothing; return what identifies the inputs.
+
+        Raises ConfigError when the survey in place was begun with other options, unless `fresh`.
+        """
+
+    def begin(self) -> None:
+        """Write to the journal what is being built."""
+
+    def plan_changes(self) -> Changes:
+        """Compare what is to be built with what is in place."""
+
+    def announce(self, changes: Changes) -> None:
+        """Report what is going to be done."""
+
+    def make_way(self, changes: Changes) -> None:
+        """Update the journal for the changes, after the obsolete properties are deleted."""
+
+    def tasks(self, lease: BuildLease) -> Iterator[Task]:
+        """Yield the pending tasks, in NESTED order of their blocks."""
+
+    def take(self, result: Any) -> int:
+        """Note the result of a task; return the number of progress units that it was."""
+
+    def publish(self, created: str) -> Published:
+        """Write the top orders and all other files, `properties` last."""
+
+    def leaf_order(self) -> int:
+        """Order of the leaf tiles."""
+
+    @property
+    def formats(self) -> Sequence[str]:
+        """Names of the tile formats."""
+
+    @property
+    def n_inputs(self) -> int:
+        """Number of inputs that were used."""
+
+    @property
+    def skipped(self) -> Sequence[Problem]:
+        """Inputs that were left out."""
+
+    def check_complete(self) -> None:
+        """Raise IncompleteBuildError when something has to wait for an input."""
+
+    def rendered(self) -> Sequence[BlockRecord]:
+        """Records of the blocks rendered in this run."""
+
+
+class SurveyBuild:
+    """A survey on its way from an output folder to its `properties` file.
+
+    It yields tasks and takes their results; where they run is up to the caller, so that several
+    surveys can share an engine.
+    """
+
+    def __init__(self, survey: SurveyKind, runtime: Runtime, reporter: Reporter) -> None:
+        self._survey, self._runtime, self._reporter = survey, runtime, reporter
+        self._store, self._journal = survey.store, Journal(survey.store)
+        self._removed = 0
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Claim the output and begin; the body renders the tasks and calls `finish`."""
+        self._started = time.monotonic()
+        claim(self._store, self._survey.is_color)
+        fresh = self._runtime.fresh or is_half_wiped(self._store)
+        if fresh:
+            check_engine(self._runtime.engine)
+        with self._journal.running():
+            self._begin(fresh)
+            yield
+
+    def _begin(self, fresh: bool) -> None:
+        survey, store = self._survey, self._store
+        inputs = survey.prepare(fresh, self._runtime.recut)
+        self._lease = BuildLease.acquire(store, inputs)
+        with self._lease.guard():
+            if fresh:
+                wipe(store)
+            if not self._journal.exists():
+                survey.begin()
+        self._created = creation_date(store)
+        self._changes = changes = survey.plan_changes()
+        survey.announce(changes)
+        with self._lease.guard():
+            check_free_space(store, changes.n_bytes, changes.replaced)
+            if changes.is_needed:
+                store.delete(PROPERTIES)
+            survey.make_way(changes)
+            order, roots = survey.leaf_order(), changes.obsolete_roots
+            self._removed = remove_blocks(roots, order, survey.formats, store)
+
+    def tasks(self) -> Iterator[Task]:
+        """Yield the tasks of the blocks that have to be rendered."""
+        if self._changes.n_pending:
+            yield from self._survey.tasks(self._lease)
+
+    @property
+    def name(self) -> str:
+        """Name of the survey."""
+        return self._survey.name
+
+    @property
+    def n_units(self) -> int:
+        """Units of progress that all tasks are."""
+        return self._changes.n_units
+
+    def take(self, result: Any) -> int:
+        """Note the result of a task; return its units of progress."""
+        return self._survey.take(result)
+
+    def finish(self) -> BuildResult:
+        """Publish the survey. Raises IncompleteBuildError when an input is missing for that."""
+        survey, changes = self._survey, self._changes
+        survey.check_complete()
+        with self._lease.guard(on_conflict=self._journal.begin_top):
+            published = survey.publish(self._created)
+        rendered, records = survey.rendered(), published.records
+        removed = self._removed + published.n_removed
+        return BuildResult(
+            name=survey.name,
+            path=str(self._store),
+            order=survey.leaf_order(),
+            n_inputs=survey.n_inputs,
+            n_tiles=sum(record.tiles for record in records) + len(published.top),
+            size=total_size([published.top.size(), *(record.size for record in records)]),
+            n_blocks=changes.n_blocks,
+            n_blocks_rendered=len(rendered),
+            n_tiles_made=sum(record.made for record in rendered) + published.n_made,
+            n_tiles_removed=removed + sum(record.removed for record in rendered),
+            is_update=bool(changes.kept or changes.replaced),
+            is_color=survey.is_color,
+            seconds=time.monotonic() - self._started,
+            skipped=tuple(survey.skipped),
+        )
+
+
+def build_survey(survey: SurveyKind, runtime: Runtime, reporter: Reporter) -> BuildResult:
+    """Build, finish or update one survey on an engine of its own.
+
+    Raises
+    ------
+    ConfigError
+        When the output holds something else, or was begun with other options.
+    IncompleteBuildError
+        When everything is done but what needs inputs that cannot be used.
+    HipsgenError
+        When a worker process died.
+    """
+    build = SurveyBuild(survey, runtime, reporter)
+    with build.running():
+        _render(build, runtime, reporter)
+        return build.finish()
+
+
+def _render(build: SurveyBuild, runtime: Runtime, reporter: Reporter) -> None:
+    if not build.n_units:
+        return
+    reporter.start(build.name, build.n_units)
+    try:
+        with open_engine(runtime.engine, runtime.workers) as executor:
+            for result in run_bounded(executor, render_task, build.tasks(), runtime.workers):
+                reporter.advance(build.take(result))
+    except BrokenExecutor as error:
+        raise HipsgenError(
+            "a worker process died, perhaps because memory ran out: run the same command again to "
+            "resume, with fewer {workers} or less {memory}"
+        ) from error
+    finally:
+        reporter.stop()
+
+
+def render_task(task: Task) -> Any:
+    """Run a task; this is what engines execute."""
+    return task.render()

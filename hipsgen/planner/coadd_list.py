@@ -1,0 +1,137 @@
+"""The coadds of one survey or several, listed once; no pixel of them is read."""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, overload
+
+from hipsgen.coadd import CoaddRef, Problem
+from hipsgen.errors import ConfigError, InputError
+from hipsgen.images.coadd_fits import FitsReader
+from hipsgen.images.manifest import write_manifest
+from hipsgen.images.source import ImageSource, RefList
+from hipsgen.planner.jobs import CoaddQuery, SurveyJob, find_jobs
+from hipsgen.run.progress import Reporter
+
+if TYPE_CHECKING:
+    from astropy.table import QTable
+
+
+@dataclass(frozen=True)
+class CoaddList(Sequence[CoaddRef]):
+    """Coadds, grouped into the surveys that they become: one for each band.
+
+    Made by `hipsgen.find_coadds`. Its length is the number of coadds, and iteration yields their
+    references, survey by survey.
+
+    Attributes
+    ----------
+    jobs : tuple of SurveyJob
+        Band, title and source of each survey.
+    """
+
+    jobs: tuple[SurveyJob, ...]
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """Bands of the surveys; an empty text where the coadds do not say."""
+        return tuple(job.band for job in self.jobs)
+
+    @property
+    def source(self) -> str:
+        """Where the coadds come from, in one line."""
+        return self.jobs[0].source.describe()
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """Inputs that are not usable, and why."""
+        found = (problem for job in self.jobs for problem in job.source.problems)
+        return tuple(dict.fromkeys(found))
+
+    def __len__(self) -> int:
+        return sum(len(refs_of(job.source)) for job in self.jobs)
+
+    def __iter__(self) -> Iterator[CoaddRef]:
+        return (ref for job in self.jobs for ref in refs_of(job.source))
+
+    @overload
+    def __getitem__(self, index: int) -> CoaddRef: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[CoaddRef]: ...
+    def __getitem__(self, index: int | slice) -> CoaddRef | Sequence[CoaddRef]:
+        return list(self)[index]
+
+    def __repr__(self) -> str:
+        return f"<CoaddList of {len(self)} coadds, bands {', '.join(map(repr, self.bands))}>"
+
+    def to_table(self) -> "QTable":
+        """Return a table with a row for each coadd.
+
+        Returns
+        -------
+        astropy.table.QTable
+            Columns: band, dataset_type, run, dataset_id, tract, patch (masked where there is none),
+            uri, hdu, identity, ra and dec (deg, ICRS, mean of the corners; NaN where the outline is
+            unknown), pixel_scale (arcsec; NaN where it is not known before the file is opened).
+        """
+        from hipsgen.planner.coadd_table import coadd_table
+
+        return coadd_table(list(self))
+
+    def save(self, path: str | os.PathLike[str]) -> int:
+        """Save the references to a manifest, from which a build needs no registry.
+
+        Parameters
+        ----------
+        path : path-like
+            File to write; it is replaced as a whole.
+
+        Returns
+        -------
+        int
+            Number of references written.
+
+        Raises
+        ------
+        ConfigError
+            When there is no such folder.
+        """
+        place = Path(path)
+        if not place.absolute().parent.is_dir():
+            raise ConfigError(
+                f"{{manifest}} {place}: there is no folder {place.parent}",
+                parameter="manifest",
+                value=str(place),
+                hint="create the folder first",
+            )
+        return write_manifest(place, self, self.source)
+
+
+def list_coadds(inputs: Sequence[str], query: CoaddQuery, reporter: Reporter) -> CoaddList:
+    """List the coadds of some inputs; the registry, if there is one, is asked once.
+
+    Raises InputError or ConfigError for inputs that cannot be read, or without a coadd.
+    """
+    reader = FitsReader()
+    return CoaddList(
+        tuple(
+            SurveyJob(job.band, job.title, _listed(job.source, reporter))
+            for job in find_jobs(inputs, query, reader, reporter)
+        )
+    )
+
+
+def _listed(source: ImageSource, reporter: Reporter) -> RefList:
+    refs = tuple(source.refs())
+    for problem in source.problems:
+        reporter.problem(problem)
+    if not refs:
+        reasons = f" ({len(source.problems)} were left out)" if source.problems else ""
+        raise InputError(f"no coadd to work on in {source.describe()}{reasons}")
+    return RefList(refs, source.reader(), source.describe(), list(source.problems))
+
+
+def refs_of(source: ImageSource) -> Sequence[CoaddRef]:
+    """Return the references of a source; those of a listed one are not listed again."""
+    return source.items if isinstance(source, RefList) else list(source.refs())

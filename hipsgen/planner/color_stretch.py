@@ -1,0 +1,89 @@
+"""How three surveys become one picture: zero points, gains, brightness from a sample of tiles."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hipsgen.errors import InputError
+from hipsgen.images.units import is_per_pixel
+from hipsgen.sky.stretch import Channel, Lupton, SkyLevel
+from hipsgen.sky.tiles import Tile
+from hipsgen.survey.bands import white_balance
+from hipsgen.survey.survey import Survey
+
+_SAMPLE_TILES = 24
+_SAMPLE_PIXELS = 20_000  # of each
+_HIGH_QUANTILE = 0.999
+_CALIBRATED = "Jy"
+
+Triple = tuple[Survey, Survey, Survey]  # red, green, blue
+
+
+def choose_lupton(bands: Triple, order: int) -> Lupton:
+    """Zero points, gains and brightness from a sample of leaf tiles all over the surveys.
+
+    Bands with one calibrated unit (convertible to Jy) keep their ratios, with the Sun as white.
+    Others are scaled so that their bright pixels are equally bright.
+    """
+    sample = _sample(bands, order)
+    levels = [SkyLevel.of(values) for values in sample]
+    units = {band.properties.get("hips_bunit", "") for band in bands}
+    gains = [white_balance(band.properties.get("obs_band", "")) for band in bands]
+    if len(units) > 1 or not _is_calibrated(next(iter(units))):
+        spans = [max(level.high - level.zero, 1e-30) for level in levels]
+        gains = [spans[1] / span for span in spans]
+    red, green, blue = (
+        Channel(level.zero, level.sigma, gain) for level, gain in zip(levels, gains, strict=True)
+    )
+    channels = (red, green, blue)
+    over_sky = [(v - c.zero) * c.gain for v, c in zip(sample, channels, strict=True)]
+    somewhere = np.isfinite(over_sky).any(axis=0)
+    known = np.nanmean(np.asarray(over_sky)[:, somewhere], axis=0)
+    return Lupton(channels, float(np.quantile(known, _HIGH_QUANTILE)) if known.size else 1.0)
+
+
+def values_of(bands: Triple, tile: Tile) -> npt.NDArray[np.float32] | None:
+    """(3, width, width), NaN where a band has nothing; None where none has a tile."""
+    found = [band.values(tile) for band in bands]
+    shape = next((f.shape for f in found if f is not None), None)
+    if shape is None:
+        return None
+    empty = np.full(shape, np.nan, np.float32)
+    return np.stack([empty if f is None else f for f in found])
+
+
+def cells_of(moc: Any, order: int) -> list[int]:
+    """Numbers of the tiles of an order that a MOC meets."""
+    return [
+        int(n) for n in (moc.degrade_to_order(order) if order < moc.max_order else moc).flatten()
+    ]
+
+
+def _sample(bands: Triple, order: int) -> list[npt.NDArray[np.float32]]:
+    tiles = [Tile(order, n) for n in cells_of(bands[1].moc, order)]
+    if not tiles:
+        raise InputError(f"{bands[1].store} covers nothing")
+    chosen = [tiles[k] for k in np.linspace(0, len(tiles) - 1, _SAMPLE_TILES).astype(int)]
+    parts = []
+    for tile in dict.fromkeys(chosen):
+        values = values_of(bands, tile)
+        if values is not None:
+            flat = values.reshape(3, -1)
+            parts.append(flat[:, :: max(1, flat.shape[1] // _SAMPLE_PIXELS)])
+    if not parts:
+        raise InputError(f"{bands[1].store} has none of the tiles its coverage map names")
+    joined = np.concatenate(parts, axis=1)
+    for band, values in zip(bands, joined, strict=True):
+        if np.isnan(values).all():
+            raise InputError(f"{band.store} has no data where the green band has")
+    return list(joined)
+
+
+def _is_calibrated(unit: str) -> bool:
+    import astropy.units as u
+
+    try:
+        return bool(unit) and is_per_pixel(unit) and u.Unit(unit).is_equivalent(_CALIBRATED)
+    except ValueError:
+        return False

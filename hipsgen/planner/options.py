@@ -1,0 +1,167 @@
+"""What is asked for (`BuildOptions`), and what that fixes for every tile (`Recipe`)."""
+
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from hipsgen.errors import ConfigError
+from hipsgen.images.coadd_fits import DEFAULT_EXCLUDED, PLANES
+from hipsgen.run.engine import ENGINES
+from hipsgen.sky.combine import DEFAULT_OVERLAP, OVERLAPS
+from hipsgen.sky.frames import FRAMES
+from hipsgen.sky.resample import DEFAULT_INTERPOLATION, INTERPOLATIONS
+from hipsgen.sky.stretch import STRETCHES
+from hipsgen.sky.tiles import MAX_ORDER
+from hipsgen.survey.formats import FORMATS
+
+# measured, of each format
+_BYTES_PER_PIXEL = {"png": 0.42, "jpeg": 0.23, "webp": 0.15}
+_FITS_BLOCK = 2880
+TILE_WIDTH = 512
+TILE_WIDTHS = tuple(1 << k for k in range(6, 13))
+
+
+# properties that follow from the tiles
+_MEASURED = {
+    "dataproduct_type", "dataproduct_subtype", "hips_frame", "hips_order", "hips_order_min",
+    "hips_pixel_bitpix", "hips_pixel_scale", "hips_tile_format", "hips_tile_width", "hips_version",
+    "hipsgen_plane", "hipsgen_planes",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """How the survey is to look; validated when made. Raises ConfigError.
+
+    order None: the coarsest whose pixel is at most 5 % larger than the finest input's.
+    cuts None: from a sample of the whole survey. blank: a pixel value that means "no data".
+    properties: added to the properties file, or put in place of what it would say.
+    """
+
+    order: int | None = None
+    tile_width: int = TILE_WIDTH
+    frame: str = "equatorial"
+    formats: tuple[str, ...] = ("fits", "png")
+    interpolation: str = DEFAULT_INTERPOLATION
+    overlap: str = DEFAULT_OVERLAP
+    stretch: str = "asinh"
+    cuts: tuple[float, float] | None = None
+    excluded: tuple[str, ...] = DEFAULT_EXCLUDED
+    blank: float | None = None
+    properties: tuple[tuple[str, str], ...] = ()
+    plane: str = "image"
+
+    def __post_init__(self) -> None:
+        _one_of("plane", self.plane, PLANES)
+        if self.tile_width not in TILE_WIDTHS:
+            known = ", ".join(map(str, TILE_WIDTHS))
+            raise ConfigError(f"{{tile_width}} {self.tile_width} is none of: {known}")
+        deepest = deepest_order(self.tile_width)
+        if self.order is not None and not 0 <= self.order <= deepest:
+            raise ConfigError(
+                f"{{order}} {self.order} is not within 0 and {deepest}, the deepest order of tiles "
+                f"of {self.tile_width} pixels"
+            )
+        _one_of("frame", self.frame, FRAMES)
+        _one_of("interpolation", self.interpolation, INTERPOLATIONS)
+        _one_of("overlap", self.overlap, OVERLAPS)
+        _one_of("stretch", self.stretch, STRETCHES)
+        for name in self.formats:
+            _one_of("formats", name, tuple(FORMATS))
+        if "fits" not in self.formats:
+            raise ConfigError(
+                "{formats} must contain fits: previews, color surveys and checks are made from it"
+            )
+        if self.cuts is not None and not -math.inf < self.cuts[0] < self.cuts[1] < math.inf:
+            raise ConfigError(f"{{cuts}} {self.cuts[0]:g},{self.cuts[1]:g} do not increase")
+        if self.blank is not None and not math.isfinite(self.blank):
+            raise ConfigError(
+                f"{{blank}} {self.blank} must be finite: NaN and infinity are always missing data"
+            )
+        for key, value in self.properties:
+            _check_property(key, value)
+
+    def of_plane(self, plane: str, alone: bool = True) -> "BuildOptions":
+        """The same for another plane of the coadds. alone: nothing here was meant for the image.
+
+        Of a mask there are flags in FITS tiles, and what values are made by does not apply.
+        """
+        if plane == "mask":
+            return replace(
+                self,
+                plane=plane,
+                formats=("fits",),
+                interpolation="nearest",
+                stretch="linear",
+                cuts=(0.0, 1.0),  # so that a picture shows what has a flag
+                excluded=(),
+                blank=None,
+            )
+        if plane == "variance":
+            return replace(self, plane=plane, blank=None, cuts=self.cuts if alone else None)
+        return replace(self, plane=plane)
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """How the work is done.
+
+    memory: bytes for decoded coadds, over all workers of this machine. strict: stop at the first
+    input that cannot be used; skip_bad: finish without those. fresh: throw an earlier attempt away;
+    recut: keep its values, and choose the display range of its previews anew.
+    """
+
+    workers: int = 1
+    memory: int = 1 << 30
+    engine: str = "threads"
+    strict: bool = False
+    skip_bad: bool = False
+    fresh: bool = False
+    recut: bool = False
+
+    def __post_init__(self) -> None:
+        if self.workers < 1:
+            raise ConfigError(f"{{workers}} {self.workers} is not at least 1")
+        if self.engine not in ENGINES and not self.engine.startswith("tcp://"):
+            known = ", ".join(ENGINES)
+            raise ConfigError(f"{{engine}} {self.engine!r} is none of: {known}, or tcp://HOST:PORT")
+        if self.strict and self.skip_bad:
+            raise ConfigError("{strict} and {skip_bad} contradict each other: choose one")
+        if self.memory < 64 << 20:
+            raise ConfigError(f"{{memory}} {self.memory / (1 << 20):g} MB is not at least 64 MB")
+
+
+def deepest_order(tile_width: int) -> int:
+    """Return the order at which the pixels of a tile are HEALPix cells of order 29."""
+    return MAX_ORDER - (tile_width.bit_length() - 1)
+
+
+def tile_bytes(formats: Iterable[str], tile_width: int = TILE_WIDTH) -> int:
+    """Estimate the bytes of a tile in all its formats."""
+    pixels = tile_width**2
+    fits = _FITS_BLOCK * (1 - (-4 * pixels // _FITS_BLOCK))
+    return sum(fits if name == "fits" else int(_BYTES_PER_PIXEL[name] * pixels) for name in formats)
+
+
+def _check_property(key: str, value: str) -> None:
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_.]*", key) or not value.isprintable() or not value:
+        raise ConfigError(f"{{properties}} {key}={value!r} is not a keyword and one line of text")
+    if key in _MEASURED:
+        raise ConfigError(
+            f"{{properties}} {key}: this property is computed from the survey and cannot be set"
+        )
+
+
+def parse_size(text: str) -> int:
+    """`2G`, `500MB`, `1.5 GiB` or a number of bytes -> bytes. Raises ConfigError."""
+    match = re.fullmatch(r"\s*([0-9.]+)\s*([kKmMgGtT]?)(i?[bB])?\s*", text)
+    if not match or match[1].count(".") > 1 or match[1] == ".":
+        raise ConfigError(f"{{memory}} {text!r} is an invalid size (examples: 500M, 2G)")
+    power = " KMGT".index(match[2].upper()) if match[2] else 0
+    return int(float(match[1]) * 1024**power)
+
+
+def _one_of(option: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise ConfigError(f"{{{option}}} {value!r} is none of: {', '.join(known)}")

@@ -1,0 +1,36 @@
+"""A survey on a web server is checked like one in a folder."""
+
+import shutil
+from pathlib import Path
+
+from hipsgen.checker.survey import Depth, check_survey
+from hipsgen.survey.summary import summarize
+from tests.checker.test_check import leaf
+from tests.viewer.serving import served
+
+DEEP = Depth(every_tile=True, workers=4)
+
+
+def test_a_sound_one_has_no_finding_and_a_lost_tile_is_named(sound: Path, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    place = Path(shutil.copytree(sound, root / "sky"))
+    with served(root) as port:
+        url = f"http://127.0.0.1:{port}"
+        assert check_survey(f"{url}/hips/sky", DEEP) == []
+        told = summarize(f"{url}/hips/sky")
+        assert told == summarize(place).replace(str(place), f"{url}/hips/sky")
+        assert check_survey(f"{url}/hips/sky") == []
+        lost = leaf(place, "fits")
+        lost.unlink()
+        named = [str(f) for f in check_survey(f"{url}/hips/sky/", DEEP)]
+        assert f"error: {lost.relative_to(place)}: is missing" in named
+        other = leaf(place, "png")
+        other.write_bytes(other.read_bytes()[:999])
+        assert any(other.name in str(f) for f in check_survey(f"{url}/hips/sky", DEEP))
+        (place / "Moc.fits").unlink()
+        assert any("Moc.fits" in str(f) for f in check_survey(f"{url}/hips/sky", DEEP))
+
+
+def test_what_is_no_survey_or_no_server_is_one_finding() -> None:
+    (finding,) = check_survey("http://127.0.0.1:9/hips/sky")
+    assert "cannot be fetched" in finding.what

@@ -1,0 +1,26 @@
+"""How many examples hypothesis tries: the profile named by HYPOTHESIS_PROFILE, dev without it.
+
+dev is for the desk, ci for `make test` and wherever CI is set, nightly for a search at leisure,
+which has other examples each time.
+"""
+
+import os
+
+from hypothesis import settings
+
+EXAMPLES = {"dev": 20, "ci": 100, "nightly": 500}
+
+
+def load() -> None:
+    """Register the profiles and load the one that the environment asks for."""
+    for name, count in EXAMPLES.items():
+        # no deadline: compiling a kernel takes seconds
+        seeded = name != "nightly"
+        settings.register_profile(name, max_examples=count, deadline=None, derandomize=seeded)
+    wanted = os.environ.get("HYPOTHESIS_PROFILE")
+    settings.load_profile(wanted or ("ci" if os.environ.get("CI") else "dev"))
+
+
+def examples(times: float) -> settings:
+    """Settings for so many times the examples of the profile."""
+    return settings(max_examples=max(1, round(times * settings().max_examples)))

@@ -1,0 +1,111 @@
+"""Requests and responses of the JSON API: parameters and bodies in, JSON and errors out."""
+
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from starlette.datastructures import QueryParams
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from hipsgen.errors import InputError, SurveyError
+from viewer.annotations import AnnotationError
+from viewer.catalogs.filters import FilterError
+from viewer.http.limits import BusyError
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+# of errors that do not carry their own
+_STATUS: dict[type[Exception], int] = {
+    FilterError: 400,
+    BusyError: 503,
+    InputError: 404,
+    SurveyError: 404,
+}
+
+
+class RefusedError(Exception):
+    """A request that gets an error response: an HTTP status and one line that says why."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+def json_response(content: Any, status: int = 200) -> Response:
+    """JSON, all in ASCII: names of files need not be text, which UTF-8 would refuse."""
+    text = json.dumps(content, allow_nan=False, separators=(",", ":"))
+    return Response(text, status, media_type="application/json")
+
+
+def guarded(endpoint: Endpoint) -> Endpoint:
+    """An endpoint whose errors become JSON responses, `{"error": "one line"}`."""
+
+    async def respond(request: Request) -> Response:
+        try:
+            return await endpoint(request)
+        except (RefusedError, AnnotationError) as error:
+            return json_response({"error": str(error)}, error.status)
+        except tuple(_STATUS) as error:
+            status = next(_STATUS[kind] for kind in _STATUS if isinstance(error, kind))
+            return json_response({"error": str(error)}, status)
+
+    return respond
+
+
+def by_method(path: str, **endpoints: Endpoint) -> Route:
+    """A route whose endpoint depends on the HTTP method."""
+
+    async def respond(request: Request) -> Response:
+        return await endpoints[request.method](request)
+
+    return Route(path, guarded(respond), methods=list(endpoints))
+
+
+async def read_json_object(request: Request, most: int) -> dict[str, Any]:
+    """The JSON object in a request's body, of up to `most` bytes. Raises RefusedError.
+
+    A form on another site cannot send the content type that is demanded here.
+    """
+    if request.headers.get("content-type", "").partition(";")[0] != "application/json":
+        raise RefusedError(415, "send application/json")
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > most:
+            raise RefusedError(413, f"more than {most} bytes")
+    try:
+        content = json.loads(body)
+    except (ValueError, RecursionError):
+        raise RefusedError(400, "that is not JSON") from None
+    if not isinstance(content, dict):
+        raise RefusedError(400, "send a JSON object")
+    return content
+
+
+def position_parameters(
+    query: QueryParams, ra: str = "ra", dec: str = "dec"
+) -> tuple[float, float]:
+    """An ICRS position, degrees. Raises RefusedError."""
+    told = f"{ra}={query.get(ra)!s:.40}, {dec}={query.get(dec)!s:.40}"
+    try:
+        lon, lat = float(query.get(ra, "")), float(query.get(dec, ""))
+    except ValueError:
+        raise RefusedError(400, f"{told}: give two numbers in degrees") from None
+    # NaN compares false
+    if not (-360 <= lon <= 360 and -90 <= lat <= 90):
+        raise RefusedError(400, f"{told}: ra is 0 to 360, dec -90 to 90 degrees")
+    return lon % 360.0, lat
+
+
+def number_parameter(query: QueryParams, name: str, least: float, most: float) -> float:
+    """A number within limits. Raises RefusedError."""
+    try:
+        value = float(query.get(name, ""))
+    except ValueError:
+        value = float("nan")
+    if not least <= value <= most:
+        told = f"{name}={query.get(name, '')[:40]}"
+        raise RefusedError(400, f"{told}: a number from {least:g} to {most:g}")
+    return value

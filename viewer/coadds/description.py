@@ -1,0 +1,63 @@
+"""What the API tells of a coadd, as JSON."""
+
+import math
+from typing import NotRequired, TypedDict
+
+from hipsgen.errors import CoaddError
+from hipsgen.survey.provenance import UsedCoadd
+from viewer.coadds.pixels import PixelDescription, name_of, pixel_at
+
+
+class CoaddDescription(TypedDict):
+    """A coadd that gave pixels to a survey; its pixel, or the reason why it cannot be read.
+
+    coadd: names it to the API. t_min, t_max: MJD. scale, t_min, t_max: None when not known.
+    """
+
+    coadd: str
+    data_id: dict[str, int | str]
+    dataset_type: str
+    run: str
+    uuid: str
+    band: str
+    uri: str
+    hdu: str
+    unit_in: str
+    scale: float | None
+    t_min: float | None
+    t_max: float | None
+    pixel: NotRequired[PixelDescription]
+    error: NotRequired[str]
+
+
+def describe_coadd(coadd: UsedCoadd) -> CoaddDescription:
+    """What provenance says of a coadd."""
+    return {
+        "coadd": name_of(coadd),
+        "data_id": dict(coadd.ref.data_id),
+        "dataset_type": coadd.ref.dataset_type,
+        "run": coadd.ref.run,
+        "uuid": coadd.ref.dataset_id,
+        "band": coadd.ref.band,
+        "uri": coadd.ref.uri,
+        "hdu": coadd.ref.hdu,
+        "unit_in": coadd.unit_in,
+        "scale": _finite(coadd.scale),
+        "t_min": _finite(coadd.t_min),
+        "t_max": _finite(coadd.t_max),
+    }
+
+
+def describe_with_pixel(coadd: UsedCoadd, ra: float, dec: float) -> CoaddDescription:
+    """The same, with the pixel of its own file at an ICRS position (degrees)."""
+    described = describe_coadd(coadd)
+    try:
+        described["pixel"] = pixel_at(coadd, ra, dec)
+    except CoaddError as error:
+        described["error"] = str(error)
+    return described
+
+
+def _finite(value: float) -> float | None:
+    # JSON knows no NaN
+    return value if math.isfinite(value) else None
