@@ -1,4 +1,4 @@
-"""The public functions of hipsgen, which the command line calls as well."""
+"""Public functions of hipsgen, which the command line calls as well."""
 
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -46,7 +46,7 @@ def find_coadds(
 ) -> CoaddList:
     """List the coadds of a Butler repository, of FITS files, or of a manifest.
 
-    The registry of a repository is asked once, and read only. No pixel is read.
+    The registry of a repository is queried once; nothing is written, and no pixel is read.
 
     Parameters
     ----------
@@ -58,20 +58,21 @@ def find_coadds(
     dataset_type : str
         Butler dataset type, such as ``deepCoadd_calexp``.
     bands : str or iterable of str
-        Bands, a survey each. Default: all bands of the collections; of plain FITS the only one.
+        Bands; each becomes a survey. Default: all bands of the collections, or the only band of
+        plain FITS files.
     where : str
         Butler query expression, such as ``tract = 9813``.
     region : str, mocpy.MOC, or (SkyCoord, Quantity)
-        Coadds that touch this part of the sky: a text as of ``--region``, a MOC (ICRS), or a
-        position with a radius.
+        Part of the sky that the coadds must overlap: a text such as ``circle:150.1,2.2,0.5``, as
+        for the option ``--region``; a MOC in ICRS; or a position and a radius.
     skymap : str
-        Butler skymap, where there are several.
+        Butler skymap; required if there are several.
     tracts, patches : iterable of int
         Numbers of tracts and patches.
     strict : bool
-        Whether the first input that cannot be used is an error.
+        Whether to raise an error for the first input that cannot be used.
     reporter : Reporter, optional
-        Receives notes and problems; `CoaddList.problems` has the problems, too.
+        Receives messages and problems; the problems are also in `CoaddList.problems`.
 
     Returns
     -------
@@ -81,11 +82,11 @@ def find_coadds(
     Raises
     ------
     ConfigError
-        When an argument is invalid or missing; the message lists what there is.
+        If an argument is invalid or missing; the message lists the possible values.
     InputError
-        When an input cannot be read or holds no coadd.
+        If an input cannot be read or contains no coadd.
     MissingExtraError
-        When a repository needs a package that is not installed.
+        If a repository needs a package that is not installed.
 
     Examples
     --------
@@ -129,15 +130,16 @@ def plan(
     coadds : CoaddList
         From `find_coadds`.
     output : str or path-like, optional
-        Folder of an earlier build: the plans then say what would change in it.
+        Output folder of an earlier build: the plans then contain the changes to its surveys.
     options : BuildOptions, optional
-        How the surveys are to look.
+        Options that determine the content of the surveys.
     planes : sequence of str
-        Planes of the coadds, a survey each: ``image``, ``variance``, ``mask``.
+        Planes of the coadds, ``image``, ``variance`` or ``mask``; each becomes a survey.
     color : str
-        Three bands of a color survey, such as ``gri``; they are only checked here.
+        Three bands of a color survey, such as ``gri``. They are validated, but the color survey is
+        not part of the estimate.
     reporter : Reporter, optional
-        Receives notes and problems.
+        Receives messages and problems.
 
     Returns
     -------
@@ -147,9 +149,9 @@ def plan(
     Raises
     ------
     ConfigError
-        When the options contradict each other, or those of the survey that is in place.
+        If the options contradict each other, or those of the existing survey.
     InputError
-        When no coadd can be read and `options` has no order.
+        If no coadd can be read and `options` has no order.
 
     Examples
     --------
@@ -159,8 +161,8 @@ def plan(
     >>> survey.order, survey.unit
     (2, 'nJy')
     """
-    place = Path("survey") if output is None else _folder(output)
-    surveys = SurveySet(coadds, place, options or BuildOptions(), tuple(planes), color)
+    folder = Path("survey") if output is None else _folder(output)
+    surveys = SurveySet(coadds, folder, options or BuildOptions(), tuple(planes), color)
     return plan_surveys(surveys, reporter or CallbackReporter(), output is not None)
 
 
@@ -175,30 +177,31 @@ def build(
     progress: Progress | None = None,
     reporter: Reporter | None = None,
 ) -> list[BuildResult]:
-    """Build HiPS surveys of coadds; finish or update those that an earlier build left.
+    """Build HiPS surveys from coadds; resume or update surveys of an earlier build.
 
-    One band, one plane and no color: `output` is the survey. Otherwise each survey is a folder in
-    it (``band_g``, ``mask_g``, ``color_gri``). Interrupted at any time, the same call resumes.
+    With one band, one plane and no color, `output` is the survey. Otherwise it contains a folder
+    for each survey (``band_g``, ``mask_g``, ``color_gri``). A build can be interrupted at any time;
+    the same call resumes it.
 
     Parameters
     ----------
     coadds : CoaddList
         From `find_coadds`.
     output : str or path-like
-        Folder to make, or that of an earlier build.
+        Output folder; may contain surveys of an earlier build.
     options : BuildOptions, optional
-        How the surveys are to look.
+        Options that determine the content of the surveys.
     runtime : Runtime, optional
-        Workers, memory, engine, and what to do with inputs that cannot be used.
+        Workers, memory, engine, and whether to skip inputs that cannot be used.
     planes : sequence of str
-        Planes of the coadds, a survey each: ``image``, ``variance``, ``mask``.
+        Planes of the coadds, ``image``, ``variance`` or ``mask``; each becomes a survey.
     color : str
         Three bands of a color survey, such as ``gri``.
     progress : callable, optional
-        Called as ``progress(done, total)``, in tiles of the survey being built; it starts again
-        for each survey.
+        Called as ``progress(done, total)``, in tiles of the survey being built; restarts at 0 for
+        each survey.
     reporter : Reporter, optional
-        Receives all events instead of `progress`.
+        Receives all events, instead of `progress`.
 
     Returns
     -------
@@ -208,12 +211,12 @@ def build(
     Raises
     ------
     ConfigError
-        When options are invalid or contradict an earlier build, or the surveys do not fit on the
-        disk.
+        If options are invalid or contradict the existing survey, or the free space on the disk is
+        too small.
     InputError
-        When no coadd has a valid pixel.
+        If no coadd has a valid pixel.
     IncompleteBuildError
-        When inputs cannot be used; its ``results`` are the surveys that are finished.
+        If inputs cannot be used; its ``results`` are the finished surveys.
 
     Examples
     --------
@@ -246,17 +249,17 @@ def build_color(
     red, green, blue : str or path-like
         Folders of the surveys.
     output : str or path-like
-        Folder to make, or that of an earlier build.
+        Output folder; may contain the color survey of an earlier build.
     formats : sequence of str
         ``png``, ``webp`` or both.
     runtime : Runtime, optional
         Workers and engine.
     properties : iterable of (str, str)
-        Lines for the properties file.
+        Keys and values for the properties file, which take precedence over the computed ones.
     progress : callable, optional
         Called as ``progress(done, total)``, in tiles.
     reporter : Reporter, optional
-        Receives all events instead of `progress`.
+        Receives all events, instead of `progress`.
 
     Returns
     -------
@@ -266,9 +269,9 @@ def build_color(
     Raises
     ------
     ConfigError
-        When the surveys differ in frame or tile width, or have no FITS tiles.
+        If the surveys differ in frame or tile width, or have no FITS tiles.
     SurveyError
-        When one of them is not finished.
+        If one of them is not finished.
 
     Examples
     --------
@@ -300,24 +303,24 @@ def check(
     survey : str or path-like
         A survey, a folder of surveys, or the http(s) URL of a survey.
     deep : bool
-        Whether every tile is decoded and compared with the journal, its children, its pictures,
-        the MOC and the Allsky files.
+        Whether to check every tile against the journal, its children, its previews, the MOC and
+        the Allsky files, instead of a few tiles of each order.
     against_inputs : int
-        How many leaf tiles, chosen at random, are rendered again from the coadds and compared.
+        Number of random leaf tiles to render again from the coadds and compare.
     workers : int
-        Tiles at a time.
+        Number of tiles checked at the same time.
     reporter : Reporter, optional
         Receives the progress.
 
     Returns
     -------
     CheckReport
-        The findings; its ``ok`` is whether there is no error and no warning.
+        The findings; its ``ok`` is true if there is neither an error nor a warning.
 
     Raises
     ------
     SurveyError
-        When there is no survey.
+        If there is no survey.
 
     Examples
     --------
@@ -330,22 +333,22 @@ def check(
 
 
 def open_survey(survey: Place) -> Survey:
-    """Open a finished HiPS survey, made by hipsgen or by another program.
+    """Open a finished HiPS survey, made by hipsgen or another program.
 
     Parameters
     ----------
     survey : str or path-like
-        Its folder, or its http(s) URL.
+        Its folder or http(s) URL.
 
     Returns
     -------
     Survey
-        Properties, coverage, tiles and coadds of the survey.
+        Gives access to properties, coverage, tiles and coadds of the survey.
 
     Raises
     ------
     SurveyError
-        When there is no survey, or its properties cannot be read.
+        If there is no survey, or its properties cannot be read.
 
     Examples
     --------
@@ -363,9 +366,11 @@ def _texts(given: str | Iterable[str]) -> tuple[str, ...]:
 
 
 def _folder(place: Place) -> Path:
-    """Return the folder that a path or a file: URI names. Raises ConfigError for another URI."""
+    """Return the folder of a path or file URI. Raises ConfigError for any other URI."""
     text = os.fspath(place)
     path: Any = path_of(text) if "://" in text else Path(text)
     if path is None:
-        raise ConfigError(f"{{output}} {text}: surveys are written to and read from folders only")
+        raise ConfigError(
+            f"{text} is not a folder: surveys are written to and read from local folders only"
+        )
     return Path(path)

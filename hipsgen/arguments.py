@@ -1,7 +1,8 @@
-"""What commands share: their options, and what the words given with them mean."""
+"""Options that commands share, and their conversion to arguments of the API."""
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -9,7 +10,7 @@ import click
 from hipsgen.errors import ConfigError
 
 
-def _stacked(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
+def _combine(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
     def decorate(function: Any) -> Any:
         for option in reversed(options):
             function = option(function)
@@ -18,47 +19,59 @@ def _stacked(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return decorate
 
 
-INPUT_OPTIONS = _stacked(
+INPUT_OPTIONS = _combine(
     click.argument("inputs", nargs=-1, required=True, metavar="INPUT..."),
     click.option(
         "-c", "--collection", "collections", multiple=True, metavar="C",
-        help="Butler collection, searched in the order given; repeat or separate by commas.",
+        help="Butler collection; repeat or separate by commas for several, which are searched in "
+        "the order given.",
     ),
     click.option("-d", "--dataset-type", default="", metavar="T", help="Butler dataset type."),
     click.option(
         "-b", "--band", "bands", multiple=True, metavar="B",
-        help="Band; repeat for several surveys. Default: all bands of a collection; of plain FITS "
-        "the only one there is. '*': plain FITS of all bands in one map.",
+        help="Band; repeat or separate by commas for several surveys. Default: all bands of a "
+        "collection, or the only band of plain FITS. '*': plain FITS of all bands in one survey.",
     ),
-    click.option("--skymap", default="", metavar="S", help="Butler skymap, if there are several."),
-    click.option("--where", default="", metavar="EXPR", help="Butler query, e.g. 'tract = 9813'."),
+    click.option(
+        "--skymap", default="", metavar="S", help="Butler skymap; required if there are several."
+    ),
+    click.option(
+        "--where", default="", metavar="EXPR",
+        help="Butler query expression, e.g. 'tract = 9813'.",
+    ),
     click.option(
         "--tract", "tracts", multiple=True, metavar="N",
-        help="Coadds of this tract; repeat or separate by commas.",
+        help="Use only coadds of this tract; repeat or separate by commas.",
     ),
-    click.option("--patch", "patches", multiple=True, metavar="N", help="The same of patches."),
+    click.option(
+        "--patch", "patches", multiple=True, metavar="N",
+        help="Use only coadds of this patch; repeat or separate by commas.",
+    ),
     click.option(
         "--region", metavar="R",
-        help="Coadds that touch circle:RA,DEC,RADIUS, box:RA,DEC,WIDTH,HEIGHT, "
+        help="Use only coadds that overlap circle:RA,DEC,RADIUS, box:RA,DEC,WIDTH,HEIGHT, "
         "polygon:RA,DEC,RA,DEC,RA,DEC... (degrees, ICRS) or a MOC file.",
     ),
     click.option(
-        "--color", default="", metavar="gri",
-        help="Also make a color survey of three bands (gri, or J,H,Ks); the longest wavelength is "
-        "red, in whatever order they are named.",
+        "--color", default="", metavar="BANDS",
+        help="Also build a color survey of three bands (gri, or J,H,Ks); the longest wavelength "
+        "becomes red, whatever their order.",
     ),
     click.option(
         "--planes", default="image", show_default=True, metavar="P,P",
-        help="Planes of the coadds, each a survey of its own: image, variance, mask.",
+        help="Planes of the coadds: image, variance, mask. Each becomes a survey of its own.",
     ),
-    click.option("--order", type=int, help="Deepest order. Default: that of the input's pixels."),
+    click.option(
+        "--order", type=int, metavar="N",
+        help="Deepest HiPS order. Default: the one that matches the pixel size of the coadds.",
+    ),
     click.option(
         "--tile-width", type=int, default=512, show_default=True, metavar="W",
-        help="Pixels along a side of a tile: 64, 128, 256, 512, 1024, 2048 or 4096.",
+        help="Width of a tile in pixels: 64, 128, 256, 512, 1024, 2048 or 4096.",
     ),
     click.option(
         "--frame", default="equatorial", metavar="F", show_default=True,
-        help="equatorial or galactic.",
+        help="Coordinate frame: equatorial or galactic.",
     ),
     click.option(
         "--format", "formats", default="fits,png", show_default=True, metavar="F,F",
@@ -66,145 +79,155 @@ INPUT_OPTIONS = _stacked(
     ),
     click.option(
         "--interp", "interpolation", default="optimal", show_default=True, metavar="I",
-        help="optimal, bilinear, nearest, lanczos3 or lanczos5.",
+        help="Interpolation: optimal, bilinear, nearest, lanczos3 or lanczos5.",
     ),
     click.option(
         "--overlap", default="feather", show_default=True, metavar="O",
-        help="Where coadds overlap: feather, primary or mean.",
+        help="Combination of overlapping coadds: feather, primary or mean.",
     ),
     click.option(
         "--exclude-mask", "excluded", default="NO_DATA", show_default=True, metavar="P,P",
-        help="Mask planes whose pixels count as missing ('' for none).",
+        help="Mask planes whose pixels are treated as missing ('' for none).",
     ),
-    click.option("--blank", type=float, help="Pixel value that means no data, e.g. 0."),
-    click.option("--cuts", metavar="LO,HI", help="Display range. Default: from a sample."),
     click.option(
-        "--stretch", default="asinh", show_default=True, metavar="S", help="asinh or linear."
+        "--blank", type=float, metavar="VALUE", help="Pixel value to treat as missing, e.g. 0."
+    ),
+    click.option(
+        "--cuts", metavar="LO,HI", help="Display range of the previews. Default: from a sample."
+    ),
+    click.option(
+        "--stretch", default="asinh", show_default=True, metavar="S",
+        help="Stretch of the previews: asinh or linear.",
     ),
     click.option("--strict", is_flag=True, help="Stop at the first input that cannot be used."),
     click.option(
         "--skip-bad", is_flag=True,
-        help="Finish without inputs that cannot be used. Default: do all that does not need them.",
+        help="Finish the survey without inputs that cannot be used. Default: build everything that "
+        "does not need them, but do not finish.",
     ),
 )  # fmt: skip
 
-RUNTIME_OPTIONS = _stacked(
+RUNTIME_OPTIONS = _combine(
     click.option(
         "--workers", type=int, default=lambda: os.cpu_count() or 1, metavar="N",
-        help="How many at a time. Default: one per core.",
+        help="Number of parallel workers. Default: number of cores.",
     ),
     click.option(
         "--memory", default="1600M", show_default=True, metavar="SIZE",
-        help="For decoded coadds, over all workers.",
+        help="Memory for decoded coadds, shared by all workers.",
     ),
     click.option(
         "--engine", default="threads", show_default=True, metavar="E",
-        help="threads, processes, dask, or a Dask address tcp://HOST:PORT.",
+        help="Engine: threads, processes, dask, or the address of a Dask scheduler, tcp://HOST:PORT.",
     ),
-    click.option("--fresh", is_flag=True, help="Throw away what an earlier build left in OUT."),
+    click.option("--fresh", is_flag=True, help="Delete the existing survey in OUT and start over."),
     click.option(
         "--recut", is_flag=True,
-        help="Choose the display range of the previews anew; the values stay as they are.",
+        help="Compute the display range of the previews again; pixel values do not change.",
     ),
 )  # fmt: skip
 
-SERVE_OPTIONS = _stacked(
+SERVE_OPTIONS = _combine(
     click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on."),
     click.option("--port", default=8000, show_default=True, help="Port to listen on."),
     click.option("--open", "open_browser", is_flag=True, help="Open the page in a browser."),
     click.option(
         "--catalog", "files", multiple=True, metavar="FILE",
-        help="Also serve the rows of a CSV, VOTable, FITS or Parquet file; "
-        "FILE,ra=COLUMN,dec=COLUMN,unit=deg|rad,name=NAME says more. Repeat for several.",
+        help="Also serve a catalog (CSV, VOTable, FITS or Parquet); repeat for several. "
+        "FILE,ra=COLUMN,dec=COLUMN,unit=deg|rad,name=NAME sets its position columns and name.",
     ),
-    click.option("--catalogue", "files_0_1", multiple=True, hidden=True),  # its name in 0.1.0
+    click.option("--catalogue", "files_0_1", multiple=True, hidden=True),  # as in version 0.1
     click.option(
         "--objects", metavar="REPO", help="Also serve the object tables of a Butler repository."
     ),
     click.option("-c", "--collection", "collections", multiple=True, metavar="C",
-        help="Collections in which --objects looks."),
+        help="Butler collection of the object tables; repeat or separate by commas."),
     click.option(
         "--object-table", default="", metavar="T",
-        help="Dataset type of the object tables. Default: the usual ones.",
+        help="Dataset type of the object tables. Default: the standard ones.",
     ),
     click.option(
         "--view", default="", metavar="LINK",
-        help="Open on this view: a link copied from the page, or what it has after #.",
+        help="Initial view: a link copied from the page, or the part of it after #.",
     ),
-    click.option("--read-only", is_flag=True, help="Keep flags in each browser, not in OUT."),
+    click.option("--read-only", is_flag=True, help="Keep flags in each browser instead of in OUT."),
     click.option(
         "--token", metavar="TEXT", default=lambda: os.environ.get("HIPSGEN_TOKEN"),
-        help="Show nothing to those who do not know it. Better given in HIPSGEN_TOKEN: others see "
-        "command lines.",
+        help="Require this token from every client. Prefer the environment variable HIPSGEN_TOKEN: "
+        "other users can see command lines.",
     ),
     click.option(
         "--root-path", default="", metavar="/PATH",
-        help="The path on the site, if a proxy shows it beneath one.",
+        help="Path of the page on the site, if a proxy serves it below a path.",
     ),
     click.option(
         "--trusted-proxy", "trusted_proxies", multiple=True, metavar="IP,IP/BITS",
         callback=lambda _context, _option, given: ",".join(given),
-        help="Believe X-Forwarded-For, -Proto and -Host of these, and of nobody else.",
+        help="Trust X-Forwarded-For, -Proto and -Host only from these proxies.",
     ),
     click.option(
         "--workers", type=click.IntRange(min=1), default=1, show_default=True, metavar="N",
-        help="Processes that answer.",
+        help="Number of server processes.",
     ),
     click.option(
         "--access-log", metavar="FILE",
-        help="Append a line of JSON for each request; - is stdout.",
+        help="Append a JSON line for each request to FILE; - means stdout.",
     ),
 )  # fmt: skip
 
-VERBOSITY_OPTIONS = _stacked(
-    click.option("-q", "--quiet", is_flag=True, help="Say only what went wrong."),
-    click.option("-v", "--verbose", is_flag=True, help="Say more."),
+VERBOSITY_OPTIONS = _combine(
+    click.option("-q", "--quiet", is_flag=True, help="Print only problems."),
+    click.option("-v", "--verbose", is_flag=True, help="Print details."),
 )
+
+OUTPUT_OPTION = click.option(
+    "-o", "--out", required=True, type=click.Path(path_type=Path), help="Output folder.",
+)  # fmt: skip
 
 PROPERTY_OPTION = click.option(
     "--property", "own", multiple=True, metavar="KEY=VALUE",
-    help="Put a line into the properties file, e.g. creator_did=ivo://my.org/P/x.",
+    help="Set a line of the properties file, e.g. creator_did=ivo://my.org/P/x; repeatable.",
 )  # fmt: skip
 
 
 def options_of(given: dict[str, Any]) -> Any:
-    """The `BuildOptions` of a command. Raises ConfigError."""
+    """Return the `BuildOptions` of a command. Raises ConfigError."""
     from hipsgen.planner.options import BuildOptions
 
     return BuildOptions(
         order=given["order"],
         tile_width=given["tile_width"],
         frame=given["frame"],
-        formats=tuple("jpeg" if f == "jpg" else f for f in words(given["formats"])),
+        formats=tuple("jpeg" if f == "jpg" else f for f in split_list(given["formats"])),
         interpolation=given["interpolation"],
         overlap=given["overlap"],
         stretch=given["stretch"],
         cuts=_cuts(given["cuts"]),
-        excluded=words(given["excluded"]),
+        excluded=split_list(given["excluded"]),
         blank=given["blank"],
-        properties=pairs(given.get("own", ())),
+        properties=parse_properties(given.get("own", ())),
     )
 
 
 def planes_of(given: dict[str, Any]) -> tuple[str, ...]:
-    """The planes of a command, each once, image first. Raises ConfigError."""
+    """Return the planes of a command, without duplicates, image first. Raises ConfigError."""
     from hipsgen.images.coadd_fits import PLANES
 
-    asked = words(given["planes"])
-    unknown = [plane for plane in asked if plane not in PLANES]
-    if unknown or not asked:
-        raise ConfigError(f"--planes {given['planes']!r} is not a list of: {', '.join(PLANES)}")
-    return tuple(plane for plane in PLANES if plane in asked)
+    requested = split_list(given["planes"])
+    unknown = [plane for plane in requested if plane not in PLANES]
+    if unknown or not requested:
+        raise ConfigError(f"--planes {given['planes']!r} is not one or more of {', '.join(PLANES)}")
+    return tuple(plane for plane in PLANES if plane in requested)
 
 
 def query_of(given: dict[str, Any]) -> Any:
-    """The `CoaddQuery` of a command. Raises ConfigError."""
+    """Return the `CoaddQuery` of a command. Raises ConfigError."""
     from hipsgen.planner.jobs import CoaddQuery, narrow_to_color
 
     query = CoaddQuery(
-        collections=tuple(c for text in given["collections"] for c in words(text)),
+        collections=tuple(c for text in given["collections"] for c in split_list(text)),
         dataset_type=given["dataset_type"],
-        bands=tuple(dict.fromkeys(b for text in given["bands"] for b in words(text))),
+        bands=tuple(dict.fromkeys(b for text in given["bands"] for b in split_list(text))),
         skymap=given["skymap"],
         where=given["where"],
         selection=_selection(given),
@@ -224,15 +247,15 @@ def _selection(given: dict[str, Any]) -> Any:
 
 
 def _numbers(name: str, texts: tuple[str, ...]) -> frozenset[int]:
-    numbers = [word for text in texts for word in words(text)]
-    wrong = [word for word in numbers if not word.isdecimal()]
-    if wrong:
-        raise ConfigError(f"--{name} {wrong[0]!r} is not a number like 9813")
+    numbers = [item for text in texts for item in split_list(text)]
+    invalid = [item for item in numbers if not item.isdecimal()]
+    if invalid:
+        raise ConfigError(f"--{name} {invalid[0]!r} is not a number (example: 9813)")
     return frozenset(map(int, numbers))
 
 
 def runtime_of(given: dict[str, Any]) -> Any:
-    """The `Runtime` of a command. Raises ConfigError."""
+    """Return the `Runtime` of a command. Raises ConfigError."""
     from hipsgen.planner.options import Runtime, parse_size
 
     return Runtime(
@@ -246,9 +269,9 @@ def runtime_of(given: dict[str, Any]) -> Any:
     )
 
 
-def words(text: str) -> tuple[str, ...]:
-    """Words between commas."""
-    return tuple(word.strip() for word in text.split(",") if word.strip())
+def split_list(text: str) -> tuple[str, ...]:
+    """Split a list separated by commas, without empty items."""
+    return tuple(item.strip() for item in text.split(",") if item.strip())
 
 
 def _cuts(text: str | None) -> tuple[float, float] | None:
@@ -257,12 +280,12 @@ def _cuts(text: str | None) -> tuple[float, float] | None:
     try:
         low, high = (float(part) for part in text.split(","))
     except ValueError:
-        raise ConfigError(f"--cuts {text!r} is not two numbers like -1,50") from None
+        raise ConfigError(f"--cuts {text!r} is not two numbers (example: -1,50)") from None
     return low, high
 
 
-def pairs(texts: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
-    """KEY=VALUE, each; raises ConfigError for something else."""
+def parse_properties(texts: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    """Parse texts of the form KEY=VALUE. Raises ConfigError for any other text."""
     found = []
     for text in texts:
         key, equals, value = text.partition("=")

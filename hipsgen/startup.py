@@ -1,4 +1,4 @@
-"""How a process that builds is set up; only the command line does this, never a library call."""
+"""Set up a build process. Only the command line does this, never a library call."""
 
 import gc
 
@@ -7,13 +7,13 @@ from hipsgen.render.precompile import precompile
 from hipsgen.run.engine import keep_freed_memory
 from hipsgen.run.progress import Reporter
 
-_YOUNG = 50_000  # objects more than were freed, until garbage is looked for among them
+_YOUNG = 50_000  # allocations minus deallocations that trigger a collection of the youngest objects
 
 
 def prepare_process(options: BuildOptions, planes: tuple[str, ...], reporter: Reporter) -> None:
-    """Compile the loops of a build, and tune memory for a process that does nothing else.
+    """Load compiled loops and tune memory management for a process that only builds.
 
-    What is in memory then stays; garbage is looked for among what comes after it.
+    Objects that exist afterwards are exempt from garbage collection.
     """
     keep_freed_memory()
     precompile(options.interpolation, options.overlap, reporter, "mask" in planes)

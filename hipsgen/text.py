@@ -1,10 +1,10 @@
-"""How numbers and names of parameters are written in messages."""
+"""Format numbers and parameter names in messages."""
 
 import re
 from collections.abc import Callable
 
 _FLAGS = {"fresh", "recut", "skip_bad", "strict"}
-# parameters of the Python API whose option on the command line has another name
+# parameters of the API whose option on the command line has a different name
 _OPTIONS = {
     "bands": "--band",
     "collections": "--collection",
@@ -26,27 +26,27 @@ PARAMETER = re.compile(rf"\{{({'|'.join(_NAMES)})\}}")
 
 
 def as_keyword(parameter: str) -> str:
-    """Name a parameter as a script writes it."""
+    """Return the name of a parameter in a script."""
     return f"{parameter}=True" if parameter in _FLAGS else parameter
 
 
 def as_option(parameter: str) -> str:
-    """Name a parameter as the command line has it."""
+    """Return the option of the command line for a parameter."""
     return _OPTIONS.get(parameter, f"--{parameter.replace('_', '-')}")
 
 
 def name_parameters(text: str, name: Callable[[str], str] = as_keyword) -> str:
-    """Write out the parameters of a message, in which they stand as `{order}`."""
+    """Replace placeholders such as `{order}` in a message by the names of the parameters."""
     return PARAMETER.sub(lambda found: name(found[1]), text)
 
 
 def counted(number: int, thing: str) -> str:
-    """`1 coadd`, `2 coadds`."""
+    """Return a number with its noun: `1 coadd`, `2 coadds`."""
     return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
 def human_size(count: float) -> str:
-    """1234567 -> 1.2 MB."""
+    """Format a size in bytes, such as 1.2 MB for 1234567."""
     for unit in ("B", "kB", "MB", "GB", "TB"):
         if count < 1000 or unit == "TB":
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"

@@ -184,9 +184,9 @@ FAULTS = (
     ),
     Fault(
         "hipsgen/checker/tile.py",
-        "elif FileChecksum.of(data) != self.sums[path]:",
-        "elif len(data) != self.sums[path].size:",
-        "-m '' tests/check",
+        "elif FileChecksum.of(data) != self.checksums[path]:",
+        "elif len(data) != self.checksums[path].size:",
+        "-m '' tests/checker",
     ),
     # the viewer
     Fault(
@@ -203,8 +203,8 @@ FAULTS = (
     ),
     Fault(
         "viewer/annotations.py",
-        'words.get("version") != flag.version',
-        'words.get("version") is None',  # the last one wins
+        'content.get("version") != flag.version',
+        'content.get("version") is None',  # the last one wins
         "tests/viewer/test_annotations.py",
     ),
     Fault(

@@ -1,7 +1,7 @@
-"""The command line as a user has it: exit codes, one-line errors, what is printed.
+"""The command line as users see it: exit codes, one-line errors, output.
 
-Most commands run in this process, which saves half a second of imports each; a few run in one of
-their own, as a user's do.
+Most commands run in this process, which saves half a second of imports each; a few run in a process
+of their own.
 """
 
 import contextlib
@@ -53,7 +53,7 @@ def hipsgen(*arguments: object, cwd: Path | None = None) -> Ran:
 
 @contextlib.contextmanager
 def unchanged_process() -> Iterator[None]:
-    """Restore what the command line sets for a process that is its own."""
+    """Restore settings that the command line changes in its process."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     thresholds = gc.get_threshold()
     try:
@@ -162,7 +162,7 @@ def test_a_plan_needs_no_pixel(tmp_path: Path) -> None:
         assert ran.returncode == 0, ran.stderr
         assert "1 coadd, order 11, at most 6" in ran.stdout
         assert ran.stdout.count("\n") == 1
-        assert "cuts not known: none of the coadds can be read" in ran.stdout
+        assert "cuts unknown: none of the coadds can be read" in ran.stdout
     ran = hipsgen("plan", tmp_path / "unsaid")
     assert ran.returncode == 1
     assert ran.stderr.count("\n") == 1
@@ -227,7 +227,7 @@ def test_a_process_ends_with_the_same_line(case: str, repo: Path, tmp_path: Path
 
 
 def places_of(repo: Path, folder: Path) -> dict[str, Path]:
-    """The inputs that the table of wrong command lines names."""
+    """Return the inputs that `WRONG` refers to."""
     from astropy.io import fits
 
     stars = StarField(10.0, 20.0, size=64, background=1.0).write(folder / "stars.fits")
@@ -282,7 +282,7 @@ def test_a_full_disk_is_said_in_one_line(tmp_path: Path) -> None:
     disk = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(tmp_path / "disk")]
     (tmp_path / "disk").mkdir()
     if subprocess.run([unshare, "-rm", *disk], capture_output=True).returncode:
-        pytest.skip("this system lets nobody mount a small disk of his own")
+        pytest.skip("this system does not allow users to mount a small disk")
     stars = StarField(10.0, 20.0, size=64, background=1.0).write(tmp_path / "stars.fits")
     build = f"{sys.executable} -m hipsgen build {stars} -o {tmp_path}/disk/out"
     left = f"find {tmp_path}/disk -name '*.part'"
@@ -308,7 +308,7 @@ def test_surveys_in_folders_of_folders_are_found_as_the_viewer_finds_them(
     assert str(tmp_path / "runs" / "first" / "band_g") in told.stdout
     said = hipsgen("check", tmp_path)
     assert f"{tmp_path / 'runs' / 'first' / 'band_g'}: conforms" in said.stdout
-    # one that a build has begun is one, too
+    # an unfinished survey is listed, too
     assert str(tmp_path / "band_r") in said.stdout
     assert said.returncode == 1
 
@@ -317,7 +317,7 @@ def test_a_band_is_asked_for_of_files_that_name_none(tmp_path: Path) -> None:
     StarField(40.0, -10.0).write(tmp_path / "a.fits")
     ran = hipsgen("plan", tmp_path, "-b", "i")
     assert ran.returncode == 1
-    assert "no image of band 'i': none says of which it is; leave --band out" in ran.stderr
+    assert "no image of band 'i': no image states one; omit --band" in ran.stderr
     assert hipsgen("plan", tmp_path).returncode == 0
 
 
@@ -343,7 +343,7 @@ def test_a_survey_that_is_not_finished_is_a_finding(tmp_path: Path) -> None:
     assert hipsgen("check", tmp_path / "out").returncode == 0
     path.write_bytes(path.read_bytes()[:6000])
     ran = hipsgen("plan", folder, "-b", "g", "-o", tmp_path / "out")
-    assert "1 input cannot be used: a build does not finish without --skip-bad" in ran.stdout
+    assert "1 input cannot be used: the build needs --skip-bad to finish" in ran.stdout
     (tmp_path / "out" / "band_r" / "properties").unlink()
     checked = hipsgen("check", tmp_path / "out")
     assert checked.returncode == 1

@@ -176,7 +176,7 @@ def find_surveys(config: ViewerConfig) -> list[str]:
     """The names of the surveys; every folder that was named must hold one."""
     for root in config.roots:
         if not Surveys([root]).all():
-            if any(survey_folders(root, begun=paths.BUILD)):
+            if any(survey_folders(root, marker=paths.BUILD)):
                 raise SurveyError(
                     f"no finished survey under {root}: run its 'hipsgen build' again, which goes on"
                     " and says what is in the way"

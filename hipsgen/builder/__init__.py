@@ -1,1 +1,1 @@
-"""One survey or several, from their coadds to the last file: the life of a build."""
+"""Build lifecycle: from coadds, or three surveys, to a published HiPS."""

@@ -1,4 +1,4 @@
-"""A survey of coadds, or of another of their planes, as `lifecycle.SurveyBuild` builds it."""
+"""Surveys of the image, variance or mask plane of coadds, for `lifecycle.SurveyBuild`."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -24,17 +24,20 @@ from hipsgen.sky.tiles import Tile
 from hipsgen.survey.store import Store
 from hipsgen.text import counted
 
-_WINDOW_BYTES = 128 << 20  # of a worker: four coadds that meet in 4x4 tiles of 512 pixels
+_WINDOW_BYTES = 128 << 20  # per worker: four coadds that overlap in 4x4 tiles of 512 pixels
 
 
-def collect(source: ImageSource, reporter: Reporter) -> list[CoaddRef]:
-    """List all references of a source and report its problems. Raises InputError for none."""
+def list_refs(source: ImageSource, reporter: Reporter) -> list[CoaddRef]:
+    """List the coadds of a source and report its problems.
+
+    Raises InputError when there is no coadd.
+    """
     refs = list(source.refs())
     for problem in source.problems:
         reporter.problem(problem)
     if not refs:
-        reasons = f" ({len(source.problems)} were left out)" if source.problems else ""
-        raise InputError(f"no coadd to work on in {source.describe()}{reasons}")
+        reasons = f" ({len(source.problems)} left out)" if source.problems else ""
+        raise InputError(f"no usable coadd in {source.describe()}{reasons}")
     return refs
 
 
@@ -59,13 +62,13 @@ class CoaddSurvey:
 
     def prepare(self, fresh: bool, recut: bool) -> Iterable[str]:
         """See `SurveyKind`."""
-        self._refs = collect(self._source, self._reporter)
+        self._refs = list_refs(self._source, self._reporter)
         self._problems = ProblemLog(self._source.problems, self._refs, self._reporter)
         reader, band = self._source.reader(), self._identity.band
         self._prepared: Preparation = prepare(
             self._refs, reader, self.store, self._options, band, fresh, recut
         )
-        self._problems.tell_sampled(self._prepared.problems, self._runtime.strict)
+        self._problems.report_sampled(self._prepared.problems, self._runtime.strict)
         digest = self._prepared.recipe.digest()
         return digest, str(self._runtime.skip_bad), *(ref.key for ref in self._refs)
 
@@ -74,7 +77,11 @@ class CoaddSurvey:
         Journal(self.store).begin(self._prepared.recipe)
 
     def plan_changes(self) -> Changes:
-        """See `SurveyKind`. Raises IncompleteBuildError when coadds are gone, perhaps damaged."""
+        """See `SurveyKind`.
+
+        Raises IncompleteBuildError when coadds of the survey are gone while other inputs cannot be
+        read: the unreadable ones may be those coadds.
+        """
         recipe, plan = self._prepared.recipe, self._prepared.plan
         change = self._change = ChangeSet.between(Journal(self.store), recipe, plan)
         self._gone = coadds_gone(change.stale_records, plan.refs)
@@ -104,23 +111,23 @@ class CoaddSurvey:
         finest = min(known_scales(plan.refs), default=recipe.pixel_scale)
         if finest < 0.999 * recipe.pixel_scale:
             self._reporter.note(
-                f"the finest pixels are now {3600 * finest:.4g} arcsec; the survey was begun for "
-                f"{3600 * recipe.pixel_scale:.4g} arcsec and keeps its order, unless {{fresh}} "
-                "starts over"
+                f"the smallest pixels are now {3600 * finest:.4g} arcsec; the survey was started "
+                f"for {3600 * recipe.pixel_scale:.4g} arcsec and keeps its order; {{fresh}} starts "
+                "over"
             )
         if changes.is_needed and changes.kept:
             cuts = f"{recipe.stretch.low:.4g} to {recipe.stretch.high:.4g} {recipe.unit}".rstrip()
             self._reporter.note(
-                f"{len(changes.kept)} of {changes.n_blocks} blocks are up to date; cuts stay at "
-                f"{cuts}, unless {{recut}} chooses them again"
+                f"{len(changes.kept)} of {changes.n_blocks} blocks are up to date; the cuts remain "
+                f"{cuts}; {{recut}} computes new ones"
             )
 
-    def make_way(self, changes: Changes) -> None:
+    def update_journal(self, changes: Changes) -> None:
         """See `SurveyKind`."""
         if self._gone:
             self._reporter.note(
-                f"{len(self._gone)} of the coadds of the earlier build are changed or no longer "
-                "given: tiles that used them are rendered again or removed"
+                f"coadds changed or removed since the previous build: {len(self._gone)}; tiles "
+                "that used them are rendered again or removed"
             )
         if Journal(self.store).recipe() != self._prepared.recipe:  # other cuts
             self.begin()
@@ -147,12 +154,12 @@ class CoaddSurvey:
                 skip_bad=runtime.skip_bad,
             )
 
-    def take(self, result: BlockRecord) -> int:
-        """See `SurveyKind`. Reports the coadds that could not be read."""
+    def add_result(self, result: BlockRecord) -> int:
+        """See `SurveyKind`. Report the coadds that could not be read."""
         root = result.root
         self._made[root] = result
         for key, reason in result.problems:
-            self._problems.tell_coadd(key, reason)
+            self._problems.report_coadd(key, reason)
         self._reporter.detail(f"block {root.order}/{root.npix}: {result.seconds:.1f} s")
         number = int(self._prepared.plan.npix.searchsorted(root.npix))
         return self._change.leaves[number]

@@ -1,4 +1,4 @@
-"""The files of a color survey that are no tiles: Allsky, MOC, preview, page, properties."""
+"""Files of a color survey besides its tiles: Allsky, MOC, preview, page and properties."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ from hipsgen.survey.survey import Survey
 
 @dataclass(frozen=True)
 class ColorProducts:
-    """Everything that is written once all tiles of a color survey are there."""
+    """Writes the files that depend on all tiles of a color survey."""
 
     bands: Triple
     stretch: Lupton
@@ -39,7 +39,7 @@ class ColorProducts:
     store: Store
 
     def write(self, encoders: Sequence[Format], top: TileInventory, fingerprint: str) -> None:
-        """Write all files but the properties, and record them with the top tiles."""
+        """Write all files except `properties`, and record them with the tiles of the top orders."""
         files = {
             **self._allskys(encoders),
             MOC_NAME: moc_bytes(self.moc, self.bands[0].frame),
@@ -58,9 +58,9 @@ class ColorProducts:
         encoders: Sequence[Format],
         blocks: Sequence[BlockRecord],
         top: TileInventory,
-        own: Sequence[tuple[str, str]],
+        own_properties: Sequence[tuple[str, str]],
     ) -> None:
-        """Write the properties file, the last of all."""
+        """Write `properties`, the last file of a build; `own_properties` take precedence."""
         _, icrs, fov = initial_view(self.moc, self.bands[0].frame)
         size = total_size([top.size(), *(block.size for block in blocks)])
         formats = " ".join(encoder.name for encoder in encoders)
@@ -77,7 +77,7 @@ class ColorProducts:
             "hips_estsize": max(1, round(sum(size.values()) / 1024)),
             "hipsgen_stretch": self.stretch.describe(),
         }
-        self.store.write(PROPERTIES, encode_properties(override(values, own)))
+        self.store.write(PROPERTIES, encode_properties(override(values, own_properties)))
 
     def _allskys(self, encoders: Sequence[Format]) -> dict[str, bytes | memoryview]:
         fits, files = FitsTile(), {}
@@ -103,7 +103,7 @@ class ColorProducts:
 
 
 def _wavelengths(bands: Triple) -> dict[str, Any]:
-    """Return obs_regime, em_min and em_max of three surveys, where they say so."""
+    """Return obs_regime, em_min and em_max of the surveys, as far as they have them."""
     lows = [b.properties["em_min"] for b in bands if "em_min" in b.properties]
     highs = [b.properties["em_max"] for b in bands if "em_max" in b.properties]
     if not lows or not highs:

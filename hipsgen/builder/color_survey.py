@@ -1,4 +1,4 @@
-"""A color survey from three FITS surveys, as `lifecycle.SurveyBuild` builds it."""
+"""Color surveys of three FITS surveys, for `lifecycle.SurveyBuild`."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
@@ -28,13 +28,14 @@ from hipsgen.survey.store import Store
 from hipsgen.survey.survey import Survey
 from hipsgen.text import counted
 
-Work = tuple[Tile | None, tuple[Tile, ...], str]  # root, tiles, fingerprint
+Work = tuple[Tile | None, tuple[Tile, ...], str]  # root, tiles and fingerprint of a task
 
 
 class ColorSurvey:
-    """A `lifecycle.SurveyKind`: pictures of every order, from the float tiles of that order.
+    """A `lifecycle.SurveyKind`: color tiles of each order from the FITS tiles of that order.
 
-    Tiles above the blocks are one task, without a root and without a record of their own.
+    All tiles above the blocks are one task, whose root is None; they are recorded with the top
+    orders.
     """
 
     is_color = True
@@ -50,10 +51,12 @@ class ColorSurvey:
         reporter: Reporter,
         properties: Sequence[tuple[str, str]] = (),
     ) -> None:
-        """Raises ConfigError when the three surveys do not fit together, or not to the output."""
-        check_alike(bands)
+        """Raise ConfigError when the surveys are incompatible, or one of them is the output."""
+        check_compatible(bands)
         if any(str(band.store) == str(store) for band in bands):
-            raise ConfigError(f"{store} is one of the three surveys: choose another {{output}}")
+            raise ConfigError(
+                f"{store} is one of the three input surveys: choose another {{output}}"
+            )
         self.name, self.store = identity.name, store
         self._bands, self._identity, self._reporter = bands, identity, reporter
         self._properties, self._encoders = properties, transparent_formats(formats)
@@ -65,19 +68,19 @@ class ColorSurvey:
         self._sums: list[tuple[Tile, Checksums]] = []
 
     def prepare(self, fresh: bool, recut: bool) -> Iterable[str]:
-        """See `SurveyKind`. Raises InputError when the surveys hold no data."""
+        """See `SurveyKind`. Raises InputError when the surveys contain no data."""
         first, *others = (band.moc for band in self._bands)
         self._moc = first.union(*others)
-        self._stretch = self._earlier_stretch(fresh, recut) or choose_lupton(
+        self._stretch = self._existing_stretch(fresh, recut) or choose_lupton(
             self._bands, self._order
         )
         self._work = self._all_work()
         return [fingerprint for *_, fingerprint in self._work]
 
-    def _earlier_stretch(self, fresh: bool, recut: bool) -> Lupton | None:
-        """Return the stretch of the survey in place, None when one has to be chosen.
+    def _existing_stretch(self, fresh: bool, recut: bool) -> Lupton | None:
+        """Return the stretch of the existing survey, or None when one has to be computed.
 
-        Raises ConfigError when that was made of other surveys or formats.
+        Raises ConfigError when the existing survey was made of other surveys or formats.
         """
         earlier = {} if fresh else self._journal.color()
         if not earlier:
@@ -96,7 +99,7 @@ class ColorSurvey:
         return {"color": [_name(band) for band in self._bands], "formats": list(self.formats)}
 
     def _all_work(self) -> list[Work]:
-        """Return root, tiles and fingerprint of each block, and of the tiles above them."""
+        """Return root, tiles and fingerprint of each block, and of all tiles above the blocks."""
         top = self._root_order
         below: dict[Tile, list[Tile]] = {}
         for order in range(top, self._order + 1):
@@ -149,13 +152,13 @@ class ColorSurvey:
         """See `SurveyKind`."""
         count = sum(len(tiles) for _, tiles, _ in self._work)
         self._reporter.note(
-            f"{self.name}: order {self._order}, {counted(count, 'tile')} of "
+            f"{self.name}: order {self._order}, {counted(count, 'tile')} from "
             f"{self._identity.progenitor}"
         )
 
-    def make_way(self, changes: Changes) -> None:
+    def update_journal(self, changes: Changes) -> None:
         """See `SurveyKind`."""
-        if self._journal.color().get("stretch") != asdict(self._stretch):  # chosen again
+        if self._journal.color().get("stretch") != asdict(self._stretch):  # recomputed
             self.begin()
         if self._is_top_pending():
             self._journal.begin_top()
@@ -168,7 +171,7 @@ class ColorSurvey:
         for work in self._pending:
             yield ColorTask(self._bands, lease, self._stretch, self.formats, *work)
 
-    def take(self, result: ColorResult) -> int:
+    def add_result(self, result: ColorResult) -> int:
         """See `SurveyKind`."""
         record, sums = result
         self._sums += sums
@@ -178,7 +181,7 @@ class ColorSurvey:
         return record.made
 
     def check_complete(self) -> None:
-        """See `SurveyKind`: three finished surveys lack nothing."""
+        """See `SurveyKind`. The inputs are finished surveys, so nothing can be missing."""
 
     def publish(self, created: str) -> Published:
         """See `SurveyKind`."""
@@ -205,26 +208,26 @@ class ColorSurvey:
         return self._records
 
 
-def check_alike(bands: Triple) -> None:
-    """Raise ConfigError when three surveys cannot become one color survey."""
+def check_compatible(bands: Triple) -> None:
+    """Raise ConfigError when three surveys cannot be combined into a color survey."""
     for name in ("frame", "tile_width"):
         found = [getattr(band, name) for band in bands]
         if len(set(found)) > 1:
             raise ConfigError(f"the three surveys differ in {name}: {', '.join(map(str, found))}")
     for band in bands:
         if "fits" not in band.formats:
-            raise ConfigError(f"{band.store} has no FITS tiles; color is made of physical values")
+            raise ConfigError(f"{band.store} has no FITS tiles: a color survey needs pixel values")
         if band.planes:
-            raise ConfigError(f"{band.store} is a mask survey; color is made of physical values")
+            raise ConfigError(f"{band.store} is a mask survey: a color survey needs pixel values")
 
 
 def transparent_formats(formats: Sequence[str]) -> list[Format]:
-    """Return the given picture formats that can be transparent; PNG when none is."""
+    """Return those of the formats that support transparency, or PNG if none does."""
     found = [format_of(name) for name in formats]
-    fitting: list[Format] = [f for f in found if not f.holds_values and f.keeps_missing]
-    return fitting or [format_of("png")]
+    transparent: list[Format] = [f for f in found if not f.holds_values and f.keeps_missing]
+    return transparent or [format_of("png")]
 
 
 def _name(band: Survey) -> str:
-    """Return what a survey shows, wherever it lies: its band, or its creator_did."""
+    """Return a name of a survey that does not depend on its folder: its band or creator_did."""
     return band.properties.get("obs_band") or band.properties.get("creator_did", "")

@@ -1,4 +1,4 @@
-"""What a build would do: sizes and times of new surveys, changes of those in place."""
+"""Estimates of a build: size and CPU time of new surveys, changes to existing ones."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hipsgen.builder.prepare import earlier_recipe
+from hipsgen.builder.prepare import existing_recipe
 from hipsgen.builder.surveys import SurveySet
 from hipsgen.coadd import CoaddRef
 from hipsgen.errors import ConfigError, HipsgenError
@@ -25,16 +25,23 @@ from hipsgen.survey.store import open_store
 if TYPE_CHECKING:
     from astropy.units import Quantity
 
-_SECONDS_PER_PIXEL = 0.02 / 512**2  # measured: CPU of a leaf tile with its share of parents
+_SECONDS_PER_PIXEL = (
+    0.02 / 512**2
+)  # measured: CPU time of a leaf tile, including its share of the parents
 
 
 @dataclass(frozen=True, kw_only=True)
 class SurveyChanges:
-    """What a build would change in the survey that is in place; numbers are upper bounds.
+    """Changes that a build would make to an existing survey, as upper bounds.
 
-    n_blocks, n_blocks_changed: blocks of the survey, and those to be worked on. n_tiles_made,
-    n_tiles_removed: tiles of these blocks. block_order: order of the roots of the blocks; tiles
-    above it are not counted.
+    Attributes
+    ----------
+    n_blocks, n_blocks_changed : int
+        Blocks of the survey, and blocks that would be rendered again.
+    n_tiles_made, n_tiles_removed : int
+        Tiles of these blocks that would be written or deleted.
+    block_order : int
+        Order of the roots of the blocks; tiles of lower orders are not counted.
     """
 
     n_blocks: int
@@ -46,38 +53,39 @@ class SurveyChanges:
 
 @dataclass(frozen=True, kw_only=True)
 class SurveyPlan:
-    """What a build would make of the coadds of one band and plane.
+    """Estimate of the survey that a build would make of one band and plane.
 
     Attributes
     ----------
     band, plane : str
-        Band of the coadds, empty where they do not say; image, variance or mask.
+        Band of the coadds, empty if unknown; ``image``, ``variance`` or ``mask``.
     source : str
-        Where the coadds come from.
+        Description of the source of the coadds.
     path : str
-        Folder of the survey; empty without an output.
+        Folder of the survey; empty if no output was given.
     n_coadds : int
-        Coadds that would be used.
+        Number of coadds.
     n_unusable : int
-        Inputs that cannot be used; a build does not finish without ``skip_bad``.
+        Number of inputs that cannot be used; with any, a build needs ``skip_bad`` to finish.
     order : int
         Deepest HiPS order.
     n_leaf_tiles, n_tiles : int
-        Upper bounds, from the outlines, of the leaf tiles and of the tiles of all orders.
+        Upper bounds, from the outlines of the coadds, of the number of leaf tiles and of tiles
+        of all orders.
     n_bytes : int
-        Estimate of the bytes of all tiles.
+        Estimated size of all tiles in bytes.
     cpu_seconds : float
-        Estimate of the CPU time; 0 for a survey that is in place.
+        Estimated CPU time; 0 for an existing survey.
     cuts : tuple of float or None
-        Display range of the previews, in `unit`; None where it is not known.
+        Display range of the previews, in `unit`; None if unknown.
     unit : str
-        Unit of the values, empty where the coadds have none.
+        Unit of the pixel values, empty if the coadds have none.
     mask_planes : tuple of str
-        Names of the planes of a mask survey.
+        Names of the mask planes of a mask survey.
     problem : str
-        Why `cuts` is not known; else empty.
+        Reason why `cuts` is unknown; otherwise empty.
     changes : SurveyChanges or None
-        What would change in the survey that is in place; None for a new survey.
+        Changes to the existing survey; None for a new survey.
     """
 
     band: str
@@ -99,36 +107,36 @@ class SurveyPlan:
 
     @property
     def size(self) -> "Quantity":
-        """`n_bytes` as an astropy.units.Quantity in byte."""
+        """Estimated size as an astropy.units.Quantity in bytes."""
         from astropy import units
 
         return self.n_bytes * units.byte
 
     @property
     def cpu_time(self) -> "Quantity":
-        """`cpu_seconds` as an astropy.units.Quantity in s."""
+        """Estimated CPU time as an astropy.units.Quantity in seconds."""
         from astropy import units
 
         return self.cpu_seconds * units.s
 
 
 def plan_surveys(
-    surveys: SurveySet, reporter: Reporter, is_in_place: bool = True
+    surveys: SurveySet, reporter: Reporter, has_output: bool = True
 ) -> list[SurveyPlan]:
     """Estimate every coadd survey of a set.
 
-    is_in_place: whether the output may hold surveys, which would be updated.
+    has_output: whether to compare with existing surveys in the output folder.
     """
-    return [_plan(surveys, job, reporter, is_in_place) for job in surveys.jobs()]
+    return [_plan(surveys, job, reporter, has_output) for job in surveys.jobs()]
 
 
-def _plan(surveys: SurveySet, job: SurveyJob, reporter: Reporter, is_in_place: bool) -> SurveyPlan:
+def _plan(surveys: SurveySet, job: SurveyJob, reporter: Reporter, has_output: bool) -> SurveyPlan:
     refs, options = refs_of(job.source), surveys.options_of(job)
-    if is_in_place and Journal(open_store(surveys.place(job))).exists():
+    if has_output and Journal(open_store(surveys.folder(job))).exists():
         return _update(surveys, job, refs, options)
-    look = _look(job, refs, options, reporter)
+    sampled = _sample(job, refs, options, reporter)
     width = options.tile_width
-    natural = natural_order(look.pixel_scale, width)
+    natural = natural_order(sampled.pixel_scale, width)
     order = natural if options.order is None else options.order
     plan = make_plan(refs, order, options.frame, width)
     counts = plan.leaf_counts()
@@ -138,7 +146,7 @@ def _plan(surveys: SurveySet, job: SurveyJob, reporter: Reporter, is_in_place: b
         band=job.band,
         plane=job.plane,
         source=job.source.describe(),
-        path=str(surveys.place(job)) if is_in_place else "",
+        path=str(surveys.folder(job)) if has_output else "",
         n_coadds=len(refs),
         n_unusable=_faults(job),
         order=order,
@@ -146,10 +154,10 @@ def _plan(surveys: SurveySet, job: SurveyJob, reporter: Reporter, is_in_place: b
         n_tiles=n_tiles,
         n_bytes=n_tiles * tile_bytes(options.formats, width),
         cpu_seconds=pixels * _SECONDS_PER_PIXEL,
-        cuts=look.cuts,
-        unit=look.unit,
-        mask_planes=look.mask_planes,
-        problem=look.problem,
+        cuts=sampled.cuts,
+        unit=sampled.unit,
+        mask_planes=sampled.mask_planes,
+        problem=sampled.problem,
     )
 
 
@@ -160,12 +168,12 @@ def _faults(job: SurveyJob) -> int:
 def _update(
     surveys: SurveySet, job: SurveyJob, refs: Sequence[CoaddRef], options: BuildOptions
 ) -> SurveyPlan:
-    """Compare the coadds with the survey that is in place."""
-    place = surveys.place(job)
-    store = open_store(place)
-    recipe = earlier_recipe(store, options, job.band)
+    """Compare the coadds with the existing survey."""
+    folder = surveys.folder(job)
+    store = open_store(folder)
+    recipe = existing_recipe(store, options, job.band)
     if recipe is None:
-        raise ConfigError(f"{place} holds a survey of another kind: choose another {{output}}")
+        raise ConfigError(f"{folder} contains a color survey: choose another {{output}}")
     plan = make_plan(refs, recipe.order, recipe.frame, recipe.tile_width, recipe.block_depth)
     change = ChangeSet.between(Journal(store), recipe, plan)
     counts = list(change.tiles(store))
@@ -175,7 +183,7 @@ def _update(
         band=job.band,
         plane=job.plane,
         source=job.source.describe(),
-        path=str(place),
+        path=str(folder),
         n_coadds=len(refs),
         n_unusable=_faults(job),
         order=recipe.order,
@@ -197,8 +205,11 @@ def _update(
 
 
 @dataclass(frozen=True)
-class _Look:
-    """What a sample of the coadds says. pixel_scale: of the finest, degrees."""
+class _SampleResult:
+    """Properties found from a sample of the coadds.
+
+    pixel_scale: that of the smallest pixels, in degrees.
+    """
 
     pixel_scale: float
     cuts: tuple[float, float] | None = None
@@ -207,26 +218,26 @@ class _Look:
     problem: str = ""
 
 
-def _look(
+def _sample(
     job: SurveyJob, refs: Sequence[CoaddRef], options: BuildOptions, reporter: Reporter
-) -> _Look:
+) -> _SampleResult:
     """Sample the coadds.
 
-    Where none can be read, what the references and the options say of the pixels is enough.
+    If none can be read, take the pixel scale from the references or the options.
     """
     try:
         take = take_names if options.plane == "mask" else take_sample
         sample, problems = take(refs, job.source.reader().with_range_reads())
     except HipsgenError as error:
-        asked = [] if options.order is None else [pixel_size(options.order, options.tile_width)]
-        scale = min(known_scales(refs) or asked, default=None)
+        requested = [] if options.order is None else [pixel_size(options.order, options.tile_width)]
+        scale = min(known_scales(refs) or requested, default=None)
         if scale is None:
             raise
-        return _Look(scale, problem=error.message)
+        return _SampleResult(scale, problem=error.message)
     check_excluded(options, sample)
     for problem in problems:
         reporter.problem(problem)
     if options.plane == "mask":
-        return _Look(sample.pixel_scale, mask_planes=sample.names)
+        return _SampleResult(sample.pixel_scale, mask_planes=sample.names)
     stretch = stretch_of(options, sample.level)
-    return _Look(sample.pixel_scale, (stretch.low, stretch.high), sample.unit)
+    return _SampleResult(sample.pixel_scale, (stretch.low, stretch.high), sample.unit)

@@ -1,7 +1,7 @@
-"""The life of a build, the same for coadd surveys and color surveys.
+"""Build lifecycle, shared by coadd surveys and color surveys.
 
-Claim the output, prepare, take the lease, begin, plan the changes, check the free space, render,
-publish.
+Claim the output folder, prepare, acquire the lease, begin the journal, plan the changes, check the
+free space, render, publish.
 """
 
 import time
@@ -30,12 +30,24 @@ from hipsgen.survey.store import Store
 
 @dataclass(frozen=True, kw_only=True)
 class Changes:
-    """What a build has to do to the survey that is in place, if one is.
+    """Difference between the survey to be built and the existing one, if any.
 
-    n_bytes: upper bound of the files to be written. n_units: of progress. n_blocks:
-    of the whole survey; n_pending: of these, to be rendered. kept: records of finished blocks that
-    stay as they are. replaced: records of blocks that are rendered again or removed.
-    obsolete_roots: of blocks that are removed.
+    Attributes
+    ----------
+    n_bytes
+        Upper bound of the size of the files to be written.
+    n_units
+        Total units of progress.
+    n_blocks
+        Number of blocks of the whole survey.
+    n_pending
+        Number of tasks: blocks to be rendered, and the top orders of a color survey.
+    kept
+        Records of the finished blocks that remain as they are, by root.
+    replaced
+        Records of the blocks that are rendered again or removed.
+    obsolete_roots
+        Roots of the blocks that are removed.
     """
 
     n_bytes: int
@@ -48,16 +60,22 @@ class Changes:
 
     @property
     def is_needed(self) -> bool:
-        """Whether there is anything to do."""
+        """Whether the existing survey differs from the one to be built."""
         return bool(self.n_pending or self.replaced or self.obsolete_roots)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
-    """What was written once all blocks were rendered.
+    """Result of publishing a survey.
 
-    records: of all blocks that have tiles. top: the tiles above the blocks; n_made and n_removed:
-    how many of these were written and deleted in this run.
+    Attributes
+    ----------
+    records
+        Records of all blocks that have tiles.
+    top
+        Tiles of the orders above the blocks.
+    n_made, n_removed
+        Number of tiles of `top` written, and of obsolete ones deleted, in this run.
     """
 
     records: Sequence[BlockRecord]
@@ -67,48 +85,49 @@ class Published:
 
 
 class Task(Protocol):
-    """A unit of work for an engine: small and picklable."""
+    """Unit of work for an engine: small and picklable."""
 
     def render(self) -> Any:
-        """Write tiles; the result goes to `SurveyKind.take`."""
+        """Write tiles and return the argument of `SurveyKind.add_result`."""
 
 
 class SurveyKind(Protocol):
-    """What differs between coadd surveys and color surveys. Methods are called in this order."""
+    """Steps of a build that differ between coadd surveys and color surveys, in calling order."""
 
     name: str
     store: Store
     is_color: bool
 
     def prepare(self, fresh: bool, recut: bool) -> Iterable[str]:
-        """Find what is to be built, and write nothing; return what identifies the inputs.
+        """Determine what to build, without writing anything.
 
-        Raises ConfigError when the survey in place was begun with other options, unless `fresh`.
+        Returns strings that identify the inputs. Raises ConfigError when the existing survey was
+        started with different options, unless `fresh`.
         """
 
     def begin(self) -> None:
-        """Write to the journal what is being built."""
+        """Begin a journal with a description of the survey to be built."""
 
     def plan_changes(self) -> Changes:
-        """Compare what is to be built with what is in place."""
+        """Compare the survey to be built with the existing one."""
 
     def announce(self, changes: Changes) -> None:
-        """Report what is going to be done."""
+        """Report the planned work."""
 
-    def make_way(self, changes: Changes) -> None:
-        """Update the journal for the changes, after the obsolete properties are deleted."""
+    def update_journal(self, changes: Changes) -> None:
+        """Update the journal before rendering; `properties` is already deleted."""
 
     def tasks(self, lease: BuildLease) -> Iterator[Task]:
         """Yield the pending tasks, in NESTED order of their blocks."""
 
-    def take(self, result: Any) -> int:
-        """Note the result of a task; return the number of progress units that it was."""
+    def add_result(self, result: Any) -> int:
+        """Store the result of a task and return its units of progress."""
 
     def publish(self, created: str) -> Published:
         """Write the top orders and all other files, `properties` last."""
 
     def leaf_order(self) -> int:
-        """Order of the leaf tiles."""
+        """Return the order of the leaf tiles."""
 
     @property
     def formats(self) -> Sequence[str]:
@@ -123,17 +142,17 @@ class SurveyKind(Protocol):
         """Inputs that were left out."""
 
     def check_complete(self) -> None:
-        """Raise IncompleteBuildError when something has to wait for an input."""
+        """Raise IncompleteBuildError when the survey cannot be finished for lack of inputs."""
 
     def rendered(self) -> Sequence[BlockRecord]:
-        """Records of the blocks rendered in this run."""
+        """Return the records of the blocks rendered in this run."""
 
 
 class SurveyBuild:
-    """A survey on its way from an output folder to its `properties` file.
+    """Build of one survey.
 
-    It yields tasks and takes their results; where they run is up to the caller, so that several
-    surveys can share an engine.
+    It yields tasks and receives their results; the caller runs them, so that several surveys can
+    share an engine.
     """
 
     def __init__(self, survey: SurveyKind, runtime: Runtime, reporter: Reporter) -> None:
@@ -143,7 +162,7 @@ class SurveyBuild:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Claim the output and begin; the body renders the tasks and calls `finish`."""
+        """Start the build; the body of the `with` statement runs the tasks and calls `finish`."""
         self._started = time.monotonic()
         claim(self._store, self._survey.is_color)
         fresh = self._runtime.fresh or is_half_wiped(self._store)
@@ -169,12 +188,12 @@ class SurveyBuild:
             check_free_space(store, changes.n_bytes, changes.replaced)
             if changes.is_needed:
                 store.delete(PROPERTIES)
-            survey.make_way(changes)
+            survey.update_journal(changes)
             order, roots = survey.leaf_order(), changes.obsolete_roots
             self._removed = remove_blocks(roots, order, survey.formats, store)
 
     def tasks(self) -> Iterator[Task]:
-        """Yield the tasks of the blocks that have to be rendered."""
+        """Yield the pending tasks."""
         if self._changes.n_pending:
             yield from self._survey.tasks(self._lease)
 
@@ -185,15 +204,15 @@ class SurveyBuild:
 
     @property
     def n_units(self) -> int:
-        """Units of progress that all tasks are."""
+        """Total units of progress of all tasks."""
         return self._changes.n_units
 
-    def take(self, result: Any) -> int:
-        """Note the result of a task; return its units of progress."""
-        return self._survey.take(result)
+    def add_result(self, result: Any) -> int:
+        """Store the result of a task and return its units of progress."""
+        return self._survey.add_result(result)
 
     def finish(self) -> BuildResult:
-        """Publish the survey. Raises IncompleteBuildError when an input is missing for that."""
+        """Publish the survey. Raises IncompleteBuildError when it lacks inputs."""
         survey, changes = self._survey, self._changes
         survey.check_complete()
         with self._lease.guard(on_conflict=self._journal.begin_top):
@@ -219,16 +238,16 @@ class SurveyBuild:
 
 
 def build_survey(survey: SurveyKind, runtime: Runtime, reporter: Reporter) -> BuildResult:
-    """Build, finish or update one survey on an engine of its own.
+    """Build, resume or update one survey on an engine of its own.
 
     Raises
     ------
     ConfigError
-        When the output holds something else, or was begun with other options.
+        When the output contains something else, or was started with different options.
     IncompleteBuildError
-        When everything is done but what needs inputs that cannot be used.
+        When inputs cannot be used; everything that does not need them is built.
     HipsgenError
-        When a worker process died.
+        When a worker process is killed.
     """
     build = SurveyBuild(survey, runtime, reporter)
     with build.running():
@@ -243,10 +262,10 @@ def _render(build: SurveyBuild, runtime: Runtime, reporter: Reporter) -> None:
     try:
         with open_engine(runtime.engine, runtime.workers) as executor:
             for result in run_bounded(executor, render_task, build.tasks(), runtime.workers):
-                reporter.advance(build.take(result))
+                reporter.advance(build.add_result(result))
     except BrokenExecutor as error:
         raise HipsgenError(
-            "a worker process died, perhaps because memory ran out: run the same command again to "
+            "a worker process was killed, possibly for lack of memory: rerun the same command to "
             "resume, with fewer {workers} or less {memory}"
         ) from error
     finally:
@@ -254,5 +273,5 @@ def _render(build: SurveyBuild, runtime: Runtime, reporter: Reporter) -> None:
 
 
 def render_task(task: Task) -> Any:
-    """Run a task; this is what engines execute."""
+    """Run a task; called by the engines."""
     return task.render()

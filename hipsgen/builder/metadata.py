@@ -1,4 +1,4 @@
-"""The words of a survey: its properties file."""
+"""Values of the properties file of a survey."""
 
 import os
 import re
@@ -13,7 +13,7 @@ from hipsgen.survey.provenance import UsedCoadd
 from hipsgen.version import __version__
 
 HIPS_VERSION = "1.4"
-_WORDS = {
+_DESCRIPTIONS = {
     "image": "coadded images resampled to HEALPix tiles",
     "variance": "variance of coadded images, as a map, resampled to HEALPix tiles",
     "mask": "mask of coadded images, the flags of the nearest pixels, in HEALPix tiles",
@@ -22,34 +22,47 @@ _WORDS = {
 
 @dataclass(frozen=True)
 class SurveyIdentity:
-    """What a survey is of.
+    """Names that identify a survey.
 
-    name: of its folder; place: that with the folder above it, where there are several.
-    title: one line. progenitor: where its coadds come from. plane: of those.
+    Attributes
+    ----------
+    name
+        Name of its folder.
+    title
+        One line for obs_title.
+    progenitor
+        Description of the source of its inputs.
+    band
+        Band of its coadds.
+    path
+        Path in creator_did: `name`, below the name of the folder that holds several surveys.
+    plane
+        Plane of its coadds.
     """
 
     name: str
     title: str
     progenitor: str
     band: str = ""
-    place: str = ""
+    path: str = ""
     plane: str = "image"
 
 
 def now() -> str:
-    """ISO 8601 in UTC, to the minute; SOURCE_DATE_EPOCH stands in for the clock."""
+    """Return the UTC time in ISO 8601, to the minute; SOURCE_DATE_EPOCH overrides the clock."""
     epoch = os.environ.get("SOURCE_DATE_EPOCH")
     seconds = float(epoch) if epoch else time.time()
     return time.strftime("%Y-%m-%dT%H:%MZ", time.gmtime(seconds))
 
 
-def identity_properties(subject: SurveyIdentity, created: str) -> dict[str, Any]:
-    """Who, what, when: the keys that come first."""
+def identity_properties(identity: SurveyIdentity, created: str) -> dict[str, Any]:
+    """Return identifier, title, description, creator and dates."""
+    description = f"{_DESCRIPTIONS[identity.plane]} by hipsgen {__version__}"
     return {
-        "creator_did": f"ivo://unregistered/P/{_path_name(subject.place or subject.name)}",
-        "obs_title": subject.title,
-        "obs_description": f"{subject.title}: {_WORDS[subject.plane]} by hipsgen {__version__}",
-        "prov_progenitor": subject.progenitor,
+        "creator_did": f"ivo://unregistered/P/{_did_path(identity.path or identity.name)}",
+        "obs_title": identity.title,
+        "obs_description": f"{identity.title}: {description}",
+        "prov_progenitor": identity.progenitor,
         "hips_creator": "unknown",
         "hips_builder": f"hipsgen/{__version__}",
         "hips_version": HIPS_VERSION,
@@ -61,7 +74,7 @@ def identity_properties(subject: SurveyIdentity, created: str) -> dict[str, Any]
 
 
 def wavelength_range(bands: Sequence[str]) -> dict[str, Any]:
-    """obs_regime, em_min and em_max, where the bands are known."""
+    """Return obs_regime, em_min and em_max of the known ones of the bands."""
     ranges = [found for band in bands if (found := wavelengths(band))]
     if not ranges:
         return {}
@@ -70,7 +83,7 @@ def wavelength_range(bands: Sequence[str]) -> dict[str, Any]:
 
 
 def times(coadds: Sequence[UsedCoadd]) -> dict[str, Any]:
-    """t_min and t_max, when some coadd says."""
+    """Return t_min and t_max of the coadds with known times."""
     known = [c for c in coadds if c.t_min == c.t_min]
     if not known:
         return {}
@@ -87,7 +100,7 @@ def geometry(
     fov: float,
     moc: Any,
 ) -> dict[str, Any]:
-    """Orders, tiles and where to look."""
+    """Return orders, tile properties, initial view and sky fraction."""
     return {
         "hips_frame": frame,
         "hips_order": order,
@@ -102,10 +115,12 @@ def geometry(
     }
 
 
-def override(values: Mapping[str, Any], own: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    """The values with the user's put in place or added."""
-    return {**values, **dict(own)}
+def override(
+    values: Mapping[str, Any], own_properties: Sequence[tuple[str, str]]
+) -> dict[str, Any]:
+    """Return the values, with those of the user replaced or added."""
+    return {**values, **dict(own_properties)}
 
 
-def _path_name(text: str) -> str:
+def _did_path(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9._/-]+", "_", text).strip("_/") or "survey"

@@ -1,4 +1,4 @@
-"""Find out what is to be built: the recipe and the plan. Nothing is written here."""
+"""Determine the recipe and the plan of a coadd survey, without writing anything."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -23,7 +23,7 @@ from hipsgen.survey.store import Store
 
 @dataclass(frozen=True)
 class Preparation:
-    """What is to be built, and which of the sampled coadds could not be read."""
+    """Recipe and plan of a survey, and the sampled coadds that could not be read."""
 
     recipe: Recipe
     plan: Plan
@@ -39,22 +39,22 @@ def prepare(
     fresh: bool,
     recut: bool,
 ) -> Preparation:
-    """Make recipe and plan, or take the recipe of the survey in place.
+    """Make recipe and plan; an existing survey keeps its recipe.
 
-    fresh: the survey in place does not count. recut: choose its cuts again. Raises ConfigError when
-    it was begun with other options.
+    fresh: ignore the existing survey. recut: compute its cuts again. Raises ConfigError when it was
+    started with different options.
     """
-    # of few coadds every one will be read: whole copies of remote files serve the blocks as well
+    # few coadds are all sampled: copies of whole remote files are reused when rendering
     sampling = reader if len(refs) <= COADDS else reader.with_range_reads()
-    earlier = None if fresh else earlier_recipe(store, options, band, recut)
-    if earlier is None:
+    existing = None if fresh else existing_recipe(store, options, band, recut)
+    if existing is None:
         return _new(refs, sampling, options, band)
-    width = earlier.tile_width
-    plan = make_plan(refs, earlier.order, earlier.frame, width, earlier.block_depth)
-    if not recut or earlier.plane == "mask":
-        return Preparation(earlier, plan)
-    sample, problems = take_sample(refs, sampling, (earlier.unit, earlier.pixel_scale))
-    return Preparation(replace(earlier, stretch=stretch_of(options, sample.level)), plan, problems)
+    width = existing.tile_width
+    plan = make_plan(refs, existing.order, existing.frame, width, existing.block_depth)
+    if not recut or existing.plane == "mask":
+        return Preparation(existing, plan)
+    sample, problems = take_sample(refs, sampling, (existing.unit, existing.pixel_scale))
+    return Preparation(replace(existing, stretch=stretch_of(options, sample.level)), plan, problems)
 
 
 def _new(
@@ -69,59 +69,57 @@ def _new(
     return Preparation(make_recipe(options, sample, band, order, plan.block_depth), plan, problems)
 
 
-def earlier_recipe(
+def existing_recipe(
     store: Store, options: BuildOptions, band: str, recut: bool = False
 ) -> Recipe | None:
-    """Return the recipe of the survey in place, None for no survey.
+    """Return the recipe of the existing survey, or None if there is none.
 
-    Raises ConfigError when that was begun with other options.
+    Raises ConfigError when it was started with different options.
     """
-    earlier = Journal(store).recipe()
-    if earlier is None:
+    existing = Journal(store).recipe()
+    if existing is None:
         return None
-    values, pictures = _contradictions(options, band, earlier)
-    contradictions = [*values, *([] if recut else pictures)]
-    if contradictions:
+    values, previews = _differences(options, band, existing)
+    differences = [*values, *([] if recut else previews)]
+    if differences:
         ways = "{fresh}" if values else "{recut}, which keeps the values, or {fresh}"
         raise ConfigError(
             f"the survey in {store} was started with different options "
-            f"({'; '.join(contradictions)}): use the same options, or {ways}"
+            f"({'; '.join(differences)}): use the same options, or {ways}"
         )
-    return earlier
+    return existing
 
 
-def _contradictions(
-    options: BuildOptions, band: str, earlier: Recipe
-) -> tuple[list[str], list[str]]:
-    """What is asked for otherwise than before: of the values, and of the pictures alone."""
-    if options.plane != earlier.plane:
-        return _unlike([("plane", options.plane, earlier.plane)]), []
+def _differences(options: BuildOptions, band: str, existing: Recipe) -> tuple[list[str], list[str]]:
+    """Describe options that differ: those that affect pixel values, those that affect previews."""
+    if options.plane != existing.plane:
+        return _format_differences([("{plane}", options.plane, existing.plane)]), []
     values: list[tuple[str, object, object]] = [
-        ("band", band, earlier.band),
-        ("frame", options.frame, earlier.frame),
-        ("tile-width", options.tile_width, earlier.tile_width),
-        ("format", ",".join(options.formats), ",".join(earlier.formats)),
-        ("interp", options.interpolation, earlier.interpolation),
-        ("overlap", options.overlap, earlier.overlap),
-        ("exclude-mask", ",".join(options.excluded), ",".join(earlier.excluded)),
-        ("blank", options.blank, earlier.blank),
-        ("version of the recipe", RECIPE_VERSION, earlier.version),
+        ("band", band, existing.band),
+        ("{frame}", options.frame, existing.frame),
+        ("{tile_width}", options.tile_width, existing.tile_width),
+        ("{formats}", ",".join(options.formats), ",".join(existing.formats)),
+        ("{interpolation}", options.interpolation, existing.interpolation),
+        ("{overlap}", options.overlap, existing.overlap),
+        ("{excluded}", ",".join(options.excluded), ",".join(existing.excluded)),
+        ("{blank}", options.blank, existing.blank),
+        ("version of the recipe", RECIPE_VERSION, existing.version),
     ]
     if options.order is not None:
-        values.append(("order", options.order, earlier.order))
-    stretch = earlier.stretch
-    pictures: list[tuple[str, object, object]] = [
-        ("stretch", options.stretch, type(stretch).__name__.lower())
+        values.append(("{order}", options.order, existing.order))
+    stretch = existing.stretch
+    previews: list[tuple[str, object, object]] = [
+        ("{stretch}", options.stretch, type(stretch).__name__.lower())
     ]
     if options.cuts is not None and options.cuts != (stretch.low, stretch.high):
         low, high = options.cuts
-        pictures.append(("cuts", f"{low:g},{high:g}", f"{stretch.low:g},{stretch.high:g}"))
-    return _unlike(values), _unlike(pictures)
+        previews.append(("{cuts}", f"{low:g},{high:g}", f"{stretch.low:g},{stretch.high:g}"))
+    return _format_differences(values), _format_differences(previews)
 
 
-def _unlike(pairs: Iterable[tuple[str, object, object]]) -> list[str]:
+def _format_differences(triples: Iterable[tuple[str, object, object]]) -> list[str]:
     return [
-        f"{name} {there or 'none'}, not {asked or 'none'}"
-        for name, asked, there in pairs
-        if asked != there
+        f"{name} {existing or 'none'}, not {requested or 'none'}"
+        for name, requested, existing in triples
+        if requested != existing
     ]

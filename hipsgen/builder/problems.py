@@ -1,4 +1,4 @@
-"""Inputs that cannot be used: told once, and left out of the survey or in its way."""
+"""Inputs that cannot be used: reported once each, then skipped or blocking the build."""
 
 from collections.abc import Iterable, Sequence
 
@@ -8,10 +8,19 @@ from hipsgen.journal.records import BlockRecord
 from hipsgen.run.progress import Reporter
 from hipsgen.survey.provenance import LeftOut
 from hipsgen.survey.store import Store
+from hipsgen.text import counted
 
 
 class ProblemLog:
-    """What went wrong in a build. all: every problem. coadds: reasons by `CoaddRef.key`."""
+    """Collects and reports the problems of a build.
+
+    Attributes
+    ----------
+    all
+        Every problem, in order of occurrence.
+    coadds
+        Reasons why coadds could not be read, by `CoaddRef.key`.
+    """
 
     def __init__(
         self, listed: Sequence[Problem], refs: Sequence[CoaddRef], reporter: Reporter
@@ -23,58 +32,57 @@ class ProblemLog:
 
     @property
     def faults(self) -> int:
-        """How many inputs are damaged or missing, not merely of another kind."""
+        """Number of inputs that are damaged or missing, rather than not coadds."""
         return sum(problem.is_fault for problem in self._listed) + len(self.coadds)
 
-    def tell(self, problem: Problem) -> None:
-        """Report a problem; the reporter says each once."""
+    def report(self, problem: Problem) -> None:
+        """Report a problem; the reporter prints each only once."""
         self.all[problem] = None
         self._reporter.problem(problem)
 
-    def tell_sampled(self, problems: Sequence[Problem], strict: bool) -> None:
-        """Report coadds that could not be sampled. Raises InputError for the first when strict."""
+    def report_sampled(self, problems: Sequence[Problem], strict: bool) -> None:
+        """Report coadds that could not be sampled; when strict, raise InputError for the first."""
         for problem in problems:
             if strict:
                 raise InputError(str(problem))
-            self.tell(problem)
+            self.report(problem)
         if problems:
+            coadds = counted(len(problems), "unreadable coadd")
             self._reporter.note(
-                f"cuts are chosen without {len(problems)} of the coadds; when they can be read, "
-                "{recut} chooses them anew"
+                f"the cuts are computed without {coadds}; after repairing the input, {{recut}} "
+                "computes new ones"
             )
 
-    def tell_coadd(self, key: str, reason: str) -> None:
-        """Report a coadd that could not be read; it may fail in several blocks."""
+    def report_coadd(self, key: str, reason: str) -> None:
+        """Report a coadd that could not be read; several blocks may need it."""
         self.coadds.setdefault(key, reason)
-        self.tell(Problem(str(self._ref(key)), reason))
+        self.report(Problem(str(self._ref(key)), reason))
 
     def advice(self, store: Store, records: Iterable[BlockRecord], is_changed: bool) -> str:
-        """One line on what is missing and how to get on."""
+        """Return a line that says why the survey is not finished and what to do."""
         count = sum(bool(record.problems) for record in records)
-        waiting = (
-            f", for which {count} block{'s wait' if count != 1 else ' waits'}" if count else ""
-        )
-        state = "is not finished" if is_changed else "stays as it was"
+        needed = f"; needed by {counted(count, 'block')}" if count else ""
+        state = "is not finished" if is_changed else "is unchanged"
         return (
-            f"{store} {state}: {self._named()}{waiting}. Repair and run the same command again, or "
-            "finish without: {skip_bad}"
+            f"{store} {state}: {self._summary()}{needed}. Repair the input and rerun the same "
+            "command, or finish without it: {skip_bad}"
         )
 
     def warning(self, store: Store, gone: int) -> str:
-        """One line on why nothing is done to a survey that would lose something by it."""
-        some = f"{gone} coadd{'s' if gone != 1 else ''} of the survey in {store}"
+        """Return a line that says why a survey that would lose coadds is left unchanged."""
         return (
-            f"{self._named()}, perhaps what was {some}: nothing is changed, lest it lose them. "
-            "Repair and run the same command again, or go on without what they gave: {skip_bad}"
+            f"{store} is left unchanged: the build would remove {counted(gone, 'coadd')} of the "
+            f"survey while {self._summary()}, possibly the same. Repair the input and rerun the "
+            "same command, or continue without it: {skip_bad}"
         )
 
-    def _named(self) -> str:
-        return f"{self.faults} input{'s' if self.faults != 1 else ''}, named above, cannot be used"
+    def _summary(self) -> str:
+        return f"{counted(self.faults, 'input')} cannot be used"
 
     def left_out(self) -> list[LeftOut]:
-        """What provenance says of the inputs that were left out."""
+        """Return the entries of the provenance table for the inputs that were left out."""
         listed = [LeftOut(CoaddRef(p.what, ""), p.reason) for p in self._listed if p.is_fault]
-        coadds = [ref for ref in self._refs if ref.key in self.coadds]  # in the plan's order
+        coadds = [ref for ref in self._refs if ref.key in self.coadds]  # in the order of the plan
         return listed + [LeftOut(ref, self.coadds[ref.key]) for ref in coadds]
 
     def _ref(self, key: str) -> CoaddRef:

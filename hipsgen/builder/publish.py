@@ -1,4 +1,4 @@
-"""The last station: top orders, Allsky, MOC, provenance, picture, page, and `properties` last."""
+"""Publish a survey: top orders, Allsky, MOC, provenance, preview, page, and `properties` last."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -47,14 +47,23 @@ from hipsgen.survey.properties import encode_properties, parse_properties
 from hipsgen.survey.provenance import FILE_NAME as PROVENANCE
 from hipsgen.survey.provenance import LeftOut, Provenance, UsedCoadd
 from hipsgen.survey.store import Store
+from hipsgen.text import counted
 
 
 @dataclass
 class Publication:
-    """What is made once all blocks are in.
+    """Writes the files that depend on all blocks.
 
-    inventory: the tiles above the blocks. made: how many of them were not there as they are to be;
-    removed: how many were there and are no more.
+    Attributes
+    ----------
+    store, recipe
+        Where and what to publish.
+    records
+        Records of the blocks that have tiles.
+    inventory
+        Tiles of the orders above the blocks.
+    made, removed
+        Number of these tiles written, and of obsolete ones deleted.
     """
 
     store: Store
@@ -76,13 +85,13 @@ class Publication:
 
     def make(
         self,
-        subject: SurveyIdentity,
+        identity: SurveyIdentity,
         refs: Sequence[CoaddRef],
         options: BuildOptions,
         created: str,
         left_out: Sequence[LeftOut] = (),
     ) -> dict[str, Any]:
-        """Write everything and give back the properties."""
+        """Write all files and return the properties."""
         files: dict[str, bytes | memoryview] = {}
         self._earlier = dict(self._journal.begin_top().items())
         with TileWriter(self.store) as self._writer:
@@ -108,9 +117,9 @@ class Publication:
         known = {path: FileChecksum.of(data) for path, data in (files | others).items()}
         self._journal.record_top(TopRecord(self.inventory, known))
         properties = {
-            **identity_properties(subject, created),
+            **identity_properties(identity, created),
             "obs_band": self.recipe.band,
-            **wavelength_range([subject.band]),
+            **wavelength_range([identity.band]),
             **times(coadds),
             **geometry(
                 self.recipe.order,
@@ -121,7 +130,7 @@ class Publication:
                 fov,
                 moc,
             ),
-            **self._pixel_words(),
+            **self._pixel_properties(),
             "hipsgen_left_out": len(left_out) or None,
         }
         properties = override(properties, options.properties)
@@ -129,7 +138,7 @@ class Publication:
         return properties
 
     def _top(self, tile: Tile) -> Layer | None:
-        """Layer of a tile above the blocks, made of its children and written; or of a root."""
+        """Return the layer of a tile at or above the roots; above them, make and write it."""
         if tile.order == self.recipe.block_order:
             return self._root(tile) if tile in self._roots else None
         if tile not in self._above:
@@ -150,19 +159,20 @@ class Publication:
     def _root(self, tile: Tile) -> Layer | None:
         state = self._state(self._roots[tile])
         if state is None:
-            doubtful = [r.root for r in self.records if self._state(r) is None]
-            for root in doubtful:
+            damaged = [r.root for r in self.records if self._state(r) is None]
+            for root in damaged:
                 self._journal.invalidate(root)
+            blocks = counted(len(damaged), "block")
             raise HipsgenError(
-                f"{self.store}: what is recorded of {len(doubtful)} blocks is damaged, or another "
-                "build changed it: run the same command again, which makes them anew"
+                f"{self.store}: the journal of {blocks} is damaged, or another build changed it: "
+                "rerun the same command to render them again"
             )
         self._cells.append(state.cells)
         self._small.update(state.small)
         return state.layer
 
     def _state(self, record: BlockRecord) -> BlockState | None:
-        """What a block left, None when that is not what its record speaks of."""
+        """Return the state of a block, or None if it is damaged or does not match the record."""
         try:
             state = self._journal.state(record.root)
         except ValueError:
@@ -170,7 +180,7 @@ class Publication:
         return state if state.content == record.content else None
 
     def _preview(self, center: tuple[float, float], fov: float) -> bytes | memoryview:
-        """preview.jpg, 256 x 256, from the FITS tiles."""
+        """Return preview.jpg, 256 x 256 pixels, made from the FITS tiles."""
         fits = self._encoders[self.recipe.formats.index("fits")]
 
         def read(tile: Tile) -> Any:
@@ -183,9 +193,9 @@ class Publication:
         picture = view(read, center, fov, self.recipe.order, self.recipe.tile_width)
         return JpegTile(quality=90).encode(picture)
 
-    def _pixel_words(self) -> dict[str, Any]:
+    def _pixel_properties(self) -> dict[str, Any]:
         recipe = self.recipe
-        are_flags = recipe.plane == "mask"
+        is_mask = recipe.plane == "mask"
         low = min(r.low for r in self.records)
         high = max(r.high for r in self.records)
         written = sum(self.inventory.size().values()) + sum(
@@ -193,14 +203,14 @@ class Publication:
         )
         return {
             "hips_bunit": recipe.unit,
-            "hips_pixel_bitpix": 32 if are_flags else -32,
-            "data_pixel_bitpix": 32 if are_flags else -32,
+            "hips_pixel_bitpix": 32 if is_mask else -32,
+            "data_pixel_bitpix": 32 if is_mask else -32,
             "s_pixel_scale": f"{recipe.pixel_scale:.8g}",
-            "hips_pixel_cut": range_words(recipe.stretch.low, recipe.stretch.high),
-            "hips_data_range": range_words(low, high),
+            "hips_pixel_cut": format_range(recipe.stretch.low, recipe.stretch.high),
+            "hips_data_range": format_range(low, high),
             "hips_sampling": recipe.interpolation,
-            "hips_overlay": "or" if are_flags and recipe.overlap != "primary" else recipe.overlap,
-            "hips_hierarchy": "or" if are_flags else "mean",
+            "hips_overlay": "or" if is_mask and recipe.overlap != "primary" else recipe.overlap,
+            "hips_hierarchy": "or" if is_mask else "mean",
             "hips_estsize": max(1, round(written / 1024)),
             "hipsgen_stretch": recipe.stretch.describe(),
             "hipsgen_plane": None if recipe.plane == "image" else recipe.plane,
@@ -208,8 +218,8 @@ class Publication:
         }
 
 
-def range_words(low: float, high: float) -> str | None:
-    """Two increasing numbers in as few digits as tell them apart; None for equal ones."""
+def format_range(low: float, high: float) -> str | None:
+    """Format an increasing range with as few digits as necessary; None if it is empty."""
     for digits in (6, 9, 17):
         text = f"{low:.{digits}g} {high:.{digits}g}"
         if low < high and float(text.split()[0]) < float(text.split()[1]):
@@ -218,7 +228,7 @@ def range_words(low: float, high: float) -> str | None:
 
 
 def used_coadds(refs: Sequence[CoaddRef], records: Sequence[BlockRecord]) -> list[UsedCoadd]:
-    """The coadds that gave pixels, in the plan's order, with what was done to their values."""
+    """Return the coadds that contributed pixels, in the order of the plan, with their scaling."""
     uses: dict[str, InputUse] = {}
     for record in records:
         for use in record.uses:
@@ -239,14 +249,14 @@ def _used(ref: CoaddRef, use: InputUse) -> UsedCoadd:
 
 
 def format_names(encoders: Sequence[Format]) -> str:
-    """As in hips_tile_format: pictures first, as readers take the first they know."""
+    """Return hips_tile_format: previews first, since clients use the first format they support."""
     return " ".join(e.name for e in sorted(encoders, key=lambda e: e.holds_values))
 
 
 def allsky_files(
     small: Mapping[Tile, Layer], recipe: Recipe, encoders: Sequence[Format]
 ) -> dict[str, bytes | memoryview]:
-    """NorderK/Allsky.ext of each low order the survey has, in every format."""
+    """Return the Allsky files of all low orders of the survey, in every format."""
     files: dict[str, bytes | memoryview] = {}
     for order in ALLSKY_ORDERS:
         layers = {tile.npix: layer for tile, layer in small.items() if tile.order == order}
@@ -260,9 +270,9 @@ def allsky_files(
 
 
 def creation_date(store: Store) -> str:
-    """hips_creation_date: of the survey that is there, of one that is being made, or now.
+    """Return hips_creation_date: that of the existing or unfinished survey, or the current time.
 
-    The journal keeps it while there are no properties.
+    The journal keeps it while there is no `properties` file.
     """
     journal = Journal(store)
     try:

@@ -1,4 +1,4 @@
-"""What a build gives back."""
+"""Results of a build."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from hipsgen.errors import HipsgenError
 
 @dataclass(frozen=True, kw_only=True)
 class BuildResult:
-    """One finished survey.
+    """A finished survey and the work done in this run.
 
     Attributes
     ----------
@@ -20,23 +20,23 @@ class BuildResult:
     order : int
         Deepest HiPS order.
     n_inputs : int
-        Coadds, or for a color survey surveys, that it was made of.
+        Number of coadds that it was made of; for a color survey, number of surveys.
     n_tiles : int
-        Tiles of all orders; a tile in several formats counts once.
+        Number of tiles of all orders; a tile in several formats counts once.
     size : dict of str to int
-        Bytes of all tiles by format.
+        Size of all tiles in bytes, by format.
     n_blocks, n_blocks_rendered : int
-        Blocks of the survey, and those worked on in this run.
+        Number of blocks of the survey, and of blocks rendered in this run.
     n_tiles_made, n_tiles_removed : int
-        Tiles written and tiles deleted in this run.
+        Number of tiles written and deleted in this run.
     is_update : bool
-        Whether there was a survey, or a part of it, before this run.
+        Whether the survey existed, at least in part, before this run.
     is_color : bool
         Whether it is a color survey.
     seconds : float
         Wall time.
     skipped : tuple of Problem
-        Inputs that were left out, and why.
+        Inputs that were left out, with reasons.
     """
 
     name: str
@@ -56,7 +56,7 @@ class BuildResult:
 
 
 class IncompleteBuildError(HipsgenError, RuntimeError):
-    """Some inputs cannot be used; everything that does not need them is built.
+    """Inputs cannot be used; everything that does not need them is built.
 
     Attributes
     ----------
@@ -77,7 +77,7 @@ class IncompleteBuildError(HipsgenError, RuntimeError):
 
 
 def total_size(sizes: Iterable[Mapping[str, int]]) -> dict[str, int]:
-    """Sum of bytes by format."""
+    """Add up sizes in bytes by format."""
     total: dict[str, int] = {}
     for size in sizes:
         for name, count in size.items():

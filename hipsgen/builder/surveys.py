@@ -1,4 +1,4 @@
-"""Several surveys from one list of coadds: a survey per band and plane, and a color survey."""
+"""Build several surveys from one list of coadds: one per band and plane, and a color survey."""
 
 import re
 from collections.abc import Sequence
@@ -25,9 +25,20 @@ from hipsgen.survey.survey import Survey
 
 @dataclass(frozen=True)
 class SurveySet:
-    """The surveys that are to be built in one output folder.
+    """Surveys to be built in one output folder.
 
-    planes: of the coadds, each a survey of its own. color: three bands of a color survey, or "".
+    Attributes
+    ----------
+    coadds
+        The coadds, by band.
+    output
+        The output folder.
+    options
+        Options of all surveys.
+    planes
+        Planes of the coadds; one survey each.
+    color
+        Three bands of a color survey, or empty.
     """
 
     coadds: CoaddList
@@ -37,76 +48,76 @@ class SurveySet:
     color: str = ""
 
     def __post_init__(self) -> None:
-        """Raises ConfigError or InputError when the color cannot be made of the bands."""
+        """Raise ConfigError when the color survey cannot be made of the bands."""
         if self.color and "image" not in self.planes:
-            raise ConfigError("{color} is made of images: add image to {planes}")
+            raise ConfigError("{color} needs the image plane: add image to {planes}")
         if self.color:
-            color_bands(self.color, self.coadds.bands)
+            _check_color(self.color, self.coadds.bands)
 
     def jobs(self) -> list[SurveyJob]:
-        """Return the images of each band, then their other planes."""
+        """Return the image surveys of all bands, then those of their other planes."""
         readers = {plane: _reader(self.options, plane) for plane in self.planes}
         return expand_planes(self.coadds.jobs, readers)
 
     @property
     def are_several(self) -> bool:
-        """Whether each survey is a folder of the output, instead of the output itself."""
+        """Whether each survey is a subfolder of the output, rather than the output itself."""
         return len(self.coadds.jobs) * len(self.planes) > 1 or bool(self.color)
 
-    def place(self, job: SurveyJob) -> Path:
+    def folder(self, job: SurveyJob) -> Path:
         """Return the folder of a survey."""
         return self.output / band_folder(job.band, job.plane) if self.are_several else self.output
 
     def options_of(self, job: SurveyJob) -> BuildOptions:
-        """Return the options of a survey, which depend on its plane."""
+        """Return the options of a survey, adapted to its plane."""
         return self.options.of_plane(job.plane, alone=len(self.planes) == 1)
 
     def identity(self, job: SurveyJob) -> SurveyIdentity:
-        """Return what a survey is called."""
-        place, out = self.place(job), self.output
+        """Return the names that identify a survey."""
+        folder, out = self.folder(job), self.output
         title = job.title or f"{out.name} {job.band}".strip()
-        path = f"{out.name}/{place.name}" if self.are_several else place.name
+        path = f"{out.name}/{folder.name}" if self.are_several else folder.name
         if job.plane != "image":
             title = f"{title}: {job.plane}"
             path = path if self.are_several else f"{path}/{job.plane}"
         source = job.source.describe()
-        return SurveyIdentity(place.name, title, source, job.band, path, job.plane)
+        return SurveyIdentity(folder.name, title, source, job.band, path, job.plane)
 
 
 def build_surveys(surveys: SurveySet, runtime: Runtime, reporter: Reporter) -> list[BuildResult]:
-    """Build, finish or update every survey of a set; one that lacks inputs does not stop others.
+    """Build, resume or update every survey of a set, even if some of them lack inputs.
 
-    Raises IncompleteBuildError, with the results of the others, when inputs cannot be used.
+    Raises IncompleteBuildError, with the results of the other surveys, when inputs cannot be used.
     """
     options, out = surveys.options, surveys.output
     precompile(options.interpolation, options.overlap, reporter, "mask" in surveys.planes)
     if surveys.planes == ("mask",) and len(options.formats) > 1:
-        reporter.note("a mask survey has no previews: only FITS tiles are made")
-    _refuse_mixture(out, surveys.are_several)
+        reporter.note("a mask survey has no previews: only FITS tiles are written")
+    _check_no_survey(out, surveys.are_several)
     results: list[BuildResult] = []
     missing: list[str] = []
     problems: dict[Problem, None] = {}
-    color_waits = False
+    is_color_blocked = False
     for job in surveys.jobs():
         try:
             results.append(_build(surveys, job, runtime, reporter))
         except IncompleteBuildError as error:
             missing.append(error.message)
             problems |= dict.fromkeys(error.problems)
-            color_waits |= bool(surveys.color) and job.plane == "image"
+            is_color_blocked |= bool(surveys.color) and job.plane == "image"
         except InputError as error:
             if job.plane == "image":
                 raise
-            missing.append(f"{surveys.place(job).name}: {error.message}")  # no such plane
-    if surveys.color and not color_waits:
+            missing.append(f"{surveys.folder(job).name}: {error.message}")  # the plane is missing
+    if surveys.color and not is_color_blocked:
         results.append(_build_color(surveys, runtime, reporter))
     if missing:
-        raise _incomplete(missing, results, list(problems), color_waits)
+        raise _incomplete(missing, results, list(problems), is_color_blocked)
     return results
 
 
 def _build(surveys: SurveySet, job: SurveyJob, runtime: Runtime, reporter: Reporter) -> BuildResult:
-    store, identity = open_store(surveys.place(job)), surveys.identity(job)
+    store, identity = open_store(surveys.folder(job)), surveys.identity(job)
     options = surveys.options_of(job)
     survey = CoaddSurvey(job.source, store, identity, options, runtime, reporter)
     return build_survey(survey, runtime, reporter)
@@ -117,7 +128,7 @@ def _build_color(surveys: SurveySet, runtime: Runtime, reporter: Reporter) -> Bu
     red, green, blue = (
         surveys.output / band_folder(band) for band in color_bands(surveys.color, images)
     )
-    out = surveys.output / ("color_" + _word(surveys.color.replace(",", "")))
+    out = surveys.output / ("color_" + _safe_name(surveys.color.replace(",", "")))
     options = surveys.options
     return build_color_survey(
         (red, green, blue), out, options.formats, runtime, reporter, options.properties, True
@@ -125,7 +136,7 @@ def _build_color(surveys: SurveySet, runtime: Runtime, reporter: Reporter) -> Bu
 
 
 def build_color_survey(
-    places: tuple[Path, Path, Path],
+    inputs: tuple[Path, Path, Path],
     out: Path,
     formats: tuple[str, ...],
     runtime: Runtime,
@@ -135,17 +146,17 @@ def build_color_survey(
 ) -> BuildResult:
     """Build a color survey of three FITS surveys: red, green, blue.
 
-    Raises ConfigError when these do not fit together, SurveyError when one is not finished.
+    Raises ConfigError when they are incompatible, SurveyError when one is not finished.
     """
-    red, green, blue = (Survey.open(open_store(place)) for place in places)
-    bands = ", ".join(place.name.removeprefix("band_") for place in places)
+    red, green, blue = (Survey.open(open_store(folder)) for folder in inputs)
+    bands = ", ".join(folder.name.removeprefix("band_") for folder in inputs)
     name = out.parent.resolve().name if is_one_of_several else out.name
     origins = [s.properties.get("prov_progenitor", s.title) for s in (red, green, blue)]
     identity = SurveyIdentity(
         name=out.name,
         title=f"{name}: color of {bands}",
         progenitor=", ".join(dict.fromkeys(origins)),
-        place=f"{name}/{out.name}" if is_one_of_several else out.name,
+        path=f"{name}/{out.name}" if is_one_of_several else out.name,
     )
     store = open_store(out)
     survey = ColorSurvey((red, green, blue), store, identity, formats, reporter, properties)
@@ -156,31 +167,40 @@ def _incomplete(
     missing: Sequence[str],
     results: Sequence[BuildResult],
     problems: Sequence[Problem],
-    color_waits: bool,
+    is_color_blocked: bool,
 ) -> IncompleteBuildError:
     done = ", ".join(result.name for result in results)
-    more = [f"done: {done}"] if done else []
-    more += ["the color survey waits"] if color_waits else []
+    more = [f"finished: {done}"] if done else []
+    more += ["the color survey was not built"] if is_color_blocked else []
     return IncompleteBuildError("; ".join([*missing, *more]), results, problems)
 
 
 def band_folder(band: str, plane: str = "image") -> str:
-    """Return the folder of a survey among others; filters may be called F110W/F160W, or worse."""
-    return f"{'band' if plane == 'image' else plane}_{_word(band)}"
+    """Return the name of a subfolder; band names may contain characters such as slashes."""
+    return f"{'band' if plane == 'image' else plane}_{_safe_name(band)}"
 
 
-def _word(text: str) -> str:
+def _safe_name(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9+-]+", "_", text).strip("_") or "none"
 
 
 def _reader(options: BuildOptions, plane: str) -> FitsReader:
-    wanted = options.of_plane(plane)
-    return FitsReader(wanted.excluded, wanted.blank, plane=plane)
+    adapted = options.of_plane(plane)
+    return FitsReader(adapted.excluded, adapted.blank, plane=plane)
 
 
-def _refuse_mixture(out: Path, are_several: bool) -> None:
-    """Several surveys are folders of the output, which must not be a survey itself."""
+def _check_color(color: str, bands: Sequence[str]) -> None:
+    try:
+        color_bands(color, bands)
+    except InputError as error:
+        raise ConfigError(
+            f"{{color}} {color!r}: {error.message}; name its three bands with {{bands}}, or none"
+        ) from error
+
+
+def _check_no_survey(out: Path, are_several: bool) -> None:
+    """Raise ConfigError when the output for several surveys is itself a survey."""
     if are_several and (out / PROPERTIES).exists():
         raise ConfigError(
-            f"{out} is one survey; several become folders in it: choose another {{output}}"
+            f"{out} is a survey and cannot contain several surveys: choose another {{output}}"
         )

@@ -1,1 +1,1 @@
-"""Looks over a finished survey: the standard, the survey itself, the coadds it was made of."""
+"""Check a survey against the HiPS standard, against itself and against its coadds."""

@@ -1,4 +1,4 @@
-"""Leaf tiles against the coadds they were made of: some are made again, and compared."""
+"""Render leaf tiles again from their coadds and compare them with those of the survey."""
 
 import random
 from bisect import bisect_left
@@ -28,61 +28,61 @@ from hipsgen.survey.survey import Survey
 
 _CACHE_BYTES = 512 << 20
 _WINDOW_BYTES = 64 << 20
-_NEEDS = "is missing: without the journal of the build its tiles cannot be made again"
+_NO_RECIPE = "is missing; without the recipe in it no tile can be rendered again"
 
 
-def against_inputs(
+def check_against_inputs(
     survey: Survey, count: int, workers: int, seed: int | None = None
 ) -> Iterator[Finding]:
-    """Make some leaf tiles again, chosen at random, and say which are others than the survey's.
+    """Render leaf tiles chosen at random again and yield differences from those of the survey.
 
-    Raises SurveyError without provenance, ConfigError for a damaged journal.
+    Raises SurveyError when there is no provenance table, ConfigError when the journal is damaged.
     """
     if survey.is_color:
-        yield Finding("note", "color", "is made of other surveys, not of coadds")
+        yield Finding("note", "color", "a color survey is made of other surveys, not of coadds")
         return
     journal = Journal(survey.store) if isinstance(survey.store, LocalStore) else None
     recipe = journal.recipe() if journal is not None and journal.kind() == "bands" else None
     if journal is None or recipe is None:
-        yield Finding("error", paths.FOLDER, _NEEDS)
+        yield Finding("error", paths.FOLDER, _NO_RECIPE)
         return
-    again = _Again(survey, recipe, _coadds(survey, journal))
+    comparison = _Comparison(survey, recipe, _coadds(survey, journal))
     npix = survey.npix_of(survey.order)
-    some = random.Random(seed).sample(range(npix.size), min(count, npix.size))
-    tiles = [Tile(survey.order, int(npix[k])) for k in sorted(some)]
+    chosen = random.Random(seed).sample(range(npix.size), min(count, npix.size))
+    tiles = [Tile(survey.order, int(npix[k])) for k in sorted(chosen)]
     with ThreadPoolExecutor(workers) as pool:
-        for found in pool.map(again.compare, tiles):
+        for found in pool.map(comparison.findings, tiles):
             yield from found
 
 
 def _coadds(survey: Survey, journal: Journal) -> list[CoaddRef]:
-    """The coadds that gave pixels, with the identities that they had then."""
+    """Return the coadds of the survey, with their identities at the time of the build."""
     try:
-        known = Provenance.from_bytes(survey.store.read(PROVENANCE)).coadds
+        coadds = Provenance.from_bytes(survey.store.read(PROVENANCE)).coadds
     except FileNotFoundError as error:
         raise SurveyError(f"{survey.store} has no {PROVENANCE}") from error
-    refs = [coadd.ref for coadd in known]
-    return refs if all(ref.identity for ref in refs) else identified(refs, journal)
+    refs = [coadd.ref for coadd in coadds]
+    return refs if all(ref.identity for ref in refs) else add_identities(refs, journal)
 
 
-def identified(refs: Sequence[CoaddRef], journal: Journal) -> list[CoaddRef]:
-    """References without identities, as version 0.1.0 kept them, completed from the journal.
+def add_identities(refs: Sequence[CoaddRef], journal: Journal) -> list[CoaddRef]:
+    """Add the identities from the journal, since provenance tables of version 0.1.0 lack them.
 
-    The journal has the whole key of each coadd, of which all but the identity is known.
+    The journal has the key of each coadd, which consists of known fields and the identity.
     """
     keys = sorted({use.coadd for record in journal.records() for use in record.uses})
 
-    def completed(ref: CoaddRef) -> CoaddRef:
+    def add_identity(ref: CoaddRef) -> CoaddRef:
         start = replace(ref, identity="").key
         at = bisect_left(keys, start)
         found = keys[at] if at < len(keys) and keys[at].startswith(start) else start
         return replace(ref, identity=found.removeprefix(start))
 
-    return [completed(ref) for ref in refs]
+    return [add_identity(ref) for ref in refs]
 
 
-class _Again:
-    """Makes leaf tiles as the build did."""
+class _Comparison:
+    """Renders leaf tiles as the build did, and compares them."""
 
     def __init__(self, survey: Survey, recipe: Recipe, refs: list[CoaddRef]) -> None:
         self._survey, self._recipe, self._refs = survey, recipe, refs
@@ -91,52 +91,52 @@ class _Again:
         self._plan: Plan = make_plan(refs, recipe.order, recipe.frame, recipe.block_depth)
         self._number = {root: k for k, root in enumerate(self._plan.roots())}
 
-    def compare(self, tile: Tile) -> list[Finding]:
-        """What is wrong with a leaf tile."""
+    def findings(self, tile: Tile) -> list[Finding]:
+        """Return what is wrong with a leaf tile."""
         path = tile.path("fits")
         try:
-            there = self._survey.values(tile)
+            existing = self._survey.values(tile)
         except SurveyError as error:
             return [Finding("error", path, str(error))]
-        made, trouble = self._made(tile)
-        if trouble:
-            return [Finding("error", path, f"cannot be made again: {text}") for text in trouble]
-        if there is None:
-            what = "is missing, and its coadds have data there"
-            nothing = made is None or not is_valid(made).any()
-            return [] if nothing else [Finding("error", path, what)]
-        if made is None:
-            return [Finding("error", path, "has data where no coadd is")]
-        if np.array_equal(made, there, equal_nan=True):
+        rendered, problems = self._render(tile)
+        if problems:
+            return [Finding("error", path, f"cannot be rendered again: {p}") for p in problems]
+        if existing is None:
+            is_empty = rendered is None or not is_valid(rendered).any()
+            message = "is missing, although its coadds have data there"
+            return [] if is_empty else [Finding("error", path, message)]
+        if rendered is None:
+            return [Finding("error", path, "has data where there is no coadd")]
+        if np.array_equal(rendered, existing, equal_nan=True):
             return []
-        return [Finding("error", path, _difference(as_float(there), as_float(made)))]
+        return [Finding("error", path, _difference(as_float(existing), as_float(rendered)))]
 
-    def _made(self, tile: Tile) -> tuple[Pixels | None, list[str]]:
+    def _render(self, tile: Tile) -> tuple[Pixels | None, list[str]]:
         k = self._number.get(tile.ancestor(self._plan.root_order))
         indices = () if k is None else dict(self._plan.block(k).leaves).get(tile.npix, ())
         refs = {i: self._refs[i] for i in indices}
         sampler = Sampler(self._recipe, refs, self._reader, self._cache, _WINDOW_BYTES)
-        made = sampler.leaf(tile, indices)
-        return made, [f"{refs[i]}: {reason}" for i, reason in sampler.problems.items()]
+        values = sampler.leaf(tile, indices)
+        return values, [f"{refs[i]}: {reason}" for i, reason in sampler.problems.items()]
 
 
-def _difference(there: npt.NDArray[np.float32], made: npt.NDArray[np.float32]) -> str:
-    """In what a tile differs from what its coadds give."""
-    for turned, how in ((there[::-1], "upside down"), (there[:, ::-1], "mirrored")):
-        if np.array_equal(turned, made, equal_nan=True):
+def _difference(existing: npt.NDArray[np.float32], rendered: npt.NDArray[np.float32]) -> str:
+    """Describe how a tile differs from the one rendered again."""
+    for flipped, how in ((existing[::-1], "upside down"), (existing[:, ::-1], "mirrored")):
+        if np.array_equal(flipped, rendered, equal_nan=True):
             return f"differs from its coadds: it is {how}"
     for rows in (-2, -1, 0, 1, 2):
         for cols in (-2, -1, 0, 1, 2):
-            if (rows or cols) and _agree(_shifted(there, -rows, -cols), made):
+            if (rows or cols) and _agree(_shifted(existing, -rows, -cols), rendered):
                 return f"differs from its coadds: it is shifted by {rows} rows, {cols} columns"
-    here, wanted = np.isfinite(there), np.isfinite(made)
-    apart = (here != wanted).sum()
-    both = here & wanted
-    off = np.abs(there[both] - made[both])
+    has_data, should_have = np.isfinite(existing), np.isfinite(rendered)
+    mismatch = (has_data != should_have).sum()
+    both = has_data & should_have
+    off = np.abs(existing[both] - rendered[both])
     worst = off.max() if off.size else 0.0
     return (
-        f"differs from its coadds: {int((off > 0).sum())} pixels by up to {worst:.4g}, {apart} are "
-        "data in one and missing in the other"
+        f"differs from its coadds: {int((off > 0).sum())} pixels by up to {worst:.4g}, {mismatch} "
+        "have data in only one of them"
     )
 
 
@@ -150,7 +150,7 @@ def _shifted(values: npt.NDArray[np.float32], rows: int, cols: int) -> Any:
 
 
 def _agree(one: npt.NDArray[np.float32], other: npt.NDArray[np.float32]) -> bool:
-    """Whether two tiles have the same values where both have some, and that is nearly all."""
+    """Whether two tiles have equal values where both have data, in over 90 % of the second."""
     both = np.isfinite(one) & np.isfinite(other)
-    share = both.sum() / max(1, np.isfinite(other).sum())
-    return bool(share > 0.9 and (one[both] == other[both]).all())
+    fraction = both.sum() / max(1, np.isfinite(other).sum())
+    return bool(fraction > 0.9 and (one[both] == other[both]).all())

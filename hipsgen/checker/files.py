@@ -1,4 +1,4 @@
-"""Which tiles are there: every order, the same in every format, those of the MOC."""
+"""Check which tiles exist: in every order, every format, and according to the MOC."""
 
 import re
 from array import array
@@ -14,26 +14,29 @@ from hipsgen.survey.coverage import MOC_NAME
 from hipsgen.survey.http_store import HttpStore
 from hipsgen.survey.survey import Survey
 
-# (order, extension) -> npix, sorted
+# sorted npix by (order, extension)
 TileFiles = dict[tuple[int, str], IntArray]
 _NONE = np.empty(0, np.int64)
 _TILE_PATH = re.compile(r"^Norder(\d+)/Dir(\d+)/Npix(\d+)\.(\w+)$")
 
 
 def tile_files(survey: Survey, extensions: Mapping[str, str]) -> tuple[TileFiles, list[str]]:
-    """The tiles there are, and files that are none; on a web server, those that should be there."""
+    """Return the tiles of a survey, and files whose path is not that of a tile.
+
+    A web server has no listing, so the tiles of a survey there are those of its MOC.
+    """
     if isinstance(survey.store, HttpStore):
         orders = range(survey.order_min, survey.order + 1)
         npix = {order: survey.npix_of(order) for order in orders}
         return {(k, extension): npix[k] for k in orders for extension in extensions.values()}, []
     found: dict[tuple[int, str], array[int]] = {}
-    strange: list[str] = []
+    misplaced: list[str] = []
     for path in survey.store.list():
         if not path.startswith("Norder") or "/Npix" not in path:
             continue
         match = _TILE_PATH.match(path)
         if match is None:
-            strange.append(path)
+            misplaced.append(path)
             continue
         order, number, extension = int(match[1]), int(match[3]), match[4]
         if (
@@ -41,26 +44,30 @@ def tile_files(survey: Survey, extensions: Mapping[str, str]) -> tuple[TileFiles
             or number >= 12 << 2 * order
             or Tile(order, number).path(extension) != path
         ):
-            strange.append(path)
+            misplaced.append(path)
         else:
             found.setdefault((order, extension), array("q")).append(number)
-    return {key: np.sort(np.frombuffer(npix, np.int64)) for key, npix in found.items()}, strange
+    return {key: np.sort(np.frombuffer(npix, np.int64)) for key, npix in found.items()}, misplaced
 
 
-def file_faults(
+def check_files(
     survey: Survey, tiles: TileFiles, extensions: Mapping[str, str]
 ) -> Iterator[Finding]:
-    """What is missing or too much. extensions: of the survey's formats, by name."""
+    """Check for missing and superfluous tiles.
+
+    extensions: file extension of each format of the survey, by name.
+    """
     for extension in sorted({e for _, e in tiles} - set(extensions.values())):
-        yield Finding(
-            "error", "hips_tile_format", f"does not name the .{extension} tiles there are"
-        )
-    yield from _orders(survey, tiles, extensions)
-    yield from _coverage(survey, tiles, extensions)
+        message = f"does not list the format of the existing .{extension} tiles"
+        yield Finding("error", "hips_tile_format", message)
+    yield from _check_orders(survey, tiles, extensions)
+    yield from _check_coverage(survey, tiles, extensions)
 
 
-def _orders(survey: Survey, tiles: TileFiles, extensions: Mapping[str, str]) -> Iterator[Finding]:
-    """Every order from the lowest to hips_order, and every parent of a tile, in every format."""
+def _check_orders(
+    survey: Survey, tiles: TileFiles, extensions: Mapping[str, str]
+) -> Iterator[Finding]:
+    """Check, in every format, that all orders up to hips_order and all parents of tiles exist."""
     for name, extension in extensions.items():
         for order in range(survey.order + 1):
             here = tiles.get((order, extension), _NONE)
@@ -68,48 +75,51 @@ def _orders(survey: Survey, tiles: TileFiles, extensions: Mapping[str, str]) -> 
                 yield Finding("error", f"Norder{order}", f"has no {name} tile")
             if not here.size:
                 continue
-            above = np.unique(tiles.get((order + 1, extension), _NONE) >> 2)
+            parents = np.unique(tiles.get((order + 1, extension), _NONE) >> 2)
             where = f"Norder{order}"
-            yield from _some(where, f"{name} tiles are missing above", _minus(above, here))
-            if above.size:
-                yield from _some(where, f"{name} tiles have none below", _minus(here, above))
+            yield from _summarize(where, f"{name} parent tiles are missing", _minus(parents, here))
+            if parents.size:
+                childless = _minus(here, parents)
+                yield from _summarize(where, f"{name} tiles have no child tile", childless)
         deeper = sorted(k for k, e in tiles if e == extension and k > survey.order)
         if deeper:
-            yield Finding(
-                "error",
-                "hips_order",
-                f"is {survey.order}, but there are {name} tiles of order {deeper[-1]}",
-            )
-    yield from _same_tiles(tiles, extensions)
+            message = f"is {survey.order}, but there are {name} tiles of order {deeper[-1]}"
+            yield Finding("error", "hips_order", message)
+    yield from _check_formats(tiles, extensions)
 
 
-def _same_tiles(tiles: TileFiles, extensions: Mapping[str, str]) -> Iterator[Finding]:
-    """All formats have the same tiles."""
+def _check_formats(tiles: TileFiles, extensions: Mapping[str, str]) -> Iterator[Finding]:
+    """Check that all formats have the same tiles."""
     first = next(iter(extensions.values()), "")
     for (order, extension), here in sorted(tiles.items(), key=lambda item: item[0]):
         other = tiles.get((order, first), _NONE)
         if extension != first and other.size:
             where = f"Norder{order}"
-            only = f"tiles are only .{extension}, not .{first}"
-            yield from _some(where, only, _minus(here, other))
-            only = f"tiles are only .{first}, not .{extension}"
-            yield from _some(where, only, _minus(other, here))
+            message = f"tiles exist as .{extension} but not as .{first}"
+            yield from _summarize(where, message, _minus(here, other))
+            message = f"tiles exist as .{first} but not as .{extension}"
+            yield from _summarize(where, message, _minus(other, here))
 
 
 def _minus(npix: IntArray, others: IntArray) -> IntArray:
     return np.setdiff1d(npix, others, assume_unique=True)
 
 
-def _some(where: str, what: str, npix: IntArray) -> Iterator[Finding]:
+def _summarize(where: str, message: str, npix: IntArray) -> Iterator[Finding]:
+    """Yield one finding on several tiles of an order, or none for no tile."""
     if npix.size:
         names = ", ".join(map(str, npix[:5].tolist())) + (" ..." if npix.size > 5 else "")
-        yield Finding("error", where, f"{npix.size} {what}: Npix {names}")
+        yield Finding("error", where, f"{npix.size} {message}: Npix {names}")
 
 
-def _coverage(survey: Survey, tiles: TileFiles, extensions: Mapping[str, str]) -> Iterator[Finding]:
-    """Moc.fits against the leaf tiles."""
+def _check_coverage(
+    survey: Survey, tiles: TileFiles, extensions: Mapping[str, str]
+) -> Iterator[Finding]:
+    """Check Moc.fits against the leaf tiles."""
     if survey.store.stat(MOC_NAME) is None:
-        yield Finding("warning", MOC_NAME, "is missing; readers ask for every tile without it")
+        yield Finding(
+            "warning", MOC_NAME, "is missing; without it clients request tiles that do not exist"
+        )
         return
     try:
         expected = survey.npix_of(survey.order)
@@ -119,9 +129,10 @@ def _coverage(survey: Survey, tiles: TileFiles, extensions: Mapping[str, str]) -
     for extension in extensions.values():
         here = tiles.get((survey.order, extension), _NONE)
         if here.size:
+            missing = f"cells have no .{extension} tile"
             outside = f".{extension} tiles lie outside"
-            yield from _some(MOC_NAME, f"cells have no .{extension} tile", _minus(expected, here))
-            yield from _some(MOC_NAME, outside, _minus(here, expected))
+            yield from _summarize(MOC_NAME, missing, _minus(expected, here))
+            yield from _summarize(MOC_NAME, outside, _minus(here, expected))
     fraction = survey.properties.get("moc_sky_fraction")
     if fraction and is_number(fraction):
         truth = float(survey.moc.sky_fraction)
@@ -131,8 +142,11 @@ def _coverage(survey: Survey, tiles: TileFiles, extensions: Mapping[str, str]) -
             )
 
 
-class Index:
-    """Which tiles are there, in which formats (extension by name)."""
+class TileIndex:
+    """The tiles that exist, in which formats.
+
+    extensions: file extension of each format of the survey, by name.
+    """
 
     def __init__(self, tiles: TileFiles, extensions: Mapping[str, str]) -> None:
         self.extensions = dict(extensions)
@@ -144,33 +158,36 @@ class Index:
         }
 
     def formats_of(self, tile: Tile) -> list[str]:
-        """Names of the formats in which a tile is there."""
-        return [name for name in self.extensions if len(self._between(tile, tile.order, name))]
+        """Return the names of the formats in which a tile exists."""
+        return [name for name in self.extensions if len(self._descendants(tile, tile.order, name))]
 
-    def leads_on(self, tile: Tile) -> bool:
-        """Whether a tile, or one below it, is there."""
-        return any(len(self._between(tile, k, name)) for k, name in self._npix if k >= tile.order)
+    def has_subtree(self, tile: Tile) -> bool:
+        """Whether a tile or one of its descendants exists."""
+        return any(
+            len(self._descendants(tile, k, name)) for k, name in self._npix if k >= tile.order
+        )
 
-    def under(self, tile: Tile) -> Iterator[str]:
-        """Paths of a tile and those below it that are there."""
+    def subtree_paths(self, tile: Tile) -> Iterator[str]:
+        """Yield the paths of a tile and its descendants, as far as they exist."""
         for order, name in self._npix:
             if order >= tile.order:
-                for npix in self._between(tile, order, name).tolist():
+                for npix in self._descendants(tile, order, name).tolist():
                     yield Tile(order, npix).path(self.extensions[name])
 
     def roots(self, order: int) -> list[Tile]:
-        """Tiles of an order that are there or lead on, in NESTED order."""
+        """Return the tiles of an order that have a subtree, in NESTED order."""
         found = [npix >> 2 * (k - order) for (k, _), npix in self._npix.items() if k >= order]
         numbers = np.unique(np.concatenate([_NONE, *found]))
         return [Tile(order, npix) for npix in numbers.tolist()]
 
     def count(self) -> int:
-        """How many tiles there are, whatever their formats."""
+        """Return the number of tiles, each counted once for all its formats."""
         orders = {order for order, _ in self._npix}
-        of = {k: [npix for (order, _), npix in self._npix.items() if order == k] for k in orders}
-        return sum(np.unique(np.concatenate(npix)).size for npix in of.values())
+        npix = {k: [n for (order, _), n in self._npix.items() if order == k] for k in orders}
+        return sum(np.unique(np.concatenate(found)).size for found in npix.values())
 
-    def _between(self, tile: Tile, order: int, name: str) -> IntArray:
+    def _descendants(self, tile: Tile, order: int, name: str) -> IntArray:
+        """Return the npix of the descendants of a tile at an order, in a format."""
         npix = self._npix.get((order, name), _NONE)
         depth = 2 * (order - tile.order)
         ends = [tile.npix << depth, (tile.npix + 1) << depth]

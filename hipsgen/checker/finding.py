@@ -1,15 +1,25 @@
-"""What a check finds."""
+"""Findings of a check."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong. level: error, warning or note; where: a file or a keyword."""
+    """A problem of a survey.
+
+    Attributes
+    ----------
+    level : str
+        ``error``, ``warning`` or ``note``.
+    where : str
+        File or property concerned.
+    message : str
+        What is wrong with it, and how to repair it where that is known.
+    """
 
     level: str
     where: str
-    what: str
+    message: str
 
     def __str__(self) -> str:
-        return f"{self.level}: {self.where}: {self.what}"
+        return f"{self.level}: {self.where}: {self.message}"

@@ -1,4 +1,4 @@
-"""A picture of a tile against its values: the same pixels are missing, brighter is brighter."""
+"""Check preview tiles against the FITS tiles: same missing pixels, same order of brightness."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -12,74 +12,78 @@ from hipsgen.survey.formats import format_of
 Values = npt.NDArray[np.float32]
 Picture = npt.NDArray[np.uint8]
 
-_LEVELS = 12  # of 255, on average, that a lossy picture may be off
-_APART = 0.001  # share of pixels that may be shown and missing, or the other way round
-_RANKED = 20_000  # pixels that are ranked
-_ENOUGH = 1000
+_MAX_LEVEL_DIFFERENCE = 12  # mean difference, of 255 levels, allowed for a lossy format
+_MAX_MISMATCH = 0.001  # fraction of pixels that may be missing in only one of preview and values
+_MAX_RANKED = 20_000  # pixels used for the rank correlation
+_MIN_PIXELS = 1000  # pixels needed for a comparison
 
 
-def picture_faults(
+def check_preview(
     name: str, picture: Picture, values: Values, recipe: Recipe | None, is_leaf: bool
 ) -> Iterator[str]:
-    """What is wrong with a picture in a format (name), given the values it shows, both upright.
+    """Yield what is wrong with a preview tile, given the values that it shows.
 
-    recipe: with which it was made, None for not known. Above the leaf tiles Hipsgen makes pictures
-    of pictures, which show fewer pixels than the values; never more.
+    name: name of its format. picture, values: both with row 0 at the bottom. recipe: that of the
+    survey, None if unknown. is_leaf: whether it is a leaf tile. Above the leaf tiles Hipsgen makes
+    previews of previews, which may show fewer pixels than the FITS tile has, but never more.
     """
     if recipe is not None:
-        yield from _against(recipe.stretch(values), picture, name)
+        yield from _compare_levels(recipe.stretch(values), picture, name)
         return
     known = np.isfinite(values)
     if format_of(name).keeps_missing:
         shown = picture[..., -1] > 0 if picture.ndim == 3 else picture > 0
         wrong = shown != known if is_leaf else shown & ~known
-        if wrong.mean() > _APART:
+        if wrong.mean() > _MAX_MISMATCH:
             turned = shown[::-1] != known if is_leaf else shown[::-1] & ~known
-            is_turned = turned.mean() < _APART
+            is_turned = turned.mean() < _MAX_MISMATCH
             yield "is upside down" if is_turned else "does not cover the pixels of the FITS tile"
             return
     gray = picture if picture.ndim == 2 else picture[..., :3].mean(axis=2)
-    upright, flipped = agreement(values, gray), agreement(values, gray[::-1])
+    upright, flipped = rank_correlation(values, gray), rank_correlation(values, gray[::-1])
     if flipped > upright + 0.2:
         yield "is upside down"
 
 
-def _against(levels: Picture, picture: Picture, name: str) -> Iterator[str]:
-    """A picture against the levels that it is to have."""
-    form = format_of(name)
-    if form.name == "png":
+def _compare_levels(levels: Picture, picture: Picture, name: str) -> Iterator[str]:
+    """Yield what is wrong with a preview tile, given the expected gray levels."""
+    encoder = format_of(name)
+    if encoder.name == "png":
         if np.array_equal(levels, picture):
             return
         turned = np.array_equal(levels[::-1], picture)
         yield "is upside down" if turned else "does not show the values of the FITS tile"
         return
     gray = picture if picture.ndim == 2 else picture[..., 0]
-    off, turned_off = _mean_off(levels, gray), _mean_off(levels[::-1], gray)
-    shown = picture[..., -1] > 0 if form.keeps_missing and picture.ndim == 3 else levels > 0
-    if (shown != (levels > 0)).mean() > _APART:
-        turned = (shown[::-1] != (levels > 0)).mean() <= _APART
+    difference, turned_difference = (
+        _mean_difference(levels, gray),
+        _mean_difference(levels[::-1], gray),
+    )
+    shown = picture[..., -1] > 0 if encoder.keeps_missing and picture.ndim == 3 else levels > 0
+    if (shown != (levels > 0)).mean() > _MAX_MISMATCH:
+        turned = (shown[::-1] != (levels > 0)).mean() <= _MAX_MISMATCH
         yield "is upside down" if turned else "does not cover the pixels of the FITS tile"
-    elif off > _LEVELS:
-        turned = turned_off < off / 2
+    elif difference > _MAX_LEVEL_DIFFERENCE:
+        turned = turned_difference < difference / 2
         yield "is upside down" if turned else "does not show the values of the FITS tile"
 
 
-def _mean_off(levels: Picture, gray: Any) -> float:
+def _mean_difference(levels: Picture, gray: Any) -> float:
     shown = levels > 0
-    if shown.sum() < _ENOUGH:  # of a few pixels a lossy format shows what it likes
+    if shown.sum() < _MIN_PIXELS:  # a lossy format may change a few pixels arbitrarily
         return 0.0
     return float(np.abs(levels[shown].astype(int) - gray[shown].astype(int)).mean())
 
 
-def agreement(values: Any, gray: Any) -> float:
-    """Correlation of ranks (Spearman) where both are known, which no monotonic stretch changes.
+def rank_correlation(values: Any, gray: Any) -> float:
+    """Return the rank correlation (Spearman), which is invariant under a monotonic stretch.
 
-    0 where there is too little to say.
+    0 if there are too few pixels.
     """
     both = np.flatnonzero(np.isfinite(values) & (gray > 0))
-    if both.size < _ENOUGH:
+    if both.size < _MIN_PIXELS:
         return 0.0
-    both = both[:: max(1, both.size // _RANKED)]
+    both = both[:: max(1, both.size // _MAX_RANKED)]
     a, b = values.ravel()[both], gray.ravel()[both]
     if np.ptp(a) == 0 or np.ptp(b) == 0:
         return 0.0
@@ -87,7 +91,7 @@ def agreement(values: Any, gray: Any) -> float:
 
 
 def is_colored(pixels: Picture) -> bool:
-    """Whether a picture is more than gray."""
+    """Whether a picture contains colors."""
     if pixels.ndim == 2:
         return False
     rgb = pixels[..., :3]

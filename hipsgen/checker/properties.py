@@ -1,4 +1,4 @@
-"""The properties of a survey against the standard (HiPS 1.0, section 4.4.1)."""
+"""Check the properties file against the standard (HiPS 1.0, section 4.4.1)."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -41,32 +41,31 @@ _TYPES = {"image", "cube", "catalog"}
 
 
 def check_properties(p: Mapping[str, str]) -> Iterator[Finding]:
-    """The properties by themselves."""
+    """Check that the required keys are present and that the values are valid."""
     for key in _MUST:
         if key not in p:
-            yield Finding("error", key, "is missing, and must be there")
+            yield Finding("error", key, "is missing; the standard requires it")
     for key in _SHOULD:
         if key not in p:
-            yield Finding("note", key, "is missing, and should be there if it is known")
-    for key, rule, advice in _FORMS:
-        if key in p and not rule(p[key]):
-            yield Finding("error", key, f"{p[key]!r} is not {advice}")
+            yield Finding("note", key, "is missing; the standard recommends it")
+    for key, is_valid, expected in _FORMATS:
+        if key in p and not is_valid(p[key]):
+            yield Finding("error", key, f"{p[key]!r} is not {expected}")
     if "fits" in p.get("hips_tile_format", "") and "hips_pixel_bitpix" not in p:
-        yield Finding("warning", "hips_pixel_bitpix", "is missing; Aladin Lite fails without")
-    yield from _scale(p)
+        yield Finding("warning", "hips_pixel_bitpix", "is missing; Aladin Lite fails without it")
+    yield from _check_scale(p)
 
 
-def _scale(p: Mapping[str, str]) -> Iterator[Finding]:
+def _check_scale(p: Mapping[str, str]) -> Iterator[Finding]:
     try:
         order, scale = int(p["hips_order"]), float(p["hips_pixel_scale"])
         width = int(p.get("hips_tile_width", "512"))
     except (KeyError, ValueError):
         return
     if 0 <= order <= 29 and width > 0 and abs(scale / pixel_size(order, width) - 1) > 0.05:
-        right = f"{pixel_size(order, width):.4g}"
-        yield Finding(
-            "error", "hips_pixel_scale", f"{scale:g} deg is not that of order {order}, {right}"
-        )
+        expected = f"{pixel_size(order, width):.4g} deg"
+        message = f"is {scale:g} deg; pixels of order {order} have {expected}"
+        yield Finding("error", "hips_pixel_scale", message)
 
 
 def _is_did(text: str) -> bool:
@@ -87,7 +86,7 @@ def _is_status(text: str) -> bool:
 
 
 def is_power_of_two(text: str) -> bool:
-    """1, 2, 4 ... in digits."""
+    """Whether a text is a power of two, such as 512."""
     return text.isdecimal() and len(text) < 9 and int(text) > 0 and int(text) & (int(text) - 1) == 0
 
 
@@ -100,7 +99,7 @@ def _increases(text: str) -> bool:
 
 
 def is_number(text: str) -> bool:
-    """Whatever float takes."""
+    """Whether a text is a number."""
     try:
         float(text)
     except ValueError:
@@ -115,11 +114,11 @@ def _formats_known(text: str) -> bool:
 
 
 _STATUS_TEXT = ", ".join("/".join(sorted(kind)) for kind in _STATUS)
-_FORMS = (
-    ("creator_did", _is_did, "an IVOA identifier (ivo://authority/path) without blanks"),
+_FORMATS = (
+    ("creator_did", _is_did, "an IVOA identifier (ivo://authority/path without spaces)"),
     ("hips_release_date", _is_date, "an ISO 8601 date"),
     ("hips_creation_date", _is_date, "an ISO 8601 date"),
-    ("hips_status", _is_status, "one word each of " + _STATUS_TEXT),
+    ("hips_status", _is_status, "one of each of " + _STATUS_TEXT),
     ("hips_tile_format", _formats_known, "a list of fits, png, jpeg, webp"),
     ("hips_order", str.isdigit, "a whole number"),
     ("hips_order_min", str.isdigit, "a whole number"),
@@ -136,6 +135,6 @@ _FORMS = (
     ("moc_sky_fraction", is_number, "a number"),
     ("t_min", is_number, "a Modified Julian Date"),
     ("t_max", is_number, "a Modified Julian Date"),
-    ("em_min", is_number, "a number of metres"),
-    ("em_max", is_number, "a number of metres"),
+    ("em_min", is_number, "a number of meters"),
+    ("em_max", is_number, "a number of meters"),
 )  # fmt: skip

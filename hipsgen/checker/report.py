@@ -1,11 +1,11 @@
-"""The result of a check of several surveys."""
+"""Check several surveys."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hipsgen.checker.finding import Finding
-from hipsgen.checker.survey import Depth, check_survey
+from hipsgen.checker.survey import CheckOptions, check_survey
 from hipsgen.run.progress import Reporter
 
 if TYPE_CHECKING:
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CheckReport:
-    """What a check found.
+    """Findings of a check.
 
     Attributes
     ----------
     surveys : mapping of str to sequence of Finding
-        Findings by folder or URL of each survey that was checked.
+        Findings of each survey, by its folder or URL.
     """
 
     surveys: Mapping[str, Sequence[Finding]]
 
     @property
     def findings(self) -> tuple[Finding, ...]:
-        """Findings of all surveys."""
+        """All findings."""
         return tuple(finding for found in self.surveys.values() for finding in found)
 
     @property
@@ -35,20 +35,21 @@ class CheckReport:
         return all(finding.level == "note" for finding in self.findings)
 
     def to_table(self) -> "Table":
-        """Return an astropy.table.Table with columns survey, level, where, what."""
+        """Return an astropy.table.Table with columns survey, level, where, message."""
         from astropy.table import Table
 
         rows = [
-            (survey, finding.level, finding.where, finding.what)
+            (survey, finding.level, finding.where, finding.message)
             for survey, found in self.surveys.items()
             for finding in found
         ]
-        return Table(rows=rows or None, names=("survey", "level", "where", "what"), dtype=[str] * 4)
+        names = ("survey", "level", "where", "message")
+        return Table(rows=rows or None, names=names, dtype=[str] * 4)
 
 
 def check_surveys(
     places: Sequence[str], deep: bool, against_inputs: int, workers: int, reporter: Reporter
 ) -> CheckReport:
     """Check each survey; one that cannot be read is a finding."""
-    depth = Depth(deep, against_inputs, workers)
-    return CheckReport({place: check_survey(place, depth, reporter) for place in places})
+    options = CheckOptions(deep, against_inputs, workers)
+    return CheckReport({place: check_survey(place, options, reporter) for place in places})

@@ -1,7 +1,7 @@
-"""Does a survey conform to the HiPS standard, and agree with itself?
+"""Check a survey against IVOA HiPS 1.0 (2017) and against itself.
 
-Rules are those of IVOA HiPS 1.0 (2017). An error breaks a MUST or contradicts the survey itself; a
-warning breaks a SHOULD that readers rely on; a note names optional words that are missing.
+An error violates a MUST or contradicts the survey itself; a warning violates a SHOULD that clients
+rely on; a note names a missing optional property.
 """
 
 import os
@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hipsgen.checker.coadds import against_inputs
-from hipsgen.checker.files import Index, file_faults, tile_files
+from hipsgen.checker.coadds import check_against_inputs
+from hipsgen.checker.files import TileIndex, check_files, tile_files
 from hipsgen.checker.finding import Finding
 from hipsgen.checker.properties import check_properties, is_number, is_power_of_two
 from hipsgen.checker.tiles import DeepCheck
@@ -27,63 +27,75 @@ from hipsgen.survey.http_store import open_readable
 from hipsgen.survey.preview import FILE_NAME as PREVIEW
 from hipsgen.survey.store import Readable
 from hipsgen.survey.survey import Survey
+from hipsgen.text import counted
 
-_VIEW_ORDER = 12  # at which is looked whether the first view shows something
+_VIEW_ORDER = 12  # order at which the initial view is compared with the coverage
 _NUMBERS = re.compile(r"[-+]?\d[\d.e+-]*")
-_MORE = "..."
+_OTHERS = "..."
 
 
 @dataclass(frozen=True)
-class Depth:
-    """How far a check goes.
+class CheckOptions:
+    """What to check.
 
-    every_tile: all of them, not a few of each order. against: so many leaf tiles are made again
-    from the coadds. workers: how many at a time. seed: which tiles; None for others every time.
+    Attributes
+    ----------
+    deep
+        Whether to check every tile instead of a few of each order.
+    against_inputs
+        Number of leaf tiles to render again from the coadds.
+    workers
+        Number of tiles checked at the same time.
+    seed
+        Seed of the choice of leaf tiles; None for a different choice every time.
     """
 
-    every_tile: bool = False
-    against: int = 0
+    deep: bool = False
+    against_inputs: int = 0
     workers: int = 1
     seed: int | None = None
 
 
 def check_survey(
-    place: str | os.PathLike[str], depth: Depth = Depth(), reporter: Reporter | None = None
+    location: str | os.PathLike[str],
+    options: CheckOptions = CheckOptions(),
+    reporter: Reporter | None = None,
 ) -> list[Finding]:
-    """All findings on a survey in a folder or on a web server.
+    """Return the findings on a survey in a folder or at a URL.
 
-    One that cannot be read is a finding, not an exception.
+    A survey that cannot be read is a finding, not an exception.
     """
     try:
-        survey = Survey.open(open_readable(place))
+        survey = Survey.open(open_readable(location))
     except SurveyError as error:
         return [Finding("error", "properties", str(error))]
     findings = list(check_properties(survey.properties))
     try:
-        findings += _files(survey, depth, reporter or QuietReporter())
-        if depth.against:
-            findings += against_inputs(survey, depth.against, depth.workers, depth.seed)
+        findings += _check_files(survey, options, reporter or QuietReporter())
+        count = options.against_inputs
+        if count:
+            findings += check_against_inputs(survey, count, options.workers, options.seed)
     except SurveyError as error:
         findings.append(Finding("error", "survey", str(error)))
     return list(dict.fromkeys(findings))
 
 
-def _files(survey: Survey, depth: Depth, reporter: Reporter) -> Iterator[Finding]:
-    """The files against the properties, and against each other."""
+def _check_files(survey: Survey, options: CheckOptions, reporter: Reporter) -> Iterator[Finding]:
+    """Check the files against the properties and against each other."""
     extensions = {name: format_of(name).extension for name in survey.formats}
-    tiles, strange = tile_files(survey, extensions)
-    for path in strange:
-        yield Finding("error", path, "is not where the tile of that number belongs")
-    yield from file_faults(survey, tiles, extensions)
-    deep = DeepCheck(survey, Index(tiles, extensions), depth.workers)
-    yield from deep.findings(reporter) if depth.every_tile else deep.some()
-    yield from _allskys(survey, extensions)
-    yield from _preview(survey.store)
-    yield from _first_view(survey)
+    tiles, misplaced = tile_files(survey, extensions)
+    for path in misplaced:
+        yield Finding("error", path, "is not at the path of a tile with this number")
+    yield from check_files(survey, tiles, extensions)
+    deep = DeepCheck(survey, TileIndex(tiles, extensions), options.workers)
+    yield from deep.findings(reporter) if options.deep else deep.sample_findings()
+    yield from _check_allskys(survey, extensions)
+    yield from _check_preview(survey.store)
+    yield from _check_initial_view(survey)
 
 
-def _allskys(survey: Survey, extensions: Mapping[str, str]) -> Iterator[Finding]:
-    """Allsky files are optional; their form is not."""
+def _check_allskys(survey: Survey, extensions: Mapping[str, str]) -> Iterator[Finding]:
+    """Check the dimensions of the Allsky files, which are optional."""
     for order in ALLSKY_ORDERS:
         for name, extension in extensions.items():
             path = f"Norder{order}/Allsky.{extension}"
@@ -103,7 +115,7 @@ def _allskys(survey: Survey, extensions: Mapping[str, str]) -> Iterator[Finding]
                 )
 
 
-def _preview(store: Readable) -> Iterator[Finding]:
+def _check_preview(store: Readable) -> Iterator[Finding]:
     try:
         pixels = format_of("jpeg").decode(store.read(PREVIEW))
     except FileNotFoundError:
@@ -117,43 +129,45 @@ def _preview(store: Readable) -> Iterator[Finding]:
         )
 
 
-def _first_view(survey: Survey) -> Iterator[Finding]:
-    """Where readers look first, there is something."""
-    words = [survey.properties.get(f"hips_initial_{key}", "") for key in ("ra", "dec", "fov")]
-    if not all(map(is_number, words)) or survey.frame not in FRAMES:
+def _check_initial_view(survey: Survey) -> Iterator[Finding]:
+    """Check that the initial view contains part of the survey."""
+    texts = [survey.properties.get(f"hips_initial_{key}", "") for key in ("ra", "dec", "fov")]
+    if not all(map(is_number, texts)) or survey.frame not in FRAMES:
         return
     try:
         moc = survey.moc
     except SurveyError:
         return
-    ra, dec, fov = map(float, words)
+    ra, dec, fov = map(float, texts)
     center = from_icrs(to_vectors(ra, dec), survey.frame)
     order = min(int(moc.max_order), _VIEW_ORDER)
     cells = (moc.degrade_to_order(order) if order < moc.max_order else moc).flatten()
     cosine = np.cos(np.radians(min(180.0, fov / 2 + 2 * pixel_size(order, 1))))
     if cells.size and not (cell_centers(order, cells.astype(np.int64)) @ center >= cosine).any():
         where = f"{ra:g} {dec:g}, {fov:g} deg wide"
-        yield Finding("error", "hips_initial_ra", f"shows nothing of the survey: {where}")
+        yield Finding(
+            "error", "hips_initial_ra", f"the initial view shows nothing of the survey: {where}"
+        )
 
 
-def condensed(findings: Iterable[Finding], keep: int = 5) -> list[Finding]:
-    """Of findings that say the same, numbers apart, the first few, and how many more there are."""
+def group_similar(findings: Iterable[Finding], keep: int = 5) -> list[Finding]:
+    """Keep the first few of findings that differ only in numbers, and count the others."""
     kept: list[Finding] = []
-    more: dict[tuple[str, str], int] = {}
+    counts: dict[tuple[str, str], int] = {}
     for finding in dict.fromkeys(findings):
-        kind = finding.level, _NUMBERS.sub("#", finding.what)
-        more[kind] = more.get(kind, 0) + 1
-        if more[kind] <= keep:
+        kind = finding.level, _NUMBERS.sub("#", finding.message)
+        counts[kind] = counts.get(kind, 0) + 1
+        if counts[kind] <= keep:
             kept.append(finding)
-        elif more[kind] == keep + 1:
-            kept.append(replace(finding, where=_MORE))
+        elif counts[kind] == keep + 1:
+            kept.append(replace(finding, where=_OTHERS))
     return [
-        replace(f, where=_rest(more[f.level, _NUMBERS.sub("#", f.what)] - keep))
-        if f.where == _MORE
+        replace(f, where=_count_files(counts[f.level, _NUMBERS.sub("#", f.message)] - keep))
+        if f.where == _OTHERS
         else f
         for f in kept
     ]
 
 
-def _rest(count: int) -> str:
-    return f"{count} more file{'s' if count != 1 else ''}"
+def _count_files(count: int) -> str:
+    return counted(count, "more file")

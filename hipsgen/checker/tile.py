@@ -1,4 +1,4 @@
-"""One tile, wholly: its files against what was written, one another, and the tiles below it."""
+"""Check one tile: its files against the journal, each other and its children."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hipsgen.checker.finding import Finding
-from hipsgen.checker.previews import is_colored, picture_faults
+from hipsgen.checker.previews import check_preview, is_colored
 from hipsgen.errors import SurveyError
 from hipsgen.journal.inventory import FileChecksum
 from hipsgen.planner.recipe import Recipe
@@ -27,54 +27,74 @@ from hipsgen.survey.survey import Survey
 Values = npt.NDArray[np.float32]
 Picture = npt.NDArray[np.uint8]
 
-_WCS_SLACK = 1e-3  # pixels; wcslib and we differ by 1e-7
-_BEYOND = 0.01  # share of the pixels of another's parent that may not follow a rule
-_ENOUGH = 20  # pixels that a share is taken of
-_INSIDE = 64  # pixels of a leaf tile that are looked for in the outlines of coadds
-_RESOLVED = 2.0  # pixels that data may reach beyond an outline
+_WCS_TOLERANCE = 1e-3  # pixels; wcslib and hipsgen differ by 1e-7
+_MAX_OUTLIERS = 0.01  # fraction of the pixels of a parent that may not follow a rule
+_MIN_PIXELS = 20  # pixels needed to determine a fraction
+_N_OUTLINE_PIXELS = 64  # pixels of a leaf tile that are compared with the outlines of coadds
+_OUTLINE_TOLERANCE = 2.0  # pixels by which data may lie outside an outline
 
 
 @dataclass(frozen=True)
 class Rules:
-    """What is known of how a survey was made.
+    """What is known about how a survey was made.
 
-    ours: by this program, so that parents follow from leaf tiles to the last bit. recipe: with
-    what, if its journal is there; then so do pictures.
+    Attributes
+    ----------
+    is_ours
+        Whether by hipsgen; then parents can be reproduced exactly from the leaf tiles.
+    recipe
+        The recipe, if the journal exists; then previews can be reproduced exactly, too.
     """
 
-    ours: bool = False
+    is_ours: bool = False
     recipe: Recipe | None = None
 
 
 @dataclass(frozen=True)
 class JournalChecksums:
-    """Checksums of some files in the journal. sums: by path; record: the file that has them."""
+    """Checksums of files according to the journal.
 
-    sums: Mapping[str, FileChecksum]
+    Attributes
+    ----------
+    checksums
+        Checksum of each file, by path.
+    record
+        Path of the record that contains them.
+    """
+
+    checksums: Mapping[str, FileChecksum]
     record: str
 
-    def faults(self, path: str, data: bytes) -> Iterator[str]:
-        """In what a file that is there differs from what was written."""
-        if path not in self.sums:
+    def mismatches(self, path: str, data: bytes) -> Iterator[str]:
+        """Yield how an existing file disagrees with the journal."""
+        if path not in self.checksums:
             yield "is not in the journal"
-        elif FileChecksum.of(data) != self.sums[path]:
-            yield f"is not what was written, says the journal; {self._advice()}"
+        elif FileChecksum.of(data) != self.checksums[path]:
+            yield f"is not what was written, according to the journal; {self._advice()}"
 
     def missing(self, path: str) -> Finding:
-        """A file is not there."""
-        what = f"is missing, and was written, says the journal; {self._advice()}"
-        return Finding("error", path, what)
+        """Return the finding for a file that does not exist."""
+        message = f"is missing, but was written according to the journal; {self._advice()}"
+        return Finding("error", path, message)
 
     def _advice(self) -> str:
-        return f"remove {self.record} and build again to have it made anew"
+        return f"remove {self.record} and rerun the build to make it again"
 
 
 @dataclass
 class TileReport:
-    """What was seen of a tile.
+    """Result of checking a tile.
 
-    layer: its values, or what they should be; None for no data. is_known: they can be relied on.
-    scale: of integer values, one step.
+    Attributes
+    ----------
+    layer
+        Its values, or the correct ones if they can be computed; None if there is no data.
+    is_known
+        Whether `layer` is reliable.
+    scale
+        Step of integer values; 0 for floats.
+    findings
+        What is wrong with the tile.
     """
 
     layer: Layer | None = None
@@ -84,7 +104,10 @@ class TileReport:
 
 
 class TileChecker:
-    """Looks at the tiles of a survey. extensions: of its formats, by name."""
+    """Checks the tiles of a survey.
+
+    extensions: file extension of each of its formats, by name.
+    """
 
     def __init__(
         self,
@@ -98,7 +121,7 @@ class TileChecker:
         self._extensions = extensions
         self._is_color = survey.is_color
 
-    def look(
+    def check(
         self,
         tile: Tile,
         present: Sequence[str],
@@ -107,72 +130,75 @@ class TileChecker:
     ) -> TileReport:
         """Check a tile.
 
-        present: names of the formats it is there in. children: what was seen of those it has, with
-        their NESTED places. written: what the journal says, None when there is none.
+        present: names of the formats in which it exists. children: reports of its children, with
+        their NESTED positions (0 to 3). written: checksums from the journal, None without one.
         """
-        seen = TileReport()
+        report = TileReport()
         values: Values | None = None
         pictures: dict[str, Picture] = {}
         for name in present:
             path = tile.path(self._extensions[name])
-            found, trouble = self._read(tile, path, name, written)
-            seen.findings += [Finding("error", path, text) for text in trouble]
+            found, problems = self._read(tile, path, name, written)
+            report.findings += [Finding("error", path, text) for text in problems]
             if found is None:
-                seen.is_known &= not format_of(name).holds_values
+                report.is_known &= not format_of(name).holds_values
             elif format_of(name).holds_values:
-                values, seen.scale = found
+                values, report.scale = found
             else:
                 pictures[name] = found[0]
         if "fits" in self._extensions and values is None:
-            seen.is_known = False
+            report.is_known = False
         if values is not None:
             path = tile.path("fits")
-            texts = list(self._values(tile, values, seen, children))
-            seen.findings += [Finding("error", path, text) for text in texts]
+            texts = list(self._check_values(tile, values, report, children))
+            report.findings += [Finding("error", path, text) for text in texts]
         for name, picture in pictures.items():
-            path = tile.path(self._extensions[name])
-            recipe = self._rules.recipe
+            report.findings += self._check_picture(tile, name, picture, values)
+        return report
+
+    def _check_picture(
+        self, tile: Tile, name: str, picture: Picture, values: Values | None
+    ) -> Iterator[Finding]:
+        """Check a preview tile, against the values of the FITS tile if they are known."""
+        if values is not None:
+            path, recipe = tile.path(self._extensions[name]), self._rules.recipe
             is_leaf = tile.order == self._order
-            if values is not None:
-                texts = list(picture_faults(name, picture, as_float(values), recipe, is_leaf))
-                seen.findings += [Finding("error", path, text) for text in texts]
-            if not self._is_color and is_colored(picture):
-                seen.findings.append(
-                    Finding("error", "dataproduct_subtype", "is not color, but tiles are colored")
-                )
-        return seen
+            for text in check_preview(name, picture, as_float(values), recipe, is_leaf):
+                yield Finding("error", path, text)
+        if not self._is_color and is_colored(picture):
+            yield Finding("error", "dataproduct_subtype", "is not color, but tiles are colored")
 
     def _read(
         self, tile: Tile, path: str, name: str, written: JournalChecksums | None
     ) -> tuple[Any, list[str]]:
-        """Pixels, with the step of integers, and what is wrong with the file by itself."""
+        """Return the pixels with the step of integers, and what is wrong with the file itself."""
         try:
             data = self._survey.store.read(path)
         except FileNotFoundError:
             return None, ["is missing"]
         except OSError as error:
             return None, [f"cannot be read ({error.strerror or error})"]
-        trouble = [] if written is None else list(written.faults(path, data))
+        problems = [] if written is None else list(written.mismatches(path, data))
         try:
             if name != "fits":
                 pixels, step = format_of(name).decode(data), 0.0
             else:
                 header = read_header(data)
                 if written is None and not checksums_match(data, header):
-                    trouble.append("does not agree with its own CHECKSUM or DATASUM")
-                trouble += self._header(tile, header)
+                    problems.append("contradicts its own CHECKSUM or DATASUM")
+                problems += self._check_header(tile, header)
                 pixels, step = self._survey.form(name).decode(data), _step(header)
         except SurveyError as error:
-            return None, [*trouble, str(error)]
+            return None, [*problems, str(error)]
         if pixels.shape[:2] != (self._width, self._width):
             size = f"{pixels.shape[1]} x {pixels.shape[0]}"
-            return None, [*trouble, f"is {size}, not hips_tile_width {self._width}"]
-        return (pixels, step), trouble
+            return None, [*problems, f"is {size} pixels, not hips_tile_width {self._width}"]
+        return (pixels, step), problems
 
-    def _header(self, tile: Tile, header: Header) -> Iterator[str]:
+    def _check_header(self, tile: Tile, header: Header) -> Iterator[str]:
         for key, truth in (("ORDER", tile.order), ("NPIX", tile.npix)):
             if header.number(key, truth) != truth:
-                yield f"says {key} = {header.number(key):.0f}"
+                yield f"has {key} = {header.number(key):.0f}"
         bitpix = self._survey.properties.get("hips_pixel_bitpix")
         if bitpix and f"{header.number('BITPIX'):.0f}" != bitpix:
             yield f"has BITPIX {header.number('BITPIX'):.0f}, not hips_pixel_bitpix {bitpix}"
@@ -180,77 +206,78 @@ class TileChecker:
         if axis and axis.startswith("GLON") != (self._survey.frame == "galactic"):
             yield f"has CTYPE1 {axis}, but hips_frame is {self._survey.frame}"
         off = _wcs_error(tile, self._width, self._survey.frame, header)
-        if off > _WCS_SLACK:
+        if off > _WCS_TOLERANCE:
             yield f"has a WCS that is off by {off:.3g} pixels"
 
-    def _values(
+    def _check_values(
         self,
         tile: Tile,
         values: Values,
-        seen: TileReport,
+        report: TileReport,
         children: Sequence[tuple[int, TileReport]],
     ) -> Iterator[str]:
-        """A FITS tile's values against those below, or where the coadds are."""
+        """Check the values of a FITS tile against its children, or of a leaf against the coadds."""
         known = np.isfinite(as_float(values))
-        seen.layer = Layer(values)
+        report.layer = Layer(values)
         if not known.any():
-            yield "holds no data: every pixel is missing"
+            yield "contains no data: every pixel is missing"
         if tile.order == self._order:
-            yield from self._outlines(tile, known)
+            yield from self._check_outlines(tile, known)
             return
-        if not children or not all(look.is_known for _, look in children):
-            seen.is_known = bool(children) and not self._rules.ours
+        if not children or not all(child.is_known for _, child in children):
+            report.is_known = bool(children) and not self._rules.is_ours
             return
-        if not self._rules.ours:
+        if not self._rules.is_ours:
             if _follows_no_rule(values, children):
-                yield "is not made of the tiles below it"
+                yield "is not made of its child tiles"
             return
-        expected = parent_of(((k, look.layer) for k, look in children), self._width)
-        seen.layer = expected
+        expected = parent_of(((k, child.layer) for k, child in children), self._width)
+        report.layer = expected
         if expected is None or not np.array_equal(expected.visible(), values, equal_nan=True):
-            what = "the mean" if values.dtype == np.float32 else "the flags"
-            yield f"is not {what} of the tiles below it"
+            rule = "mean" if values.dtype == np.float32 else "bitwise OR"
+            yield f"is not the {rule} of its child tiles"
 
-    def _outlines(self, tile: Tile, known: npt.NDArray[np.bool_]) -> Iterator[str]:
-        """Data lie where coadds are."""
+    def _check_outlines(self, tile: Tile, known: npt.NDArray[np.bool_]) -> Iterator[str]:
+        """Check that data lie inside the outlines of coadds."""
         if self._provenance is None or self._survey.frame not in FRAMES or not known.any():
             return
         places = np.flatnonzero(known)
-        chosen = places[np.linspace(0, places.size - 1, _INSIDE).astype(int)]
+        chosen = places[np.linspace(0, places.size - 1, _N_OUTLINE_PIXELS).astype(int)]
         rows, cols = np.divmod(chosen, self._width)
         for col in np.flatnonzero(known.any(axis=0))[[0, -1]]:
             rows, cols = np.append(rows, known[:, col].argmax()), np.append(cols, col)
         vectors = to_icrs(tile.vectors(rows, cols, self._width), self._survey.frame)
         edge = tile.vectors([0, 0], [0, 1], self._width)
-        slack = _RESOLVED * float(np.linalg.norm(edge[1] - edge[0]))
-        if not _are_inside(self._provenance, vectors, slack):
+        tolerance = _OUTLINE_TOLERANCE * float(np.linalg.norm(edge[1] - edge[0]))
+        if not _are_inside(self._provenance, vectors, tolerance):
             yield "has data outside the outlines of all coadds in provenance.fits"
 
 
 def _step(header: Header) -> float:
-    """What integers count in, 0 for floats."""
+    """Return the step of integer values, or 0 for floats."""
     return abs(header.number("BSCALE", 1.0)) if header.number("BITPIX", -32) > 0 else 0.0
 
 
 def _wcs_error(tile: Tile, width: int, frame: str, header: Header) -> float:
-    """Pixels by which a HEALPix WCS is off at two corners; 0 when there is none that we can tell.
+    """Return the error of a HEALPix WCS at two corners, in pixels; 0 for an unsupported WCS.
 
-    In the plane of the projection, where everything is linear; longitude repeats after 360 deg.
+    It is measured in the plane of the projection, where the WCS is linear; longitudes are equal
+    modulo 360 degrees.
     """
     is_plain = header.text("CTYPE1").endswith("HPX") and header.number("CRVAL1", 1.0) % 90.0 == 0
     if not is_plain or frame not in FRAMES:
         return 0.0
-    ours = Header({key: value for key, value, _ in hpx_wcs(tile, width, frame)})
+    expected = Header({key: value for key, value, _ in hpx_wcs(tile, width, frame)})
     off = 0.0
     for pixel in (1.0, float(width)):
-        x, y = np.subtract(_plane(header, pixel), _plane(ours, pixel))
+        x, y = np.subtract(_plane(header, pixel), _plane(expected, pixel))
         off = max(off, float(np.hypot((x + 180.0) % 360.0 - 180.0, y)))
     step = 45.0 / (width << tile.order)
     return off / (step * math.sqrt(2.0))
 
 
 def _plane(header: Header, pixel: float) -> tuple[float, float]:
-    """Where in the projection's plane, in degrees, pixel (p, p) is."""
+    """Return the position of pixel (p, p) in the plane of the projection, in degrees."""
     kind = "CD" if np.isfinite(header.number("CD1_1")) else "PC"
     at = [pixel - float(header.number(f"CRPIX{k}", 0.0)) for k in (1, 2)]
     plane = []
@@ -264,54 +291,56 @@ def _plane(header: Header, pixel: float) -> tuple[float, float]:
 
 
 def _follows_no_rule(values: Values, children: Sequence[tuple[int, TileReport]]) -> bool:
-    """Whether a parent is neither mean nor median of its children, nor one pixel of four.
+    """Whether a parent is neither the mean nor the median of its children, nor one pixel of four.
 
-    Others' rules are not written down; all that were measured are among these, to rounding.
+    Other programs do not document their rules; those measured are among these, to rounding.
     """
     width = values.shape[0]
     below = np.full((4, width, width), np.nan)
     half, step = width // 2, 0.0
-    for place, look in children:
-        if look.layer is None:
+    for position, report in children:
+        if report.layer is None:
             continue
-        step = max(step, look.scale)
-        row, col = 0 if place & 1 else half, half if place & 2 else 0
+        step = max(step, report.scale)
+        row, col = 0 if position & 1 else half, half if position & 2 else 0
         for k in range(4):
-            below[k, row : row + half, col : col + half] = look.layer.value[k // 2 :: 2, k % 2 :: 2]
+            below[k, row : row + half, col : col + half] = report.layer.value[
+                k // 2 :: 2, k % 2 :: 2
+            ]
     known = np.isfinite(below)
     count = known.sum(axis=0)
     finite = np.isfinite(values)
-    asked = finite | (count > 0)
+    either = finite | (count > 0)
     wrong = (finite & (count == 0)) | (~finite & (count == 4))
-    some = finite & (count > 0)
-    if wrong.sum() > max(2.0, _BEYOND * asked.sum()):
+    both = finite & (count > 0)
+    if wrong.sum() > max(2.0, _MAX_OUTLIERS * either.sum()):
         return True
-    if some.sum() < _ENOUGH:
+    if both.sum() < _MIN_PIXELS:
         return False
-    four = below[:, some]
-    slack = 1e-5 * np.nanmax(np.abs(four), axis=0) + 0.76 * step
-    value = values[some]
+    four = below[:, both]
+    tolerance = 1e-5 * np.nanmax(np.abs(four), axis=0) + 0.76 * step
+    value = values[both]
     rules = (
         np.abs(value - np.nanmean(four, axis=0)),
         np.abs(value - np.nanmedian(four, axis=0)),
         np.nanmin(np.abs(value - four), axis=0),
     )
-    return all((off > slack).mean() > _BEYOND for off in rules)
+    return all((off > tolerance).mean() > _MAX_OUTLIERS for off in rules)
 
 
-def _are_inside(provenance: Provenance, vectors: npt.NDArray[np.float64], slack: float) -> bool:
-    """Whether directions (n, 3) lie in outlines of coadds, or less than `slack` radians off."""
+def _are_inside(provenance: Provenance, vectors: npt.NDArray[np.float64], tolerance: float) -> bool:
+    """Whether all directions (n, 3) lie in outlines of coadds, within a tolerance in radians."""
     center, radius = bounding_circle(vectors)
-    near = provenance.near(center, radius + 4 * math.degrees(slack))
-    left = np.ones(len(vectors), bool)
+    near = provenance.near(center, radius + 4 * math.degrees(tolerance))
+    outside = np.ones(len(vectors), bool)
     for coadd in near:
-        left &= ~coadd.holds(vectors)
+        outside &= ~coadd.holds(vectors)
     for coadd in near:
-        if not left.any():
+        if not outside.any():
             return True
         lon, lat, _ = coadd.circle()
         inwards = to_vectors(lon, lat) - vectors
         distance = np.linalg.norm(inwards, axis=1, keepdims=True)
-        moved = vectors + inwards * np.minimum(1.0, 2 * slack / np.maximum(distance, 1e-15))
-        left &= ~coadd.holds(moved)
-    return not left.any()
+        moved = vectors + inwards * np.minimum(1.0, 2 * tolerance / np.maximum(distance, 1e-15))
+        outside &= ~coadd.holds(moved)
+    return not outside.any()

@@ -1,4 +1,4 @@
-"""Find the folders that hold surveys."""
+"""Find folders that contain surveys."""
 
 import logging
 import os
@@ -13,16 +13,16 @@ from hipsgen.survey.store import is_url
 
 MAX_DEPTH = 4
 
-# folders that never hold surveys: tiles, the web page of a survey, hidden folders
+# folders that never contain surveys: tiles, the web page of a survey, hidden folders
 _NOT_DESCENDED = re.compile(r"Norder[0-9]+|Dir[0-9]+|page|\..*")
 
 logger = logging.getLogger(__name__)
 
 
-def survey_folders(root: Path, depth: int = MAX_DEPTH, begun: str = FILE_NAME) -> Iterator[Path]:
-    """Find folders with a properties file: root itself, or folders a few levels below it.
+def survey_folders(root: Path, depth: int = MAX_DEPTH, marker: str = FILE_NAME) -> Iterator[Path]:
+    """Find surveys: the folder itself, or folders a few levels below it.
 
-    begun: another file that marks a survey, for example one that is unfinished.
+    A survey has a properties file. marker: another file that marks one, such as an unfinished one.
     """
     try:
         with os.scandir(root) as listing:
@@ -31,7 +31,7 @@ def survey_folders(root: Path, depth: int = MAX_DEPTH, begun: str = FILE_NAME) -
         logger.debug("%s cannot be listed: %s", root, error)
         return
     if any(entry.name == FILE_NAME and _is_file(entry) for entry in entries) or (
-        begun != FILE_NAME and (root / begun).is_file()
+        marker != FILE_NAME and (root / marker).is_file()
     ):
         yield root
         return
@@ -40,7 +40,7 @@ def survey_folders(root: Path, depth: int = MAX_DEPTH, begun: str = FILE_NAME) -
     for entry in entries:
         # a link could lead out of the folder
         if entry.is_dir(follow_symlinks=False) and not _NOT_DESCENDED.fullmatch(entry.name):
-            yield from survey_folders(Path(entry.path), depth - 1, begun)
+            yield from survey_folders(Path(entry.path), depth - 1, marker)
 
 
 def _is_file(entry: "os.DirEntry[str]") -> bool:
@@ -51,18 +51,20 @@ def _is_file(entry: "os.DirEntry[str]") -> bool:
         return False
 
 
-def surveys_under(place: str | Path, unfinished: bool = False) -> list[str]:
-    """Return a survey itself, or the surveys in a folder. Raises SurveyError for none.
+def surveys_under(location: str | Path, unfinished: bool = False) -> list[str]:
+    """Return the surveys at a location: a survey, a folder of surveys, or a URL.
 
-    unfinished: whether those that a build has only begun count.
+    unfinished: whether to include surveys that are not finished. Raises SurveyError for none.
     """
-    if is_url(place):
-        return [str(place)]
-    out = Path(place)
+    if is_url(location):
+        return [str(location)]
+    out = Path(location)
     if not out.is_dir():
-        raise SurveyError(f"no folder {out}")
-    begun = paths.BUILD if unfinished else FILE_NAME
-    found = [str(folder) for folder in survey_folders(out, begun=begun)]
+        raise SurveyError(f"{out} is not a folder")
+    marker = paths.BUILD if unfinished else FILE_NAME
+    found = [str(folder) for folder in survey_folders(out, marker=marker)]
     if not found:
-        raise SurveyError(f"{out} is not a finished HiPS and holds none: no properties file")
+        raise SurveyError(
+            f"{out} contains no survey: there is no properties file in it or in folders below it"
+        )
     return found

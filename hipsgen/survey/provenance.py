@@ -1,7 +1,7 @@
-"""Which coadds went into a survey: one row each, in a FITS table that can be asked by position.
+"""Provenance of a survey: a FITS table of its coadds that can be searched by position.
 
-Column names follow ObsCore (IVOA) where it has a word: s_ra, s_dec, s_fov, s_region (STC-S),
-t_min, t_max, access_url; the rest are Butler words.
+Column names follow IVOA ObsCore where it defines one: s_ra, s_dec, s_fov, s_region (STC-S), t_min,
+t_max, access_url. The others are terms of the Butler.
 """
 
 import io
@@ -22,9 +22,9 @@ FILE_NAME = "provenance.fits"
 
 @dataclass(frozen=True)
 class LeftOut:
-    """An input that could not be used, and why.
+    """An input that was left out of a survey, with the reason.
 
-    ref: of an input that was never listed only its name is known, which takes the place of the URI.
+    ref: for an input that could not be opened at all, its name in place of the URI.
     """
 
     ref: CoaddRef
@@ -33,11 +33,22 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class UsedCoadd:
-    """One coadd that gave pixels to the survey.
+    """A coadd that contributed pixels to a survey.
 
-    ref: its identity is empty in tables of version 0.1.0, which do not have it. scale: what its
-    pixels were multiplied with to come to the survey's unit. calibration: where that factor comes
-    from. excluded_planes: mask planes whose pixels were not used. t_min, t_max: MJD.
+    Attributes
+    ----------
+    ref
+        Its identity is empty in tables of version 0.1.0.
+    unit_in
+        Unit of its pixels.
+    scale
+        Factor that converts its pixels to the unit of the survey.
+    calibration
+        Source of that factor.
+    excluded_planes
+        Mask planes whose pixels were treated as missing.
+    t_min, t_max
+        Time range of the observations, in MJD.
     """
 
     ref: CoaddRef
@@ -49,17 +60,17 @@ class UsedCoadd:
     t_max: float = float("nan")
 
     def contains(self, lon: float, lat: float) -> bool:
-        """Whether an ICRS position (degrees) lies inside the coadd's polygon."""
+        """Whether an ICRS position, in degrees, lies inside the outline."""
         return bool(self.holds(to_vectors([lon], [lat]))[0])
 
     def holds(self, vectors: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
-        """Which ICRS directions (n, 3) lie inside the coadd's polygon."""
+        """Return which ICRS unit vectors (n, 3) lie inside the outline, as bool (n,)."""
         if not self.ref.polygon:
             return np.ones(len(vectors), bool)
         return contains(self._vertices(), vectors)
 
     def circle(self) -> tuple[float, float, float]:
-        """Center and radius, in degrees, of a circle round the polygon."""
+        """Return longitude, latitude and radius, in degrees, of a circle around the outline."""
         if not self.ref.polygon:
             return 0.0, 90.0, 180.0
         center, radius = bounding_circle(self._vertices())
@@ -72,7 +83,7 @@ class UsedCoadd:
 
 
 class Provenance:
-    """The coadds of a survey, to be asked by position; and those that were left out."""
+    """The coadds of a survey, searchable by position, and the inputs that were left out."""
 
     def __init__(self, coadds: Sequence[UsedCoadd], left_out: Sequence[LeftOut] = ()) -> None:
         self.coadds, self.left_out = tuple(coadds), tuple(left_out)
@@ -81,16 +92,16 @@ class Provenance:
         self._radius = np.radians(circles[:, 2])
 
     def at(self, lon: float, lat: float) -> list[UsedCoadd]:
-        """The coadds whose polygon holds an ICRS position (degrees), in the survey's order."""
+        """Return the coadds whose outline contains an ICRS position, in degrees."""
         return [c for c in self.near(to_vectors(lon, lat), 0.0) if c.contains(lon, lat)]
 
     def near(self, center: npt.NDArray[np.float64], radius: float) -> list[UsedCoadd]:
-        """The coadds that may meet a circle: center, an ICRS unit vector; radius in degrees."""
+        """Return the coadds that may overlap a circle: ICRS unit vector, radius in degrees."""
         cosine = np.cos(np.minimum(self._radius + np.radians(radius), np.pi)) - 1e-12
         return [self.coadds[i] for i in np.flatnonzero(self._centers @ center >= cosine)]
 
     def to_bytes(self) -> bytes:
-        """A FITS file: the table PROVENANCE, and LEFT_OUT if something was."""
+        """Return a FITS file with the tables PROVENANCE and, unless it is empty, LEFT_OUT."""
         from astropy.io import fits
 
         circles = [c.circle() for c in self.coadds]
@@ -131,14 +142,14 @@ class Provenance:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Provenance":
-        """Read what `to_bytes` wrote. Raises SurveyError when it is something else."""
+        """Read a file written by `to_bytes`. Raises SurveyError for any other file."""
         from astropy.io import fits
 
         try:
             with fits.open(io.BytesIO(data)) as hdus:
                 rows = np.array(hdus["PROVENANCE"].data)
-                has_more = "LEFT_OUT" in hdus
-                left_out = np.array(hdus["LEFT_OUT"].data) if has_more else ()
+                has_left_out = "LEFT_OUT" in hdus
+                left_out = np.array(hdus["LEFT_OUT"].data) if has_left_out else ()
             used = [
                 UsedCoadd(
                     ref=_reference(row),
@@ -152,7 +163,7 @@ class Provenance:
                 for row in rows
             ]
             return cls(used, [LeftOut(_reference(r), _text(r, "reason")) for r in left_out])
-        except Exception as error:  # astropy fails on broken files in many ways
+        except Exception as error:  # astropy raises many kinds of errors for damaged files
             raise SurveyError(f"{FILE_NAME} is not a provenance table: {error}") from error
 
 
@@ -160,7 +171,7 @@ _Column = tuple[str, str, list[Any], str]  # name, form ("" for text), values, u
 
 
 def _reference_columns(refs: Sequence[CoaddRef]) -> list[_Column]:
-    """The columns that identify coadds."""
+    """Return the columns that identify coadds."""
     return [
         ("band", "", [ref.band for ref in refs], ""),
         ("dataset_type", "", [ref.dataset_type for ref in refs], ""),
@@ -174,7 +185,7 @@ def _reference_columns(refs: Sequence[CoaddRef]) -> list[_Column]:
 
 
 def _reference(row: Any) -> CoaddRef:
-    """The coadd that a row identifies; tables of version 0.1.0 have no identity."""
+    """Return the coadd of a row; tables of version 0.1.0 have no identity."""
     numbers = [float(x) for x in _text(row, "s_region").split()[2:]]
     if not np.isfinite(numbers).all():
         raise ValueError(f"s_region is {_text(row, 's_region'):.40}")
@@ -192,7 +203,7 @@ def _reference(row: Any) -> CoaddRef:
 
 
 def _object(text: str) -> dict[str, Any]:
-    # NaN and Infinity, which Python reads and JSON does not know, are no integers
+    # Python accepts NaN and Infinity, which JSON does not have; int() rejects them
     found = json.loads(text, parse_constant=int)
     if not isinstance(found, dict) or any(isinstance(v, dict | list) for v in found.values()):
         raise ValueError(f"data_id is {text:.40}")
@@ -200,7 +211,7 @@ def _object(text: str) -> dict[str, Any]:
 
 
 def _region(polygon: Polygon) -> str:
-    """A polygon as STC-S, as in ObsCore's s_region."""
+    """Return a polygon in STC-S, as in s_region of ObsCore."""
     if not polygon:
         return ""
     return "POLYGON ICRS " + " ".join(f"{lon:.8f} {lat:.8f}" for lon, lat in polygon)
@@ -209,16 +220,16 @@ def _region(polygon: Polygon) -> str:
 def _table(name: str, columns: Sequence[_Column]) -> Any:
     from astropy.io import fits
 
-    made = []
+    fits_columns = []
     for title, form, values, unit in columns:
         encoded = values if form else [_ascii(v) for v in values]
         width = form or f"{max([1, *map(len, encoded)])}A"
-        made.append(fits.Column(title, width, unit=unit or None, array=np.array(encoded)))
-    return fits.BinTableHDU.from_columns(made, nrows=len(columns[0][2]), name=name)
+        fits_columns.append(fits.Column(title, width, unit=unit or None, array=np.array(encoded)))
+    return fits.BinTableHDU.from_columns(fits_columns, nrows=len(columns[0][2]), name=name)
 
 
 def _ascii(text: str) -> str:
-    # FITS tables hold ASCII only; a path may not be. A backslash is doubled, to be read back.
+    # FITS tables contain only ASCII, paths may not. Doubled backslashes make it reversible
     return text.encode("unicode_escape").decode("ascii")
 
 

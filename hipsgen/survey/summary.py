@@ -1,4 +1,4 @@
-"""A survey in a few lines."""
+"""Summary of a survey for `hipsgen info`."""
 
 from hipsgen.errors import SurveyError
 from hipsgen.survey.http_store import open_readable
@@ -8,15 +8,15 @@ from hipsgen.text import human_size
 _SKY_AREA = 41252.96  # square degrees
 
 
-def summarize(place: str) -> str:
-    """Return lines on the survey in a folder or at a URL, or one on why there is none."""
+def summarize(location: str) -> str:
+    """Describe the survey in a folder or at a URL; if it cannot be opened, return the reason."""
     try:
-        survey = Survey.open(open_readable(place))
+        survey = Survey.open(open_readable(location))
     except SurveyError as error:
         return f"survey    {error}"
     p = survey.properties
     rows = [
-        ("survey", f"{survey.title} ({place})"),
+        ("survey", f"{survey.title} ({location})"),
         ("plane", p.get("hipsgen_plane", "")),
         ("flags", ", ".join(survey.planes)),
         ("order", f"{survey.order}, {_angle(p.get('hips_pixel_scale', ''))} pixels"),
@@ -29,8 +29,8 @@ def summarize(place: str) -> str:
         ("values", f"{p.get('hips_data_range', '')} {p.get('hips_bunit', '')}".strip()),
         ("cuts", p.get("hips_pixel_cut", "")),
         ("sampling", f"{p.get('hips_sampling', '')} {p.get('hips_overlay', '')}".strip()),
-        ("from", p.get("prov_progenitor", "")),
-        ("made", f"{p.get('hips_builder', '')} {p.get('hips_release_date', '')}".strip()),
+        ("source", p.get("prov_progenitor", "")),
+        ("built", f"{p.get('hips_builder', '')} {p.get('hips_release_date', '')}".strip()),
     ]
     return "\n".join(f"{name:<9} {value}" for name, value in rows if value)
 

@@ -1,4 +1,4 @@
-"""Coadds that cannot be read: named, in the way of the end and of nothing else, built in later."""
+"""Unreadable coadds: reported, they only prevent the end of a build; repaired ones are added."""
 
 import os
 from pathlib import Path
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:File may have been truncated")
 
 
 def damage(path: Path) -> bytes:
-    """Cut a file as a killed job does; its whole content."""
+    """Truncate a file, as a killed job would; return the original content."""
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 3 * 2])
     return whole
@@ -41,7 +41,7 @@ def test_all_but_what_needs_a_bad_coadd_is_done_and_a_repair_is_built_in(
     assert 0 < len(leaves) < len(wanted)
     assert leaves < wanted
     inputs[1].write_bytes(whole)
-    os.utime(inputs[1], ns=(changed, changed))  # provenance names the file by its time
+    os.utime(inputs[1], ns=(changed, changed))  # provenance identifies the file by its time
     repaired = build(inputs, **CUTS)
     assert tile_bytes(repaired.place) == tile_bytes(truth.place)
     assert (repaired.summary.n_blocks, repaired.summary.n_blocks_rendered) == (3, 1)
@@ -50,7 +50,7 @@ def test_all_but_what_needs_a_bad_coadd_is_done_and_a_repair_is_built_in(
 def test_a_coadd_that_breaks_under_way_fails_the_blocks_that_need_it(
     build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """It is listed, and gone when a block wants its pixels."""
+    """It is listed, but missing when a block reads its pixels."""
     from hipsgen.images.coadd_fits import FitsReader
 
     inputs = images(tmp_path / "in")
@@ -59,12 +59,12 @@ def test_a_coadd_that_breaks_under_way_fails_the_blocks_that_need_it(
         read = FitsReader.read
 
         def refuse(self, ref, section, parts=(), out=None):
-            if "3.fits" in ref.uri and parts:  # not when it is sampled
+            if "3.fits" in ref.uri and parts:  # not for the sample
                 raise CoaddError("the file does not exist")
             return read(self, ref, section, parts, out)
 
         broken.setattr(FitsReader, "read", refuse)
-        with pytest.raises(IncompleteBuildError, match=r"1 input.*for which \d+ block"):
+        with pytest.raises(IncompleteBuildError, match=r"1 input.*needed by \d+ block"):
             build(inputs, **CUTS)
         made = build(inputs, skip_bad=True, **CUTS)
     left_out = Provenance.from_bytes((made.place / FILE_NAME).read_bytes()).left_out
@@ -107,7 +107,9 @@ def test_a_file_of_another_kind_in_a_folder_is_no_fault(build: Build, tmp_path: 
     )
     built = build([tmp_path / "in"])
     assert len(built.summary.skipped) == 2
-    with pytest.raises(IncompleteBuildError, match="1 input"):  # named, it was meant
+    with pytest.raises(
+        IncompleteBuildError, match="1 input"
+    ):  # a file that is named explicitly must be readable
         build([inputs[0], tmp_path / "in" / "kernel.fits"], "named")
 
 
@@ -121,13 +123,13 @@ def test_an_image_that_comes_back_as_another_is_made_anew(build: Build, tmp_path
 
 
 def test_what_is_good_stays_until_a_damaged_coadd_is_repaired(build: Build, tmp_path: Path):
-    """A survey does not lose what a coadd gave because that is damaged now."""
+    """A survey does not lose the pixels of a coadd that is damaged now."""
     inputs = images(tmp_path / "in", 3)
     place = build(inputs, **CUTS).place
     before = tile_bytes(place)
     whole = damage(inputs[1])
     with pytest.raises(
-        IncompleteBuildError, match=r"1 coadd of the survey .* nothing is changed, lest"
+        IncompleteBuildError, match=r"left unchanged: the build would remove 1 coadd of the survey"
     ):
         build(inputs, **CUTS)
     assert tile_bytes(place) == before
@@ -143,7 +145,7 @@ def test_what_is_good_stays_until_a_damaged_coadd_is_repaired(build: Build, tmp_
 def test_tiles_wait_for_a_replacement_that_cannot_be_read(
     build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """A coadd is replaced by one that breaks under way: its old tiles stay, the rest is done."""
+    """A coadd is replaced by one that cannot be read: its tiles remain, all others are rendered."""
     from hipsgen.images.coadd_fits import FitsReader
 
     inputs = images(tmp_path / "in")
@@ -161,7 +163,7 @@ def test_tiles_wait_for_a_replacement_that_cannot_be_read(
             return read(self, ref, section, parts, out)
 
         broken.setattr(FitsReader, "read", refuse)
-        with pytest.raises(IncompleteBuildError, match="1 input, named above"):
+        with pytest.raises(IncompleteBuildError, match="1 input cannot be used"):
             build(inputs, **CUTS)
     now = {n: h for n, h in tile_bytes(place).items() if "Npix" in n}
     assert now.keys() == before.keys()
@@ -175,7 +177,7 @@ def test_tiles_wait_for_a_replacement_that_cannot_be_read(
 
 
 def test_a_damaged_file_may_be_of_any_band(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    """Its band cannot be read: no survey loses what it gave, and it is told once."""
+    """Its band is unknown: no survey loses its pixels, and it is reported once."""
     from hipsgen.planner.jobs import CoaddQuery
     from hipsgen.planner.options import BuildOptions
     from hipsgen.run.progress import QuietReporter
@@ -196,7 +198,7 @@ def test_a_damaged_file_may_be_of_any_band(tmp_path: Path, capsys: pytest.Captur
     run()
     truth = tile_bytes(tmp_path / "out")
     (folder / "r1.fits").write_bytes(b"SIMPLE  =")
-    with pytest.raises(IncompleteBuildError, match=r"band_g.*band_r: nothing is changed"):
+    with pytest.raises(IncompleteBuildError, match=r"band_g.*band_r is left unchanged"):
         run()
     assert tile_bytes(tmp_path / "out") == truth
     assert capsys.readouterr().err.count("r1.fits") == 1

@@ -1,4 +1,4 @@
-"""A disk that fails at any one of its calls: the same command ends as if it had not."""
+"""A disk fails at any of its calls: rerunning the command gives the same survey."""
 
 import errno
 import os
@@ -18,7 +18,7 @@ CALLS = ("write", "fsync", "replace", "open", "unlink")
 
 
 class Disk:
-    """Counts the calls that change something; from the k-th on, one or all of them fail."""
+    """Counts the calls that write; the k-th fails, or all from the k-th on."""
 
     def __init__(self, fails_at: int = -1, for_good: bool = False) -> None:
         self.fails_at, self.for_good, self.calls = fails_at, for_good, 0
@@ -61,7 +61,7 @@ def test_a_disk_that_fails_at_any_call_loses_nothing(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ):
-    """EIO once, or a file system that is read-only from then on."""
+    """Fail once with EIO, or become a read-only file system."""
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
     before = [StarField(40.0, 0.0, size=100, background=1.0).write(tmp_path / "a.fits")]
     inputs = [*before, StarField(70.0, 3.0, size=100, background=2.0).write(tmp_path / "b.fits")]

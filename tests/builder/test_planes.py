@@ -1,4 +1,4 @@
-"""Surveys of the other planes of coadds: the variance as a map, and the mask with its bits."""
+"""Surveys of the variance and mask planes of coadds."""
 
 import shutil
 from collections.abc import Mapping, Sequence
@@ -38,7 +38,7 @@ THOROUGH = Depth(every_tile=True, against=10, seed=1)
 
 @dataclass(frozen=True)
 class Made:
-    """A coadd that was written, with its planes as they stand in the file."""
+    """A coadd that was written, with the planes of its file."""
 
     path: Path
     field: StarField
@@ -60,7 +60,7 @@ def coadd(
     angle: float = 23.0,
     band: str = "g",
 ) -> Made:
-    """IMAGE, MASK and VARIANCE in one file; where NO_DATA is set the others are NaN."""
+    """Write IMAGE, MASK and VARIANCE to one file; where NO_DATA is set, the others are NaN."""
     path.parent.mkdir(exist_ok=True, parents=True)
     planes = {"BAD": 0, "SAT": 1, "NO_DATA": 8} if planes is None else planes
     rng = np.random.default_rng(seed)
@@ -93,7 +93,7 @@ def coadd(
             continue
         if compression is None:
             hdus.append(fits.ImageHDU(pixels, cards, name=name))
-        elif pixels.dtype.kind == "f":  # without loss
+        elif pixels.dtype.kind == "f":  # compressed without loss
             kind = {"compression_type": "GZIP_2", "quantize_level": 0.0}
             hdus.append(fits.CompImageHDU(pixels, cards, name=name, **kind))
         else:
@@ -167,18 +167,21 @@ def test_a_coadd_without_a_variance_is_named(tmp_path: Path, capsys: pytest.Capt
     folder = tmp_path / "in"
     coadd(folder / "a.fits")
     coadd(folder / "b.fits", 40.01, without=["VARIANCE"])
-    with pytest.raises(HipsgenError, match="1 input, named above, cannot be used"):
+    with pytest.raises(HipsgenError, match="1 input cannot be used"):
         build([folder], tmp_path / "out", "variance")
     assert "b.fits[1]: it has no variance plane" in capsys.readouterr().err
     build([folder], tmp_path / "out", "variance", skip_bad=True)
     assert survey_at(tmp_path / "out").properties["hipsgen_left_out"] == "1"
     with pytest.raises(HipsgenError, match="it has no variance plane"):
         build([folder / "b.fits"], tmp_path / "none", "variance")
-    build([folder], tmp_path / "image", "image")  # which needs none
+    build([folder], tmp_path / "image", "image")  # the image needs no mask
 
 
 def expected_flags(made: Made, survey: Survey, tile) -> tuple[np.ndarray, np.ndarray]:
-    """Flags by astropy and numpy, -2**31 off the coadd; where rounding cannot tell the pixel."""
+    """Compute mask bits with astropy and numpy, and where rounding leaves the pixel uncertain.
+
+    Pixels off the coadd are -2**31.
+    """
     header = header_of(survey, tile)
     rows, cols = np.mgrid[0 : header["NAXIS2"], 0 : header["NAXIS1"]]
     lon, lat = WCS(header).wcs_pix2world(cols, rows, 0)
@@ -206,7 +209,7 @@ def assert_flags(survey: Survey, expected: Mapping[Tile, Sequence[np.ndarray]]) 
 
 
 def either(some: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Flags of either of two arrays."""
+    """Combine the bits of two masks."""
     both = np.where(some == NO_DATA, 0, some) | np.where(others == NO_DATA, 0, others)
     return np.where((some == NO_DATA) & (others == NO_DATA), NO_DATA, both)
 
@@ -217,7 +220,7 @@ def no_findings(place: Path) -> bool:
 
 @pytest.mark.parametrize("compression", [None, "RICE_1", "GZIP_2"])
 def test_a_leaf_pixel_has_the_flags_of_the_nearest_one(compression: str | None, tmp_path: Path):
-    """Plane 27 is beyond what float32 keeps apart, plane 31 is the sign."""
+    """Float32 does not distinguish plane 27; plane 31 is the sign bit."""
     planes = {"BAD": 0, "SAT": 1, "NO_DATA": 8, "REJECTED_BY_US": 12, "FAR": 27, "LAST": 31}
     made = coadd(tmp_path / "a.fits", planes=planes, compression=compression)
     build([made.path], tmp_path / "out", "mask")
@@ -265,7 +268,7 @@ def test_coadds_that_number_their_planes_otherwise_agree_by_name(overlap: str, t
     )  # fmt: skip
     build([tmp_path / "in"], tmp_path / "out", "mask", overlap=overlap)
     survey = survey_at(tmp_path / "out")
-    # by the lowest bit that any coadd has for it
+    # sorted by the lowest bit of the plane in any coadd
     assert survey.planes == {"BAD": 0, "NO_DATA": 1, "SAT": 2, "CR": 3, "OTHER": 30}
     assert survey.properties["hips_overlay"] == ("primary" if overlap == "primary" else "or")
     both = alone = 0
@@ -402,7 +405,7 @@ def test_a_coadd_without_a_mask_is_named(tmp_path: Path, capsys: pytest.CaptureF
     folder = tmp_path / "in"
     coadd(folder / "a.fits")
     coadd(folder / "b.fits", 40.01, without=["MASK"])
-    with pytest.raises(HipsgenError, match="1 input, named above, cannot be used"):
+    with pytest.raises(HipsgenError, match="1 input cannot be used"):
         build([folder], tmp_path / "out", "mask")
     assert "b.fits[1]: it has no mask with named planes" in capsys.readouterr().err
     build([folder], tmp_path / "out", "mask", skip_bad=True)
@@ -419,7 +422,7 @@ def test_a_survey_of_one_plane_is_not_continued_as_another(tmp_path: Path):
 
 
 def damage_a_flag(path: Path) -> None:
-    """One bit of one pixel, with sums that agree."""
+    """Flip a bit of one pixel and write matching checksums."""
     with fits.open(path, mode="update", do_not_scale_image_data=True, checksum=True) as hdus:
         flags = hdus[0].data
         row, col = np.argwhere(flags != NO_DATA)[-1]
@@ -471,7 +474,7 @@ def test_several_bands_and_planes_are_folders_and_the_color_is_of_the_images(tmp
     assert dids == {f"ivo://unregistered/P/out/{name}" for name in names}
     assert len({p["obs_title"] for p in words.values()}) == len(names)
     assert "hipsgen_plane" not in words["band_g"]
-    # what an image is does not depend on the planes beside it
+    # the image does not depend on the other planes
     build([folder], tmp_path / "alone", "image", query=CoaddQuery(bands=("g",)))
     assert tile_bytes(out / "band_g") == tile_bytes(tmp_path / "alone")
     again = build([folder], out, "image", "variance", "mask", color="gri", query=query)
@@ -496,7 +499,7 @@ def test_the_color_does_not_wait_for_a_mask(tmp_path: Path):
 
 
 def test_all_planes_of_a_butler_in_one_command(sample_repository: Path, tmp_path: Path):
-    """Its two tracts number their planes otherwise; one is in counts."""
+    """Return a repository whose tracts have different mask bits and units, one in counts."""
     out = tmp_path / "out"
     words = ["-c", "sample/coadds", "-d", "deepCoadd_calexp", "-b", "g", "-b", "r"]
     what = (sample_repository, *words)
@@ -526,7 +529,7 @@ def test_all_planes_of_a_butler_in_one_command(sample_repository: Path, tmp_path
 
 
 def butler_files(repository: Path, band: str) -> list[Path]:
-    """Of the sample: the patch that was processed again is taken from the second run."""
+    """Return the files of the sample; the patch that was processed twice is of the second run."""
     found = {}
     for path in sorted(repository.rglob(f"{band}/*.fits")):
         found[path.parts[-4:-1]] = path
@@ -534,7 +537,7 @@ def butler_files(repository: Path, band: str) -> list[Path]:
 
 
 def masked(path: Path) -> Made:
-    """A mask as astropy reads it; the only thing of a coadd that is asked for."""
+    """Read only the mask of a coadd, with astropy."""
     with fits.open(path) as hdus:
         hdu = next(hdu for hdu in hdus[1:] if hdu.header.get("EXTTYPE") == "MASK")
         cards, mask = hdu.header, hdu.data.astype(np.int32)

@@ -1,4 +1,4 @@
-"""The promises about pixels, kept at default settings against a sky known analytically.
+"""Pixels at default settings agree with a sky that is known analytically.
 
 Positions of output pixels come from healpy and astropy.wcs, not from the code under test.
 """
@@ -24,14 +24,14 @@ PLACES = {
     "in the galactic frame": (266.4, -28.9, "ICRS", "galactic"),
     "a galactic image": (33.0, 20.0, "galactic", "equatorial"),
 }
-# positions off the pixel grid, all far from one another
+# positions off the pixel grid, all far apart
 STARS = [(100.13 + 133.37 * i, 100.71 + 133.61 * j, 1000.0) for i in range(4) for j in range(4)]
 HOLE = (slice(330, 350), slice(160, 180))
 LONE = (slice(40, 41), slice(300, 301))
 
 
 def pixels_of(survey: Survey, field: StarField) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Positions x, y on the image, and values, of all pixels of all leaf tiles."""
+    """Return image positions x, y and values of all pixels of all leaf tiles."""
     from astropy.coordinates import SkyCoord
 
     width = survey.tile_width
@@ -81,7 +81,7 @@ def test_position_flux_peak_and_holes_are_right(place: str, build: Build, tmp_pa
         )
         near = outside < 5
         assert np.isnan(value[near & (outside < -0.001)]).all(), "the hole is empty"
-        # a lone pixel that no output pixel has as its nearest is kept by the one closest to it
+        # an isolated pixel that is nearest to no output pixel is preserved by the closest one
         room = 0.001 if rows != LONE[0] else 0.75
         assert known[near & (outside > room)].all(), "the hole has not grown"
         count = (near & ~known).sum() * ratio
@@ -120,7 +120,7 @@ def test_coarse_tiles_average_the_input_instead_of_aliasing(build: Build, tmp_pa
     survey = build([path], order=8, name="coarse").survey
     values = np.concatenate([survey.values(t).ravel() for t in survey.tiles_of(8)])
     inside = values[~np.isnan(values)]
-    # 64 input pixels in each: the noise falls by 8 and no more than interpolation smooths
+    # each averages 64 input pixels: noise falls by 8, and further only by interpolation
     assert 0.7 / 8 < inside.std() < 1.05 / 8
 
 

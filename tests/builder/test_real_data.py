@@ -1,4 +1,4 @@
-"""Real images: eight of M17 that overlap, and the Galactic Center in three bands (2MASS)."""
+"""Real images of 2MASS: eight of M17 that overlap, and the Galactic Center in three bands."""
 
 from pathlib import Path
 
@@ -60,6 +60,6 @@ def test_the_galactic_centre_becomes_a_color_survey(frame, shared_data, tmp_path
     assert color.properties["dataproduct_subtype"] == "color"
     assert "band_K" in color.properties["hips_rgb_red"]
     assert "band_J" in color.properties["hips_rgb_blue"]
-    # all of the image is there: 721 x 720 pixels of 5 arcsec
+    # the image is complete: 721 x 720 pixels of 5 arcsec
     fraction = 721 * 720 * (5 / 3600) ** 2 / 41252.96
     assert float(color.properties["moc_sky_fraction"]) == pytest.approx(fraction, rel=0.15)

@@ -1,4 +1,4 @@
-"""Building: the same bytes however it is done, going on where it stopped, keeping off others."""
+"""Builds: reproducible bytes, resuming, and refusal of folders with other content."""
 
 import hashlib
 import os
@@ -19,7 +19,7 @@ STARS = [(x, y, 500.0) for x, y in np.random.default_rng(1).uniform(10, 590, (60
 
 
 def images(folder: Path, count: int = 4) -> list[Path]:
-    """Overlapping images of one sky in a row, with noise and a hole each."""
+    """Write a row of overlapping images of one sky, each with noise and a hole."""
     folder.mkdir(exist_ok=True, parents=True)
     made = []
     for k in range(count):
@@ -42,7 +42,7 @@ def stopping(
     method: str = "write",
     counts: Callable[[str], bool] = bool,
 ) -> Iterator[None]:
-    """The machine stops after so many calls of the store's method for paths that count."""
+    """Simulate a crash after a number of calls of a store method, for matching paths."""
     real, left = getattr(LocalStore, method), [calls]
 
     def counting(self, path, *words):
@@ -57,7 +57,7 @@ def stopping(
 
 
 def tile_bytes(place: Path) -> dict[str, str]:
-    """Hash of every file of a survey but its side folder and its dates."""
+    """Hash all files of a survey except `.hipsgen`, without dates."""
     return {
         str(path.relative_to(place)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(place.rglob("*"))
@@ -98,7 +98,7 @@ def test_a_second_build_does_no_block_again(build: Build, tmp_path):
 def test_going_on_asks_for_no_tile_but_those_of_the_picture(
     build: Build, tmp_path, monkeypatch: pytest.MonkeyPatch
 ):
-    """A file system that is hurt by small accesses is asked for two files a block."""
+    """Small files are slow on some file systems: a build accesses two per block."""
     inputs = images(tmp_path / "in", 2)
     first = build(inputs, order=13).summary
     asked: list[str] = []
@@ -115,7 +115,9 @@ def test_going_on_asks_for_no_tile_but_those_of_the_picture(
     assert len(set(of_picture)) < 16  # preview.jpg is 256 pixels wide
     of_blocks = [path for path in asked if path.startswith(".hipsgen/") and "Npix" in path]
     assert len(of_blocks) <= 2 * first.n_blocks
-    assert len(asked) - len(of_picture) - len(of_blocks) < 60  # however large the survey
+    assert (
+        len(asked) - len(of_picture) - len(of_blocks) < 60
+    )  # independent of the size of the survey
     assert first.n_tiles > 80
 
 
@@ -126,7 +128,7 @@ def test_an_interrupted_build_goes_on_and_ends_as_if_it_had_not_been(build: Buil
     records = sorted((place / ".hipsgen" / "blocks").rglob("*.npz"))
     for path in records[::2]:
         path.unlink()
-    records[1].write_bytes(records[1].read_bytes()[:1000])  # killed while it was written
+    records[1].write_bytes(records[1].read_bytes()[:1000])  # as if killed while writing it
     (place / "properties").unlink()
     finished = build(inputs, "cut")
     assert finished.summary.n_blocks_rendered == len(records[::2]) + 1
@@ -136,7 +138,7 @@ def test_an_interrupted_build_goes_on_and_ends_as_if_it_had_not_been(build: Buil
 def test_other_options_are_refused_with_the_difference_named(build: Build, tmp_path):
     inputs = images(tmp_path / "in", 1)
     build(inputs)
-    with pytest.raises(ConfigError, match=r"interp optimal, not bilinear.*fresh=True"):
+    with pytest.raises(ConfigError, match=r"interpolation optimal, not bilinear.*fresh=True"):
         build(inputs, interpolation="bilinear")
     assert build(inputs, interpolation="bilinear", fresh=True).summary.n_blocks_rendered > 0
 
@@ -150,11 +152,11 @@ def test_what_cannot_fit_is_not_begun(build: Build, tmp_path, monkeypatch: pytes
     monkeypatch.setattr(LocalStore, "free_space", lambda _: None)
     build(inputs)
     monkeypatch.setattr(LocalStore, "free_space", lambda _: 0)
-    build(inputs)  # of which nothing is left to do
+    build(inputs)  # nothing is left to do
     touched = inputs[0].stat().st_mtime + 10
     os.utime(inputs[0], (touched, touched))
     monkeypatch.setattr(LocalStore, "free_space", lambda _: 1_000_000)
-    assert build(inputs).summary.n_blocks_rendered > 0  # in the place of what was there
+    assert build(inputs).summary.n_blocks_rendered > 0  # replaces the tiles
 
 
 def test_a_folder_that_holds_something_else_is_left_alone(build: Build, tmp_path):
@@ -233,7 +235,7 @@ def test_the_provenance_answers_by_position(build: Build, tmp_path):
 
 
 def lone_images(folder: Path, count: int = 3) -> list[Path]:
-    """Small images far from one another: each has blocks of its own."""
+    """Write small images far apart, so that each has blocks of its own."""
     folder.mkdir(exist_ok=True)
     return [
         StarField(40.0 + k, -10.0, size=120, background=1.0 + k).write(folder / f"{'mna'[k]}.fits")
@@ -285,7 +287,7 @@ def test_a_build_does_not_take_its_own_tiles_for_images(build: Build, tmp_path):
 def test_a_survey_that_is_half_thrown_away_is_not_taken_for_one(
     build: Build, tmp_path, monkeypatch: pytest.MonkeyPatch
 ):
-    """Killed while --fresh removes what was there; the next build is right, with it or without."""
+    """Killed while --fresh removes the survey: the next build is correct, with or without it."""
     inputs = images(tmp_path / "in", 2)
     truth = tile_bytes(build(inputs, "truth", order=12).place)
     (tmp_path / "out").mkdir()

@@ -1,4 +1,4 @@
-"""A survey whose coadds came, went or changed equals one built anew, and little is made for it."""
+"""Updates after coadds are added, removed or changed: like a new build, but with little work."""
 
 import os
 import shutil
@@ -17,12 +17,12 @@ from tests.conftest import Build, Built, StarField
 
 pytestmark = pytest.mark.slow
 
-# a build anew would choose others; the order makes many tiles of small images
+# fixed cuts, since a new build would compute others; the order gives small images many tiles
 CUTS = {"cuts": (-5.0, 100.0), "stretch": "linear", "order": 13}
 
 
 def everything(place: Path) -> dict[str, str]:
-    """Hashes of all files but the journal's, `properties` among them."""
+    """Hash all files except the journal, including `properties`."""
     import hashlib
 
     known = hashlib.sha256((place / "properties").read_bytes()).hexdigest()
@@ -30,7 +30,7 @@ def everything(place: Path) -> dict[str, str]:
 
 
 def written(place: Path) -> dict[str, int]:
-    """When each tile of the blocks was written."""
+    """Return when each tile of the blocks was written."""
     return {
         str(path.relative_to(place)): path.stat().st_mtime_ns
         for path in place.rglob("Npix*.*")
@@ -106,7 +106,7 @@ def test_only_the_leaf_tiles_that_a_coadd_touches_and_those_above_are_made(
 def test_an_update_that_is_killed_and_taken_back_leaves_no_trace(
     build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """Half of a block is of the new coadds when it dies; then the old ones are asked for again."""
+    """A build is killed amid a block with new coadds; then the old coadds are restored."""
     folder = tmp_path / "in"
     images(folder)
     place = build([folder], **CUTS).place
@@ -143,7 +143,7 @@ def test_a_tile_that_was_damaged_is_not_taken_for_good(build: Build, tmp_path: P
 
 
 def replace_header(path: Path) -> None:
-    """Another file of the same pixels."""
+    """The file changes, its pixels do not."""
     with fits.open(path, mode="update") as hdus:
         hdus[0].header["COMMENT"] = "looked at again"
 
@@ -260,7 +260,7 @@ def test_a_color_survey_follows_its_bands_and_goes_on(
 def test_a_block_whose_record_is_damaged_leaves_no_tile_behind(
     damage: str, build: Build, tmp_path: Path
 ):
-    """Even if its coadds are gone, too."""
+    """Even if its coadds were removed, too."""
     folder = tmp_path / "in"
     lone_images(folder)
     place = build([folder], **CUTS).place
@@ -276,7 +276,7 @@ def test_a_block_whose_record_is_damaged_leaves_no_tile_behind(
         elif record is not records[0]:
             record.write_bytes(records[0].read_bytes())
     (folder / "n.fits").unlink()
-    for _ in range(2):  # what a build finds damaged at its end the next one mends
+    for _ in range(2):  # damage found when publishing is repaired by the next build
         with suppress(HipsgenError):
             build([folder], **CUTS)
     assert tile_bytes(place) == tile_bytes(build([folder], "anew", **CUTS).place)

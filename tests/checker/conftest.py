@@ -1,4 +1,4 @@
-"""A survey without a fault, and copies of it to plant some in."""
+"""A valid survey, and copies of it to damage."""
 
 import shutil
 from pathlib import Path
@@ -12,7 +12,7 @@ from tests.conftest import StarField
 
 @pytest.fixture(scope="session")
 def sound(tmp_path_factory) -> Path:
-    """A survey without a fault."""
+    """Build a valid survey."""
     from hipsgen.builder.metadata import SurveyIdentity
     from hipsgen.images.fits_folder import FitsFolder
     from hipsgen.planner.options import BuildOptions, Runtime

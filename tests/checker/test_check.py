@@ -1,4 +1,4 @@
-"""`hipsgen check`: finds what is planted, and nothing on a sound survey."""
+"""`hipsgen check` finds planted faults, and nothing in a valid survey."""
 
 import shutil
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from tests.conftest import Build, StarField
 
 
 def leaf(place: Path, extension: str) -> Path:
-    """The leaf tile with the most data."""
+    """Return the leaf tile with the most data."""
     return max((place / "Norder11").rglob("*.fits"), key=_filled).with_suffix(f".{extension}")
 
 
@@ -95,7 +95,7 @@ FAULTS: dict[str, tuple[Callable[[Path], None], str]] = {
     "a whole FITS order is missing": (
         lambda p: [x.unlink() for x in (p / "Norder5").rglob("Npix*.fits")], "Norder5"),
     "wrong bitpix": (_bitpix, "BITPIX"),
-    "all-zero leaf tiles": (_zero, "not the mean of the tiles below"),
+    "all-zero leaf tiles": (_zero, "not the mean of its child tiles"),
     "a leaf is deleted": (lambda p: leaf(p, "fits").unlink(), "Moc.fits"),
     "a tile of the wrong size": (_shrink, "hips_tile_width"),
     "a truncated tile": (
@@ -104,7 +104,7 @@ FAULTS: dict[str, tuple[Callable[[Path], None], str]] = {
     "a tile in the wrong folder": (_misplaced, "Dir0"),
     "two tiles swapped": (_swapped, "NPIX"),
     "flipped bytes": (_flipped_byte, "DATASUM"),
-    "wrong parents": (_wrong_parent, "not the mean of the tiles below"),
+    "wrong parents": (_wrong_parent, "not the mean of its child tiles"),
     "a frame that the tiles contradict": (
         lambda p: _set(p, "hips_frame", "galactic"), "CTYPE1"),
     "no MOC": (lambda p: (p / "Moc.fits").unlink(), "Moc.fits"),

@@ -1,14 +1,14 @@
-"""A survey on a web server is checked like one in a folder."""
+"""Surveys on a web server are checked like those in a folder."""
 
 import shutil
 from pathlib import Path
 
-from hipsgen.checker.survey import Depth, check_survey
+from hipsgen.checker.survey import CheckOptions, check_survey
 from hipsgen.survey.summary import summarize
 from tests.checker.test_check import leaf
 from tests.viewer.serving import served
 
-DEEP = Depth(every_tile=True, workers=4)
+DEEP = CheckOptions(deep=True, workers=4)
 
 
 def test_a_sound_one_has_no_finding_and_a_lost_tile_is_named(sound: Path, tmp_path: Path) -> None:
@@ -33,4 +33,4 @@ def test_a_sound_one_has_no_finding_and_a_lost_tile_is_named(sound: Path, tmp_pa
 
 def test_what_is_no_survey_or_no_server_is_one_finding() -> None:
     (finding,) = check_survey("http://127.0.0.1:9/hips/sky")
-    assert "cannot be fetched" in finding.what
+    assert "cannot be fetched" in finding.message

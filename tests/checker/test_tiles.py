@@ -1,4 +1,4 @@
-"""`check --deep`: every planted fault is named; what is sound, ours or not, is let alone."""
+"""`check --deep` reports every planted fault, and nothing in valid surveys of any program."""
 
 import io
 import json
@@ -15,7 +15,7 @@ from astropy.io import fits
 from PIL import Image
 
 from hipsgen.checker.finding import Finding
-from hipsgen.checker.survey import Depth, check_survey, condensed
+from hipsgen.checker.survey import CheckOptions, check_survey, group_similar
 from hipsgen.coadd import Polygon
 from hipsgen.images.uris import is_stamp
 from hipsgen.survey.coverage import moc_bytes, moc_of, read_moc, to_ranges
@@ -26,15 +26,15 @@ from tests.conftest import StarField
 
 pytestmark = pytest.mark.slow
 
-DEEP = Depth(every_tile=True, workers=2)
+DEEP = CheckOptions(deep=True, workers=2)
 
 
-def serious(place: Path, depth: Depth = DEEP) -> list[Finding]:
+def serious(place: Path, depth: CheckOptions = DEEP) -> list[Finding]:
     return [f for f in check_survey(place, depth) if f.level != "note"]
 
 
 def rewrite(path: Path, change: Callable[[np.ndarray], np.ndarray | None]) -> None:
-    """Change the values of a FITS tile; its header and its sums are right."""
+    """Change the values of a FITS tile, with a correct header and checksums."""
     with fits.open(path) as hdus:
         header, values = hdus[0].header, hdus[0].data.astype(np.float32)
     changed = change(values)
@@ -59,7 +59,7 @@ def _all_tiles(place: Path, change: Callable[[np.ndarray], np.ndarray | None]) -
 
 
 def _flip_both(place: Path) -> None:
-    """Values and pictures of all orders are upside down, alike."""
+    """Flip values and previews of all orders."""
     for path in place.glob("Norder*/Dir*/*.fits"):
         rewrite(path, lambda v: v[::-1].copy())
     for path in place.glob("Norder*/Dir*/*.png"):
@@ -67,7 +67,7 @@ def _flip_both(place: Path) -> None:
 
 
 def _swap(place: Path) -> None:
-    """Two leaf tiles change places, headers put right, pictures too."""
+    """Swap two leaf tiles and their previews, with correct headers."""
     a, b = sorted((place / "Norder11").rglob("*.fits"), key=lambda p: _count(p))[-2:]
     values = [fits.getdata(p).copy() for p in (a, b)]
     rewrite(a, lambda _: values[1])
@@ -84,10 +84,6 @@ def _count(path: Path) -> int:
 
 
 def _delete_leaf(place: Path) -> None:
-    for extension in ("fits", "png", "webp"):
-        leaf(
-            place, extension if extension != "fits" else "fits"
-        ).unlink() if extension == "x" else None
     victim = leaf(place, "fits")
     for extension in ("png", "webp", "fits"):
         victim.with_suffix(f".{extension}").unlink()
@@ -134,12 +130,12 @@ MORE: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda p: rewrite(max((p / "Norder8").rglob("*.fits"), key=_count), _one_pixel),
         "Norder8"),
     "a WCS off by one pixel": (_astrometry, "WCS that is off by 1 pixels"),
-    "a stale Allsky": (_stale_allsky, "not made of the tiles"),
+    "a stale Allsky": (_stale_allsky, "does not show the tiles"),
     "a MOC without one cell": (_small_moc, "does not cover all pixels with data: 1 cells"),
     "coadds that are elsewhere": (_other_coadds, "outside the outlines"),
-    "two whole tiles swapped": (_swap, "mean of the tiles below"),
+    "two whole tiles swapped": (_swap, "mean of its child tiles"),
     "a whole leaf tile deleted": (_delete_leaf, "cells have no .fits tile"),
-    "all tiles upside down": (_flip_both, "mean of the tiles below"),
+    "all tiles upside down": (_flip_both, "mean of its child tiles"),
     "a range that the tiles do not have": (
         lambda p: _set(p, "hips_data_range", "0 1"), "hips_data_range"),
     "a first view of nothing": (
@@ -162,7 +158,7 @@ JOURNALLED: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 def _beside(path: Path) -> Path:
-    """A tile of the same folder that is not there."""
+    """Return the path of a tile in the same folder that does not exist."""
     number = int(path.stem[4:])
     there = number // 10000 * 10000
     return path.with_name(f"Npix{there + (number - there + 5000) % 10000}{path.suffix}")
@@ -190,7 +186,7 @@ def test_a_fault_is_named_whether_there_is_a_journal_or_not(fault: str, copy: Pa
     assert any(said in text for text in named), named
     shutil.rmtree(copy / ".hipsgen")
     if fault == "a range that the tiles do not have":
-        return  # nobody but the journal knows that the range is of all pixels
+        return  # only with the journal it is known that the range is that of all pixels
     named = [str(f) for f in serious(copy)]
     assert any(word in text for text in named), named
 
@@ -208,7 +204,7 @@ def test_what_is_named_is_mended_as_the_advice_says(
     sound: Path,
     tmp_path: Path,
 ) -> None:
-    """Remove the record that is named, and build again."""
+    """Remove the record named in the finding and build again."""
     from tests.builder.test_survey import images, tile_bytes
 
     images(tmp_path / "in", 1)
@@ -240,13 +236,13 @@ def test_many_alike_are_told_in_a_few_lines(copy: Path) -> None:
     for path in copy.glob("Norder*/Dir*/*.png"):
         path.write_bytes(b"no picture")
     named = serious(copy)
-    assert len(named) > 20  # for programs, which want all names
-    assert len(condensed(named)) < 20
-    assert any("more files" in str(f) for f in condensed(named))
+    assert len(named) > 20  # programs get all of them
+    assert len(group_similar(named)) < 20
+    assert any("more files" in str(f) for f in group_similar(named))
 
 
 class TestAgainstInputs:
-    """Leaf tiles made again from the coadds."""
+    """Leaf tiles rendered again from the coadds."""
 
     @pytest.fixture
     def place(self, tmp_path: Path) -> Path:
@@ -266,7 +262,7 @@ class TestAgainstInputs:
         return tmp_path / "out"
 
     def found(self, place: Path) -> list[str]:
-        return [str(f) for f in serious(place, Depth(against=100, workers=2, seed=1))]
+        return [str(f) for f in serious(place, CheckOptions(against_inputs=100, workers=2, seed=1))]
 
     def test_they_agree_to_the_last_bit(self, place: Path) -> None:
         assert self.found(place) == []
@@ -287,7 +283,7 @@ class TestAgainstInputs:
     def test_provenance_of_0_1_0_is_completed_from_the_journal(
         self, place: Path, tmp_path: Path
     ) -> None:
-        """It has no identities, without which no change of a coadd would be seen."""
+        """It lacks the identities, without which a changed coadd would not be noticed."""
         path = place / "provenance.fits"
         coadds = Provenance.from_bytes(path.read_bytes()).coadds
         assert all(is_stamp(coadd.ref.identity) for coadd in coadds)

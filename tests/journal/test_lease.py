@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hipsgen.checker.survey import Depth, check_survey
+from hipsgen.checker.survey import CheckOptions, check_survey
 from hipsgen.errors import ConfigError
 from hipsgen.survey.store import LocalStore
 from tests.conftest import Build, StarField
@@ -27,7 +27,7 @@ class Meanwhile:
         self.k, self.what, self.calls = k, what, 0
         self._lock = threading.RLock()
 
-    def under(self, patched: pytest.MonkeyPatch) -> "Meanwhile":
+    def subtree_paths(self, patched: pytest.MonkeyPatch) -> "Meanwhile":
         for name in ("write", "delete"):
             patched.setattr(LocalStore, name, self._watched(getattr(LocalStore, name)))
         return self
@@ -44,7 +44,7 @@ class Meanwhile:
 
 
 def is_sound(out: Path) -> bool:
-    return all(found.level == "note" for found in check_survey(out, Depth(every_tile=True)))
+    return all(found.level == "note" for found in check_survey(out, CheckOptions(deep=True)))
 
 
 def skies(folder: Path) -> tuple[list[Path], list[Path]]:
@@ -88,20 +88,20 @@ def test_another_build_at_any_write_of_one(
 
     begin()
     with monkeypatch.context() as patched:
-        counting = Meanwhile().under(patched)
+        counting = Meanwhile().subtree_paths(patched)
         run(first, "first", 1)
     assert counting.calls > 30
     finished = []
     for k in range(counting.calls):
         begin()
         with monkeypatch.context() as patched:
-            Meanwhile(k, lambda: run(second, "second", 2)).under(patched)
+            Meanwhile(k, lambda: run(second, "second", 2)).subtree_paths(patched)
             run(first, "first", 1)
         if (out / "properties").exists():
             survey = tree(out)
             assert any(survey == truths[name] for name in ended), (k, ended)
             assert [
-                f for f in check_survey(out, Depth(every_tile=True)) if f.level != "note"
+                f for f in check_survey(out, CheckOptions(deep=True)) if f.level != "note"
             ] == [], k
         finished.append(ended[-1] if ended else "")
         made = build(second, "out", **OPTIONS)

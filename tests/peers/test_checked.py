@@ -12,12 +12,12 @@ from astropy.wcs import WCS
 from PIL import Image
 
 from hipsgen.checker.finding import Finding
-from hipsgen.checker.survey import Depth, check_survey
+from hipsgen.checker.survey import CheckOptions, check_survey
 from tests.checker.test_tiles import rewrite
 from tests.conftest import StarField, needs
 from tests.peers.test_aladin import JAR
 
-DEEP = Depth(every_tile=True, workers=2)
+DEEP = CheckOptions(deep=True, workers=2)
 
 
 def serious(place: Path) -> list[str]:
@@ -120,17 +120,17 @@ def _swap(place: Path) -> None:
 FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "a parent one hundredth brighter": (
         lambda p: rewrite(_fullest(p, _order(p) - 1), lambda v: v * np.float32(1.01)),
-        "not made of the tiles below"),
+        "not made of its child tiles"),
     "a parent shifted by a row": (
         lambda p: rewrite(_fullest(p, _order(p) - 2), lambda v: np.roll(v, 1, axis=0)),
-        "not made of the tiles below"),
+        "not made of its child tiles"),
     "a leaf of zeros": (
-        lambda p: rewrite(_fullest(p, _order(p)), np.zeros_like), "not made of the tiles below"),
+        lambda p: rewrite(_fullest(p, _order(p)), np.zeros_like), "not made of its child tiles"),
     "a leaf with holes": (
         lambda p: rewrite(
             _fullest(p, _order(p)), lambda v: np.where(np.arange(512) % 9 < 2, np.nan, v)),
         "does not cover the pixels of the FITS tile"),
-    "two leaf tiles swapped": (_swap, "not made of the tiles below"),
+    "two leaf tiles swapped": (_swap, "not made of its child tiles"),
     "pictures upside down": (_flip_pictures, "upside down"),
     "an Allsky of something else": (
         lambda p: rewrite(p / "Norder3" / "Allsky.fits", lambda v: np.full_like(v, 1e6)),
