@@ -20,11 +20,13 @@ JS_TOOLS := $(WEB)/node_modules
 # the modules that are held to types and layout: the list in tsconfig.json
 JS_STRICT = $(shell $(NODE) -p "require('./$(WEB)/tsconfig.json').files.map((name) => '$(WEB)/' + name).join(' ')")
 
-.PHONY: help demo test lint-js test-js docs docs-links bench torture clean
+.PHONY: help demo test test-newest constraints lint-js test-js docs docs-links bench torture clean
 
 help:
 	@echo "make demo   sample Butler repository -> its surveys, served at http://127.0.0.1:$(PORT) (SERVE=0: only made)"
 	@echo "make test   lint, types, floors and all tests; of the page's scripts alone: make lint-js test-js"
+	@echo "make test-newest  the tests with the newest releases of everything, whatever the bounds are"
+	@echo "make constraints  choose the versions of requirements/ci.txt again"
 	@echo "make docs   the documentation as a site, docs/_build/html; fails on any warning"
 	@echo "make docs-links  check the links of the documentation to other sites"
 	@echo "make bench  us, Hipsgen, reproject and the floor, side by side: a quarter of an hour, 20 GB in bench/"
@@ -37,14 +39,36 @@ $(VENV)/demo: pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[butler]'
 	@touch $@
 
-$(VENV)/test: pyproject.toml
+# the versions and hashes with which the tests are known to pass; made again by `make constraints`
+CONSTRAINTS := requirements/ci.txt
+
+$(VENV)/test: pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[all]' --group dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(CONSTRAINTS)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
 	$(PYTHON) -m venv $(SERVER)
 	$(BIN)/python -c "import site; print(site.getsitepackages()[0])" > $(SERVER)/lib/$$(ls $(SERVER)/lib)/site-packages/tests.pth
 	$(BIN)/python -m pip --python $(SERVER)/bin/python install --quiet --disable-pip-version-check --group butler-server
 	@touch $@ $(VENV)/demo
+
+constraints:
+	$(PYTHON) -m venv $(VENV)/uv
+	$(VENV)/uv/bin/python -m pip install --quiet --disable-pip-version-check uv
+	$(VENV)/uv/bin/uv pip compile pyproject.toml --all-extras --group dev --group docs --python-version 3.11 \
+	    --upgrade --generate-hashes --no-header --no-annotate --no-emit-index-url -q -o $(CONSTRAINTS)
+
+# the newest of everything, whatever the bounds of pyproject.toml are
+BOUNDED := numba llvmlite uvicorn httptools lsst-daf-butler
+
+test-newest:
+	rm -rf $(VENV)/newest
+	$(PYTHON) -m venv $(VENV)/newest
+	$(VENV)/newest/bin/python -m pip install --quiet --disable-pip-version-check 'pip>=25.1'
+	$(VENV)/newest/bin/python -m pip install --quiet --disable-pip-version-check --upgrade -e '.[all]' --group dev
+	$(VENV)/newest/bin/python -m pip install --quiet --disable-pip-version-check --upgrade $(BOUNDED)
+	$(VENV)/newest/bin/python -m pip freeze
+	$(VENV)/newest/bin/python -m pytest $(PYTEST_ARGS)
 
 demo/repo/butler.yaml: | $(VENV)/demo
 	rm -rf demo/repo

@@ -141,7 +141,7 @@ def make_server(app: ASGIApp, sets_logging: bool = True) -> Server:
         uvicorn.Config(
             app,
             http=protocol.Connection,
-            # not uvloop, should it be installed: sendfile needs the socket of the transport
+            # not uvloop, should it be installed: protocol.py needs the real socket
             loop="asyncio",
             backlog=_BACKLOG,
             timeout_keep_alive=KEEP_ALIVE,

@@ -214,7 +214,7 @@ class Journal:
         self._store.write(paths.TOP, buffer.getvalue())
 
     def top(self) -> TopRecord | None:
-        """What `record_top` load_block; None when there is nothing, or nothing that can be read."""
+        """What `record_top` recorded; None when there is nothing, or nothing that can be read."""
         try:
             with np.load(io.BytesIO(self._store.read(paths.TOP))) as arrays:
                 values = json.loads(arrays["record"].tobytes())

@@ -10,15 +10,13 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from starlette.responses import FileResponse
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from viewer.app import ViewerConfig, create_app
 from viewer.http.survey_files import SurveyFile
 
 ROOT = "HIPSGEN_BENCHMARK_ROOT"
 WORKERS = 4
-# what the server of the viewer offers, and what Granian does
-ZERO_COPY, PATH_SEND = "http.response.zerocopysend", "http.response.pathsend"
 
 
 async def file_response(scope: Scope, receive: Receive, send: Send) -> None:
@@ -34,30 +32,9 @@ async def survey_file(scope: Scope, receive: Receive, send: Send) -> None:
     await SurveyFile(file, range(size), headers, 200)(scope, receive, send)
 
 
-class ByPath:
-    """Names the file of a response to a server that opens it by its name."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def sending(message: Message) -> None:
-            if message["type"] == ZERO_COPY:
-                message = {"type": PATH_SEND, "path": message["file"].name}
-            await send(message)
-
-        scope["extensions"] = {ZERO_COPY: {}}
-        await self.app(scope, receive, sending)
-
-
 def viewer() -> ASGIApp:
     """The viewer's application for the surveys in a folder."""
     return create_app(ViewerConfig((Path(os.environ[ROOT]) / "hips",), local_names=True))
-
-
-def viewer_by_path() -> ASGIApp:
-    """The same for a server that opens files by their names."""
-    return ByPath(viewer())
 
 
 def commands(candidates: bool) -> dict[str, Sequence[str]]:
@@ -78,7 +55,7 @@ def commands(candidates: bool) -> dict[str, Sequence[str]]:
         "Granian and FileResponse, bare": (*granian, f"{here}:file_response"),
         **ours,
         "viewer by uvicorn": (*uvicorn, "--factory", f"{here}:viewer"),
-        "viewer by Granian": (*granian, "--factory", f"{here}:viewer_by_path"),
+        "viewer by Granian": (*granian, "--factory", f"{here}:viewer"),
     }
     is_missing = find_spec("granian") is None
     return {n: words for n, words in found.items() if not (is_missing and "granian" in words)}

@@ -2,7 +2,8 @@
 
 Needs nginx and wrk, which run on the same machine. Each server is measured in turns with nginx, in
 several rounds, and compared with nginx's rate just before and after: others may use the machine.
-For the same reason there is the time of processors for an answer, kernel and all, wrk's not.
+For the same reason there is the CPU time for an answer, in the kernel and outside, and what share
+of nginx's rate follows from it and from wrk's own on a machine that does nothing else.
 With --candidates also other servers that could stand in place of ours (`candidates.py`); those
 that are not installed are left out.
 """
@@ -38,13 +39,19 @@ _UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3, "m": 6e4}
 class Asked:
     """What wrk tells. rate: answers a second. p99: milliseconds. failed: errors of any kind.
 
-    cost: microseconds of processors for an answer.
+    cost, of_wrk: CPU time of the server and of wrk for an answer, in microseconds.
     """
 
     rate: float
     p99: float
     failed: int
     cost: float
+    of_wrk: float
+
+    @property
+    def total(self) -> float:
+        """What limits the rate when nothing else runs."""
+        return self.cost + self.of_wrk
 
 
 @dataclass(frozen=True)
@@ -69,9 +76,9 @@ class Measured:
         return 2 * self.server.rate / (self.before.rate + self.after.rate)
 
     @property
-    def cost(self) -> float:
-        """In terms of nginx's."""
-        return 2 * self.server.cost / (self.before.cost + self.after.cost)
+    def share_by_cost(self) -> float:
+        """Of the rate that nginx would have if nothing else ran."""
+        return (self.before.total + self.after.total) / (2 * self.server.total)
 
 
 def make_tiles(root: Path) -> None:
@@ -136,20 +143,22 @@ def ask(server: Server, ending: str, seconds: float, scratch: Path) -> Asked:
         end"""
     )
     command = ["wrk", "-t2", f"-c{CONNECTIONS}", f"-d{seconds}s", "--latency", "--timeout", "30s"]
-    before = processor_time(server.pid)
+    before, wrk_before = processor_time(server.pid), os.times()
     done = subprocess.run(
         [*command, "-s", str(script), f"http://127.0.0.1:{server.port}"],
         check=True,
         capture_output=True,
         text=True,
     ).stdout
-    spent = processor_time(server.pid) - before
+    spent, now = processor_time(server.pid) - before, os.times()
+    of_wrk = sum(now[2:4]) - sum(wrk_before[2:4])
     value, unit = re.search(r"99%\s+([\d.]+)(\w+)", done).groups()  # type: ignore[union-attr]
     rate = float(re.search(r"Requests/sec:\s+([\d.]+)", done)[1])  # type: ignore[index]
-    answers = int(re.search(r"(\d+) requests in", done)[1])  # type: ignore[index]
+    answers = max(int(re.search(r"(\d+) requests in", done)[1]), 1)  # type: ignore[index]
     failed = [int(n) for n in re.findall(r"(?:connect|read|write|timeout) (\d+)", done)]
     failed += [int(n) for n in re.findall(r"Non-2xx or 3xx responses: (\d+)", done)]
-    return Asked(rate, float(value) * _UNITS[unit], sum(failed), 1e6 * spent / max(answers, 1))
+    p99 = float(value) * _UNITS[unit]
+    return Asked(rate, p99, sum(failed), 1e6 * spent / answers, 1e6 * of_wrk / answers)
 
 
 def family(pid: int) -> list[int]:
@@ -191,21 +200,21 @@ def one_round(
 
 def line(kind: str, name: str, rounds: Sequence[Measured], grown: str) -> str:
     """Medians of the rounds."""
-    rate, nginx, p99, cost, times = (
+    rate, nginx, p99, cost, by_cost = (
         statistics.median(values)
         for values in (
             [one.server.rate for one in rounds],
             [one.after.rate for one in rounds],
             [one.server.p99 for one in rounds],
             [one.server.cost for one in rounds],
-            [one.cost for one in rounds],
+            [one.share_by_cost for one in rounds],
         )
     )
     shares = sorted(one.share for one in rounds)
     failed = sum(one.server.failed for one in rounds)
     return (
         f"| {kind} | {name} | {rate:.0f} | {nginx:.0f} | {statistics.median(shares):.2f}"
-        f" ({shares[0]:.2f} to {shares[-1]:.2f}) | {cost:.0f} | {times:.1f} | {p99:.0f} |"
+        f" ({shares[0]:.2f} to {shares[-1]:.2f}) | {cost:.0f} | {by_cost:.2f} | {p99:.0f} |"
         f" {failed} | {grown} |"
     )
 
@@ -234,7 +243,7 @@ def main() -> None:
         port = free_port()
         nginx = start(nginx_command(scratch / "sky", port, scratch), port)
         print("| tiles | server | answers/s | nginx | share of nginx | CPU, µs an answer |"
-              " times nginx | p99, ms | errors | MB |")  # fmt: skip
+              " share by CPU | p99, ms | errors | MB |")  # fmt: skip
         print("|---|---|---:|---:|---:|---:|---:|---:|---:|---:|")
         for ending, size in KINDS.items():
             for one in (*servers.values(), nginx):

@@ -54,3 +54,25 @@ def test_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             assert test.examples
             runner.run(test)
     assert runner.summarize(verbose=False).failed == 0
+
+
+@pytest.mark.parametrize("name", [name for name in hipsgen.__all__ if not name.islower()])
+def test_public_classes_have_precise_types(name: str) -> None:
+    members = {
+        member: value
+        for kind in getattr(hipsgen, name).__mro__
+        if kind.__module__.startswith("hipsgen")
+        for member, value in vars(kind).items()
+        if not member.startswith("_")
+    }
+    for member, value in members.items():
+        function = getattr(value, "fget", None) or getattr(value, "func", None) or value
+        annotations = str(getattr(function, "__annotations__", {}))
+        # numpy's own spelling of an array of any shape
+        precise = annotations.replace("ndarray[tuple[typing.Any, ...]", "ndarray[shape")
+        assert "Any" not in precise, f"{name}.{member}: {annotations}"
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_public_functions_have_precise_types(name: str) -> None:
+    assert "typing.Any" not in str(getattr(hipsgen, name).__annotations__)

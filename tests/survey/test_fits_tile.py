@@ -116,6 +116,7 @@ def test_checksums_are_right_whatever_the_pixels(seed: int, rows: int, cols: int
     tile = Tile(order, int(rng.integers(12 << 2 * order)))
     with fits.open(io.BytesIO(FitsTile().encode(pixels, tile)), checksum=True) as hdus:
         assert hdus[0].verify_checksum() == hdus[0].verify_datasum() == 1
+        np.testing.assert_array_equal(hdus[0].data, pixels)  # an Allsky is not square
 
 
 PLANES = (("BAD", 0), ("DETECTED_NEGATIVE", 6), ("OTHER", 30))

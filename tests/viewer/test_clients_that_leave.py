@@ -286,3 +286,26 @@ def test_what_is_made_for_a_client_that_left_is_cancelled(said, leave):
         client.close()
     assert events == ["begun", "cancelled", said.partition(b"\r\n\r\n")[2]]
     assert told == []
+
+
+def test_an_application_that_sends_on_to_a_client_that_left_gets_an_error():
+    raised = []
+
+    async def app(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        try:
+            while True:
+                await send({"type": "http.response.body", "body": b"x" * 1000, "more_body": True})
+                await asyncio.sleep(0.01)
+        except OSError as error:
+            raised.append(error)
+            raise
+
+    with complaints() as told, served_app(app) as port:
+        client = connect(port, REQUEST)
+        assert client.recv(100)
+        time.sleep(0.3)
+        assert raised == []
+        reset(client)
+        assert within(2, lambda: len(raised) == 1)
+    assert told == []

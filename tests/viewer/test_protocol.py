@@ -100,11 +100,11 @@ def test_a_file_that_the_system_has_forgotten(port, survey):
 
 
 @pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP])
-def test_a_file_system_from_which_nothing_can_be_sent(port, survey, monkeypatch, number):
+def test_a_file_system_that_does_not_tell_what_is_in_memory(port, survey, monkeypatch, number):
     def refuse(*_):
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(os, "sendfile", refuse)
+    monkeypatch.setattr(os, "preadv", refuse)
     wire = Wire(port)
     assert wire.get(BIG)[1] == content(survey, BIG)
     wire.close()
@@ -227,7 +227,7 @@ def test_what_is_used_of_uvicorn_beyond_its_interface_is_there():
     loop.close()
     gone = [f"{k}.{n}" for k, one in there.items() for n in listed(k) if not hasattr(one, n)]
     assert not gone, f"uvicorn {uvicorn.__version__} lacks {', '.join(gone)}"
-    assert inspect.ismethod(there["cycle"].send)
+    assert inspect.ismethod(there["cycle"].send)  # so that it has __self__
     # names of ours that a later uvicorn takes for something else
     ours = {name for name in vars(protocol.Connection) if re.match("_[a-z]", name)}
     assert not ours & {*dir(there["HttpToolsProtocol"])}

@@ -2,9 +2,13 @@
 
 import time
 
+import numpy as np
 import pytest
+from astropy.coordinates import SkyCoord
+from astropy.units import deg
 
 from hipsgen.errors import CoaddError
+from hipsgen.sky.polygon import to_vectors
 from hipsgen.survey.provenance import Provenance
 from tests.viewer.conftest import client_for, other_coadd
 from tests.viewer.small_hips import DEC, DEEPEST, RA, make_survey, value_at
@@ -19,6 +23,16 @@ def survey(asked: list, **words) -> TileSurvey:
 
     known = {"order": 16, "order_min": 0, "width": 512, "frame": "equatorial", "unit": "nJy"}
     return TileSurvey(tile, **{**known, "pixel_scale": 0.0, **words})
+
+
+@pytest.mark.parametrize("radius", [0.01, 1.0, 30.0])
+def test_a_circle_holds_what_is_within_its_radius(radius):
+    region = MeasuredRegion(10.0, 20.0, 2 * radius, 2 * radius, True)
+    center, directions = SkyCoord(10.0, 20.0, unit="deg"), np.arange(0, 360, 45) * deg
+    for share, is_held in ((0.99, True), (1.01, False)):
+        around = center.directional_offset_by(directions, share * radius * deg)
+        held = region.holds(to_vectors(around.ra.deg, around.dec.deg))
+        assert held.tolist() == [is_held] * 8
 
 
 @pytest.mark.parametrize("sides", [(20.0, 1e-6), (1e-6, 20.0), (20.0, 20.0), (1e-3, 1e-3)])

@@ -64,8 +64,7 @@ class AccessLog:
                 await send(message)
             finally:
                 if scope["method"] != "HEAD":
-                    # of a file the server tells how far it came
-                    size += message.get("sent", len(message.get("body", b"")))
+                    size += len(message.get("body", b""))
 
         try:
             await self.app(scope, receive, counting)

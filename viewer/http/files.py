@@ -10,9 +10,6 @@ from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
 
-# ASGI's extension for files that the server sends: asgi.readthedocs.io/en/latest/extensions.html
-ZERO_COPY = "http.response.zerocopysend"
-
 _LAST_SECOND = 253402300799.0  # of the year 9999
 _SAMPLED = 1 << 17  # bytes; systems read ahead, and forget, about as many at a time
 
@@ -106,13 +103,3 @@ def is_cached(file: FileIO, first: int, end: int) -> bool:
     except (OSError, AttributeError):
         # it would wait, or the system cannot tell
         return False
-
-
-def prefetch(file: FileIO, first: int, end: int) -> None:
-    """Read bytes, waiting for the disk; the system keeps them in memory for a while.
-
-    Raises OSError when they cannot be read.
-    """
-    piece = bytearray(_SAMPLED)
-    for at in range(first, end, _SAMPLED):
-        os.preadv(file.fileno(), [piece], at)

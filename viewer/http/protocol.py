@@ -1,4 +1,4 @@
-"""HTTP/1.1: files are sent by the system; slow or silent clients are disconnected.
+"""HTTP/1.1: slow or silent clients are disconnected, requests are limited.
 
 This extends uvicorn's HttpToolsProtocol, whose attributes are not a public interface. Therefore
 pyproject.toml has upper bounds for uvicorn and httptools, the newest versions that were tested, and
@@ -7,29 +7,24 @@ what uvicorn has:
 
 - HttpToolsProtocol: app, cycle, flow, loop, on_body, on_headers_complete, on_response_complete,
   parser, pipeline, send_400_response, transport;
-- its cycle: disconnected, expected_content_length, message_event, more_body, response_complete,
-  response_started, send (a bound method, whose `__self__` is the cycle);
-- its flow (FlowControl): drain, pause_reading, resume_reading, write_paused.
+- its cycle: disconnected, message_event, more_body, response_complete, response_started;
+- its flow (FlowControl): pause_reading, resume_reading.
+
+The `send` that an application gets is a bound method of the cycle (`__self__`).
 """
 
 import asyncio
-import errno
-import os
 import socket
 import sys
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from io import FileIO
 from typing import Any
 
 from httptools import HttpParserError, HttpParserUpgrade
-from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-
-from viewer.http.files import ZERO_COPY, is_cached, prefetch
 
 # seconds in which a request, head and body, must arrive
 PATIENCE = 30.0
@@ -45,20 +40,20 @@ LONGEST_HEAD = 1 << 16
 # pipelined requests
 QUEUE = 32
 
-_CORK = getattr(socket, "TCP_CORK", None)  # Linux
-_CANNOT = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}  # file systems without sendfile
-_WINDOW = 1 << 21  # bytes of a file that are checked for being cached at a time: a FITS tile
-_MORSEL = 1 << 14  # bytes that are left to the transport when a socket is full
 _PIECE = 1 << 12  # bytes of requests that are parsed at a time
 _LOOKS = 8  # checks of whether a client takes its response, within TAKING
 
 
-class Connection(HttpToolsProtocol):
-    """uvicorn's protocol with sendfile, and with limits on time and size.
+class ClientLeftError(ConnectionError):
+    """Raised in an application that sends more to a client that has left (ASGI 2.4)."""
 
-    The system sends files without a copy in this process. A request must arrive within PATIENCE,
-    its head is limited to LONGEST_HEAD, and QUEUE pipelined requests are read ahead; uvicorn has
-    no such limits. When a client closes its side of the connection, the application receives
+
+class Connection(HttpToolsProtocol):
+    """uvicorn's protocol with limits on time and size.
+
+    A request must arrive within PATIENCE, its head is limited to LONGEST_HEAD, and QUEUE pipelined
+    requests are read ahead; a client must take some of its response within TAKING. uvicorn has no
+    such limits. When a client closes its side of the connection, the application receives
     `http.disconnect` at once, since most clients have left then; a response that it sends all the
     same reaches a client that still reads.
     """
@@ -67,20 +62,18 @@ class Connection(HttpToolsProtocol):
     _look: asyncio.TimerHandle | None = None
     _taken, _since = 0, 0.0
     _head = 0
-    _has_started = False  # the response to the current request
+    _running: Any = None  # the cycle of the request that is being answered
     _is_half_closed = False  # the client sends no more
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.app = partial(self._with_files, self.app)
+        self.app = partial(self._run, self.app)
         self._unread = bytearray()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client has connected."""
         super().connection_made(transport)
         self.flow = _Flow(transport, lambda: not self._unread)
-        # writable means that nothing is buffered, so that what sendfile sends keeps its place
-        transport.set_write_buffer_limits(0)
         self._watch()
         self._look_whether_it_takes()
 
@@ -92,7 +85,6 @@ class Connection(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Go on with the next pipelined request."""
-        self._has_started = False
         super().on_response_complete()
         if self._unread:
             super().data_received(b"")
@@ -110,7 +102,7 @@ class Connection(HttpToolsProtocol):
         return True
 
     def _end_of_grace(self) -> None:
-        if not self._has_started:
+        if self._running is None or not self._running.response_started:
             self.transport.close()
 
     def on_headers_complete(self) -> None:
@@ -195,13 +187,21 @@ class Connection(HttpToolsProtocol):
             self._deadline.cancel()
             self._deadline = None
 
-    async def _with_files(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-        """Run the application with an extension for files."""
-        cycle = send.__self__  # type: ignore[attr-defined]
+    async def _run(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the application for one request."""
+        cycle = self._running = send.__self__  # type: ignore[attr-defined]
         # a malformed body may have been refused with 400 before this task has started
-        if not cycle.disconnected:
-            scope["extensions"] = {ZERO_COPY: {}}
-            await app(scope, self._receiving(receive), self._sending(cycle, send))
+        if cycle.disconnected:
+            return
+
+        async def sending(message: Message) -> None:
+            await send(message)
+            if message.get("more_body", False) and self.transport.is_closing():
+                cycle.disconnected = True
+                raise ClientLeftError
+
+        with suppress(ClientLeftError):
+            await app(scope, self._receiving(receive), sending)
 
     def _receiving(self, receive: Receive) -> Receive:
         """Report a half-closed connection as `http.disconnect`, once the request is complete."""
@@ -217,78 +217,6 @@ class Connection(HttpToolsProtocol):
             return {"type": "http.disconnect"}
 
         return receiving
-
-    def _sending(self, cycle: Any, send: Send) -> Send:
-        """Send files as well as bytes."""
-        start: Message | None = None
-
-        async def sending(message: Message) -> None:
-            nonlocal start
-            if message["type"] == "http.response.start":
-                # held back: with a file it goes into the same packet
-                start = message
-                return
-            is_file = message["type"] == ZERO_COPY
-            if is_file:
-                self._fill_packets(True)
-            if start is not None:
-                self._has_started = True
-                await send(start)
-                start = None
-            if is_file:
-                await self._send_file(cycle, message)
-                self._fill_packets(False)
-                more = message.get("more_body", False)
-                message = {"type": "http.response.body", "body": b"", "more_body": more}
-            await send(message)
-
-        return sending
-
-    async def _send_file(self, cycle: Any, message: Message) -> None:
-        """Send a part of a file to a connected client. Raises EOFError if the file is shorter."""
-        file, first = message["file"], message["offset"]
-        message["sent"] = 0
-        end, known = first + message["count"], first
-        while first < end:
-            if first >= known:
-                known = min(first + _WINDOW, end)
-                # other connections do not wait for the disk
-                if not is_cached(file, first, known):
-                    await run_in_threadpool(prefetch, file, first, known)
-            if self.flow.write_paused:
-                await self.flow.drain()
-            if cycle.disconnected or self.transport.is_closing():
-                cycle.disconnected = True
-                return
-            sent = self._as_far_as_it_goes(file, first, known)
-            cycle.expected_content_length -= sent
-            if first + sent < known:
-                # the transport reports when it has sent this
-                morsel = os.pread(file.fileno(), min(_MORSEL, known - first - sent), first + sent)
-                if not morsel:
-                    raise EOFError
-                await cycle.send({"type": "http.response.body", "body": morsel, "more_body": True})
-                sent += len(morsel)
-            first += sent
-            message["sent"] += sent
-
-    def _fill_packets(self, on: bool) -> None:
-        """Switch TCP_CORK: the head of a response shares a packet with its file."""
-        if _CORK is not None:
-            with suppress(OSError):  # the client may have left
-                self.transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, _CORK, on)
-
-    def _as_far_as_it_goes(self, file: FileIO, first: int, end: int) -> int:
-        out = self.transport.get_extra_info("socket").fileno()
-        try:
-            return os.sendfile(out, file.fileno(), first, end - first)
-        except (BlockingIOError, ConnectionError, TimeoutError):
-            # the transport notices by itself that the client has left
-            return 0
-        except OSError as error:
-            if error.errno in _CANNOT:
-                return 0
-            raise
 
 
 class _Flow(FlowControl):

@@ -1,6 +1,5 @@
 """Serves the files of a survey: which may be seen, as what, and for how long they stay fresh."""
 
-import asyncio
 import errno
 import logging
 import os
@@ -18,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from viewer.http.files import ZERO_COPY, modified, open_if_cached, open_inside
+from viewer.http.files import is_cached, modified, open_if_cached, open_inside
 
 MEDIA_TYPES = {
     ".fits": "application/fits",
@@ -56,8 +55,8 @@ _PAGE = re.compile(rf"(?:{_WORD}/){{0,3}}{_WORD}")
 # one range; several are answered with all of the file, as RFC 9110 allows (14.2)
 _RANGE = re.compile(r"bytes=([0-9]{0,99})-([0-9]{0,99})", re.IGNORECASE)
 
-# a FITS tile is a little over 1 MB, and goes in one piece
-_PIECE = 1 << 21
+# bytes that are read and sent at a time, and that a slow client has in memory
+_PIECE = 1 << 18
 
 # what the machine cannot do just now: a tile that is not told of would be a hole in the sky
 _FOR_NOW = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ESTALE}
@@ -74,44 +73,39 @@ class SurveyFile(Response):
         self._part = part
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it, as long as there is somebody to take it, and close the file."""
+        """Send the part and close the file."""
         start = {"status": self.status_code, "headers": self.raw_headers}
         try:
             await send({"type": "http.response.start", **start})
             if scope["method"] == "HEAD" or not self._part:
                 await send({"type": "http.response.body", "body": b""})
-            elif ZERO_COPY in scope.get("extensions", {}):
-                first, count = self._part[0], len(self._part)
-                await send({"type": ZERO_COPY, "file": self._file, "offset": first, "count": count})
             else:
-                await self._read_out(receive, send)
-        # too few for the length that was told: the server breaks the connection off
+                await self._send_part(send)
+        # fewer bytes than content-length says: the server closes the connection
         except EOFError:
             logger.warning("%s became shorter while it was sent", self._file.name)
+        except ConnectionError:
+            raise  # of the client, not of the file
         except OSError as error:
             logger.warning("%s cannot be read to its end: %s", self._file.name, error)
         finally:
             self._file.close()
 
-    async def _read_out(self, receive: Receive, send: Send) -> None:
-        """To a server that cannot send files."""
-        gone = asyncio.ensure_future(_disconnected(receive))
-        left = len(self._part)
-        try:
-            self._file.seek(self._part[0])
-            while left and not gone.done():
-                piece = await run_in_threadpool(self._file.read, min(_PIECE, left))
-                if not piece:
-                    raise EOFError
-                left -= len(piece)
-                await send({"type": "http.response.body", "body": piece, "more_body": left > 0})
-        finally:
-            gone.cancel()
+    async def _send_part(self, send: Send) -> None:
+        position, end = self._part.start, self._part.stop
+        while position < end:
+            piece = await self._read(position, min(_PIECE, end - position))
+            if not piece:
+                raise EOFError
+            position += len(piece)
+            more = position < end
+            await send({"type": "http.response.body", "body": piece, "more_body": more})
 
-
-async def _disconnected(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+    async def _read(self, position: int, size: int) -> bytes:
+        """Bytes of the file; other requests do not wait while the disk is read."""
+        if is_cached(self._file, position, position + size):
+            return os.pread(self._file.fileno(), size, position)
+        return await run_in_threadpool(os.pread, self._file.fileno(), size, position)
 
 
 async def serve_survey_file(

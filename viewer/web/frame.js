@@ -41,7 +41,7 @@ async function done(viewer, { survey, ra, dec, fov }) {
   return {
     survey: viewer.base.name, url: viewer.link(), ...viewer.sky.view(),
     selection: here && { ra: here[0], dec: here[1], survey: told?.survey ?? viewer.base.name, coadds: told?.coadds ?? [], problem: told?.problem ?? "" },
-    region: region && { ...region, ...measured }, flags: viewer.annotations.store.flags,
+    region: region && { ...region, ...measured }, flags: viewer.flags.store.flags,
   };
 }
 

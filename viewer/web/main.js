@@ -75,7 +75,7 @@ const KEYS = {
   p: (viewer) => viewer.patch(-1),
   f: (viewer) => {
     viewer.toggle("flags", true);
-    viewer.annotations.flagHere();
+    viewer.flags.flagHere();
   },
   m: (viewer) => viewer.masks.toggle(),
   g: (viewer) => viewer.toggle("grid"),
