@@ -14,7 +14,7 @@ from reproject import reproject_interp
 
 from hipsgen.builder.result import BuildResult
 from hipsgen.builder.surveys import build_color_survey
-from hipsgen.checker.survey import Depth, check_survey
+from hipsgen.checker.survey import CheckOptions, check_survey
 from hipsgen.errors import ConfigError, HipsgenError
 from hipsgen.planner.jobs import CoaddQuery
 from hipsgen.planner.options import BuildOptions, Runtime
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.slow
 SIZE = 420
 NO_DATA = -(2**31)
 ALL = CoaddQuery()
-THOROUGH = Depth(every_tile=True, against=10, seed=1)
+THOROUGH = CheckOptions(deep=True, against_inputs=10, seed=1)
 
 
 @dataclass(frozen=True)
@@ -456,7 +456,7 @@ def test_a_check_finds_an_allsky_and_a_moc_that_are_not_those_of_a_mask(tmp_path
     build([other.path], tmp_path / "other", "mask")
     damage_a_flag(tmp_path / "out" / "Norder3" / "Allsky.fits")
     shutil.copy(tmp_path / "other" / "Moc.fits", tmp_path / "out" / "Moc.fits")
-    found = " ".join(str(f) for f in check_survey(tmp_path / "out", Depth(every_tile=True)))
+    found = " ".join(str(f) for f in check_survey(tmp_path / "out", CheckOptions(deep=True)))
     assert "Allsky.fits: is not made of the tiles of its order" in found
     assert "does not cover all pixels with data" in found, found
 
