@@ -73,7 +73,7 @@ class ProblemLog:
 
     def left_out(self) -> list[LeftOut]:
         """What provenance says of the inputs that were left out."""
-        listed = [LeftOut(CoaddRef(p.what, ""), p.reason) for p in self._listed if p.is_fault]
+        listed = [LeftOut(CoaddRef(p.source, ""), p.reason) for p in self._listed if p.is_fault]
         coadds = [ref for ref in self._refs if ref.key in self.coadds]  # in the plan's order
         return listed + [LeftOut(ref, self.coadds[ref.key]) for ref in coadds]
 
