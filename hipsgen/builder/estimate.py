@@ -17,7 +17,7 @@ from hipsgen.planner.coadd_list import refs_of
 from hipsgen.planner.jobs import SurveyJob
 from hipsgen.planner.options import BuildOptions, tile_bytes
 from hipsgen.planner.recipe import check_excluded, natural_order, stretch_of
-from hipsgen.planner.sample import known_scales, take_names, take_sample
+from hipsgen.planner.sample import known_scales, sample_mask_planes, sample_pixels
 from hipsgen.run.progress import Reporter
 from hipsgen.sky.tiles import pixel_size
 from hipsgen.survey.store import open_store
@@ -185,7 +185,7 @@ def _update(
         cpu_seconds=0.0,
         cuts=None if recipe.plane == "mask" else (recipe.stretch.low, recipe.stretch.high),
         unit=recipe.unit,
-        mask_planes=recipe.names,
+        mask_planes=recipe.mask_planes,
         changes=SurveyChanges(
             n_blocks=len(plan.npix),
             n_blocks_changed=len(change.pending),
@@ -215,7 +215,7 @@ def _look(
     Where none can be read, what the references and the options say of the pixels is enough.
     """
     try:
-        take = take_names if options.plane == "mask" else take_sample
+        take = sample_mask_planes if options.plane == "mask" else sample_pixels
         sample, problems = take(refs, job.source.reader().with_range_reads())
     except HipsgenError as error:
         asked = [] if options.order is None else [pixel_size(options.order, options.tile_width)]
@@ -227,6 +227,6 @@ def _look(
     for problem in problems:
         reporter.problem(problem)
     if options.plane == "mask":
-        return _Look(sample.pixel_scale, mask_planes=sample.names)
+        return _Look(sample.pixel_scale, mask_planes=sample.mask_planes)
     stretch = stretch_of(options, sample.level)
     return _Look(sample.pixel_scale, (stretch.low, stretch.high), sample.unit)

@@ -41,7 +41,7 @@ class PreviousBlock:
         self.kept = {npix for npix, digest in self.digests.items() if known.get(npix) == digest}
         self.uses = {use.coadd: use for use in record.uses} if record and self.kept else {}
         self.pictures_are_good = record is not None and (
-            record.pictures == recipe.pictures_digest()
+            record.pictures == recipe.previews_digest()
         )
         planned = {Tile(recipe.order, npix) for npix in self.digests}
         self._may_be = planned | set(self._above(planned))
@@ -78,7 +78,7 @@ class PreviousBlock:
         record = BlockRecord(
             self._root.order,
             self._root.npix,
-            pictures=self._recipe.pictures_digest() if self.pictures_are_good else "",
+            pictures=self._recipe.previews_digest() if self.pictures_are_good else "",
             uses=list(self.uses.values()),
         )
         inventory = TileInventory.of(self._recipe.formats, may_be.items())

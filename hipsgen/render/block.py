@@ -186,7 +186,7 @@ def _record(
         order=root.order,
         npix=root.npix,
         fingerprint=fingerprint(task.recipe, [ref for _, ref in task.refs]) if is_whole else "",
-        pictures=task.recipe.pictures_digest() if pictures_known else "",
+        pictures=task.recipe.previews_digest() if pictures_known else "",
         content=renderer.content(),
         tiles=len(inventory),
         size=inventory.size(),

@@ -48,7 +48,7 @@ def test_a_glance_is_enough_where_most_coadds_are_not_sampled(
         return inner(self, *args, **kwargs)
 
     monkeypatch.setattr(FitsReader, "read", read)
-    monkeypatch.setattr("hipsgen.builder.prepare.COADDS", 1 if many else 24)
+    monkeypatch.setattr("hipsgen.builder.prepare.N_COADDS", 1 if many else 24)
     paths = [StarField(40.0 + 0.1 * k, 0.0).write(tmp_path / f"{k}.fits") for k in range(2)]
     build(paths)
     assert any(glances) == many
