@@ -137,7 +137,7 @@ class CoaddSurvey:
                 number=k,
                 block=plan.block(k),
                 refs=tuple((i, plan.refs[i]) for i in indices),
-                until=tuple(last[indices].tolist()),
+                last_blocks=tuple(last[indices].tolist()),
                 recipe=self._prepared.recipe,
                 reader=reader,
                 lease=lease,
@@ -167,7 +167,7 @@ class CoaddSurvey:
     def publish(self, created: str) -> Published:
         """See `SurveyKind`. Raises InputError when no coadd has a valid pixel."""
         records = {**self._change.done, **self._made}
-        filled = [records[root] for root in sorted(records) if records[root].tiles]
+        filled = [records[root] for root in sorted(records) if records[root].n_tiles]
         if not filled:
             coadds = counted(len(self._refs), "coadd")
             raise InputError(f"no valid pixel in {coadds} of {self._source.describe()}")

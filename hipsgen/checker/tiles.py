@@ -128,7 +128,7 @@ class DeepCheck:
         if self._journal is not None:
             path = paths.record(root)
             try:
-                found = self._journal.block(root)
+                found = self._journal.read_block(root)
             except ValueError as error:
                 found = None
                 part.findings.append(Finding("error", path, f"{error}: build again"))
@@ -177,7 +177,7 @@ class DeepCheck:
         if not record.content:  # a color survey's top is made of its bands
             return []
         try:
-            agrees = self._journal.state(root).content == record.content
+            agrees = self._journal.read_summary(root).content == record.content
             what = "" if agrees else "is of another block, or another build"
         except ValueError as error:
             what = str(error)
@@ -187,8 +187,8 @@ class DeepCheck:
         """Blocks that the journal has, and of which nothing is there."""
         assert self._journal is not None
         for record in self._journal.records():
-            if record.root not in roots and record.tiles:
-                what = f"the journal says that it has {record.tiles} tiles, and none is there"
+            if record.root not in roots and record.n_tiles:
+                what = f"the journal says that it has {record.n_tiles} tiles, and none is there"
                 yield Finding("error", paths.record(record.root), what)
 
     def _other_files(self) -> Iterator[Finding]:

@@ -89,14 +89,14 @@ def test_what_no_block_to_come_needs_is_dropped_at_once() -> None:
     reader = Counting()
     cache = CoaddCache(reader, 50 * BYTES)
     a, b, c = refs(3)
-    with cache.serving(0, {a: 0, b: 2}), cache.serving(1, {b: 2, c: 1}):
+    with cache.in_use(0, {a: 0, b: 2}), cache.in_use(1, {b: 2, c: 1}):
         for ref in (a, b, c):
             cache.read(ref, PART)
-        with cache.serving(2, {b: 2}):
+        with cache.in_use(2, {b: 2}):
             pass
         assert cache._bytes == 3 * BYTES  # blocks 0 and 1 are not done yet
     assert cache._bytes == 0
-    with cache.serving(3, {a: 4}):
+    with cache.in_use(3, {a: 4}):
         cache.read(a, PART)
     assert cache._bytes == BYTES
     assert len(reader.reads) == 4
