@@ -14,7 +14,7 @@ from hipsgen.images.source import ImageSource
 from hipsgen.journal.changes import ChangeSet
 from hipsgen.journal.journal import Journal
 from hipsgen.journal.lease import BuildLease
-from hipsgen.journal.output import coadds_gone
+from hipsgen.journal.output import missing_coadds
 from hipsgen.journal.records import BlockRecord
 from hipsgen.planner.options import BuildOptions, Runtime, tile_bytes
 from hipsgen.planner.sample import known_scales
@@ -77,7 +77,7 @@ class CoaddSurvey:
         """See `SurveyKind`. Raises IncompleteBuildError when coadds are gone, perhaps damaged."""
         recipe, plan = self._prepared.recipe, self._prepared.plan
         change = self._change = ChangeSet.between(Journal(self.store), recipe, plan)
-        self._gone = coadds_gone(change.stale_records, plan.refs)
+        self._gone = missing_coadds(change.stale_records, plan.refs)
         if self._gone and self._problems.faults and not self._runtime.skip_bad:
             raise IncompleteBuildError(
                 self._problems.warning(self.store, len(self._gone)), (), self._problems.all

@@ -53,7 +53,7 @@ def claim(store: Store, color: bool = False) -> None:
 
 
 def _refuse_inside(root: Path) -> None:
-    """Raise ConfigError for a file, and for a folder inside a survey, where none is looked for."""
+    """Raise ConfigError for a file, and for a folder inside a survey, where no survey is found."""
     if root.exists() and not root.is_dir():
         raise ConfigError(f"{root} is a file; choose a folder with {{output}}")
     for above in root.absolute().parents:
@@ -108,12 +108,12 @@ def is_half_wiped(store: Store) -> bool:
     return store.stat(paths.WIPING) is not None
 
 
-def coadds_gone(old: Sequence[BlockRecord], refs: Sequence[CoaddRef]) -> set[str]:
+def missing_coadds(old: Sequence[BlockRecord], refs: Sequence[CoaddRef]) -> set[str]:
     """Return the keys of coadds that blocks used and that are not among `refs` any more."""
-    gone = {use.coadd for record in old for use in record.input_uses}
-    if gone:
-        gone.difference_update(ref.key for ref in refs)
-    return gone
+    missing = {use.coadd for record in old for use in record.input_uses}
+    if missing:
+        missing.difference_update(ref.key for ref in refs)
+    return missing
 
 
 def remove_blocks(roots: Iterable[Tile], order: int, formats: Sequence[str], store: Store) -> int:
@@ -147,11 +147,11 @@ def remove_blocks(roots: Iterable[Tile], order: int, formats: Sequence[str], sto
 
 def remove_stale_top_tiles(store: Store, below: int, tiles: Iterable[Tile]) -> int:
     """Remove all tiles of orders lower than `below` except `tiles`; return their number."""
-    known, gone = {tile.path("") for tile in tiles}, set()
+    kept, removed = {tile.path("") for tile in tiles}, set()
     for order in range(below):
         for path in list(store.list(f"Norder{order}")):
             name = path.rpartition(".")[0]
-            if "/Npix" in path and f"{name}." not in known:
+            if "/Npix" in path and f"{name}." not in kept:
                 store.delete(path)
-                gone.add(name)
-    return len(gone)
+                removed.add(name)
+    return len(removed)

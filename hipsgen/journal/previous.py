@@ -94,11 +94,11 @@ class PreviousBlock:
 
     def remove_all_but(self, tiles: Set[Tile]) -> int:
         """Delete the other tiles of the block that may exist; return how many did exist."""
-        gone = self.checksums.keys() - tiles
-        for tile in gone:
+        obsolete = self.checksums.keys() - tiles
+        for tile in obsolete:
             for encoder in self._recipe.encoders():
                 self._store.delete(tile.path(encoder.extension))
-        return sum(UNKNOWN not in self.checksums[tile] for tile in gone)
+        return sum(UNKNOWN not in self.checksums[tile] for tile in obsolete)
 
     def _above(self, tiles: Iterable[Tile]) -> Iterator[Tile]:
         """Yield the tiles of the block above some tiles."""
