@@ -155,7 +155,7 @@ FAULTS = (
         "hipsgen/render/tile_writer.py",
         "self._pool.shutdown(wait=True,",
         "self._pool.shutdown(wait=False,",  # the record is written before the tiles
-        "tests/test_cli.py tests/build -k 'full_disk or fails'",
+        "tests/test_cli.py tests/builder -k 'full_disk or fails'",
     ),
     Fault(
         "hipsgen/render/coadd_cache.py",
@@ -165,8 +165,8 @@ FAULTS = (
     ),
     Fault(
         "hipsgen/run/engine.py",
-        "            if len(flying) >= _IN_FLIGHT * workers:\n                return",
-        "            if len(flying) > _IN_FLIGHT * workers:\n                return",
+        "            if len(in_flight) >= _IN_FLIGHT * workers:\n                return",
+        "            if len(in_flight) > _IN_FLIGHT * workers:\n                return",
         "tests/contracts/test_engine.py -k 'not dask'",
     ),
     # files of a survey
