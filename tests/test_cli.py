@@ -262,7 +262,7 @@ def test_a_survey_within_a_survey_is_refused(tmp_path: Path) -> None:
     assert hipsgen("build", stars, "-o", "out", "--order", "9", cwd=tmp_path).returncode == 0
     ran = hipsgen("build", stars, "-o", "out/more/of it", cwd=tmp_path)
     assert ran.returncode == 2
-    assert f"within the survey {tmp_path / 'out'}: name a folder beside it" in ran.stderr
+    assert f"inside the survey {tmp_path / 'out'}; choose a folder next to it" in ran.stderr
     assert not (tmp_path / "out" / "more").exists()
 
 
