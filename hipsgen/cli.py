@@ -167,7 +167,7 @@ def _describe_survey(plan: Any) -> str:
     name += "" if plan.plane == "image" else f", {plan.plane}"
     return (
         f"{name}: {counted(plan.n_coadds, 'coadd')}, order {plan.order}, at most "
-        f"{counted(plan.n_leaf_tiles, 'leaf tile')} and {plan.n_tiles} tiles in total, "
+        f"{counted(plan.n_leaf_tiles, 'leaf tile')} and {plan.n_tiles} tiles in all, "
         f"{human_size(plan.n_bytes)}, about {plan.cpu_seconds:.0f} s of CPU time; "
         f"{_describe_cuts(plan)}"
     )
@@ -366,7 +366,7 @@ def _print_results(results: list[Any], out: Path) -> None:
         size = ", ".join(f"{name} {human_size(count)}" for name, count in sorted(r.size.items()))
         inputs = counted(r.n_inputs, "survey" if r.is_color else "coadd")
         click.echo(
-            f"{r.name}: order {r.order}, {inputs}, {counted(r.n_tiles, 'tile')} in total ({size}), "
+            f"{r.name}: order {r.order}, {inputs}, {counted(r.n_tiles, 'tile')} in all ({size}), "
             f"{r.seconds:.1f} s" + (_changed(r) if r.is_update else "")
         )
         if r.skipped:

@@ -168,7 +168,7 @@ def test_a_color_survey_of_three(surveys: Path, tmp_path: Path) -> None:
     red, green, blue = (surveys / f"band_{band}" for band in "irg")
     result = hipsgen.build_color(red, green, blue, tmp_path / "color")
     assert (result.is_color, result.n_inputs) == (True, 3)
-    with pytest.raises(hipsgen.ConfigError, match="is one of the three surveys"):
+    with pytest.raises(hipsgen.ConfigError, match="is one of the three input surveys"):
         hipsgen.build_color(red, green, blue, blue)
 
 
