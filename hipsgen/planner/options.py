@@ -1,9 +1,10 @@
 """The options of a build: of the survey (`BuildOptions`) and of the run (`Runtime`)."""
 
 import math
+import os
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from hipsgen.errors import ConfigError
 from hipsgen.images.coadd_fits import DEFAULT_EXCLUDED, PLANES
@@ -166,8 +167,8 @@ class Runtime:
         When an option is invalid.
     """
 
-    workers: int = 1
-    memory: int = 1 << 30
+    workers: int = field(default_factory=lambda: os.cpu_count() or 1)
+    memory: int = 1600 << 20
     engine: str = "threads"
     strict: bool = False
     skip_bad: bool = False
