@@ -317,7 +317,7 @@ def test_a_band_is_asked_for_of_files_that_name_none(tmp_path: Path) -> None:
     StarField(40.0, -10.0).write(tmp_path / "a.fits")
     ran = hipsgen("plan", tmp_path, "-b", "i")
     assert ran.returncode == 1
-    assert "no image of band 'i': no image states one; omit --band" in ran.stderr
+    assert "no image of band 'i': the images have no band; omit --band" in ran.stderr
     assert hipsgen("plan", tmp_path).returncode == 0
 
 
