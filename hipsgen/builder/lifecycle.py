@@ -123,6 +123,9 @@ class SurveyKind(Protocol):
     def add_result(self, result: Any) -> int:
         """Store the result of a task and return its units of progress."""
 
+    def check_complete(self) -> None:
+        """Raise IncompleteBuildError when the survey cannot be finished for lack of inputs."""
+
     def publish(self, created: str) -> Published:
         """Write the top orders and all other files, `properties` last."""
 
@@ -140,9 +143,6 @@ class SurveyKind(Protocol):
     @property
     def skipped(self) -> Sequence[Problem]:
         """Inputs that were left out."""
-
-    def check_complete(self) -> None:
-        """Raise IncompleteBuildError when the survey cannot be finished for lack of inputs."""
 
     def rendered(self) -> Sequence[BlockRecord]:
         """Return the records of the blocks rendered in this run."""

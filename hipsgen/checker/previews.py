@@ -35,9 +35,9 @@ def check_preview(
         shown = picture[..., -1] > 0 if picture.ndim == 3 else picture > 0
         wrong = shown != known if is_leaf else shown & ~known
         if wrong.mean() > _MAX_MISMATCH:
-            turned = shown[::-1] != known if is_leaf else shown[::-1] & ~known
-            is_turned = turned.mean() < _MAX_MISMATCH
-            yield "is upside down" if is_turned else "does not cover the pixels of the FITS tile"
+            flipped_mismatch = shown[::-1] != known if is_leaf else shown[::-1] & ~known
+            is_flipped = flipped_mismatch.mean() < _MAX_MISMATCH
+            yield "is upside down" if is_flipped else "does not cover the pixels of the FITS tile"
             return
     gray = picture if picture.ndim == 2 else picture[..., :3].mean(axis=2)
     upright, flipped = rank_correlation(values, gray), rank_correlation(values, gray[::-1])
@@ -51,21 +51,18 @@ def _compare_levels(levels: Picture, picture: Picture, name: str) -> Iterator[st
     if encoder.name == "png":
         if np.array_equal(levels, picture):
             return
-        turned = np.array_equal(levels[::-1], picture)
-        yield "is upside down" if turned else "does not show the values of the FITS tile"
+        flipped = np.array_equal(levels[::-1], picture)
+        yield "is upside down" if flipped else "does not show the values of the FITS tile"
         return
     gray = picture if picture.ndim == 2 else picture[..., 0]
-    difference, turned_difference = (
-        _mean_difference(levels, gray),
-        _mean_difference(levels[::-1], gray),
-    )
+    difference = _mean_difference(levels, gray)
     shown = picture[..., -1] > 0 if encoder.keeps_missing and picture.ndim == 3 else levels > 0
     if (shown != (levels > 0)).mean() > _MAX_MISMATCH:
-        turned = (shown[::-1] != (levels > 0)).mean() <= _MAX_MISMATCH
-        yield "is upside down" if turned else "does not cover the pixels of the FITS tile"
+        flipped = (shown[::-1] != (levels > 0)).mean() <= _MAX_MISMATCH
+        yield "is upside down" if flipped else "does not cover the pixels of the FITS tile"
     elif difference > _MAX_LEVEL_DIFFERENCE:
-        turned = turned_difference < difference / 2
-        yield "is upside down" if turned else "does not show the values of the FITS tile"
+        flipped = _mean_difference(levels[::-1], gray) < difference / 2
+        yield "is upside down" if flipped else "does not show the values of the FITS tile"
 
 
 def _mean_difference(levels: Picture, gray: Any) -> float:
