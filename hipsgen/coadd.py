@@ -107,15 +107,22 @@ class CoaddRef:
 class Problem:
     """An input that cannot be used, and the reason.
 
-    is_fault: whether it is damaged or missing, rather than not a coadd at all.
+    Attributes
+    ----------
+    source : str
+        The coadd, file or dataset.
+    reason : str
+        Why it cannot be used.
+    is_fault : bool
+        Whether it is damaged or missing, rather than no coadd at all.
     """
 
-    what: str
+    source: str
     reason: str
     is_fault: bool = True
 
     def __str__(self) -> str:
-        return f"{self.what}: {self.reason}"
+        return f"{self.source}: {self.reason}"
 
 
 def corners_of(

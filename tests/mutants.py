@@ -165,8 +165,8 @@ FAULTS = (
     ),
     Fault(
         "hipsgen/run/engine.py",
-        "            if len(flying) >= _IN_FLIGHT * workers:\n                return",
-        "            if len(flying) > _IN_FLIGHT * workers:\n                return",
+        "            if len(in_flight) >= _IN_FLIGHT * workers:\n                return",
+        "            if len(in_flight) > _IN_FLIGHT * workers:\n                return",
         "tests/contracts/test_engine.py -k 'not dask'",
     ),
     # files of a survey

@@ -185,7 +185,7 @@ def test_a_color_survey_that_cannot_fit_is_not_begun(
 
 
 def test_errors_are_built_in_ones_too_and_name_their_parameter() -> None:
-    with pytest.raises(ValueError, match=r"^order 40 is not within 0 and 20") as raised:
+    with pytest.raises(ValueError, match=r"^order 40 is not between 0 and 20") as raised:
         hipsgen.BuildOptions(order=40)
     assert (raised.value.parameter, isinstance(raised.value, hipsgen.ConfigError)) == (
         "order",

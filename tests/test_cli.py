@@ -262,7 +262,7 @@ def test_a_survey_within_a_survey_is_refused(tmp_path: Path) -> None:
     assert hipsgen("build", stars, "-o", "out", "--order", "9", cwd=tmp_path).returncode == 0
     ran = hipsgen("build", stars, "-o", "out/more/of it", cwd=tmp_path)
     assert ran.returncode == 2
-    assert f"within the survey {tmp_path / 'out'}: name a folder beside it" in ran.stderr
+    assert f"inside the survey {tmp_path / 'out'}; choose a folder next to it" in ran.stderr
     assert not (tmp_path / "out" / "more").exists()
 
 
@@ -317,7 +317,7 @@ def test_a_band_is_asked_for_of_files_that_name_none(tmp_path: Path) -> None:
     StarField(40.0, -10.0).write(tmp_path / "a.fits")
     ran = hipsgen("plan", tmp_path, "-b", "i")
     assert ran.returncode == 1
-    assert "no image of band 'i': no image states one; omit --band" in ran.stderr
+    assert "no image of band 'i': the images have no band; omit --band" in ran.stderr
     assert hipsgen("plan", tmp_path).returncode == 0
 
 

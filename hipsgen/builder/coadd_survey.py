@@ -14,7 +14,7 @@ from hipsgen.images.source import ImageSource
 from hipsgen.journal.changes import ChangeSet
 from hipsgen.journal.journal import Journal
 from hipsgen.journal.lease import BuildLease
-from hipsgen.journal.output import coadds_gone
+from hipsgen.journal.output import missing_coadds
 from hipsgen.journal.records import BlockRecord
 from hipsgen.planner.options import BuildOptions, Runtime, tile_bytes
 from hipsgen.planner.sample import known_scales
@@ -84,7 +84,7 @@ class CoaddSurvey:
         """
         recipe, plan = self._prepared.recipe, self._prepared.plan
         change = self._change = ChangeSet.between(Journal(self.store), recipe, plan)
-        self._gone = coadds_gone(change.stale_records, plan.refs)
+        self._gone = missing_coadds(change.stale_records, plan.refs)
         if self._gone and self._problems.faults and not self._runtime.skip_bad:
             raise IncompleteBuildError(
                 self._problems.warning(self.store, len(self._gone)), (), self._problems.all
@@ -144,7 +144,7 @@ class CoaddSurvey:
                 number=k,
                 block=plan.block(k),
                 refs=tuple((i, plan.refs[i]) for i in indices),
-                until=tuple(last[indices].tolist()),
+                last_blocks=tuple(last[indices].tolist()),
                 recipe=self._prepared.recipe,
                 reader=reader,
                 lease=lease,
@@ -174,7 +174,7 @@ class CoaddSurvey:
     def publish(self, created: str) -> Published:
         """See `SurveyKind`. Raises InputError when no coadd has a valid pixel."""
         records = {**self._change.done, **self._made}
-        filled = [records[root] for root in sorted(records) if records[root].tiles]
+        filled = [records[root] for root in sorted(records) if records[root].n_tiles]
         if not filled:
             coadds = counted(len(self._refs), "coadd")
             raise InputError(f"no valid pixel in {coadds} of {self._source.describe()}")

@@ -9,11 +9,10 @@ from hipsgen.builder.metadata import SurveyIdentity
 from hipsgen.coadd import Problem
 from hipsgen.errors import ConfigError
 from hipsgen.journal.fingerprints import color_contents, color_fingerprint
-from hipsgen.journal.inventory import TileInventory
+from hipsgen.journal.inventory import TileChecksums, TileInventory
 from hipsgen.journal.journal import Journal
 from hipsgen.journal.lease import BuildLease
 from hipsgen.journal.output import remove_stale_top_tiles
-from hipsgen.journal.previous import Checksums
 from hipsgen.journal.records import BlockRecord, TopRecord
 from hipsgen.planner.blocks import max_block_depth
 from hipsgen.planner.color_stretch import Triple, cells_of, choose_lupton
@@ -65,7 +64,7 @@ class ColorSurvey:
         self._order = min(band.order for band in bands)
         self._root_order = self._order - max_block_depth(self._order, bands[0].tile_width)
         self._records: list[BlockRecord] = []
-        self._sums: list[tuple[Tile, Checksums]] = []
+        self._sums: list[tuple[Tile, TileChecksums]] = []
 
     def prepare(self, fresh: bool, recut: bool) -> Iterable[str]:
         """See `SurveyKind`. Raises InputError when the surveys contain no data."""
@@ -82,7 +81,7 @@ class ColorSurvey:
 
         Raises ConfigError when the existing survey was made of other surveys or formats.
         """
-        earlier = {} if fresh else self._journal.color()
+        earlier = {} if fresh else self._journal.color_recipe()
         if not earlier:
             return None
         if any(earlier.get(key) != value for key, value in self._sources().items()):
@@ -158,7 +157,7 @@ class ColorSurvey:
 
     def update_journal(self, changes: Changes) -> None:
         """See `SurveyKind`."""
-        if self._journal.color().get("stretch") != asdict(self._stretch):  # recomputed
+        if self._journal.color_recipe().get("stretch") != asdict(self._stretch):  # recomputed
             self.begin()
         if self._is_top_pending():
             self._journal.begin_top()
@@ -178,7 +177,7 @@ class ColorSurvey:
         if record is None:
             return len(sums)
         self._records.append(record)
-        return record.made
+        return record.n_made
 
     def check_complete(self) -> None:
         """See `SurveyKind`. The inputs are finished surveys, so nothing can be missing."""

@@ -17,7 +17,7 @@ from hipsgen.planner.coadd_list import refs_of
 from hipsgen.planner.jobs import SurveyJob
 from hipsgen.planner.options import BuildOptions, tile_bytes
 from hipsgen.planner.recipe import check_excluded, natural_order, stretch_of
-from hipsgen.planner.sample import known_scales, take_names, take_sample
+from hipsgen.planner.sample import known_scales, sample_mask_planes, sample_pixels
 from hipsgen.run.progress import Reporter
 from hipsgen.sky.tiles import pixel_size
 from hipsgen.survey.store import open_store
@@ -193,7 +193,7 @@ def _update(
         cpu_seconds=0.0,
         cuts=None if recipe.plane == "mask" else (recipe.stretch.low, recipe.stretch.high),
         unit=recipe.unit,
-        mask_planes=recipe.names,
+        mask_planes=recipe.mask_planes,
         changes=SurveyChanges(
             n_blocks=len(plan.npix),
             n_blocks_changed=len(change.pending),
@@ -226,7 +226,7 @@ def _sample(
     If none can be read, take the pixel scale from the references or the options.
     """
     try:
-        take = take_names if options.plane == "mask" else take_sample
+        take = sample_mask_planes if options.plane == "mask" else sample_pixels
         sample, problems = take(refs, job.source.reader().with_range_reads())
     except HipsgenError as error:
         requested = [] if options.order is None else [pixel_size(options.order, options.tile_width)]
@@ -238,6 +238,6 @@ def _sample(
     for problem in problems:
         reporter.problem(problem)
     if options.plane == "mask":
-        return _SampleResult(sample.pixel_scale, mask_planes=sample.names)
+        return _SampleResult(sample.pixel_scale, mask_planes=sample.mask_planes)
     stretch = stretch_of(options, sample.level)
     return _SampleResult(sample.pixel_scale, (stretch.low, stretch.high), sample.unit)

@@ -17,7 +17,7 @@ from hipsgen.planner.recipe import (
     natural_order,
     stretch_of,
 )
-from hipsgen.planner.sample import COADDS, take_names, take_sample
+from hipsgen.planner.sample import N_COADDS, sample_mask_planes, sample_pixels
 from hipsgen.survey.store import Store
 
 
@@ -45,7 +45,7 @@ def prepare(
     started with different options.
     """
     # few coadds are all sampled: copies of whole remote files are reused when rendering
-    sampling = reader if len(refs) <= COADDS else reader.with_range_reads()
+    sampling = reader if len(refs) <= N_COADDS else reader.with_range_reads()
     existing = None if fresh else existing_recipe(store, options, band, recut)
     if existing is None:
         return _new(refs, sampling, options, band)
@@ -53,14 +53,14 @@ def prepare(
     plan = make_plan(refs, existing.order, existing.frame, width, existing.block_depth)
     if not recut or existing.plane == "mask":
         return Preparation(existing, plan)
-    sample, problems = take_sample(refs, sampling, (existing.unit, existing.pixel_scale))
+    sample, problems = sample_pixels(refs, sampling, (existing.unit, existing.pixel_scale))
     return Preparation(replace(existing, stretch=stretch_of(options, sample.level)), plan, problems)
 
 
 def _new(
     refs: Sequence[CoaddRef], reader: CoaddReader, options: BuildOptions, band: str
 ) -> Preparation:
-    take = take_names if options.plane == "mask" else take_sample
+    take = sample_mask_planes if options.plane == "mask" else sample_pixels
     sample, problems = take(refs, reader)
     check_excluded(options, sample)
     width = options.tile_width

@@ -81,7 +81,7 @@ class ProblemLog:
 
     def left_out(self) -> list[LeftOut]:
         """Return the entries of the provenance table for the inputs that were left out."""
-        listed = [LeftOut(CoaddRef(p.what, ""), p.reason) for p in self._listed if p.is_fault]
+        listed = [LeftOut(CoaddRef(p.source, ""), p.reason) for p in self._listed if p.is_fault]
         coadds = [ref for ref in self._refs if ref.key in self.coadds]  # in the order of the plan
         return listed + [LeftOut(ref, self.coadds[ref.key]) for ref in coadds]
 

@@ -15,11 +15,10 @@ from hipsgen.builder.metadata import (
 )
 from hipsgen.coadd import CoaddRef
 from hipsgen.errors import HipsgenError, SurveyError
-from hipsgen.journal.inventory import FileChecksum, TileInventory
+from hipsgen.journal.inventory import FileChecksum, TileChecksums, TileInventory
 from hipsgen.journal.journal import Journal
 from hipsgen.journal.output import remove_stale_top_tiles
-from hipsgen.journal.previous import Checksums
-from hipsgen.journal.records import BlockRecord, BlockState, InputUse, TopRecord
+from hipsgen.journal.records import BlockRecord, BlockSummary, InputUse, TopRecord
 from hipsgen.planner.options import BuildOptions
 from hipsgen.planner.recipe import Recipe
 from hipsgen.render.block import encode_tile
@@ -80,8 +79,8 @@ class Publication:
         self._encoders = self.recipe.encoders()
         self._cells: list[Ranges] = []
         self._small: dict[Tile, Layer] = {}
-        self._earlier: dict[Tile, Checksums] = {}
-        self._sums: dict[Tile, Checksums] = {}
+        self._earlier: dict[Tile, TileChecksums] = {}
+        self._sums: dict[Tile, TileChecksums] = {}
 
     def make(
         self,
@@ -168,13 +167,13 @@ class Publication:
                 "rerun the same command to render them again"
             )
         self._cells.append(state.cells)
-        self._small.update(state.small)
-        return state.layer
+        self._small.update(state.allsky_layers)
+        return state.root_layer
 
-    def _state(self, record: BlockRecord) -> BlockState | None:
+    def _state(self, record: BlockRecord) -> BlockSummary | None:
         """Return the state of a block, or None if it is damaged or does not match the record."""
         try:
-            state = self._journal.state(record.root)
+            state = self._journal.read_summary(record.root)
         except ValueError:
             return None
         return state if state.content == record.content else None
@@ -231,7 +230,7 @@ def used_coadds(refs: Sequence[CoaddRef], records: Sequence[BlockRecord]) -> lis
     """Return the coadds that contributed pixels, in the order of the plan, with their scaling."""
     uses: dict[str, InputUse] = {}
     for record in records:
-        for use in record.uses:
+        for use in record.input_uses:
             uses.setdefault(use.coadd, use)
     return [_used(ref, uses[ref.key]) for ref in refs if ref.key in uses]
 
@@ -279,7 +278,7 @@ def creation_date(store: Store) -> str:
         text = store.read(PROPERTIES).decode("utf-8", "replace")
         known = parse_properties(text).get("hips_creation_date", "")
     except (FileNotFoundError, SurveyError):
-        known = journal.created()
+        known = journal.creation_date()
     known = known or now()
-    journal.note_created(known)
+    journal.keep_creation_date(known)
     return known

@@ -17,7 +17,7 @@ from hipsgen.journal.journal import Journal
 from hipsgen.planner.blocks import Plan, make_plan
 from hipsgen.planner.recipe import Recipe
 from hipsgen.render.coadd_cache import CoaddCache
-from hipsgen.render.leaf import Sampler
+from hipsgen.render.leaf import LeafSampler
 from hipsgen.sky.mask_planes import Pixels, as_float, is_valid
 from hipsgen.sky.tiles import Tile
 from hipsgen.survey import paths
@@ -70,7 +70,7 @@ def add_identities(refs: Sequence[CoaddRef], journal: Journal) -> list[CoaddRef]
 
     The journal has the key of each coadd, which consists of known fields and the identity.
     """
-    keys = sorted({use.coadd for record in journal.records() for use in record.uses})
+    keys = sorted({use.coadd for record in journal.records() for use in record.input_uses})
 
     def add_identity(ref: CoaddRef) -> CoaddRef:
         start = replace(ref, identity="").key
@@ -115,7 +115,7 @@ class _Comparison:
         k = self._number.get(tile.ancestor(self._plan.root_order))
         indices = () if k is None else dict(self._plan.block(k).leaves).get(tile.npix, ())
         refs = {i: self._refs[i] for i in indices}
-        sampler = Sampler(self._recipe, refs, self._reader, self._cache, _WINDOW_BYTES)
+        sampler = LeafSampler(self._recipe, refs, self._reader, self._cache, _WINDOW_BYTES)
         values = sampler.leaf(tile, indices)
         return values, [f"{refs[i]}: {reason}" for i, reason in sampler.problems.items()]
 

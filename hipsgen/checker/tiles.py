@@ -133,7 +133,7 @@ class DeepCheck:
         if self._journal is not None:
             path = paths.record(root)
             try:
-                found = self._journal.block(root)
+                found = self._journal.read_block(root)
             except ValueError as error:
                 found = None
                 subtree.findings.append(Finding("error", path, f"{error}: rerun the build"))
@@ -184,7 +184,7 @@ class DeepCheck:
         if not record.content:  # the top orders of a color survey are made of its bands
             return []
         try:
-            agrees = self._journal.state(root).content == record.content
+            agrees = self._journal.read_summary(root).content == record.content
             message = "" if agrees else "belongs to another block or another build"
         except ValueError as error:
             message = str(error)
@@ -195,8 +195,8 @@ class DeepCheck:
         """Check for blocks of the journal without any tile."""
         assert self._journal is not None
         for record in self._journal.records():
-            if record.root not in roots and record.tiles:
-                tiles = counted(record.tiles, "tile")
+            if record.root not in roots and record.n_tiles:
+                tiles = counted(record.n_tiles, "tile")
                 message = f"lists {tiles}, none of which exists: remove it and rerun the build"
                 yield Finding("error", paths.record(record.root), message)
 

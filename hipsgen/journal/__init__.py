@@ -1,1 +1,1 @@
-"""What is done: records of blocks, the lease on an output, what changed since."""
+"""What is already built: records of blocks, the lease on an output folder, and changes since."""

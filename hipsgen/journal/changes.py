@@ -1,4 +1,4 @@
-"""What a plan asks for, beyond what a place already has."""
+"""The difference between a plan and what is already built."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,11 +15,24 @@ from hipsgen.survey.store import Store
 
 @dataclass(frozen=True)
 class ChangeSet:
-    """What has to be done for a plan, given what the journal has.
+    """What has to be rendered and removed so that the survey agrees with a plan.
 
-    leaves: upper bound of the leaf tiles of each block of the plan. done: records of the blocks
-    that stay as they are. pending: numbers of the other blocks of the plan. obsolete_roots: of
-    blocks that the plan does not have. stale_records: of the obsolete and the pending blocks.
+    Attributes
+    ----------
+    recipe : Recipe
+        Recipe of the survey.
+    plan : Plan
+        The blocks of the survey.
+    leaves : list of int
+        Upper bound of the number of leaf tiles in each block of the plan.
+    done : dict of Tile to BlockRecord
+        Records of the blocks that stay as they are, by root.
+    pending : list of int
+        Numbers of the other blocks of the plan.
+    obsolete_roots : list of Tile
+        Roots of blocks that are not in the plan.
+    stale_records : list of BlockRecord
+        Records of the pending and of the obsolete blocks.
     """
 
     recipe: Recipe
@@ -32,7 +45,7 @@ class ChangeSet:
 
     @classmethod
     def between(cls, journal: Journal, recipe: Recipe, plan: Plan) -> "ChangeSet":
-        """What there is against what is wanted: by the coadds' identities, and nothing is read."""
+        """Compare a plan with the journal, by the identities of the coadds; no coadd is opened."""
         earlier = list(journal.records())
         number = {root: k for k, root in enumerate(plan.roots())}
         done = {
@@ -55,13 +68,13 @@ class ChangeSet:
 
     @property
     def is_needed(self) -> bool:
-        """Whether anything is to be done."""
+        """Whether there is anything to do."""
         return bool(self.pending or self.stale_records or self.obsolete_roots)
 
     def tiles(self, store: Store) -> Iterator[tuple[int, int]]:
-        """Of each block that is not done: how many tiles are to be made at most, and removed."""
+        """Yield, for each changed block, upper bounds of the tiles to be written and removed."""
         for k in self.pending:
             refs = {i: self.plan.refs[i] for i in self.plan.ref_indices(k)}
             yield PreviousBlock.of(store, self.recipe, self.plan.block(k), refs).estimate()
-        gone = set(self.obsolete_roots)
-        yield from ((0, record.tiles) for record in self.stale_records if record.root in gone)
+        obsolete = set(self.obsolete_roots)
+        yield from ((0, record.n_tiles) for record in self.stale_records if record.root in obsolete)

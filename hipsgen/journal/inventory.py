@@ -1,4 +1,4 @@
-"""What was written: the tiles, and of each file how long it is and what its bytes sum up to."""
+"""Inventory of the tiles that were written, with the size and checksum of each file."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,24 +13,30 @@ from hipsgen.survey.formats import format_of
 
 @dataclass(frozen=True)
 class FileChecksum:
-    """Bytes of a file, and their sum as `checksum` makes it; 0, 0 for a file that may be there."""
+    """Size of a file in bytes, and its checksum as computed by `checksum`.
+
+    Both are 0 for a file that may or may not exist (`UNKNOWN`).
+    """
 
     size: int
     checksum: int
 
     @classmethod
     def of(cls, data: bytes | memoryview) -> "FileChecksum":
-        """That of a content."""
+        """Return the size and checksum of the bytes of a file."""
         return cls(len(data), checksum(data))
 
 
 UNKNOWN = FileChecksum(0, 0)
+# of the files of one tile, in the order of the survey's formats
+TileChecksums = tuple[FileChecksum, ...]
 
 
 def checksum(data: bytes | memoryview) -> int:
-    """64 bits of a content, its CRC-32 before its Adler-32: against accidents, not against forgers.
+    """Return a 64-bit checksum: the CRC-32 in the upper half, the Adler-32 in the lower half.
 
-    They cost 0.07 ms for a FITS tile, where a cryptographic hash takes 0.6.
+    It detects corruption but is not cryptographic: it takes 0.07 ms for a FITS tile, a
+    cryptographic hash 0.6 ms.
     """
     from isal import isal_zlib
 
@@ -38,54 +44,65 @@ def checksum(data: bytes | memoryview) -> int:
 
 
 class TileInventory:
-    """Tiles and their files: order, npix, and a `FileChecksum` for each format.
+    """Tiles, and the size and checksum of their files.
 
-    rows: structured array (n,): order, npix int64; size int64 and total uint64, (formats,) each.
+    Attributes
+    ----------
+    formats : tuple of str
+        Names of the tile formats.
+    rows : numpy.ndarray
+        (n,) structured array, as stored in the journal: order and npix int64; size int64 and
+        total uint64 (the checksum), both of shape (formats,).
     """
 
     def __init__(self, formats: Sequence[str], rows: npt.NDArray[Any] | None = None) -> None:
         self.formats = tuple(formats)
-        self.rows = np.empty(0, _row(len(formats))) if rows is None else rows
+        self.rows = np.empty(0, _row_dtype(len(formats))) if rows is None else rows
 
     @classmethod
     def of(
-        cls, formats: Sequence[str], files: Iterable[tuple[Tile, Sequence[FileChecksum]]]
+        cls, formats: Sequence[str], files: Iterable[tuple[Tile, TileChecksums]]
     ) -> "TileInventory":
-        """Of tiles with the sums of their files, in the order of `formats`."""
+        """Make an inventory from tiles and the checksums of their files."""
         rows = [
-            (tile.order, tile.npix, [s.size for s in sums], [s.checksum for s in sums])
-            for tile, sums in files
+            (tile.order, tile.npix, [c.size for c in checksums], [c.checksum for c in checksums])
+            for tile, checksums in files
         ]
-        return cls(formats, np.array(rows, _row(len(formats))))
+        return cls(formats, np.array(rows, _row_dtype(len(formats))))
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def tiles(self) -> Iterator[Tile]:
-        """In the order in which they were counted."""
+        """Yield the tiles, in the order in which they were added."""
         for order, npix in self.rows[["order", "npix"]].tolist():
             yield Tile(order, npix)
 
-    def items(self) -> Iterator[tuple[Tile, tuple[FileChecksum, ...]]]:
-        """Each tile with the sums of its files, in the order of `formats`."""
-        sizes, totals = self.rows["size"].tolist(), self.rows["total"].tolist()
-        for tile, size, total in zip(self.tiles(), sizes, totals, strict=True):
-            yield tile, tuple(map(FileChecksum, size, total))
+    def items(self) -> Iterator[tuple[Tile, TileChecksums]]:
+        """Yield each tile with the checksums of its files, one for each format."""
+        sizes, checksums = self.rows["size"].tolist(), self.rows["total"].tolist()
+        for tile, of_size, of_bytes in zip(self.tiles(), sizes, checksums, strict=True):
+            yield tile, tuple(map(FileChecksum, of_size, of_bytes))
 
     def files(self) -> Iterator[tuple[str, FileChecksum]]:
-        """Path and sum of each file."""
+        """Yield the path of each file with its checksum."""
         extensions = [format_of(name).extension for name in self.formats]
-        for tile, sums in self.items():
-            for extension, known in zip(extensions, sums, strict=True):
+        for tile, checksums in self.items():
+            for extension, known in zip(extensions, checksums, strict=True):
                 yield tile.path(extension), known
 
     def size(self) -> dict[str, int]:
-        """Bytes of all files, by format."""
+        """Return the total size of the files in bytes, by format."""
         return dict(zip(self.formats, self.rows["size"].sum(axis=0).tolist(), strict=True))
 
 
-def _row(count: int) -> np.dtype[Any]:
-    """What is known of a tile in so many formats."""
+def _row_dtype(n_formats: int) -> np.dtype[Any]:
+    """Return the stored type of a row of an inventory; the checksum's field is called total."""
     return np.dtype(
-        [("order", "i8"), ("npix", "i8"), ("size", "i8", (count,)), ("total", "u8", (count,))]
+        [
+            ("order", "i8"),
+            ("npix", "i8"),
+            ("size", "i8", (n_formats,)),
+            ("total", "u8", (n_formats,)),
+        ]
     )

@@ -1,4 +1,7 @@
-"""Of two builds in one place, the one that began last goes on."""
+"""Optimistic lock on an output folder: the build that started last owns it.
+
+A build with other inputs that started earlier stops at its next write.
+"""
 
 import hashlib
 import json
@@ -14,10 +17,16 @@ from hipsgen.survey.store import Store
 
 @dataclass(frozen=True)
 class BuildLease:
-    """A build's right to write; lost to a later one of other inputs, not to one of the same.
+    """The right of a build to write to a store, until a build with other inputs starts there.
 
-    Two builds of the same inputs write the same bytes and need not know of each other. text: what
-    the place says as long as this build has its lease.
+    Builds with the same inputs share a lease: they write the same bytes.
+
+    Attributes
+    ----------
+    store : Store
+        The survey.
+    text : str
+        Content of the file `.hipsgen/inputs.json` for as long as the lease is valid.
     """
 
     store: Store
@@ -25,18 +34,18 @@ class BuildLease:
 
     @classmethod
     def acquire(cls, store: Store, inputs: Iterable[str]) -> "BuildLease":
-        """Begin to work on a place, with inputs that are told by these words."""
+        """Take the lease for a build with these inputs, given by texts that identify them."""
         digest = hashlib.sha256()
         count = 0
-        for word in inputs:
-            digest.update(f"{word}\n".encode())
+        for text in inputs:
+            digest.update(f"{text}\n".encode())
             count += 1
-        text = json.dumps({"inputs": count, "digest": digest.hexdigest()[:16]})
-        store.write(paths.INPUTS, text.encode())
-        return cls(store, text)
+        content = json.dumps({"inputs": count, "digest": digest.hexdigest()[:16]})
+        store.write(paths.INPUTS, content.encode())
+        return cls(store, content)
 
     def is_lost(self) -> bool:
-        """Whether another build began, or found that it had written where this one does."""
+        """Whether another build has taken the lease, or has found a conflict and invalidated it."""
         try:
             return self.store.read(paths.INPUTS) != self.text.encode()
         except FileNotFoundError:
@@ -44,12 +53,12 @@ class BuildLease:
 
     @contextmanager
     def guard(self, on_conflict: Callable[[], object] = lambda: None) -> Iterator[None]:
-        """Write, between two looks at whose lease it is. Raises ConfigError when it is another's.
+        """Guard a write: check ownership before and after. Raises ConfigError if the lease is lost.
 
-        What was written until the second look may stand over the other's files, or lie below them:
-        then neither may finish, `on_conflict` has it made anew by the next build, and there are no
-        properties until that. The other one looks after its writing, too, so whichever is last to
-        look, sees.
+        If it is lost after the write, the files of the two builds may be mixed. Then neither build
+        may finish: the lease is invalidated for both, the properties file is deleted, and
+        `on_conflict` is called to have the files rendered again by the next build. As both builds
+        check after their writes, the one that checks last notices the conflict.
         """
         if self.is_lost():
             raise self._error()
@@ -64,6 +73,6 @@ class BuildLease:
 
     def _error(self) -> ConfigError:
         return ConfigError(
-            f"another build, with other inputs, is or was at work in {self.store}: once it has "
-            "ended, run again the one whose survey is to stay"
+            f"another build with other inputs has started in {self.store}: wait until it has "
+            "ended, then run the build again whose survey you want to keep"
         )

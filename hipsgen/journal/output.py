@@ -1,4 +1,4 @@
-"""The place where a survey comes to lie: ours or not, and what in it is out of date."""
+"""The output folder of a build: claiming it, wiping it, and removing obsolete tiles."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -15,61 +15,81 @@ from hipsgen.survey.properties import FILE_NAME as PROPERTIES
 from hipsgen.survey.store import LocalStore, Store
 from hipsgen.text import human_size
 
+_KINDS = {"bands": "a survey of coadds", "color": "a color survey"}
+
 
 def claim(store: Store, color: bool = False) -> None:
-    """Make sure that a place is ours: empty, or begun by an earlier build of the same kind.
+    """Check that a build may write to a store: it is empty, or has a survey of the same kind.
 
-    Raises ConfigError when it holds something else, or lies within another survey.
+    Parameters
+    ----------
+    store : Store
+        The output.
+    color : bool
+        Whether a color survey is built, rather than a survey of coadds.
+
+    Raises
+    ------
+    ConfigError
+        When it contains anything else, or is inside another survey.
     """
     if isinstance(store, LocalStore):
         _refuse_inside(store.root)
     kind = Journal(store).kind()
-    if kind and kind != ("color" if color else "bands"):
+    wanted = "color" if color else "bands"
+    if kind and kind != wanted:
         raise ConfigError(
-            f"{store} holds a survey of another kind ({kind}): name another {{output}}"
+            f"{store} contains {_KINDS[kind]}, not {_KINDS[wanted]}; choose another {{output}}"
         )
     if Journal(store).exists() or is_half_wiped(store):
         return
     others = (path for path in store.list() if not path.startswith(f"{paths.FOLDER}/"))
-    something = next(others, None)
-    if something is not None:
+    found = next(others, None)
+    if found is not None:
         raise ConfigError(
-            f"{store} holds something that is not a survey of hipsgen ({something}); "
-            "name an empty or a new folder with {output}"
+            f"{store} contains files that are not from a survey of hipsgen (such as {found}); "
+            "choose an empty or a new folder with {output}"
         )
 
 
 def _refuse_inside(root: Path) -> None:
-    """Raise ConfigError for a file, and for what lies in a survey: nobody looks there."""
+    """Raise ConfigError for a file, and for a folder inside a survey, where no survey is found."""
     if root.exists() and not root.is_dir():
-        raise ConfigError(f"{root} is a file; name a folder with {{output}}")
+        raise ConfigError(f"{root} is a file; choose a folder with {{output}}")
     for above in root.absolute().parents:
         if Journal(LocalStore(above)).exists():
-            raise ConfigError(f"{root} lies within the survey {above}: name a folder beside it")
+            raise ConfigError(f"{root} is inside the survey {above}; choose a folder next to it")
 
 
 def check_free_space(store: Store, size: int, replaced: Sequence[BlockRecord]) -> None:
-    """Raise ConfigError when new tiles certainly do not fit.
+    """Raise ConfigError if the new tiles certainly do not fit on the disk.
 
-    size: upper bound of their bytes, found from outlines; half of it is certain. replaced: records
-    of blocks whose tiles make room.
+    Parameters
+    ----------
+    store : Store
+        The output.
+    size : int
+        Upper bound of the bytes of the new tiles, from the outlines of the coadds; at least half
+        of it is needed.
+    replaced : sequence of BlockRecord
+        Blocks whose tiles are replaced or removed.
     """
     free = store.free_space()
     need = size - sum(sum(record.size.values()) for record in replaced)
     if free is not None and need // 2 > free:
         raise ConfigError(
             f"the survey takes about {human_size(need)} more, and {store} has {human_size(free)} "
-            "free: choose another {output}, a lower {order} or fewer {formats}",
+            "free; choose another {output}, a lower {order} or fewer {formats}",
             parameter="output",
             value=str(store),
         )
 
 
 def wipe(store: Store) -> None:
-    """Throw an earlier attempt away, and nothing else that lies there.
+    """Delete all files of a survey, but no other file and no annotation.
 
-    What marks the place as ours goes last. Until then a mark says what is going on, so that nobody
-    takes what is left for a survey: the next build goes on with it.
+    The file that identifies the folder as an output of hipsgen is deleted last. Until then a mark
+    tells the next build that the survey is half deleted, so that it continues here.
     """
     store.write(paths.WIPING, b"")
     store.delete(PROPERTIES)
@@ -84,40 +104,54 @@ def wipe(store: Store) -> None:
 
 
 def is_half_wiped(store: Store) -> bool:
-    """Whether a `wipe` came to no end."""
+    """Whether a `wipe` was interrupted."""
     return store.stat(paths.WIPING) is not None
 
 
-def coadds_gone(old: Sequence[BlockRecord], refs: Sequence[CoaddRef]) -> set[str]:
-    """Coadds, by key, that gave pixels to blocks and are not given any more."""
-    gone = {use.coadd for record in old for use in record.uses}
-    if gone:
-        gone.difference_update(ref.key for ref in refs)
-    return gone
+def missing_coadds(old: Sequence[BlockRecord], refs: Sequence[CoaddRef]) -> set[str]:
+    """Return the keys of coadds that blocks used and that are not among `refs` any more."""
+    missing = {use.coadd for record in old for use in record.input_uses}
+    if missing:
+        missing.difference_update(ref.key for ref in refs)
+    return missing
 
 
 def remove_blocks(roots: Iterable[Tile], order: int, formats: Sequence[str], store: Store) -> int:
-    """Remove blocks that are of no use any more: tiles, then record. How many tiles that were.
+    """Remove obsolete blocks: first their tiles, then their records.
 
-    order: of the leaf tiles.
+    Parameters
+    ----------
+    roots : iterable of Tile
+        Roots of the blocks.
+    order : int
+        Order of the leaf tiles.
+    formats : sequence of str
+        Formats of the tiles.
+    store : Store
+        The survey.
+
+    Returns
+    -------
+    int
+        Number of tiles removed.
     """
     removed = 0
     for root in roots:
-        record, files = load_block(store, root, order, formats)
-        for path, _ in files.inventory.files():
+        record, tiles = load_block(store, root, order, formats)
+        for path, _ in tiles.inventory.files():
             store.delete(path)
-        removed += record.tiles if record else 0
+        removed += record.n_tiles if record else 0
         Journal(store).remove(root)
     return removed
 
 
 def remove_stale_top_tiles(store: Store, below: int, tiles: Iterable[Tile]) -> int:
-    """Remove tiles of lower orders than `below` but these; how many there were."""
-    known, gone = {tile.path("") for tile in tiles}, set()
+    """Remove all tiles of orders lower than `below` except `tiles`; return their number."""
+    kept, removed = {tile.path("") for tile in tiles}, set()
     for order in range(below):
         for path in list(store.list(f"Norder{order}")):
             name = path.rpartition(".")[0]
-            if "/Npix" in path and f"{name}." not in known:
+            if "/Npix" in path and f"{name}." not in kept:
                 store.delete(path)
-                gone.add(name)
-    return len(gone)
+                removed.add(name)
+    return len(removed)

@@ -1,1 +1,1 @@
-"""What is to be built: options, recipe, jobs, a sample of the coadds, blocks of work."""
+"""Planning of a survey: options, recipe, jobs, a sample of the coadds, and blocks of work."""

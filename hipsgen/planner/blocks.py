@@ -1,4 +1,4 @@
-"""From footprints to blocks of work, and from a block to its leaf tiles."""
+"""The plan of a survey: from outlines of coadds to blocks, and from a block to its leaf tiles."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,19 +21,25 @@ from hipsgen.sky.tiles import Tile
 
 IntArray = npt.NDArray[np.int64]
 
-# log2 of widths in pixels: of the largest block, and of the largest window (`render.window`)
+# log2 of the maximal width in pixels of a block, and of a window (`render.window`)
 _BLOCK_WIDTH, _WINDOW_WIDTH = 13, 11
-_WINDOW_DEPTH = 2  # at most, of small tiles
-_MIN_BLOCKS = 16  # smaller blocks until there are so many, that workers have something to share
+_WINDOW_DEPTH = 2  # maximum, reached by small tiles
+_MIN_BLOCKS = 16  # blocks are made smaller until there are enough for all workers
 _REFS_AT_ONCE = 1 << 15
 _BLOCKS_AT_ONCE = 1 << 9
 
 
 @dataclass(frozen=True)
 class Block:
-    """A subtree of the survey: its root, and for each leaf tile the coadds that may touch it.
+    """A subtree of the survey: the unit of work and of the journal.
 
-    leaves: (npix, indices into the plan's references), in NESTED order.
+    Attributes
+    ----------
+    root : Tile
+        The tile at the top of the subtree.
+    leaves : tuple of (int, tuple of int)
+        In NESTED order, the npix of each leaf tile and the indices in the plan's references of
+        the coadds that may touch it.
     """
 
     root: Tile
@@ -42,11 +48,26 @@ class Block:
 
 @dataclass(frozen=True)
 class Plan:
-    """All of the work: references, and the coadds that each block may need.
+    """The blocks of a survey, and the coadds that each of them may need.
 
-    Leaf tiles are found when they are asked for, block by block: a large survey has too many.
-    npix: (b,) NESTED numbers of the blocks' roots, sorted, block_depth orders above the leaves.
-    first: (b + 1,) block k may need the references ref_index[first[k] : first[k + 1]].
+    Leaf tiles are computed block by block when they are needed, as a large survey has too many.
+
+    Attributes
+    ----------
+    refs : sequence of CoaddRef
+        All coadds.
+    order : int
+        HiPS order of the leaf tiles.
+    frame : str
+        Coordinate frame of the survey.
+    block_depth : int
+        Orders between the root of a block and its leaf tiles.
+    npix : numpy.ndarray
+        (b,) int64: NESTED numbers of the roots of the blocks, sorted.
+    first : numpy.ndarray
+        (b + 1,) int64: block k may need the coadds ``ref_index[first[k] : first[k + 1]]``.
+    ref_index : numpy.ndarray
+        (n,) int64: indices in `refs`.
     """
 
     refs: Sequence[CoaddRef]
@@ -63,23 +84,23 @@ class Plan:
         return self.order - self.block_depth
 
     def roots(self) -> list[Tile]:
-        """The tile at the top of each block, in NESTED order: neighbors in time as on the sky."""
+        """Return the roots of all blocks, in NESTED order to keep neighbors on the sky together."""
         return [Tile(self.root_order, npix) for npix in self.npix.tolist()]
 
     def ref_indices(self, k: int) -> list[int]:
-        """The references that block k may need, in the plan's order."""
+        """Return the indices of the references that block k may need, in increasing order."""
         found: list[int] = self.ref_index[self.first[k] : self.first[k + 1]].tolist()
         return found
 
     def last_blocks(self) -> IntArray:
-        """The last block (n,) that may need each reference."""
+        """Return the number of the last block (n,) that may need each reference."""
         last = np.zeros(len(self.refs), np.int64)
-        # of an index that is repeated the last value counts, and blocks come in their order
+        # where an index is repeated numpy assigns the last value, and the blocks are in order
         last[self.ref_index] = np.repeat(np.arange(len(self.npix)), np.diff(self.first))
         return last
 
     def block(self, k: int) -> Block:
-        """Block k with its leaf tiles."""
+        """Return block k with its leaf tiles."""
         outlines, pairs, refs = self._part(k, k + 1)
         found = touching_below(outlines, pairs, self.root_order, self.block_depth)
         tiles, first = found.tiles()
@@ -91,7 +112,7 @@ class Plan:
         return Block(Tile(self.root_order, int(self.npix[k])), tuple(leaves))
 
     def leaf_counts(self) -> IntArray:
-        """How many leaf tiles of each block (b,) some coadd may touch."""
+        """Return the number of leaf tiles (b,) in each block that any coadd may touch."""
         counts = [np.empty(0, np.int64)]
         for start in range(0, len(self.npix), _BLOCKS_AT_ONCE):
             outlines, pairs, _ = self._part(start, min(start + _BLOCKS_AT_ONCE, len(self.npix)))
@@ -99,7 +120,7 @@ class Plan:
         return np.concatenate(counts)
 
     def tile_count(self, leaf_counts: IntArray) -> int:
-        """How many tiles of all orders there are at most; leaf_counts: what that function gives."""
+        """Return an upper bound of the tiles of all orders, given the result of `leaf_counts`."""
         total = int(leaf_counts.sum())
         for depth in range(self.block_depth):
             total += int(np.minimum(leaf_counts, 4**depth).sum())
@@ -110,23 +131,27 @@ class Plan:
         return total
 
     def _part(self, start: int, stop: int) -> tuple[Outlines, Pairs, IntArray]:
-        """Outlines of the coadds of some blocks, pairs of the roots and these; their references."""
+        """Return what is needed to find the leaf tiles of the blocks from `start` to `stop`.
+
+        These are the outlines of their coadds, the pairs of a root and an outline, and the index
+        of each outline's reference.
+        """
         index = self.ref_index[self.first[start] : self.first[stop]]
-        refs, which = np.unique(index, return_inverse=True)
+        refs, outline = np.unique(index, return_inverse=True)
         sizes = np.diff(self.first[start : stop + 1])
         outlines = _outlines([self.refs[i] for i in refs], self.frame)
-        return outlines, Pairs(np.repeat(self.npix[start:stop], sizes), which), refs
+        return outlines, Pairs(np.repeat(self.npix[start:stop], sizes), outline), refs
 
 
 def max_block_depth(order: int, tile_width: int) -> int:
-    """Return how many orders above the leaf tiles of an order the root of a block is at most."""
+    """Return the maximal depth of a block, for leaf tiles of an order and a width in pixels."""
     return min(_BLOCK_WIDTH - (tile_width.bit_length() - 1), order)
 
 
 def window_depth(tile_width: int) -> int:
-    """Return how many orders above a leaf tile the tile lies that shares one window on a coadd.
+    """Return the number of orders between a leaf tile and the tile that its window covers.
 
-    The bytes of a tile depend on its window, so this depends on nothing else.
+    It depends only on the tile width, because the bytes of a tile depend on its window.
     """
     return min(_WINDOW_DEPTH, max(0, _WINDOW_WIDTH - (tile_width.bit_length() - 1)))
 
@@ -138,12 +163,24 @@ def make_plan(
     tile_width: int,
     block_depth: int | None = None,
 ) -> Plan:
-    """Which blocks of a frame each coadd may touch; a few too many rather than one too few.
+    """Find the blocks that each coadd may touch: no block is missed, a few may be superfluous.
 
-    The depth of blocks, if it is not given, leaves enough of them; it depends on the plan alone.
+    Parameters
+    ----------
+    refs : sequence of CoaddRef
+        The coadds.
+    order : int
+        HiPS order of the leaf tiles.
+    frame : str
+        Coordinate frame of the survey.
+    tile_width : int
+        Width of a tile in pixels.
+    block_depth : int, optional
+        Depth of the blocks. By default it is chosen such that there are enough blocks; it then
+        depends on the other arguments only.
     """
     depth = max_block_depth(order, tile_width) if block_depth is None else block_depth
-    shallowest = window_depth(tile_width)  # or two blocks would compute the same window
+    shallowest = window_depth(tile_width)  # otherwise two blocks would compute the same window
     pairs = _pairs(refs, order - depth, frame)
     while block_depth is None and depth > shallowest and len(pairs.tiles()[0]) < _MIN_BLOCKS:
         depth -= 1
@@ -152,7 +189,7 @@ def make_plan(
 
 
 def _pairs(refs: Sequence[CoaddRef], order: int, frame: str) -> Pairs:
-    """Tiles of an order and the references that may touch them."""
+    """Return the pairs of a tile of an order and a reference that may touch it, by tile."""
     parts = [Pairs(np.empty(0, np.int64), np.empty(0, np.int64))]
     for start in range(0, len(refs), _REFS_AT_ONCE):
         found = touching(_outlines(refs[start : start + _REFS_AT_ONCE], frame), order)

@@ -1,4 +1,4 @@
-"""The coadds of one survey or several, listed once; no pixel of them is read."""
+"""The coadds of one or several surveys, listed once without reading pixels."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -35,17 +35,17 @@ class CoaddList(Sequence[CoaddRef]):
 
     @property
     def bands(self) -> tuple[str, ...]:
-        """Bands of the surveys; an empty text where the coadds do not say."""
+        """Band of each survey; empty where the coadds have none."""
         return tuple(job.band for job in self.jobs)
 
     @property
     def source(self) -> str:
-        """Where the coadds come from, in one line."""
+        """Origin of the coadds, in one line."""
         return self.jobs[0].source.describe()
 
     @property
     def problems(self) -> tuple[Problem, ...]:
-        """Inputs that are not usable, and why."""
+        """Inputs that cannot be used, and the reasons."""
         found = (problem for job in self.jobs for problem in job.source.problems)
         return tuple(dict.fromkeys(found))
 
@@ -95,7 +95,7 @@ class CoaddList(Sequence[CoaddRef]):
         Raises
         ------
         ConfigError
-            When there is no such folder.
+            When the folder of the file does not exist.
         """
         place = Path(path)
         if not place.absolute().parent.is_dir():
@@ -109,29 +109,43 @@ class CoaddList(Sequence[CoaddRef]):
 
 
 def list_coadds(inputs: Sequence[str], query: CoaddQuery, reporter: Reporter) -> CoaddList:
-    """List the coadds of some inputs; the registry, if there is one, is asked once.
+    """List the coadds of some inputs; a registry is queried only once.
 
-    Raises InputError or ConfigError for inputs that cannot be read, or without a coadd.
+    Parameters
+    ----------
+    inputs : sequence of str
+        A Butler repository, a manifest, or FITS files and folders.
+    query : CoaddQuery
+        Which coadds to list.
+    reporter : Reporter
+        Receives notes and problems.
+
+    Raises
+    ------
+    InputError
+        When an input cannot be read or has no coadd.
+    ConfigError
+        When the query does not fit the inputs.
     """
     reader = FitsReader()
     return CoaddList(
         tuple(
-            SurveyJob(job.band, job.title, _listed(job.source, reporter))
+            SurveyJob(job.band, job.title, _list_source(job.source, reporter))
             for job in find_jobs(inputs, query, reader, reporter)
         )
     )
 
 
-def _listed(source: ImageSource, reporter: Reporter) -> RefList:
+def _list_source(source: ImageSource, reporter: Reporter) -> RefList:
     refs = tuple(source.refs())
     for problem in source.problems:
         reporter.problem(problem)
     if not refs:
         reasons = f" ({len(source.problems)} were left out)" if source.problems else ""
-        raise InputError(f"no coadd to work on in {source.describe()}{reasons}")
+        raise InputError(f"no coadd found in {source.describe()}{reasons}")
     return RefList(refs, source.reader(), source.describe(), list(source.problems))
 
 
 def refs_of(source: ImageSource) -> Sequence[CoaddRef]:
-    """Return the references of a source; those of a listed one are not listed again."""
+    """Return the references of a source, without another query if they are already listed."""
     return source.items if isinstance(source, RefList) else list(source.refs())

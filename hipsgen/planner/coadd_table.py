@@ -1,4 +1,4 @@
-"""References of coadds as a table."""
+"""The table of a list of coadds."""
 
 from collections.abc import Sequence
 

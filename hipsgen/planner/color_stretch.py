@@ -1,4 +1,4 @@
-"""How three surveys become one picture: zero points, gains, brightness from a sample of tiles."""
+"""The stretch of a color survey: zero points, gains and brightness from a sample of tiles."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from hipsgen.survey.bands import white_balance
 from hipsgen.survey.survey import Survey
 
 _SAMPLE_TILES = 24
-_SAMPLE_PIXELS = 20_000  # of each
+_SAMPLE_PIXELS = 20_000  # from each tile
 _HIGH_QUANTILE = 0.999
 _CALIBRATED = "Jy"
 
@@ -21,10 +21,22 @@ Triple = tuple[Survey, Survey, Survey]  # red, green, blue
 
 
 def choose_lupton(bands: Triple, order: int) -> Lupton:
-    """Zero points, gains and brightness from a sample of leaf tiles all over the surveys.
+    """Choose zero points, gains and brightness from a sample of leaf tiles over the whole sky.
 
-    Bands with one calibrated unit (convertible to Jy) keep their ratios, with the Sun as white.
-    Others are scaled so that their bright pixels are equally bright.
+    Bands that share a calibrated unit (convertible to Jy) keep their ratios, with the color of the
+    Sun as white. Other bands are scaled such that their bright pixels are equally bright.
+
+    Parameters
+    ----------
+    bands : (Survey, Survey, Survey)
+        Red, green and blue.
+    order : int
+        Order of the leaf tiles of the color survey.
+
+    Raises
+    ------
+    InputError
+        When a survey has no data where the green one has.
     """
     sample = _sample(bands, order)
     levels = [SkyLevel.of(values) for values in sample]
@@ -37,14 +49,17 @@ def choose_lupton(bands: Triple, order: int) -> Lupton:
         Channel(level.zero, level.sigma, gain) for level, gain in zip(levels, gains, strict=True)
     )
     channels = (red, green, blue)
-    over_sky = [(v - c.zero) * c.gain for v, c in zip(sample, channels, strict=True)]
-    somewhere = np.isfinite(over_sky).any(axis=0)
-    known = np.nanmean(np.asarray(over_sky)[:, somewhere], axis=0)
-    return Lupton(channels, float(np.quantile(known, _HIGH_QUANTILE)) if known.size else 1.0)
+    above_sky = [(v - c.zero) * c.gain for v, c in zip(sample, channels, strict=True)]
+    valid = np.isfinite(above_sky).any(axis=0)
+    means = np.nanmean(np.asarray(above_sky)[:, valid], axis=0)
+    return Lupton(channels, float(np.quantile(means, _HIGH_QUANTILE)) if means.size else 1.0)
 
 
 def values_of(bands: Triple, tile: Tile) -> npt.NDArray[np.float32] | None:
-    """(3, width, width), NaN where a band has nothing; None where none has a tile."""
+    """Return the values of a tile, (3, width, width) float32, NaN where a band has no data.
+
+    None if no band has the tile.
+    """
     found = [band.values(tile) for band in bands]
     shape = next((f.shape for f in found if f is not None), None)
     if shape is None:
@@ -54,7 +69,7 @@ def values_of(bands: Triple, tile: Tile) -> npt.NDArray[np.float32] | None:
 
 
 def cells_of(moc: Any, order: int) -> list[int]:
-    """Numbers of the tiles of an order that a MOC meets."""
+    """Return the numbers of the tiles of an order that intersect a MOC."""
     return [
         int(n) for n in (moc.degrade_to_order(order) if order < moc.max_order else moc).flatten()
     ]
@@ -63,7 +78,7 @@ def cells_of(moc: Any, order: int) -> list[int]:
 def _sample(bands: Triple, order: int) -> list[npt.NDArray[np.float32]]:
     tiles = [Tile(order, n) for n in cells_of(bands[1].moc, order)]
     if not tiles:
-        raise InputError(f"{bands[1].store} covers nothing")
+        raise InputError(f"{bands[1].store} has an empty coverage map (MOC)")
     chosen = [tiles[k] for k in np.linspace(0, len(tiles) - 1, _SAMPLE_TILES).astype(int)]
     parts = []
     for tile in dict.fromkeys(chosen):
@@ -72,7 +87,7 @@ def _sample(bands: Triple, order: int) -> list[npt.NDArray[np.float32]]:
             flat = values.reshape(3, -1)
             parts.append(flat[:, :: max(1, flat.shape[1] // _SAMPLE_PIXELS)])
     if not parts:
-        raise InputError(f"{bands[1].store} has none of the tiles its coverage map names")
+        raise InputError(f"{bands[1].store} has none of the tiles in its coverage map (MOC)")
     joined = np.concatenate(parts, axis=1)
     for band, values in zip(bands, joined, strict=True):
         if np.isnan(values).all():

@@ -1,4 +1,4 @@
-"""From what the user names to one source of coadds per survey."""
+"""Jobs: from the inputs that the user gives to one source of coadds for each survey."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +22,25 @@ ALL_BANDS = "*"
 
 @dataclass(frozen=True)
 class CoaddQuery:
-    """Which coadds of the inputs; the names are those of the command line."""
+    """Which coadds of the inputs to use.
+
+    Attributes
+    ----------
+    collections : tuple of str
+        Butler collections, in the order in which they are searched.
+    dataset_type : str
+        Butler dataset type.
+    bands : tuple of str
+        Bands, a survey each; empty for all, `ALL_BANDS` for one survey of all bands.
+    skymap : str
+        Butler skymap; "" if there is only one.
+    where : str
+        Butler query expression.
+    selection : Selection
+        Tracts, patches and region.
+    strict : bool
+        Whether the first input that cannot be used is an error.
+    """
 
     collections: tuple[str, ...] = ()
     dataset_type: str = ""
@@ -35,9 +53,18 @@ class CoaddQuery:
 
 @dataclass(frozen=True)
 class SurveyJob:
-    """One survey to be made: its band ("" when the coadds do not say) and its coadds.
+    """A survey to be built from the coadds of a band.
 
-    title: empty when there is nothing better to call it than its folder. plane: of the coadds.
+    Attributes
+    ----------
+    band : str
+        Band; "" if the coadds have none.
+    title : str
+        Title of the survey; "" to use the name of its folder.
+    source : ImageSource
+        The coadds.
+    plane : str
+        Plane of the coadds: ``image``, ``variance`` or ``mask``.
     """
 
     band: str
@@ -47,49 +74,78 @@ class SurveyJob:
 
 
 def expand_planes(jobs: Sequence[SurveyJob], readers: Mapping[str, CoaddReader]) -> list[SurveyJob]:
-    """For each plane, by its reader, a job on the coadds of each of these, which are of images."""
+    """Return the jobs of all planes, plane by plane, for the image jobs of each band.
+
+    Parameters
+    ----------
+    jobs : sequence of SurveyJob
+        A job for the images of each band.
+    readers : mapping of str to CoaddReader
+        The reader of each plane.
+    """
     if list(readers) == ["image"]:
         return list(jobs)
     made = []
     for job in jobs:
-        refs = tuple(job.source.refs())  # the registry is asked once
+        refs = tuple(job.source.refs())  # the registry is queried only once
         for plane, reader in readers.items():
-            text, problems = job.source.describe(), list(job.source.problems)
-            made.append(replace(job, source=RefList(refs, reader, text, problems), plane=plane))
+            origin, problems = job.source.describe(), list(job.source.problems)
+            made.append(replace(job, source=RefList(refs, reader, origin, problems), plane=plane))
     return sorted(made, key=lambda job: list(readers).index(job.plane))
 
 
 def find_jobs(
     inputs: Sequence[str], query: CoaddQuery, reader: FitsReader, reporter: Reporter
 ) -> list[SurveyJob]:
-    """One job per band. Raises InputError or ConfigError, naming what there is to ask for."""
+    """Find the coadds of some inputs, and return a job for each band.
+
+    Parameters
+    ----------
+    inputs : sequence of str
+        A Butler repository, a manifest, or FITS files and folders.
+    query : CoaddQuery
+        Which coadds to use.
+    reader : FitsReader
+        Reader of the coadds.
+    reporter : Reporter
+        Receives notes and problems.
+
+    Raises
+    ------
+    InputError
+        When an input cannot be read or has no coadd.
+    ConfigError
+        When the query does not fit the inputs; the message lists the possible values.
+    """
     repositories = [text for text in inputs if is_repository(text)]
     manifests = [text for text in inputs if Path(text).is_file() and is_manifest(Path(text))]
     if (repositories or manifests) and len(inputs) > 1:
-        raise ConfigError("a Butler repository or a manifest is to be the only input")
+        raise ConfigError("a Butler repository or a manifest must be the only input")
     if repositories:
         return _butler_jobs(repositories[0], query, reader, reporter)
     if query.collections or query.dataset_type or query.skymap or query.where:
         if not manifests:
             raise InputError(
-                "{collections}, {dataset_type}, {skymap} and {where} are for a Butler repository, "
+                "{collections}, {dataset_type}, {skymap} and {where} apply to a Butler repository, "
                 f"which {inputs[0]} is not: {why_not_repository(inputs[0])}"
             )
-        words = "{bands}, {tracts}, {patches} and {region}"
-        raise ConfigError(f"a manifest needs no registry: only {words} narrow it")
+        raise ConfigError(
+            "a manifest is read without a registry: select its coadds with {bands}, {tracts}, "
+            "{patches} and {region} only"
+        )
     if manifests:
-        refs, text = read_manifest(Path(manifests[0]))
+        refs, origin = read_manifest(Path(manifests[0]))
         refs = query.selection.of(refs)
         bands = query.bands or tuple(dict.fromkeys(ref.band for ref in refs))
-        return _jobs_by_band(refs, bands, text, reader, [])
+        return _jobs_by_band(refs, bands, origin, reader, [])
     if query.selection.tracts or query.selection.patches:
-        raise ConfigError("plain FITS have no tract and patch: narrow them with {region}")
+        raise ConfigError("plain FITS files have no tract and patch: select them with {region}")
     folder = FitsFolder(inputs, reader, query.strict)
     refs = list(folder.refs())
     if not refs:
         for problem in folder.problems:
             reporter.problem(problem)
-        raise InputError(f"no usable image in {folder.describe()}: see what was left out above")
+        raise InputError(f"no usable image in {folder.describe()}: the reasons are listed above")
     refs = query.selection.of(refs)
     return _jobs_by_band(refs, query.bands, folder.describe(), reader, folder.problems)
 
@@ -99,21 +155,21 @@ def _butler_jobs(
 ) -> list[SurveyJob]:
     registry, refusal = open_registry(repository)
     if refusal:
-        reporter.note(f"{repository} is read by SQL, since lsst.daf.butler refuses it: {refusal}")
+        reporter.note(f"{repository} is read by SQL, as lsst.daf.butler cannot open it: {refusal}")
     with registry, registry.translate_errors(query.where):
         if not query.collections:
             known = ", ".join(registry.collections()[:12])
-            raise ConfigError(f"name a collection with {{collections}}; there are: {known}")
+            raise ConfigError(f"choose a collection with {{collections}}; there are: {known}")
         if not query.dataset_type:
             found = registry.coadd_types(query.collections)
             raise ConfigError(
-                f"name a dataset type with {{dataset_type}}; of coadds there are: "
+                f"choose a dataset type with {{dataset_type}}; those of coadds are: "
                 f"{', '.join(found) or 'none'}"
             )
         registry.check(query.dataset_type, query.collections, "")
         searched = registry.expand(query.collections)
         if searched != query.collections:
-            reporter.note(f"searched in this order: {', '.join(searched)}")
+            reporter.note(f"collections are searched in this order: {', '.join(searched)}")
         bands = query.bands
         if not bands or bands == (ALL_BANDS,):
             bands = _bands_found(registry, query)
@@ -123,7 +179,7 @@ def _butler_jobs(
 
 
 def _bands_found(registry: Registry, query: CoaddQuery) -> tuple[str, ...]:
-    """The bands of which a query finds a coadd; all there are when it finds none."""
+    """Return the bands in which a query finds a coadd, all bands if it finds none."""
     bands = tuple(registry.bands(query.dataset_type, query.collections))
     if not query.where:
         return bands
@@ -155,43 +211,43 @@ def _butler_job(repository: str, query: CoaddQuery, band: str, reader: FitsReade
 def _jobs_by_band(
     refs: list[CoaddRef],
     bands: tuple[str, ...],
-    text: str,
+    origin: str,
     reader: CoaddReader,
     problems: list[Problem],
 ) -> list[SurveyJob]:
     found = list(dict.fromkeys(ref.band for ref in refs))
     if bands == (ALL_BANDS,):
-        return [_list_job("", refs, text, reader, problems)]
+        return [_list_job("", refs, origin, reader, problems)]
     if not bands:
         if len(found) > 1:
             names = ", ".join(repr(band) for band in found)
             raise ConfigError(
-                f"images of several bands ({names}): choose with {{bands}}, once or more, "
-                f"or put all into one map with {{bands}} '{ALL_BANDS}'"
+                f"the images are of several bands ({names}): choose some of them with {{bands}}, "
+                f"or put all into one survey with {{bands}} '{ALL_BANDS}'"
             )
-        return [_list_job(found[0], refs, text, reader, problems)]
+        return [_list_job(found[0], refs, origin, reader, problems)]
     bands = tuple(known_band(band, found) for band in bands)
-    # what cannot be used may be of any band
+    # the band of an input that cannot be used is unknown, so every job reports it
     return [
-        _list_job(band, [r for r in refs if r.band == band], text, reader, problems)
+        _list_job(band, [r for r in refs if r.band == band], origin, reader, problems)
         for band in bands
     ]
 
 
 def known_band(name: str, known: Sequence[str]) -> str:
-    """The band meant by a name: `Ks`, `K` and `k` are one. Raises InputError for none."""
+    """Find a band by name; `Ks`, `K` and `k` are the same. Raises InputError if it is unknown."""
     if name in known:
         return name
 
-    def plain(band: str) -> str:
+    def normalized(band: str) -> str:
         return "k" if band.lower() == "ks" else band.lower()
 
-    alike = [band for band in known if plain(band) == plain(name)]
+    alike = [band for band in known if normalized(band) == normalized(name)]
     if len(alike) != 1:
         if not any(known):
             raise InputError(
-                f"no image of band {name!r}: no image states one; omit {{bands}} to put all into "
-                "one map"
+                f"no image of band {name!r}: the images have no band; omit {{bands}} to put all "
+                "into one survey"
             )
         names = ", ".join(repr(b) for b in known)
         raise InputError(f"no image of band {name!r}; there are: {names}")
@@ -199,22 +255,36 @@ def known_band(name: str, known: Sequence[str]) -> str:
 
 
 def _list_job(
-    band: str, refs: list[CoaddRef], text: str, reader: CoaddReader, problems: list[Problem]
+    band: str, refs: list[CoaddRef], origin: str, reader: CoaddReader, problems: list[Problem]
 ) -> SurveyJob:
     kinds = {ref.dataset_type for ref in refs} - {""}
     title = f"{min(kinds)} {band}" if len(kinds) == 1 else ""
-    return SurveyJob(band, title, RefList(tuple(refs), reader, text, list(problems)))
+    return SurveyJob(band, title, RefList(tuple(refs), reader, origin, list(problems)))
 
 
 def color_bands(text: str, known: Sequence[str]) -> tuple[str, str, str]:
-    """Red, green and blue band of `gri` or `g,r,i`, whatever the order: red is the longest.
+    """Return the red, green and blue band of a text such as `gri` or `g,r,i`.
 
-    Bands whose wavelength is not known keep the order given, blue first. Raises ConfigError for
-    other than three bands, or one that is not among `known`.
+    Bands are sorted by wavelength, the longest is red. If the wavelength of a band is unknown, the
+    order given is kept, blue first.
+
+    Parameters
+    ----------
+    text : str
+        Three bands.
+    known : sequence of str
+        Bands of the coadds; empty to accept any name.
+
+    Raises
+    ------
+    ConfigError
+        When the text does not consist of three bands.
+    InputError
+        When a band is not among the known ones.
     """
     names = [part.strip() for part in text.split(",")] if "," in text else _split(text, known)
     if len(names) != 3:
-        raise ConfigError(f"{{color}} {text!r} is not three bands, like gri or J,H,Ks")
+        raise ConfigError(f"{{color}} {text!r} is not three bands, such as gri or J,H,Ks")
     if known:
         names = [known_band(name, known) for name in names]
     ranges = [wavelengths(name) for name in names]
@@ -225,7 +295,7 @@ def color_bands(text: str, known: Sequence[str]) -> tuple[str, str, str]:
 
 
 def _split(text: str, known: Sequence[str]) -> list[str]:
-    """`gri` -> g, r, i; names of several letters are found among the known ones."""
+    """Split `gri` into g, r and i; known bands may have names of several letters."""
     names: list[str] = []
     rest = text
     while rest:
@@ -237,7 +307,7 @@ def _split(text: str, known: Sequence[str]) -> list[str]:
 
 
 def narrow_to_color(query: CoaddQuery, color: str) -> CoaddQuery:
-    """Return the query for the three bands of a color, if it asks for a color but for no band."""
+    """Return a query restricted to the three bands of a color, unless it names bands already."""
     if not color or query.bands:
         return query
     return replace(query, bands=tuple(reversed(color_bands(color, []))))

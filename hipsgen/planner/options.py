@@ -1,9 +1,10 @@
-"""What is asked for (`BuildOptions`), and what that fixes for every tile (`Recipe`)."""
+"""The options of a build: of the survey (`BuildOptions`) and of the run (`Runtime`)."""
 
 import math
+import os
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from hipsgen.errors import ConfigError
 from hipsgen.images.coadd_fits import DEFAULT_EXCLUDED, PLANES
@@ -15,15 +16,14 @@ from hipsgen.sky.stretch import STRETCHES
 from hipsgen.sky.tiles import MAX_ORDER
 from hipsgen.survey.formats import FORMATS
 
-# measured, of each format
+# measured on typical tiles
 _BYTES_PER_PIXEL = {"png": 0.42, "jpeg": 0.23, "webp": 0.15}
 _FITS_BLOCK = 2880
 TILE_WIDTH = 512
 TILE_WIDTHS = tuple(1 << k for k in range(6, 13))
 
-
-# properties that follow from the tiles
-_MEASURED = {
+# properties that are computed from the tiles and cannot be set
+_COMPUTED = {
     "dataproduct_type", "dataproduct_subtype", "hips_frame", "hips_order", "hips_order_min",
     "hips_pixel_bitpix", "hips_pixel_scale", "hips_tile_format", "hips_tile_width", "hips_version",
     "hipsgen_plane", "hipsgen_planes",
@@ -32,11 +32,40 @@ _MEASURED = {
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """How the survey is to look; validated when made. Raises ConfigError.
+    """Options that determine the content of a survey, validated on creation.
 
-    order None: the coarsest whose pixel is at most 5 % larger than the finest input's.
-    cuts None: from a sample of the whole survey. blank: a pixel value that means "no data".
-    properties: added to the properties file, or put in place of what it would say.
+    Attributes
+    ----------
+    order : int, optional
+        HiPS order of the leaf tiles. By default the lowest order with pixels at most 5 % larger
+        than the smallest pixels of the coadds.
+    tile_width : int
+        Width of a tile in pixels, a power of two from 64 to 4096.
+    frame : str
+        Coordinate frame: ``equatorial`` or ``galactic``.
+    formats : tuple of str
+        Tile formats, ``fits`` among them: ``fits``, ``png``, ``jpeg``, ``webp``.
+    interpolation : str
+        Resampling kernel.
+    overlap : str
+        How overlapping coadds are combined.
+    stretch : str
+        Stretch of the previews: ``asinh`` or ``linear``.
+    cuts : (float, float), optional
+        Values shown as black and as white. By default from a sample of the whole survey.
+    excluded : tuple of str
+        Mask planes whose pixels are treated as missing.
+    blank : float, optional
+        Pixel value that means missing data, in addition to NaN and infinity.
+    properties : tuple of (str, str)
+        Lines that are added to the properties file or replace lines of it.
+    plane : str
+        Plane of the coadds: ``image``, ``variance`` or ``mask``.
+
+    Raises
+    ------
+    ConfigError
+        When an option is invalid.
     """
 
     order: int | None = None
@@ -60,8 +89,8 @@ class BuildOptions:
         deepest = deepest_order(self.tile_width)
         if self.order is not None and not 0 <= self.order <= deepest:
             raise ConfigError(
-                f"{{order}} {self.order} is not within 0 and {deepest}, the deepest order of tiles "
-                f"of {self.tile_width} pixels"
+                f"{{order}} {self.order} is not between 0 and {deepest}, the deepest order for "
+                f"tiles of {self.tile_width} pixels"
             )
         _one_of("frame", self.frame, FRAMES)
         _one_of("interpolation", self.interpolation, INTERPOLATIONS)
@@ -83,9 +112,16 @@ class BuildOptions:
             _check_property(key, value)
 
     def of_plane(self, plane: str, alone: bool = True) -> "BuildOptions":
-        """The same for another plane of the coadds. alone: nothing here was meant for the image.
+        """Return the options for another plane of the coadds.
 
-        Of a mask there are flags in FITS tiles, and what values are made by does not apply.
+        A mask survey has only FITS tiles, without interpolation, stretch and excluded pixels.
+
+        Parameters
+        ----------
+        plane : str
+            ``image``, ``variance`` or ``mask``.
+        alone : bool
+            Whether no other plane is built, so that the cuts were given for this one.
         """
         if plane == "mask":
             return replace(
@@ -94,7 +130,7 @@ class BuildOptions:
                 formats=("fits",),
                 interpolation="nearest",
                 stretch="linear",
-                cuts=(0.0, 1.0),  # so that a picture shows what has a flag
+                cuts=(0.0, 1.0),  # a picture shows which pixels have a flag
                 excluded=(),
                 blank=None,
             )
@@ -105,15 +141,34 @@ class BuildOptions:
 
 @dataclass(frozen=True)
 class Runtime:
-    """How the work is done.
+    """Options of a run, which have no influence on the bytes of the tiles.
 
-    memory: bytes for decoded coadds, over all workers of this machine. strict: stop at the first
-    input that cannot be used; skip_bad: finish without those. fresh: throw an earlier attempt away;
-    recut: keep its values, and choose the display range of its previews anew.
+    Attributes
+    ----------
+    workers : int
+        Number of blocks rendered at the same time.
+    memory : int
+        Bytes for decoded coadds, for all workers of this machine together.
+    engine : str
+        ``threads``, ``processes``, ``dask`` (a local cluster), or the address of a Dask scheduler
+        (``tcp://HOST:PORT``).
+    strict : bool
+        Whether to stop at the first input that cannot be used.
+    skip_bad : bool
+        Whether to finish the survey without the inputs that cannot be used.
+    fresh : bool
+        Whether to delete the survey in the output folder and start over.
+    recut : bool
+        Whether to choose the cuts of an existing survey again; its values are kept.
+
+    Raises
+    ------
+    ConfigError
+        When an option is invalid.
     """
 
-    workers: int = 1
-    memory: int = 1 << 30
+    workers: int = field(default_factory=lambda: os.cpu_count() or 1)
+    memory: int = 1600 << 20
     engine: str = "threads"
     strict: bool = False
     skip_bad: bool = False
@@ -122,23 +177,23 @@ class Runtime:
 
     def __post_init__(self) -> None:
         if self.workers < 1:
-            raise ConfigError(f"{{workers}} {self.workers} is not at least 1")
+            raise ConfigError(f"{{workers}} {self.workers} must be at least 1")
         if self.engine not in ENGINES and not self.engine.startswith("tcp://"):
             known = ", ".join(ENGINES)
             raise ConfigError(f"{{engine}} {self.engine!r} is none of: {known}, or tcp://HOST:PORT")
         if self.strict and self.skip_bad:
             raise ConfigError("{strict} and {skip_bad} contradict each other: choose one")
         if self.memory < 64 << 20:
-            raise ConfigError(f"{{memory}} {self.memory / (1 << 20):g} MB is not at least 64 MB")
+            raise ConfigError(f"{{memory}} {self.memory / (1 << 20):g} MB must be at least 64 MB")
 
 
 def deepest_order(tile_width: int) -> int:
-    """Return the order at which the pixels of a tile are HEALPix cells of order 29."""
+    """Return the deepest order of tiles, at which their pixels are HEALPix cells of order 29."""
     return MAX_ORDER - (tile_width.bit_length() - 1)
 
 
 def tile_bytes(formats: Iterable[str], tile_width: int = TILE_WIDTH) -> int:
-    """Estimate the bytes of a tile in all its formats."""
+    """Estimate the size of a tile in bytes, in all its formats together."""
     pixels = tile_width**2
     fits = _FITS_BLOCK * (1 - (-4 * pixels // _FITS_BLOCK))
     return sum(fits if name == "fits" else int(_BYTES_PER_PIXEL[name] * pixels) for name in formats)
@@ -146,15 +201,17 @@ def tile_bytes(formats: Iterable[str], tile_width: int = TILE_WIDTH) -> int:
 
 def _check_property(key: str, value: str) -> None:
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_.]*", key) or not value.isprintable() or not value:
-        raise ConfigError(f"{{properties}} {key}={value!r} is not a keyword and one line of text")
-    if key in _MEASURED:
+        raise ConfigError(
+            f"{{properties}} {key}={value!r}: expected a keyword and one line of text"
+        )
+    if key in _COMPUTED:
         raise ConfigError(
             f"{{properties}} {key}: this property is computed from the survey and cannot be set"
         )
 
 
 def parse_size(text: str) -> int:
-    """`2G`, `500MB`, `1.5 GiB` or a number of bytes -> bytes. Raises ConfigError."""
+    """Parse a size such as `2G`, `500MB`, `1.5 GiB` or a number of bytes. Raises ConfigError."""
     match = re.fullmatch(r"\s*([0-9.]+)\s*([kKmMgGtT]?)(i?[bB])?\s*", text)
     if not match or match[1].count(".") > 1 or match[1] == ".":
         raise ConfigError(f"{{memory}} {text!r} is an invalid size (examples: 500M, 2G)")

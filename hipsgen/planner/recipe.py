@@ -1,35 +1,68 @@
-"""The recipe: all that decides the bytes of a survey's tiles, besides its coadds."""
+"""The recipe of a survey: everything besides its coadds that determines the bytes of its tiles."""
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from hipsgen.errors import ConfigError
 from hipsgen.images.coadd_fits import DEFAULT_EXCLUDED, FitsReader
 from hipsgen.planner.options import TILE_WIDTH, BuildOptions
-from hipsgen.planner.sample import Sample
+from hipsgen.planner.sample import CoaddSample
 from hipsgen.sky.mask_planes import OTHER, OTHER_BIT
 from hipsgen.sky.stretch import Asinh, Linear, SkyLevel, choose_stretch
 from hipsgen.sky.tiles import order_for
 from hipsgen.survey.fits_tile import FitsTile
 from hipsgen.survey.formats import Format, format_of
 
-# of what the bytes of tiles depend on: a survey begun with another one cannot be continued
+# changes when the same recipe gives other bytes; a survey of another version cannot be continued
 RECIPE_VERSION = "0.1.0"
 
-# stored names of the stretches, in build.json and in fingerprints
-_STRETCHES: dict[str, type[Linear] | type[Asinh]] = {"Linear": Linear, "Asinh": Asinh}
+_KEYS = {
+    "order", "render_order", "block_depth", "frame", "formats", "interpolation", "overlap",
+    "stretch", "excluded", "blank", "unit", "band", "pixel_scale", "tile_width", "version", "plane",
+    "names",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything besides the coadds that decides the bytes of the tiles.
+    """Everything besides the coadds that determines the bytes of the tiles.
 
-    order: of the leaf tiles; render_order: at which coadds are sampled, deeper than `order` when
-    the tiles are coarser than the input, whose pixels are then averaged. block_depth: a block
-    is the subtree under a tile of order `order - block_depth`. names: of the flags of a mask, from
-    bit 0 on.
+    Attributes
+    ----------
+    order : int
+        HiPS order of the leaf tiles.
+    render_order : int
+        Order at which coadds are resampled. It is deeper than `order` if the tiles are coarser
+        than the coadds; the pixels are then averaged.
+    block_depth : int
+        A block is the subtree below a tile of order ``order - block_depth``.
+    frame : str
+        Coordinate frame of the survey.
+    formats : tuple of str
+        Tile formats.
+    interpolation, overlap : str
+        How coadds are resampled, and how they are combined where they overlap.
+    stretch : Linear or Asinh
+        From values to the gray levels of the previews.
+    excluded : tuple of str
+        Mask planes whose pixels are treated as missing.
+    blank : float or None
+        Pixel value that means missing data.
+    unit, band : str
+        Unit of the values; band of the coadds.
+    pixel_scale : float
+        Pixel size of the coadds in degrees, to which the unit refers.
+    tile_width : int
+        Width of a tile in pixels.
+    version : str
+        `RECIPE_VERSION` when the survey was begun.
+    plane : str
+        ``image``, ``variance`` or ``mask``.
+    mask_planes : tuple of str
+        Names of the mask planes of a mask survey, from bit 0 on.
     """
 
     order: int
@@ -48,32 +81,32 @@ class Recipe:
     tile_width: int = TILE_WIDTH
     version: str = RECIPE_VERSION
     plane: str = "image"
-    names: tuple[str, ...] = ()
+    mask_planes: tuple[str, ...] = ()
 
     @property
     def block_order(self) -> int:
-        """Order of the blocks' roots."""
+        """Order of the roots of the blocks."""
         return self.order - self.block_depth
 
     @property
     def pixel_area(self) -> float:
-        """arcsec^2 of the input pixels to which the unit refers."""
+        """Area in arcsec^2 of the pixels to which the unit refers."""
         return float(f"{(self.pixel_scale * 3600) ** 2:.9g}")
 
     @property
     def planes(self) -> dict[str, int]:
-        """Bits of the flags of a mask by name; empty for values."""
+        """Bit of each mask plane by name, including `OTHER`; empty unless it is a mask survey."""
         if self.plane != "mask":
             return {}
-        return {**{name: bit for bit, name in enumerate(self.names)}, OTHER: OTHER_BIT}
+        return {**{name: bit for bit, name in enumerate(self.mask_planes)}, OTHER: OTHER_BIT}
 
     @property
     def reader(self) -> FitsReader:
-        """What reads the coadds."""
+        """Reader of the coadds."""
         return FitsReader(self.excluded, self.blank, plane=self.plane)
 
     def encoders(self) -> tuple[Format, ...]:
-        """The formats of the tiles, in the order asked for."""
+        """Return the encoders of the tiles, in the order of `formats`."""
         made: list[Format] = []
         for name in self.formats:
             if name == "fits":
@@ -85,44 +118,95 @@ class Recipe:
         return tuple(made)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, from which `from_json` makes it again."""
-        kind = next(name for name, made in _STRETCHES.items() if type(self.stretch) is made)
-        values = {**asdict(self), "stretch": [kind, asdict(self.stretch)]}
-        if self.plane == "image":  # as it was written before there were others
-            del values["plane"], values["names"]
+        """Return the recipe as stored in build.json and hashed in digests.
+
+        The keys are a stored format: those of version 0.1.0, whatever the attributes are called.
+        """
+        values = {
+            "order": self.order,
+            "render_order": self.render_order,
+            "block_depth": self.block_depth,
+            "frame": self.frame,
+            "formats": self.formats,
+            "interpolation": self.interpolation,
+            "overlap": self.overlap,
+            "stretch": _stretch_to_json(self.stretch),
+            "excluded": self.excluded,
+            "blank": self.blank,
+            "unit": self.unit,
+            "band": self.band,
+            "pixel_scale": self.pixel_scale,
+            "tile_width": self.tile_width,
+            "version": self.version,
+        }
+        if self.plane != "image":  # image surveys are stored as before there were other planes
+            values |= {"plane": self.plane, "names": self.mask_planes}
         return values
 
     @classmethod
-    def from_json(cls, values: dict[str, Any]) -> "Recipe":
-        """Raises ConfigError for values of another version of this software."""
-        known = {f.name for f in fields(cls)}
-        if {*values, "plane", "names"} != known:
+    def from_json(cls, values: Mapping[str, Any]) -> "Recipe":
+        """Return the recipe that `to_json` stored.
+
+        Raises ConfigError if it was stored by another version of hipsgen.
+        """
+        if {*values, "plane", "names"} != _KEYS:
             raise ConfigError("the build was begun by another version of hipsgen; use {fresh}")
-        kind, parameters = values["stretch"]
-        stretch = _STRETCHES[kind](**parameters)
-        lists = {k: tuple(v) for k, v in values.items() if isinstance(v, list) and k != "stretch"}
-        return cls(**{**values, **lists, "stretch": stretch})
+        return cls(
+            order=values["order"],
+            render_order=values["render_order"],
+            block_depth=values["block_depth"],
+            frame=values["frame"],
+            formats=tuple(values["formats"]),
+            interpolation=values["interpolation"],
+            overlap=values["overlap"],
+            stretch=_stretch_from_json(*values["stretch"]),
+            excluded=tuple(values["excluded"]),
+            blank=values["blank"],
+            unit=values["unit"],
+            band=values["band"],
+            pixel_scale=values["pixel_scale"],
+            tile_width=values["tile_width"],
+            version=values["version"],
+            plane=values.get("plane", "image"),
+            mask_planes=tuple(values.get("names", ())),
+        )
 
     def digest(self) -> str:
-        """Short hash of all of it."""
+        """Return a short hash of the whole recipe."""
         return _digest(self.to_json())
 
     def values_digest(self) -> str:
-        """Short hash of what decides the values of tiles; how they are shown does not."""
+        """Return a short hash of what determines the values of tiles: all but the stretch."""
         return _digest({**self.to_json(), "stretch": None})
 
-    def pictures_digest(self) -> str:
-        """Short hash of how values are shown."""
+    def previews_digest(self) -> str:
+        """Return a short hash of the stretch, which determines the previews."""
         return _digest(self.to_json()["stretch"])
 
 
 def natural_order(pixel_scale: float, tile_width: int) -> int:
-    """Return the leaf order for input pixels of a size in degrees."""
+    """Return the order of leaf tiles for coadds with pixels of `pixel_scale` degrees."""
     return order_for(pixel_scale, tile_width)
 
 
-def make_recipe(options: BuildOptions, sample: Sample, band: str, order: int, depth: int) -> Recipe:
-    """What fixes the bytes, from what was asked for and what the coadds are like."""
+def make_recipe(
+    options: BuildOptions, sample: CoaddSample, band: str, order: int, depth: int
+) -> Recipe:
+    """Make the recipe of a survey from the options and a sample of its coadds.
+
+    Parameters
+    ----------
+    options : BuildOptions
+        Options of the build.
+    sample : CoaddSample
+        Properties of the coadds.
+    band : str
+        Band of the coadds.
+    order : int
+        Order of the leaf tiles.
+    depth : int
+        Depth of the blocks below their roots.
+    """
     return Recipe(
         order=order,
         render_order=max(order, natural_order(sample.pixel_scale, options.tile_width)),
@@ -139,28 +223,41 @@ def make_recipe(options: BuildOptions, sample: Sample, band: str, order: int, de
         pixel_scale=sample.pixel_scale,
         plane=options.plane,
         tile_width=options.tile_width,
-        names=sample.names,
+        mask_planes=sample.mask_planes,
     )
 
 
-def check_excluded(options: BuildOptions, sample: Sample) -> None:
-    """Raise ConfigError for a mask plane that none of the coadds has."""
+def check_excluded(options: BuildOptions, sample: CoaddSample) -> None:
+    """Raise ConfigError if a mask plane to be excluded is in none of the sampled coadds."""
     for name in options.excluded:
-        if name not in (*DEFAULT_EXCLUDED, *sample.planes):
-            there = f"there are {', '.join(sample.planes)}" if sample.planes else "they have none"
-            raise ConfigError(f"{{excluded}}: the masks have no plane {name!r}; {there}")
+        if name not in (*DEFAULT_EXCLUDED, *sample.available_planes):
+            planes = sample.available_planes
+            known = f"there are {', '.join(planes)}" if planes else "the coadds have no mask planes"
+            raise ConfigError(f"{{excluded}}: the masks have no plane {name!r}; {known}")
 
 
 def stretch_of(options: BuildOptions, level: SkyLevel) -> Linear | Asinh:
-    """The stretch of the pictures, from a sample of the survey's values.
+    """Return the stretch of the previews for the levels of a sample of the values.
 
-    That of a variance begins at the lowest: where its sky is deeper is what one wants to see.
+    The stretch of a variance starts at its minimum, so that differences in depth are visible.
     """
     cuts = options.cuts
     if cuts is None and options.plane == "variance":
         low, high = level.cuts()
         cuts = min(low, level.minimum), high
     return choose_stretch(options.stretch, level, cuts)
+
+
+def _stretch_to_json(stretch: Linear | Asinh) -> list[Any]:
+    cuts = {"low": stretch.low, "high": stretch.high}
+    if isinstance(stretch, Linear):
+        return ["Linear", cuts]
+    return ["Asinh", {**cuts, "zero": stretch.zero, "softening": stretch.softening}]
+
+
+def _stretch_from_json(name: str, values: Mapping[str, float]) -> Linear | Asinh:
+    kinds: dict[str, type[Linear] | type[Asinh]] = {"Linear": Linear, "Asinh": Asinh}
+    return kinds[name](**values)
 
 
 def _digest(values: Any) -> str:

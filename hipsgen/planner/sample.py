@@ -1,4 +1,4 @@
-"""A look at the coadds before the first tile: pixel size, unit, and the sky level for the cuts."""
+"""A sample of the coadds, read before the first tile: pixel size, unit and levels for the cuts."""
 
 import re
 from collections.abc import Sequence
@@ -16,83 +16,118 @@ from hipsgen.sky.polygon import mean_directions, to_vectors
 from hipsgen.sky.stretch import SkyLevel
 from hipsgen.sky.tiles import vectors_to_npix
 
-COADDS = 24  # opened, spread over the survey
-_STRIPS = 3  # of rows, in each
-_ROWS = 32
-_PIXELS = 100_000  # kept of each coadd
-_PLACE_ORDER = 14
+N_COADDS = 24  # coadds in a sample, spread over the survey
+_STRIPS = 3  # strips of rows read from each coadd
+_ROWS = 32  # rows of a strip
+_PIXELS = 100_000  # sampled from each coadd
+_SORT_ORDER = 14  # HEALPix order by which coadds are sorted
 _REFS_AT_ONCE = 1 << 15
-_FLAGGED = SkyLevel(0.0, 0.0, 1.0, 0.0, 1.0)  # or not
-_NAME = re.compile(r"[A-Za-z0-9_-]{1,50}")
+_MASK_LEVEL = SkyLevel(0.0, 0.0, 1.0, 0.0, 1.0)  # 0 without a flag, 1 with one
+_PLANE_NAME = re.compile(r"[A-Za-z0-9_-]{1,50}")
 
 
 @dataclass(frozen=True)
-class Sample:
-    """What the sample says of the survey.
+class CoaddSample:
+    """Properties of a survey, measured on a sample of its coadds.
 
-    pixel_scale: of the finest input, degrees. unit: that of the first coadd that has one.
-    level: of the values in that unit. names: of the flags of masks. planes: of all their masks.
+    Attributes
+    ----------
+    pixel_scale : float
+        Smallest pixel size of the coadds, in degrees.
+    unit : str
+        Unit of the first coadd that has one.
+    level : SkyLevel
+        Statistics of the sampled values, in that unit.
+    mask_planes : tuple of str
+        Names of the planes of a mask survey, from bit 0 on; empty for other surveys.
+    available_planes : tuple of str
+        Names of the mask planes of all sampled coadds; empty for a mask survey.
     """
 
     pixel_scale: float
     unit: str
     level: SkyLevel
-    names: tuple[str, ...] = ()
-    planes: tuple[str, ...] = ()
+    mask_planes: tuple[str, ...] = ()
+    available_planes: tuple[str, ...] = ()
 
 
-def take_sample(
-    refs: Sequence[CoaddRef], reader: CoaddReader, like: tuple[str, float] | None = None
-) -> tuple[Sample, list[Problem]]:
-    """Open some coadds all over the survey; those that cannot be read are named.
+def sample_pixels(
+    refs: Sequence[CoaddRef], reader: CoaddReader, known: tuple[str, float] | None = None
+) -> tuple[CoaddSample, list[Problem]]:
+    """Sample the pixels of some coadds, spread over the whole survey.
 
-    like: unit and pixel size (degrees) of a survey that has them already. Raises InputError when
-    none can, or none has a pixel.
+    Parameters
+    ----------
+    refs : sequence of CoaddRef
+        All coadds of the survey.
+    reader : CoaddReader
+        Reader of the coadds.
+    known : (str, float), optional
+        Unit and pixel size in degrees of a survey that exists already; measured by default.
+
+    Returns
+    -------
+    sample : CoaddSample
+        What was measured.
+    problems : list of Problem
+        The sampled coadds that cannot be read.
+
+    Raises
+    ------
+    InputError
+        When none of the coadds can be read, or none has a valid pixel.
     """
-    infos, problems = _opened(refs, reader)
+    infos, problems = _read_headers(refs, reader)
     finest = min([info.pixel_scale for _, info in infos] + known_scales(refs))
     unit = next((info.unit for _, info in infos if info.unit), "")
-    unit, finest = like or (unit, finest)
+    unit, finest = known or (unit, finest)
     values: list[npt.NDArray[np.float32]] = []
     for ref, info in infos:
         try:
             factor = np.float32(factor_to(info, unit, finest))
-            values += [factor * part for part in _pixels(ref, info, reader)]
+            values += [factor * part for part in _read_strips(ref, info, reader)]
         except CoaddError as error:
             problems.append(Problem(str(ref), str(error)))
-    known = np.concatenate([*values, np.empty(0, np.float32)])
-    if not np.isfinite(known).any():  # data beside the strips: then all of it
-        known = np.concatenate([*_everything(infos, reader, unit, finest), known])
-    if not np.isfinite(known).any():
-        raise InputError("the coadds hold no valid pixel where they were sampled")
+    sampled = np.concatenate([*values, np.empty(0, np.float32)])
+    if not np.isfinite(sampled).any():  # the strips may have missed all data
+        sampled = np.concatenate([*_read_whole(infos, reader, unit, finest), sampled])
+    if not np.isfinite(sampled).any():
+        raise InputError("the sampled coadds have no valid pixel")
     planes = dict.fromkeys(name for _, info in infos for name in info.planes)
-    return Sample(finest, unit, SkyLevel.of(known), planes=tuple(planes)), problems
+    level = SkyLevel.of(sampled)
+    return CoaddSample(finest, unit, level, available_planes=tuple(planes)), problems
 
 
-def take_names(refs: Sequence[CoaddRef], reader: CoaddReader) -> tuple[Sample, list[Problem]]:
-    """What `take_sample` is for values, for masks: the names of their planes, no pixel.
+def sample_mask_planes(
+    refs: Sequence[CoaddRef], reader: CoaddReader
+) -> tuple[CoaddSample, list[Problem]]:
+    """Collect the names of the mask planes of some coadds; no pixel is read.
 
-    By the lowest bit that one has in some coadd, then by name; those that can stand in a header and
-    in `properties`, and as many as there are bits for.
+    They are sorted by the lowest bit that a plane has in any coadd, then by name. Names that are
+    not valid in FITS headers and in `properties` are left out, and so are those for which no bit
+    is left. Parameters, return value and errors as for `sample_pixels`.
     """
-    infos, problems = _opened(refs, reader)
+    infos, problems = _read_headers(refs, reader)
     finest = min([info.pixel_scale for _, info in infos] + known_scales(refs))
     lowest: dict[str, int] = {}
     for _, info in infos:
         for name, bit in info.planes.items():
-            if _NAME.fullmatch(name) and name != OTHER:
+            if _PLANE_NAME.fullmatch(name) and name != OTHER:
                 lowest[name] = min(bit, lowest.get(name, bit))
     names = sorted(lowest, key=lambda name: (lowest[name], name))[:OTHER_BIT]
-    return Sample(finest, "", _FLAGGED, tuple(names)), problems
+    return CoaddSample(finest, "", _MASK_LEVEL, tuple(names)), problems
 
 
-def _opened(
+def _read_headers(
     refs: Sequence[CoaddRef], reader: CoaddReader
 ) -> tuple[list[tuple[CoaddRef, CoaddInfo]], list[Problem]]:
-    """Headers of some coadds, and which have none that can be read. Raises InputError for none."""
+    """Read the headers of some coadds; return those that can be read, and the problems.
+
+    Raises InputError if none can be read.
+    """
     infos: list[tuple[CoaddRef, CoaddInfo]] = []
     problems: list[Problem] = []
-    for ref in spread(refs, COADDS):
+    for ref in spread(refs, N_COADDS):
         try:
             infos.append((ref, reader.info(ref)))
         except CoaddError as error:
@@ -103,31 +138,34 @@ def _opened(
 
 
 def known_scales(refs: Sequence[CoaddRef]) -> list[float]:
-    """Pixel sizes, degrees, of the references that say."""
+    """Return the pixel sizes in degrees of the references that have one."""
     return [ref.pixel_scale for ref in refs if ref.pixel_scale]
 
 
 def spread(refs: Sequence[CoaddRef], count: int) -> list[CoaddRef]:
-    """Up to `count` references, evenly along the NESTED order of their places on the sky."""
+    """Return up to `count` references, evenly spaced in the NESTED order of their positions."""
     if len(refs) <= count:
         return list(refs)
     starts = range(0, len(refs), _REFS_AT_ONCE)
-    places = np.concatenate([_places(refs[k : k + _REFS_AT_ONCE]) for k in starts])
-    by_place = np.argsort(places, kind="stable")
-    return [refs[k] for k in by_place[np.linspace(0, len(refs) - 1, count).astype(int)]]
+    cells = np.concatenate([_cells(refs[k : k + _REFS_AT_ONCE]) for k in starts])
+    by_cell = np.argsort(cells, kind="stable")
+    return [refs[k] for k in by_cell[np.linspace(0, len(refs) - 1, count).astype(int)]]
 
 
-def _places(refs: Sequence[CoaddRef]) -> npt.NDArray[np.int64]:
+def _cells(refs: Sequence[CoaddRef]) -> npt.NDArray[np.int64]:
+    """Return the HEALPix cells (n,) of the coadds' centers, 0 without an outline."""
     corners, counts = corners_of(refs)
     known = counts > 0
     vectors = mean_directions(to_vectors(corners[:, 0], corners[:, 1]), counts)[known]
-    places = np.zeros(len(refs), np.int64)
-    places[known] = vectors_to_npix(vectors, _PLACE_ORDER)
-    return places
+    cells = np.zeros(len(refs), np.int64)
+    cells[known] = vectors_to_npix(vectors, _SORT_ORDER)
+    return cells
 
 
-def _pixels(ref: CoaddRef, info: CoaddInfo, reader: CoaddReader) -> list[npt.NDArray[np.float32]]:
-    """Strips of rows at the quarter, the middle and the three quarters, thinned out."""
+def _read_strips(
+    ref: CoaddRef, info: CoaddInfo, reader: CoaddReader
+) -> list[npt.NDArray[np.float32]]:
+    """Read strips of rows at one quarter, one half and three quarters of the height, thinned."""
     parts = []
     for section in _sections(info.shape):
         pixels = reader.read(ref, section).ravel()
@@ -135,16 +173,16 @@ def _pixels(ref: CoaddRef, info: CoaddInfo, reader: CoaddReader) -> list[npt.NDA
     return parts
 
 
-def _everything(
+def _read_whole(
     infos: Sequence[tuple[CoaddRef, CoaddInfo]], reader: CoaddReader, unit: str, finest: float
 ) -> list[npt.NDArray[np.float32]]:
-    """The valid pixels of the first coadd that has some."""
+    """Read the valid pixels, thinned, of the first coadd that has any."""
     for ref, info in infos:
         try:
             factor = np.float32(factor_to(info, unit, finest))
             pixels = factor * reader.read(ref, (slice(0, info.shape[0]), slice(0, info.shape[1])))
         except CoaddError:
-            continue  # named before
+            continue  # reported before
         known = pixels[np.isfinite(pixels)]
         if known.size:
             return [known[:: max(1, known.size // _PIXELS)]]
@@ -152,6 +190,7 @@ def _everything(
 
 
 def _sections(shape: tuple[int, int]) -> list[Section]:
+    """Return the strips of an image, or a single section if it is small."""
     rows, cols = shape
     if rows <= 2 * _STRIPS * _ROWS:
         return [(slice(0, rows), slice(0, cols))]

@@ -1,1 +1,1 @@
-"""The tiles of a block, from the pixels of its coadds."""
+"""Rendering of the tiles of a block from the pixels of its coadds."""

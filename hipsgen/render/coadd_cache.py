@@ -1,4 +1,4 @@
-"""Decoded coadds, kept while neighbors need them."""
+"""Cache of decoded coadds, which are kept as long as neighboring blocks need them."""
 
 import threading
 from collections import OrderedDict
@@ -11,50 +11,63 @@ import numpy.typing as npt
 from hipsgen.coadd import CoaddRef
 from hipsgen.images.source import CoaddInfo, CoaddReader, Section
 
-_SHARE = 4  # a coadd larger than 1 / 4 of the cache is read in the sections that are asked for
+_SHARE = 4  # coadds larger than 1/4 of the cache are not kept, but read section by section
 
 
 class CoaddCache:
-    """Whole coadds up to a number of bytes, the least recently used dropped first.
+    """Cache of whole coadds; the least recently used are dropped first.
 
-    Shared by the threads of a process; two that want the same coadd decode it once. A coadd that no
-    block to come needs is dropped at once.
+    It is shared by the threads of a process. If several need the same coadd, it is decoded once. A
+    coadd that no further block needs is dropped immediately.
+
+    Parameters
+    ----------
+    reader : CoaddReader
+        Reader of the coadds.
+    limit : int
+        Maximal size in bytes.
     """
 
     def __init__(self, reader: CoaddReader, limit: int) -> None:
         self._reader = reader
         self._limit = limit
         self._lock = threading.Lock()
-        self._busy: dict[CoaddRef, threading.Lock] = {}
+        self._decoding: dict[CoaddRef, threading.Lock] = {}
         self._infos: OrderedDict[CoaddRef, CoaddInfo] = OrderedDict()
         self._pixels: OrderedDict[CoaddRef, npt.NDArray[np.float32]] = OrderedDict()
         self._bytes = 0
-        self._until: dict[CoaddRef, int] = {}
-        self._serving: set[int] = set()
-        self._next = 0  # block to be begun
+        self._last_blocks: dict[CoaddRef, int] = {}
+        self._in_progress: set[int] = set()  # numbers of blocks
+        self._next = 0  # number of the next block to start
 
     @contextmanager
-    def serving(self, number: int, until: Mapping[CoaddRef, int]) -> Iterator[None]:
-        """While a block is worked on. until: number of the last block that needs each coadd.
+    def in_use(self, number: int, last_blocks: Mapping[CoaddRef, int]) -> Iterator[None]:
+        """Keep the coadds of a block while it is rendered; blocks are started in numerical order.
 
-        Blocks are begun in the order of their numbers.
+        Parameters
+        ----------
+        number : int
+            Number of the block.
+        last_blocks : mapping of CoaddRef to int
+            Number of the last block that needs each coadd of this block.
         """
         with self._lock:
-            self._serving.add(number)
+            self._in_progress.add(number)
             self._next = number + 1
-            self._until.update(until)
+            self._last_blocks.update(last_blocks)
         try:
             yield
         finally:
             with self._lock:
-                self._serving.discard(number)
-                earliest = min(self._serving, default=self._next)
-                for ref in [ref for ref, last in self._until.items() if last < earliest]:
-                    del self._until[ref]
+                self._in_progress.discard(number)
+                earliest = min(self._in_progress, default=self._next)
+                obsolete = [ref for ref, last in self._last_blocks.items() if last < earliest]
+                for ref in obsolete:
+                    del self._last_blocks[ref]
                     self._drop(ref)
 
     def info(self, ref: CoaddRef) -> CoaddInfo:
-        """Headers of a coadd. Raises CoaddError."""
+        """Return what the headers of a coadd say. Raises CoaddError if they cannot be read."""
         with self._lock:
             info = self._infos.get(ref)
             if info is not None:
@@ -70,17 +83,35 @@ class CoaddCache:
     def read(
         self, ref: CoaddRef, section: Section
     ) -> tuple[npt.NDArray[np.float32], tuple[int, int]]:
-        """Pixels that hold a section, and the row and column of the first of them.
+        """Return pixels that include a section of a coadd.
 
-        The whole coadd where that is worth it and fits into the cache. Raises CoaddError.
+        Parameters
+        ----------
+        ref : CoaddRef
+            The coadd.
+        section : Section
+            Slices of the rows and columns.
+
+        Returns
+        -------
+        pixels : numpy.ndarray
+            (rows, columns) float32, or int32 for masks: the whole coadd if it is cached, otherwise
+            the section alone.
+        first : (int, int)
+            Row and column of the first of these pixels in the coadd.
+
+        Raises
+        ------
+        CoaddError
+            When the coadd cannot be read.
         """
         info = self.info(ref)
         rows, cols = info.shape
         if info.in_parts or 4 * rows * cols > self._limit // _SHARE:
             return self._reader.read(ref, section), (section[0].start, section[1].start)
         with self._lock:
-            gate = self._busy.setdefault(ref, threading.Lock())
-        with gate:
+            decoding = self._decoding.setdefault(ref, threading.Lock())
+        with decoding:
             pixels = self._get(ref)
             if pixels is None:
                 pixels = self._reader.read(ref, (slice(0, rows), slice(0, cols)))
@@ -96,7 +127,7 @@ class CoaddCache:
 
     def _put(self, ref: CoaddRef, pixels: npt.NDArray[np.float32]) -> None:
         with self._lock:
-            self._drop(ref)  # two threads may have come through two gates
+            self._drop(ref)  # another thread may have decoded it under another lock
             self._pixels[ref] = pixels
             self._bytes += pixels.nbytes
             while self._bytes > self._limit and len(self._pixels) > 1:
@@ -104,6 +135,6 @@ class CoaddCache:
 
     def _drop(self, ref: CoaddRef) -> None:
         pixels = self._pixels.pop(ref, None)
-        self._busy.pop(ref, None)
+        self._decoding.pop(ref, None)
         if pixels is not None:
             self._bytes -= pixels.nbytes

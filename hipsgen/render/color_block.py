@@ -1,14 +1,14 @@
-"""One block of a color survey: its tiles of every order, from the float tiles of those orders."""
+"""Render one block of a color survey: each tile from the FITS tiles of the three surveys."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from hipsgen.journal.inventory import UNKNOWN, FileChecksum, TileInventory
+from hipsgen.journal.inventory import UNKNOWN, FileChecksum, TileChecksums, TileInventory
 from hipsgen.journal.journal import Journal
 from hipsgen.journal.lease import BuildLease
-from hipsgen.journal.previous import Checksums, load_block
-from hipsgen.journal.records import LEAF, BlockFiles, BlockRecord
+from hipsgen.journal.previous import load_block
+from hipsgen.journal.records import LEAF, BlockRecord, BlockTiles
 from hipsgen.planner.color_stretch import Triple, values_of
 from hipsgen.render.tile_writer import TileWriter
 from hipsgen.run import interrupt
@@ -17,14 +17,32 @@ from hipsgen.sky.tiles import Tile
 from hipsgen.survey.formats import format_of
 from hipsgen.survey.store import Store
 
-ColorResult = tuple[BlockRecord | None, list[tuple[Tile, Checksums]]]  # or sums, no record
+# the record of a block; or None and the checksums of the tiles above the blocks
+ColorResult = tuple[BlockRecord | None, list[tuple[Tile, TileChecksums]]]
+
+_NO_LEAVES = np.empty(0, LEAF)
 
 
 @dataclass(frozen=True)
 class ColorTask:
-    """The tiles under one of them, to be made; small and picklable.
+    """Everything that a worker needs to render a block; small and picklable.
 
-    root: None for tiles that are not journalled. fingerprint: of all that decides their bytes.
+    Attributes
+    ----------
+    bands : (Survey, Survey, Survey)
+        Red, green and blue.
+    lease : BuildLease
+        Lease on the survey to which the tiles are written.
+    stretch : Lupton
+        From the values of the three surveys to colors.
+    formats : tuple of str
+        Tile formats.
+    root : Tile or None
+        Root of the block; None for the tiles above the blocks, which have no block record.
+    tiles : tuple of Tile
+        The tiles to render.
+    fingerprint : str
+        Of everything that determines their bytes.
     """
 
     bands: Triple
@@ -37,19 +55,19 @@ class ColorTask:
 
     @property
     def out(self) -> Store:
-        """Where the pictures go."""
+        """Where the tiles are written."""
         return self.lease.store
 
     def render(self) -> "ColorResult":
-        """See `render_color_block`."""
+        """Render the block; see `render_color_block`."""
         return render_color_block(self)
 
 
 def render_color_block(task: ColorTask) -> ColorResult:
-    """Make and write some tiles, then their record.
+    """Write the tiles of a block, then its record.
 
-    Returns that, and, without one, the sums of the files. Raises ConfigError when another build
-    has begun.
+    Returns the record of the block; for tiles above the blocks, the checksums of their files.
+    Raises ConfigError if another build has taken the lease.
     """
     journal, root = Journal(task.out), task.root
     with task.lease.guard(
@@ -59,16 +77,45 @@ def render_color_block(task: ColorTask) -> ColorResult:
 
 
 def _render(task: ColorTask, journal: Journal) -> ColorResult:
-    before: dict[Tile, Checksums] = {}
-    nothing = np.empty(0, LEAF)
-    if task.root is not None:
-        deepest = max(tile.order for tile in task.tiles)
-        before = dict(load_block(task.out, task.root, deepest, task.formats)[1].inventory.items())
-        may_be = {**dict.fromkeys(task.tiles, (UNKNOWN,) * len(task.formats)), **before}
-        begun = BlockRecord(task.root.order, task.root.npix)
-        journal.write(begun, BlockFiles(TileInventory.of(task.formats, may_be.items()), nothing))
+    previous = _begin(task, journal)
+    written = _write_tiles(task)
+    obsolete = previous.keys() - written.keys()
+    for tile in obsolete:
+        for name in task.formats:
+            task.out.delete(tile.path(format_of(name).extension))
+    if task.root is None:
+        return None, list(written.items())
+    inventory = TileInventory.of(task.formats, written.items())
+    record = BlockRecord(
+        order=task.root.order,
+        npix=task.root.npix,
+        fingerprint=task.fingerprint,
+        n_tiles=len(inventory),
+        size=inventory.size(),
+        n_made=len(inventory),
+        n_removed=sum(UNKNOWN not in previous[tile] for tile in obsolete),
+    )
+    journal.write_block(record, BlockTiles(inventory, _NO_LEAVES))
+    return record, []
+
+
+def _begin(task: ColorTask, journal: Journal) -> dict[Tile, TileChecksums]:
+    """Record that a block is in progress; return the tiles of it that may exist."""
+    if task.root is None:
+        return {}
+    deepest = max(tile.order for tile in task.tiles)
+    _, tiles = load_block(task.out, task.root, deepest, task.formats)
+    previous = dict(tiles.inventory.items())
+    possible = {**dict.fromkeys(task.tiles, (UNKNOWN,) * len(task.formats)), **previous}
+    inventory = TileInventory.of(task.formats, possible.items())
+    record = BlockRecord(task.root.order, task.root.npix)
+    journal.write_block(record, BlockTiles(inventory, _NO_LEAVES))
+    return previous
+
+
+def _write_tiles(task: ColorTask) -> dict[Tile, TileChecksums]:
     encoders = [format_of(name) for name in task.formats]
-    written: dict[Tile, Checksums] = {}
+    written: dict[Tile, TileChecksums] = {}
     with TileWriter(task.out) as writer:
         for tile in task.tiles:
             interrupt.check()
@@ -78,21 +125,4 @@ def _render(task: ColorTask, journal: Journal) -> ColorResult:
                 files = [(tile.path(e.extension), e.encode(levels, tile)) for e in encoders]
                 writer.write(*files)
                 written[tile] = tuple(FileChecksum.of(data) for _, data in files)
-    gone = before.keys() - written.keys()
-    for tile in gone:
-        for encoder in encoders:
-            task.out.delete(tile.path(encoder.extension))
-    if task.root is None:
-        return None, list(written.items())
-    inventory = TileInventory.of(task.formats, written.items())
-    record = BlockRecord(
-        order=task.root.order,
-        npix=task.root.npix,
-        fingerprint=task.fingerprint,
-        tiles=len(inventory),
-        size=inventory.size(),
-        made=len(inventory),
-        removed=sum(UNKNOWN not in before[tile] for tile in gone),
-    )
-    journal.write(record, BlockFiles(inventory, nothing))
-    return record, []
+    return written

@@ -1,4 +1,4 @@
-"""One leaf tile: the coadds that touch it, sampled and combined."""
+"""Sampling of a leaf tile from the coadds that touch it, and their combination."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -23,15 +23,31 @@ from hipsgen.sky.pyramid import Layer, parent_of
 from hipsgen.sky.resample import margin
 from hipsgen.sky.tiles import Tile
 
-_BEYOND = 1.02  # outlines are sampled; images with curved edges reach a little beyond
+_PADDING = 1.02  # images with curved edges extend a little beyond their sampled outlines
 
 
-class Sampler:
-    """Makes leaf tiles of coadds; asked for neighbors in NESTED order it reads each pixel once.
+class LeafSampler:
+    """Samples leaf tiles from coadds; for tiles in NESTED order each pixel is read only once.
 
-    refs: by the index that `leaf` is told. window_bytes: for pixels, in this thread. uses: what
-    the coadds that gave pixels were multiplied with. problems: why coadds could not be read, by
-    index; they are left out from then on.
+    Parameters
+    ----------
+    recipe : Recipe
+        Recipe of the survey.
+    refs : mapping of int to CoaddRef
+        The coadds, by the indices that are passed to `leaf`.
+    reader : CoaddReader
+        Reader of the coadds.
+    cache : CoaddCache
+        Cache of decoded coadds.
+    window_bytes : int
+        Memory for the pixels of windows, in this thread.
+
+    Attributes
+    ----------
+    input_uses : dict of int to InputUse
+        How the coadds that contributed pixels were used, by index.
+    problems : dict of int to str
+        Why coadds could not be read, by index; they are left out from then on.
     """
 
     def __init__(
@@ -42,55 +58,66 @@ class Sampler:
         cache: CoaddCache,
         window_bytes: int,
     ) -> None:
-        self.uses: dict[int, InputUse] = {}
+        self.input_uses: dict[int, InputUse] = {}
         self.problems: dict[int, str] = {}
         self._recipe, self._refs, self._handler = recipe, refs, plane_handler(recipe)
         self._reader, self._cache = reader, cache
         self._circles = {k: _circle(ref, recipe.frame) for k, ref in refs.items()}
         self._buffer = scratch_buffer(window_bytes)
         self._windows: dict[int, Window] = {}
-        self._under: Tile | None = None
+        self._window_root: Tile | None = None
 
     def leaf(self, tile: Tile, refs: Sequence[int]) -> Pixels | None:
-        """Values (width, width) of a leaf tile, NaN missing; None when no coadd touches it.
+        """Sample a leaf tile.
 
-        Or its flags, int32.
+        Parameters
+        ----------
+        tile : Tile
+            The leaf tile.
+        refs : sequence of int
+            Indices of the coadds that may touch it.
+
+        Returns
+        -------
+        numpy.ndarray or None
+            (width, width), float32 values with NaN for missing data, or int32 flags of a mask;
+            None if no coadd touches the tile.
         """
-        made = self._sampled(tile, refs)
-        return None if made is None else made.visible()
+        layer = self._sample(tile, refs)
+        return None if layer is None else layer.visible()
 
-    def _sampled(self, tile: Tile, refs: Sequence[int]) -> Layer | None:
-        """The tile from the coadds: directly, or averaged from the deeper order they ask for."""
+    def _sample(self, tile: Tile, refs: Sequence[int]) -> Layer | None:
+        """Return the tile, sampled directly or averaged from the deeper order of the coadds."""
         if tile.order == self._recipe.render_order:
-            value = self._combined(tile, refs)
+            value = self._combine(tile, refs)
             return None if value is None else Layer(value)
         near = ((child, self._near(child, refs)) for child in tile.children)
-        children = ((c.npix & 3, self._sampled(c, some)) for c, some in near if some)
+        children = ((c.npix & 3, self._sample(c, some)) for c, some in near if some)
         return parent_of(children, self._recipe.tile_width)
 
     def _near(self, tile: Tile, refs: Sequence[int]) -> list[int]:
-        """The coadds of which a circle round the outline meets one round the tile."""
+        """Return the coadds whose bounding circle intersects that of the tile."""
         edge = [-0.5, self._recipe.tile_width - 0.5]
         corners = tile.vectors(*np.meshgrid(edge, edge), self._recipe.tile_width).reshape(-1, 3)
         middle, radius = bounding_circle(corners)
-        # the sides of a tile are no great circles
-        return [k for k in refs if _meet(self._circles[k], middle, 1.3 * radius)]
+        # the sides of a tile are not great circles, so that it may extend beyond the circle
+        return [k for k in refs if _intersect(self._circles[k], middle, 1.3 * radius)]
 
-    def _combined(self, tile: Tile, refs: Sequence[int]) -> Pixels | None:
-        """The tile from all coadds that touch it, None when there is none."""
+    def _combine(self, tile: Tile, refs: Sequence[int]) -> Pixels | None:
+        """Return the combination of all coadds that touch a tile, None if there is none."""
         touching = [placed for index in refs if (placed := self._place(tile, index))]
         several = len(touching) > 1
-        gathered = self._handler.accumulator(self._recipe.tile_width) if several else None
+        accumulator = self._handler.accumulator(self._recipe.tile_width) if several else None
         value: Pixels | None = None
         for placed in touching:
             value = self._values(placed)
-            if gathered is not None and value is not None:
+            if accumulator is not None and value is not None:
                 info = placed.window.info
-                gathered.add(value, placed.at, info.shape, info.pixel_scale)
-        return value if gathered is None else gathered.result()
+                accumulator.add(value, placed.at, info.shape, info.pixel_scale)
+        return value if accumulator is None else accumulator.result()
 
-    def _place(self, tile: Tile, index: int) -> "_Placed | None":
-        """Where a tile lies on a coadd, None when it is beside it or the coadd cannot be read."""
+    def _place(self, tile: Tile, index: int) -> "_PlacedCoadd | None":
+        """Locate a tile on a coadd; None if it is outside or the coadd cannot be read."""
         if index in self.problems:
             return None
         try:
@@ -99,19 +126,21 @@ class Sampler:
             self.problems[index] = str(error)
             return None
         at = window.map(tile)
-        return None if at is None else _Placed(index, window, at)
+        return None if at is None else _PlacedCoadd(index, window, at)
 
     def _window(self, tile: Tile, index: int) -> Window:
-        """The window on a coadd that a tile is in. Raises CoaddError."""
+        """Return the window on a coadd that includes a tile. Raises CoaddError."""
         root = window_root(tile, self._recipe.tile_width)
-        if root != self._under:  # tiles come in NESTED order: the last window is done
-            self._under = root
+        if (
+            root != self._window_root
+        ):  # tiles come in NESTED order: the previous windows are not needed any more
+            self._window_root = root
             self._windows.clear()
             self._buffer.clear()
         if index not in self._windows:
             recipe, ref, circle = self._recipe, self._refs[index], self._circles[index]
-            near = None if circle is None else (circle[0], _BEYOND * circle[1])
-            self._windows[index] = Window.over(
+            near = None if circle is None else (circle[0], _PADDING * circle[1])
+            self._windows[index] = Window.of_tile(
                 tile,
                 recipe.tile_width,
                 recipe.frame,
@@ -122,8 +151,8 @@ class Sampler:
             )
         return self._windows[index]
 
-    def _values(self, placed: "_Placed") -> Pixels | None:
-        """A coadd's pixels on the tile in the survey's unit, None when there are none."""
+    def _values(self, placed: "_PlacedCoadd") -> Pixels | None:
+        """Return a coadd's pixels on the tile in the unit of the survey, None if there are none."""
         index, info = placed.index, placed.window.info
         ref = self._refs[index]
         try:
@@ -136,14 +165,14 @@ class Sampler:
             return None
         pixels, first = found
         values = self._handler.sample(pixels, placed.at, first, info, factor)
-        if index not in self.uses and is_valid(values).any():
-            self.uses[index] = _use(ref, info, factor)
+        if index not in self.input_uses and is_valid(values).any():
+            self.input_uses[index] = _input_use(ref, info, factor)
         return values
 
 
 @dataclass(frozen=True)
-class _Placed:
-    """A coadd that touches a tile, and where the tile's pixels lie on it."""
+class _PlacedCoadd:
+    """A coadd that touches a tile, and the positions of the tile's pixels on it."""
 
     index: int
     window: Window
@@ -151,21 +180,21 @@ class _Placed:
 
 
 def _circle(ref: CoaddRef, frame: str) -> Circle | None:
-    """Center in a frame, and radius in degrees, of a coadd's outline; None for all of the sky."""
+    """Return center (unit vector) and radius (degrees) of a coadd; None for the whole sky."""
     if not ref.polygon:
         return None
     lon, lat = zip(*ref.polygon, strict=True)
     return bounding_circle(from_icrs(to_vectors(lon, lat), frame))
 
 
-def _meet(circle: Circle | None, center: npt.NDArray[np.float64], radius: float) -> bool:
+def _intersect(circle: Circle | None, center: npt.NDArray[np.float64], radius: float) -> bool:
     if circle is None:
         return True
     chord = min(2.0, float(np.linalg.norm(circle[0] - center)))
-    return math.degrees(2 * math.asin(chord / 2)) <= _BEYOND * circle[1] + radius
+    return math.degrees(2 * math.asin(chord / 2)) <= _PADDING * circle[1] + radius
 
 
-def _use(ref: CoaddRef, info: CoaddInfo, factor: float) -> InputUse:
+def _input_use(ref: CoaddRef, info: CoaddInfo, factor: float) -> InputUse:
     return InputUse(
         coadd=ref.key,
         scale=info.scale * factor,

@@ -1,7 +1,7 @@
-"""What the pixels of a survey are, values or flags: how they come out of coadds on a leaf tile.
+"""Handlers of the planes of coadds: how values and masks are resampled to a leaf tile.
 
-Above the leaf tiles the type of the pixels tells (`sky/pyramid.py`), as it does for files
-(`survey/fits_tile.py`).
+Above the leaf tiles (`sky/pyramid.py`) and in files (`survey/fits_tile.py`) the dtype of the pixels
+distinguishes values (float32) from masks (int32).
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from hipsgen.sky.resample import resample
 
 
 class TileAccumulator(Protocol):
-    """Coadds on one tile; see `Accumulator`."""
+    """Combines coadds on one tile; see `Accumulator`."""
 
     def add(
         self, pixels: Any, position: PixelMap, shape: tuple[int, int], pixel_scale: float, /
@@ -28,32 +28,51 @@ class TileAccumulator(Protocol):
         """Add one coadd."""
 
     def result(self) -> Pixels:
-        """The combined tile."""
+        """Return the combined tile (width, width)."""
 
 
 class PlaneHandler(Protocol):
-    """How the pixels of coadds become those of a leaf tile."""
+    """Turns the pixels of coadds into those of a leaf tile."""
 
     def factor(self, info: CoaddInfo) -> float:
-        """What those of a coadd are multiplied with. Raises CoaddError if they do not fit."""
+        """Return the factor to the unit of the survey. Raises CoaddError if there is none."""
 
     def sample(
         self, pixels: Any, at: PixelMap, first: tuple[int, int], info: CoaddInfo, factor: float
     ) -> Pixels:
-        """Those of a coadd on a tile (width, width); arguments as for `resample`."""
+        """Resample a coadd to a tile.
+
+        Parameters
+        ----------
+        pixels : numpy.ndarray
+            (rows, columns): a section of the coadd.
+        at : PixelMap
+            Positions of the tile's pixels on the coadd.
+        first : (int, int)
+            Row and column of the first of `pixels` in the coadd.
+        info : CoaddInfo
+            Properties of the coadd.
+        factor : float
+            From `factor`.
+
+        Returns
+        -------
+        numpy.ndarray
+            (width, width), float32 with NaN for missing data, or int32 for masks.
+        """
 
     def accumulator(self, width: int) -> TileAccumulator:
-        """What combines coadds on a tile."""
+        """Return an empty accumulator for a tile of `width` pixels."""
 
 
 @dataclass(frozen=True)
 class ImagePlane:
-    """Of images and variances: float32, interpolated, averaged."""
+    """Handler of images and variances: float32 values are interpolated and averaged."""
 
     recipe: Recipe
 
     def factor(self, info: CoaddInfo) -> float:
-        """To the survey's unit."""
+        """See `PlaneHandler.factor`."""
         return factor_to(info, self.recipe.unit, self.recipe.pixel_scale)
 
     def sample(
@@ -72,12 +91,12 @@ class ImagePlane:
 
 @dataclass(frozen=True)
 class MaskPlane:
-    """Of masks: int32, those of the nearest pixel, in the survey's bits."""
+    """Handler of masks: int32 flags of the nearest pixel, moved to the bits of the survey."""
 
     recipe: Recipe
 
     def factor(self, info: CoaddInfo) -> float:
-        """None."""
+        """Return 1: masks have no unit."""
         return 1.0
 
     def sample(
@@ -94,6 +113,6 @@ class MaskPlane:
 
 
 def plane_handler(recipe: Recipe) -> PlaneHandler:
-    """What the pixels of a survey are."""
+    """Return the handler of the plane of a survey."""
     kind: Callable[[Recipe], PlaneHandler] = MaskPlane if recipe.plane == "mask" else ImagePlane
     return kind(recipe)

@@ -1,7 +1,8 @@
-"""The inner loops, ready: compiled the first time on a machine, loaded every other time.
+"""Compilation of the inner loops on first use; afterwards they are loaded from numba's cache.
 
-numba keeps compiled code beside the modules, or in the user's cache folder. Each loop is compiled
-for one combination of types only: two processes that do it at once then write the same.
+numba stores compiled code next to the modules, or in the user's cache folder. Each loop is compiled
+for a single combination of types, so that processes that compile it at the same time write the same
+files.
 """
 
 import threading
@@ -22,40 +23,47 @@ from hipsgen.survey.fits_tile import FitsTile
 
 _WIDTH = 64
 _done: set[tuple[str, str, bool]] = set()
-_PATIENCE = 3.0  # seconds; loading takes a tenth of it, more on a busy machine
+_NOTICE_AFTER = 3.0  # seconds; loading takes a tenth of this, more on a busy machine
 
 
 def precompile(interpolation: str, overlap: str, reporter: Reporter, masks: bool = False) -> None:
-    """Run every loop that a build needs once, on a tile of nothing; say so if that takes time.
+    """Run every loop that a build needs on an empty tile, once in each process.
 
-    masks: whether a mask survey is among them. A process does this once.
+    Parameters
+    ----------
+    interpolation, overlap : str
+        As in `BuildOptions`.
+    reporter : Reporter
+        Receives a note if the loops have to be compiled, which takes some seconds.
+    masks : bool
+        Whether a mask survey is built as well.
     """
     if (interpolation, overlap, masks) in _done:
         return
-    text = "compiling the inner loops for this machine, once: 10 seconds or so"
-    notice = threading.Timer(_PATIENCE, reporter.note, [text])
+    text = "compiling the inner loops for this machine, once: about 10 seconds"
+    notice = threading.Timer(_NOTICE_AFTER, reporter.note, [text])
     notice.daemon = True
     notice.start()
     try:
-        at = _make_a_tile(interpolation, overlap)
+        at = _render_empty_tile(interpolation, overlap)
         if masks:
-            nothing = np.zeros((90, 90), np.int32)
-            sample_nearest(nothing, at, MaskPlaneMapping.between({"A": 0}, {"A": 0, "B": 1}, "B"))
+            empty = np.zeros((90, 90), np.int32)
+            sample_nearest(empty, at, MaskPlaneMapping.between({"A": 0}, {"A": 0, "B": 1}, "B"))
     finally:
         notice.cancel()
     _done.add((interpolation, overlap, masks))
 
 
-def _make_a_tile(interpolation: str, overlap: str) -> PixelMap:
-    """Gives back where it lay."""
+def _render_empty_tile(interpolation: str, overlap: str) -> PixelMap:
+    """Render a tile of zeros and return its positions on the image."""
     tile, shape = Tile(3, 300), (90, 90)
     corners = tile.vectors(np.array([0, 0, 63, 63]), np.array([0, 63, 63, 0]), _WIDTH)
     touching(outlines_of(corners, np.array([4])), 3)
     east, north = corners[1] - corners[0], corners[3] - corners[0]
 
     def to_pixel(vectors: FloatArray) -> tuple[FloatArray, FloatArray]:
-        off = vectors - corners[0]
-        return 80 * (off @ east) / (east @ east) + 5, 80 * (off @ north) / (north @ north) + 5
+        offset = vectors - corners[0]
+        return 80 * (offset @ east) / (east @ east) + 5, 80 * (offset @ north) / (north @ north) + 5
 
     grid = build_grid(tile, _WIDTH, "equatorial", to_pixel, shape)
     assert grid is not None
@@ -65,10 +73,10 @@ def _make_a_tile(interpolation: str, overlap: str) -> PixelMap:
     image = np.zeros(shape, np.float32)
     image[40, 40] = np.nan
     values = resample(image, at, interpolation)
-    several = Accumulator(_WIDTH, overlap)
+    accumulator = Accumulator(_WIDTH, overlap)
     for _ in range(2):
-        several.add(values, at, shape, 1.0)
-    value = several.result()
+        accumulator.add(values, at, shape, 1.0)
+    value = accumulator.result()
     measure_tile(tile, value)
     parent = parent_of([(0, Layer(value))], _WIDTH)
     parent_of([(0, parent)], _WIDTH)

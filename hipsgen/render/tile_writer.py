@@ -1,4 +1,4 @@
-"""Writing beside rendering: a tile is on its way to the disk while the next one is made."""
+"""Writing of tiles in background threads while the next tiles are rendered."""
 
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -7,21 +7,20 @@ from types import TracebackType
 from hipsgen.survey.store import Store
 
 _THREADS = 2
-_WAITING = 4  # tiles that may wait; who brings one more waits himself
+_QUEUED = 4  # tiles that may wait to be written; `write` blocks if there are more
 
 
 class TileWriter:
-    """Takes files for a store and writes them in threads of its own.
+    """Writes files to a store in threads of its own; a context manager.
 
-    All is in place, whatever happens to the machine, when the `with` block is left without an
-    exception; an error of the store is
-    raised there, or by the next `write`.
+    When the `with` block ends without an exception, all files are on the disk and survive a crash
+    of the machine. An error of the store is raised there, or by the next `write`.
     """
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="hipsgen-write")
-        self._room = threading.BoundedSemaphore(_WAITING)
+        self._slots = threading.BoundedSemaphore(_QUEUED)
         self._failed: BaseException | None = None
         self._folders: set[str] = set()
 
@@ -42,11 +41,11 @@ class TileWriter:
         self._store.fsync_directories(sorted(self._folders))
 
     def write(self, *files: tuple[str, bytes | memoryview]) -> None:
-        """Have files, (path, content) of each, written; see `Store.write`."""
+        """Queue the files (path, content) of a tile to be written; see `Store.write`."""
         if self._failed is not None:
             raise self._failed
         self._folders.update(path.rpartition("/")[0] for path, _ in files)
-        self._room.acquire()
+        self._slots.acquire()
         self._pool.submit(self._write, files).add_done_callback(self._done)
 
     def _write(self, files: tuple[tuple[str, bytes | memoryview], ...]) -> None:
@@ -54,6 +53,6 @@ class TileWriter:
             self._store.write(path, data)
 
     def _done(self, future: "Future[None]") -> None:
-        self._room.release()
+        self._slots.release()
         if not future.cancelled() and (error := future.exception()) is not None:
             self._failed = error

@@ -1,7 +1,7 @@
-"""What neighboring tiles have in common: positions are computed, and coadds read, for 4x4 at once.
+"""Windows: positions are computed, and coadds are read, for up to 4x4 neighboring tiles at once.
 
-Pixels of a coadd that is not compressed are read straight into a window, those that its tiles
-need and no others; the next window reads its own. So no coadd is kept, however large the survey.
+From an uncompressed coadd only the pixels that the tiles of a window need are read, directly into
+the window. No such coadd is kept in memory, however large the survey is.
 """
 
 import threading
@@ -18,15 +18,21 @@ from hipsgen.sky.tiles import Tile, deinterleave
 
 
 class ScratchBuffer:
-    """Memory for windows, taken once: new memory costs more than what is read into it."""
+    """Memory for windows, allocated once, as new memory costs more time than reading into it.
+
+    Parameters
+    ----------
+    size : int
+        Size in bytes.
+    """
 
     def __init__(self, size: int) -> None:
         self.size = size
         self._pixels = np.empty(size // 4, np.float32)
         self._used = 0
 
-    def take(self, rows: int, cols: int) -> Values | None:
-        """An array (rows, cols) of what is left, None when that is too little."""
+    def allocate(self, rows: int, cols: int) -> Values | None:
+        """Return an unused array (rows, cols) float32, None if too little memory is left."""
         start, self._used = self._used, self._used + rows * cols
         if self._used > self._pixels.size:
             self._used = start
@@ -34,36 +40,53 @@ class ScratchBuffer:
         return self._pixels[start : self._used].reshape(rows, cols)
 
     def clear(self) -> None:
-        """All that was taken may be used again."""
+        """Free all arrays, which must not be used any more."""
         self._used = 0
 
 
-_rooms = threading.local()
+_local = threading.local()
 
 
 def scratch_buffer(size: int) -> ScratchBuffer:
-    """The cleared room of this thread, of so many bytes."""
-    mine: ScratchBuffer | None = getattr(_rooms, "mine", None)
-    if mine is None or mine.size != size:
-        mine = _rooms.mine = ScratchBuffer(size)
-    mine.clear()
-    return mine
+    """Return the buffer of this thread, of `size` bytes and cleared."""
+    buffer: ScratchBuffer | None = getattr(_local, "buffer", None)
+    if buffer is None or buffer.size != size:
+        buffer = _local.buffer = ScratchBuffer(size)
+    buffer.clear()
+    return buffer
 
 
 def window_root(tile: Tile, width: int) -> Tile:
-    """The tile whose window a tile is in; it depends on nothing else, and so do the bytes."""
+    """Return the tile that the window of a tile covers; the bytes of the tile depend on it."""
     return tile.ancestor(max(0, tile.order - window_depth(width)))
 
 
 @dataclass
 class Window:
-    """A coadd as the tiles in one window see it.
+    """Positions and pixels of a coadd for all tiles below one tile.
 
-    width: of a tile. margin: pixels that are needed round a position. section: that of `pixels`,
-    which are None until they are read, or if each tile has to ask for its own.
+    Attributes
+    ----------
+    root : Tile
+        The tile that the window covers.
+    width : int
+        Width of a leaf tile in pixels.
+    margin : int
+        Pixels that the interpolation needs around a position.
+    ref, info : CoaddRef, CoaddInfo
+        The coadd.
+    grid : Grid or None
+        Positions of the pixels on the coadd; None if the window does not touch it.
+    pixels : numpy.ndarray or None
+        (rows, columns) float32, or int32 for masks; None before `read`, and if the pixels of each
+        tile are read separately.
+    section : Section or None
+        The section of the coadd in `pixels`.
+    fill_attempted : bool
+        Whether `read` has tried to fill `pixels`.
     """
 
-    top: Tile
+    root: Tile
     width: int
     margin: int
     ref: CoaddRef
@@ -71,10 +94,10 @@ class Window:
     grid: Grid | None
     pixels: Values | None = None
     section: Section | None = None
-    alone: bool = False
+    fill_attempted: bool = False
 
     @classmethod
-    def over(
+    def of_tile(
         cls,
         tile: Tile,
         width: int,
@@ -84,37 +107,79 @@ class Window:
         info: CoaddInfo,
         near: Circle | None,
     ) -> "Window":
-        """The window that a tile is in; near as for `build_grid`. Raises CoaddError."""
-        top = window_root(tile, width)
-        size = width << (tile.order - top.order)
-        grid = build_grid(top, size, frame, info.wcs, info.shape, near=near)
-        return cls(top, width, margin, ref, info, grid)
+        """Return the window that includes a tile.
+
+        Parameters
+        ----------
+        tile : Tile
+            A leaf tile.
+        width : int
+            Its width in pixels.
+        frame : str
+            Coordinate frame of the survey.
+        margin : int
+            Pixels that the interpolation needs around a position.
+        ref, info : CoaddRef, CoaddInfo
+            The coadd.
+        near : Circle or None
+            Circle around the coadd, as for `build_grid`.
+
+        Raises
+        ------
+        CoaddError
+            When the WCS of the coadd is invalid.
+        """
+        root = window_root(tile, width)
+        size = width << (tile.order - root.order)
+        grid = build_grid(root, size, frame, info.wcs, info.shape, near=near)
+        return cls(root, width, margin, ref, info, grid)
 
     def map(self, tile: Tile) -> PixelMap | None:
-        """Where a tile lies on the coadd; None when it is beside it."""
+        """Return the positions of a tile's pixels on the coadd; None if it is outside."""
         if self.grid is None:
             return None
-        depth = tile.order - self.top.order
+        depth = tile.order - self.root.order
         x, y = deinterleave(tile.npix & ((1 << 2 * depth) - 1))
         row, col = (1 << depth) - 1 - x, y  # as in Tile.vectors
         return self.grid.map(row * self.width, col * self.width, self.width)
 
     def read(
-        self, at: PixelMap, reader: CoaddReader, cache: CoaddCache, space: ScratchBuffer
+        self, at: PixelMap, reader: CoaddReader, cache: CoaddCache, buffer: ScratchBuffer
     ) -> tuple[Values, tuple[int, int]] | None:
-        """Pixels for a tile, with the row and column of the first; None when it needs none.
+        """Return the pixels that a tile needs; they are valid until the buffer is cleared.
 
-        They may be used until `space` is cleared. Raises CoaddError.
+        Parameters
+        ----------
+        at : PixelMap
+            Positions of the tile's pixels, from `map`.
+        reader : CoaddReader
+            Reader of the coadd.
+        cache : CoaddCache
+            Where the coadd is read from if it is compressed or the buffer is full.
+        buffer : ScratchBuffer
+            Memory for the pixels of the window.
+
+        Returns
+        -------
+        (numpy.ndarray, (int, int)) or None
+            Pixels (rows, columns), and the row and column of the first of them in the coadd; None
+            if the tile needs no pixel.
+
+        Raises
+        ------
+        CoaddError
+            When the coadd cannot be read.
         """
-        if self.pixels is None and not self.alone:
-            self._fill(reader, space)
+        if self.pixels is None and not self.fill_attempted:
+            self._fill(reader, buffer)
         if self.pixels is not None and self.section is not None:
             return self.pixels, (self.section[0].start, self.section[1].start)
         section = at.section(self.info.shape, self.margin)
         return None if section is None else cache.read(self.ref, section)
 
-    def _fill(self, reader: CoaddReader, space: ScratchBuffer) -> None:
-        self.alone = True
+    def _fill(self, reader: CoaddReader, buffer: ScratchBuffer) -> None:
+        """Read the pixels of all tiles of the window, if the file and the buffer permit it."""
+        self.fill_attempted = True
         if self.grid is None or not self.info.in_parts or not self.grid.is_smooth:
             return
         parts = self.grid.needed(self.margin)
@@ -122,7 +187,7 @@ class Window:
             return
         rows = slice(parts[0][0].start, parts[-1][0].stop)
         cols = slice(min(c.start for _, c in parts), max(c.stop for _, c in parts))
-        pixels = space.take(rows.stop - rows.start, cols.stop - cols.start)
+        pixels = buffer.allocate(rows.stop - rows.start, cols.stop - cols.start)
         if pixels is not None:
             self.section = rows, cols
             self.pixels = reader.read(self.ref, self.section, parts, pixels)

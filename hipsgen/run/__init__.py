@@ -1,1 +1,1 @@
-"""Turning work into a survey."""
+"""Running a build: engines, interrupts and progress reports."""

@@ -1,6 +1,6 @@
-"""Where blocks are worked on: anything that is a concurrent.futures.Executor.
+"""Engines that render blocks: threads, processes or Dask, as a concurrent.futures.Executor.
 
-The driver keeps a bounded number of blocks in flight and takes results as they come, in any order.
+A bounded number of tasks is in flight at any time.
 """
 
 import ctypes
@@ -23,25 +23,37 @@ Result = TypeVar("Result")
 
 ENGINES = ("threads", "processes", "dask")
 _IN_FLIGHT = 2  # blocks per worker
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # as in malloc.h of glibc
 
 
 @contextmanager
 def open_engine(name: str, workers: int) -> Iterator[Executor]:
-    """An executor: threads or processes of this machine, a local Dask cluster, or tcp://address.
+    """Open an executor, and shut it down at the end of the `with` block.
 
-    Raises ConfigError for another name, MissingExtraError when Dask is not installed.
+    Parameters
+    ----------
+    name : str
+        One of `ENGINES`, or the address of a Dask scheduler (``tcp://HOST:PORT``).
+    workers : int
+        Number of threads or processes.
+
+    Raises
+    ------
+    ConfigError
+        When the name is unknown, or the scheduler cannot be reached.
+    MissingExtraError
+        When Dask is not installed.
     """
     if name == "threads":
         with _threads(workers) as threads:
             yield threads
     elif name == "processes":
-        # spawn: a fork would copy locks that threads of this process hold
+        # spawn: a fork would copy locks that other threads of this process hold
         context = multiprocessing.get_context("spawn")
         processes = ProcessPoolExecutor(workers, context, _begin_worker)
         try:
             yield processes
-        except BaseException:  # what they are at is of no use: they go with this process
+        except BaseException:  # unfinished tasks are of no use: the workers end with this process
             processes.shutdown(wait=False, cancel_futures=True)
             raise
         processes.shutdown()
@@ -55,7 +67,7 @@ def open_engine(name: str, workers: int) -> Iterator[Executor]:
 
 @contextmanager
 def _threads(workers: int) -> Iterator[Executor]:
-    """Threads that stop at the next tile when the body is left by an exception."""
+    """Open threads that stop at the next tile if the `with` block raises an exception."""
     abandoned = threading.Event()
     pool = ThreadPoolExecutor(workers, "hipsgen", interrupt.follow, (abandoned,))
     try:
@@ -68,14 +80,14 @@ def _threads(workers: int) -> Iterator[Executor]:
 
 
 def check_engine(name: str) -> None:
-    """Raise ConfigError for a Dask address at which nobody answers."""
+    """Raise ConfigError for the address of a Dask scheduler that cannot be reached."""
     if name.startswith("tcp://"):
         with open_engine(name, 1):
             pass
 
 
 def _begin_worker() -> None:
-    """Of a process: it ends when the one that started it does, and Ctrl-C is for that one."""
+    """Initialize a worker process: it ignores Ctrl-C and ends together with its parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     keep_freed_memory()
     parent = multiprocessing.parent_process()
@@ -89,9 +101,10 @@ def _end_with(parent: Any) -> None:
 
 
 def keep_freed_memory() -> None:
-    """Let this process keep what it frees for the next tile, where its allocator can be told so.
+    """Have glibc keep freed memory for the next tile; other allocators are left alone.
 
-    glibc gives a megabyte back at once and takes it again page by page, 3 % of the work's time.
+    By default glibc returns blocks of a megabyte to the system immediately and gets them back page
+    by page, which takes 3 % of the time of a build.
     """
     with suppress(OSError, AttributeError):
         libc = ctypes.CDLL(None)
@@ -133,32 +146,46 @@ def run_bounded(
     payloads: Iterable[Payload],
     workers: int,
 ) -> Iterator[Result]:
-    """Results of work(payload) as they are ready, with a bounded number in flight.
+    """Yield the results of ``work(payload)`` as they are ready, in any order.
 
-    The first exception of a worker is raised here, after what is in flight was let go.
+    Parameters
+    ----------
+    executor : Executor
+        From `open_engine`.
+    work : callable
+        Picklable function of one payload.
+    payloads : iterable
+        Consumed lazily, with at most two payloads for each worker in flight.
+    workers : int
+        Number of workers of the executor.
+
+    Raises
+    ------
+    Exception
+        The first exception of a worker, after the waiting tasks were canceled.
     """
     ready: queue.SimpleQueue[Future[Result]] = queue.SimpleQueue()
     waiting = iter(payloads)
-    flying: set[Future[Result]] = set()
+    in_flight: set[Future[Result]] = set()
 
     def launch() -> None:
         for payload in waiting:
             future = executor.submit(work, payload)
-            flying.add(future)
+            in_flight.add(future)
             future.add_done_callback(ready.put)
-            if len(flying) >= _IN_FLIGHT * workers:
+            if len(in_flight) >= _IN_FLIGHT * workers:
                 return
 
     try:
         launch()
-        while flying:
+        while in_flight:
             future = ready.get()
-            flying.discard(future)
+            in_flight.discard(future)
             result = future.result()
             launch()
             yield result
     finally:
-        for future in flying:
+        for future in in_flight:
             future.cancel()
 
 
@@ -168,15 +195,15 @@ def run_in_order(
     payloads: Iterable[Payload],
     workers: int,
 ) -> Iterator[Result]:
-    """Results of work(payload) in the order of the payloads, with a bounded number in flight."""
-    flying: deque[Future[Result]] = deque()
+    """Yield the results of ``work(payload)`` in the order of the payloads; see `run_bounded`."""
+    in_flight: deque[Future[Result]] = deque()
     try:
         for payload in payloads:
-            flying.append(executor.submit(work, payload))
-            if len(flying) >= _IN_FLIGHT * workers:
-                yield flying.popleft().result()
-        while flying:
-            yield flying.popleft().result()
+            in_flight.append(executor.submit(work, payload))
+            if len(in_flight) >= _IN_FLIGHT * workers:
+                yield in_flight.popleft().result()
+        while in_flight:
+            yield in_flight.popleft().result()
     finally:
-        for future in flying:
+        for future in in_flight:
             future.cancel()

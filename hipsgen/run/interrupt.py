@@ -1,7 +1,7 @@
-"""Being asked to stop, by Ctrl-C or by a scheduler: within two seconds, and saying how to go on.
+"""Interrupts by Ctrl-C or SIGTERM: the build stops within two seconds and tells how to resume.
 
-Whatever is on its way may be dropped at any instant: a file appears whole or not at all, and what
-is not in the journal is done again.
+Unfinished work may be dropped at any time: files are written atomically, and blocks that are not in
+the journal are rendered again.
 """
 
 import os
@@ -14,56 +14,56 @@ from typing import NoReturn
 
 from hipsgen.errors import HipsgenError
 
-_PATIENCE = 1.5  # seconds for threads to come to a stop by themselves
+_GRACE = 1.5  # seconds in which threads can stop by themselves
 _COMPILER = ("llvmlite", "numba")
-_advice: list[str] = []
-_asked: list[int] = []  # the signals that came
+_hint: list[str] = []
+_signals: list[int] = []  # signals received
 _followed = threading.local()
 
 
 class StoppedError(HipsgenError):
-    """The work was asked to stop."""
+    """The work was interrupted."""
 
 
 def install() -> None:
-    """Take SIGTERM as Ctrl-C is taken: a KeyboardInterrupt, and `check` raises in other threads."""
+    """Handle SIGINT and SIGTERM: KeyboardInterrupt here, StoppedError by `check` elsewhere."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
 
 
 def set_hint(text: str) -> None:
-    """What to say when the work is stopped from now on."""
-    _advice[:] = [text]
+    """Set the text that is printed after "stopped" from now on."""
+    _hint[:] = [text]
 
 
 def requested() -> bool:
-    """Whether the work is to stop."""
-    return bool(_asked)
+    """Whether an interrupt was received."""
+    return bool(_signals)
 
 
 def ignore() -> None:
-    """The work is done: who stops now stops nothing."""
+    """Ignore interrupts from now on, as the work is done."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
 
 
 def follow(abandoned: threading.Event) -> None:
-    """Have `check` in this thread raise once an event is set."""
+    """Have `check` in this thread raise StoppedError as soon as an event is set."""
     _followed.abandoned = abandoned
 
 
 def check() -> None:
-    """Raise StoppedError when the work is to stop; called for every tile."""
+    """Raise StoppedError if the work was interrupted; called for every tile."""
     abandoned: threading.Event | None = getattr(_followed, "abandoned", None)
-    if _asked or (abandoned is not None and abandoned.is_set()):
+    if _signals or (abandoned is not None and abandoned.is_set()):
         raise StoppedError("stopped")
 
 
 def exit_now() -> NoReturn:
-    """Say how to go on, and end this process without waiting for what it still does."""
-    number = _asked[0] if _asked else signal.SIGINT
-    shown = "\x1b[?25h" if sys.stderr.isatty() else ""  # a progress bar hides the cursor
-    text = f"{shown}hipsgen: stopped{''.join(_advice)}\n"
+    """Print how to resume, and end this process without waiting for its threads."""
+    number = _signals[0] if _signals else signal.SIGINT
+    show_cursor = "\x1b[?25h" if sys.stderr.isatty() else ""  # a progress bar hides the cursor
+    text = f"{show_cursor}hipsgen: stopped{''.join(_hint)}\n"
     with suppress(OSError, ValueError):
         sys.stdout.flush()
         os.write(sys.stderr.fileno(), text.encode())
@@ -71,10 +71,10 @@ def exit_now() -> NoReturn:
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
-    _asked.append(number)
-    if len(_asked) > 1:
+    _signals.append(number)
+    if len(_signals) > 1:
         exit_now()
-    watchdog = threading.Timer(_PATIENCE, exit_now)
+    watchdog = threading.Timer(_GRACE, exit_now)
     watchdog.daemon = True
     watchdog.start()
     if not _is_within_compiler(frame):
@@ -82,7 +82,7 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 
 def _is_within_compiler(frame: FrameType | None) -> bool:
-    """Whether LLVM may be calling us: it takes an exception for an answer, and crashes."""
+    """Whether the compiler is running, which would crash on an exception in a callback of LLVM."""
     while frame is not None:
         if str(frame.f_globals.get("__name__", "")).startswith(_COMPILER):
             return True

@@ -1,4 +1,4 @@
-"""What the user sees while a survey is made: a bar on a terminal, plain lines elsewhere."""
+"""Progress reports: a bar on a terminal, plain lines elsewhere, a callback for scripts."""
 
 import logging
 import sys
@@ -11,105 +11,105 @@ from hipsgen.coadd import Problem
 from hipsgen.text import as_option, name_parameters
 
 logger = logging.getLogger(__name__)
-_EVERY = 10.0  # seconds between plain lines
+_INTERVAL = 10.0  # seconds between plain lines
 
 
 class Reporter(Protocol):
-    """Told of events; prints or does not."""
+    """Receives the events of a build."""
 
     def note(self, text: str) -> None:
-        """Something worth a line."""
+        """Report something that every user should see."""
 
     def detail(self, text: str) -> None:
-        """Something for those who asked for more."""
+        """Report something for verbose output."""
 
     def problem(self, problem: Problem) -> None:
-        """An input that cannot be used."""
+        """Report an input that cannot be used."""
 
-    def start(self, what: str, total: int) -> None:
-        """Work of `total` units begins."""
+    def start(self, name: str, total: int) -> None:
+        """Report that work of `total` units begins; name: of the survey."""
 
     def advance(self, units: int) -> None:
-        """So much more is done."""
+        """Report that `units` more are done."""
 
     def stop(self) -> None:
-        """The work is done or has failed."""
+        """Report that the work is done or has failed."""
 
 
 @dataclass
 class QuietReporter:
-    """Says only what cannot be used."""
+    """Prints only inputs that cannot be used."""
 
     stream: TextIO = field(default_factory=lambda: sys.stderr)
-    _told: set[Problem] = field(default_factory=set)
+    _reported: set[Problem] = field(default_factory=set)
 
     def note(self, text: str) -> None:
-        """Nothing."""
+        """Ignore the event."""
 
     def detail(self, text: str) -> None:
-        """Nothing."""
+        """Ignore the event."""
 
     def problem(self, problem: Problem) -> None:
-        """One line, once for all surveys."""
+        """Print one line, once for all surveys."""
         if self._is_new(problem):
-            print(_words(problem), file=self.stream, flush=True)
+            print(_describe(problem), file=self.stream, flush=True)
 
     def _is_new(self, problem: Problem) -> bool:
-        is_new = problem not in self._told
-        self._told.add(problem)
+        is_new = problem not in self._reported
+        self._reported.add(problem)
         return is_new
 
-    def start(self, what: str, total: int) -> None:
-        """Nothing."""
+    def start(self, name: str, total: int) -> None:
+        """Ignore the event."""
 
     def advance(self, units: int) -> None:
-        """Nothing."""
+        """Ignore the event."""
 
     def stop(self) -> None:
-        """Nothing."""
+        """Ignore the event."""
 
 
 @dataclass
 class LineReporter(QuietReporter):
-    """Plain lines: for logs, and for whatever is no terminal."""
+    """Prints plain lines, for logs and other output that is not a terminal."""
 
     verbose: bool = False
-    _what: str = ""
+    _name: str = ""
     _total: int = 0
     _done: int = 0
-    _begun: float = 0.0
-    _said: float = 0.0
+    _started: float = 0.0
+    _last_line: float = 0.0
 
     def note(self, text: str) -> None:
-        """One line."""
+        """Print one line."""
         print(name_parameters(text, as_option), file=self.stream, flush=True)
 
     def detail(self, text: str) -> None:
-        """One line with --verbose."""
+        """Print one line if `verbose` is set."""
         if self.verbose:
             self.note(text)
 
-    def start(self, what: str, total: int) -> None:
-        """Remember."""
-        self._what, self._total, self._done = what, total, 0
-        self._begun = self._said = time.monotonic()
+    def start(self, name: str, total: int) -> None:
+        """Start to measure the rate."""
+        self._name, self._total, self._done = name, total, 0
+        self._started = self._last_line = time.monotonic()
 
     def advance(self, units: int) -> None:
-        """A line every few seconds."""
+        """Print a line every few seconds."""
         self._done += units
         now = time.monotonic()
-        if now - self._said >= _EVERY:
-            self._said = now
-            rate = self._done / (now - self._begun)
+        if now - self._last_line >= _INTERVAL:
+            self._last_line = now
+            rate = self._done / (now - self._started)
             left = (self._total - self._done) / rate if rate else 0.0
             self.note(
-                f"{self._what}: {self._done}/{self._total} tiles, {rate:.1f} tiles/s, "
+                f"{self._name}: {self._done}/{self._total} tiles, {rate:.1f} tiles/s, "
                 f"{_clock(left)} left"
             )
 
 
 class BarReporter(LineReporter):
-    """A progress bar on a terminal."""
+    """Shows a progress bar on a terminal."""
 
     def __init__(self, stream: TextIO, verbose: bool = False) -> None:
         from rich.console import Console
@@ -120,15 +120,15 @@ class BarReporter(LineReporter):
         self._task: Any = None
 
     def note(self, text: str) -> None:
-        """One line above the bar."""
+        """Print one line above the bar."""
         self._console.print(name_parameters(text, as_option), markup=False)
 
     def problem(self, problem: Problem) -> None:
-        """One line above the bar, once for all surveys."""
+        """Print one line above the bar, once for all surveys."""
         if self._is_new(problem):
-            self._console.print(_words(problem), markup=False, style="yellow")
+            self._console.print(_describe(problem), markup=False, style="yellow")
 
-    def start(self, what: str, total: int) -> None:
+    def start(self, name: str, total: int) -> None:
         """Show the bar."""
         from rich.progress import (
             BarColumn,
@@ -149,14 +149,14 @@ class BarReporter(LineReporter):
             TextColumn("left"),
             console=self._console,
         )
-        self._done, self._begun = 0, time.monotonic()
-        self._task = self._progress.add_task(what, total=total, rate="")
+        self._done, self._started = 0, time.monotonic()
+        self._task = self._progress.add_task(name, total=total, rate="")
         self._progress.start()
 
     def advance(self, units: int) -> None:
         """Move the bar."""
         self._done += units
-        rate = self._done / max(time.monotonic() - self._begun, 1e-3)
+        rate = self._done / max(time.monotonic() - self._started, 1e-3)
         self._progress.update(self._task, advance=units, rate=f"{rate:.1f}/s")
 
     def stop(self) -> None:
@@ -167,9 +167,12 @@ class BarReporter(LineReporter):
 
 
 class CallbackReporter:
-    """For scripts: calls a function with the progress, and logs the rest.
+    """Calls a function with the progress, and logs all other events; for scripts.
 
-    progress: called with the units done and their total, from the thread that builds.
+    Parameters
+    ----------
+    progress : callable, optional
+        Called as ``progress(done, total)``, in the thread that builds.
     """
 
     def __init__(self, progress: Callable[[int, int], object] | None = None) -> None:
@@ -177,41 +180,41 @@ class CallbackReporter:
         self._done = self._total = 0
 
     def note(self, text: str) -> None:
-        """Log it at level INFO."""
+        """Log a note at level INFO."""
         logger.info(name_parameters(text))
 
     def detail(self, text: str) -> None:
-        """Log it at level DEBUG."""
+        """Log a detail at level DEBUG."""
         logger.debug(text)
 
     def problem(self, problem: Problem) -> None:
-        """Log it at level INFO; results and errors have the problems, too."""
-        logger.info(_words(problem))
+        """Log a problem at level INFO; results and errors have it as well."""
+        logger.info(_describe(problem))
 
-    def start(self, what: str, total: int) -> None:
+    def start(self, name: str, total: int) -> None:
         """Report that nothing is done yet."""
         self._done, self._total = 0, total
         self._report()
 
     def advance(self, units: int) -> None:
-        """Report what is done."""
+        """Report the units done."""
         self._done += units
         self._report()
 
     def stop(self) -> None:
-        """Report nothing: the caller learns the end from the function that it called."""
+        """Do nothing: the function that was called returns or raises."""
 
     def _report(self) -> None:
         if self._progress is not None:
             self._progress(self._done, self._total)
 
 
-def _words(problem: Problem) -> str:
+def _describe(problem: Problem) -> str:
     return f"{'cannot be used' if problem.is_fault else 'passed over'}: {problem}"
 
 
 def reporter(quiet: bool, verbose: bool) -> Reporter:
-    """The reporter for this standard error."""
+    """Return the reporter for the command line, which depends on whether stderr is a terminal."""
     if quiet:
         return QuietReporter()
     if sys.stderr.isatty():

@@ -1,4 +1,4 @@
-"""What every engine promises: threads, processes, a local Dask cluster."""
+"""The contract of all engines: threads, processes and a local Dask cluster."""
 
 import os
 import socket
@@ -50,7 +50,7 @@ def executor(request: pytest.FixtureRequest) -> Iterator[Executor]:
 
 
 class Counted:
-    """Payloads that know how many were taken."""
+    """Payloads that count how many were taken."""
 
     def __init__(self, count: int) -> None:
         self.count, self.taken = count, 0
@@ -62,7 +62,7 @@ class Counted:
 
 
 class Watched:
-    """An executor that remembers its futures."""
+    """An executor that records its futures."""
 
     def __init__(self, inner: Executor) -> None:
         self.inner, self.futures = inner, []
@@ -81,17 +81,17 @@ def test_no_work_gives_no_result(executor: Executor):
     assert list(run_bounded(executor, square, [], WORKERS)) == []
 
 
-def test_results_come_as_they_are_ready_in_any_order(executor: Executor):
+def test_results_may_come_in_any_order(executor: Executor):
     found = list(run_bounded(executor, slow_for_even, range(12), WORKERS))
     assert sorted(found) == list(range(12))
 
 
-def test_never_more_than_the_bound_is_in_flight(executor: Executor):
+def test_the_number_of_payloads_in_flight_is_bounded(executor: Executor):
     payloads = Counted(40)
     got = 0
     for _ in run_bounded(executor, square, payloads, WORKERS):
         got += 1
-        # of those taken, got - 1 were finished before this one's place was filled again
+        # got - 1 of the payloads taken were finished before the last one was submitted
         assert payloads.taken - got <= BOUND
     assert got == payloads.taken == 40
 
@@ -104,7 +104,7 @@ def test_the_workers_are_kept_busy(executor: Executor):
     results.close()
 
 
-def test_an_exception_of_a_worker_arrives_and_stops_the_rest(executor: Executor):
+def test_an_exception_of_a_worker_is_raised_and_stops_the_rest(executor: Executor):
     payloads = Counted(1000)
     with pytest.raises(ValueError, match="no work for 3"):
         list(run_bounded(executor, fail_at_three, payloads, WORKERS))
@@ -112,7 +112,7 @@ def test_an_exception_of_a_worker_arrives_and_stops_the_rest(executor: Executor)
     assert list(run_bounded(executor, square, [7], WORKERS)) == [(7, 49)]
 
 
-def test_closing_early_starts_nothing_more(executor: Executor):
+def test_closing_early_submits_no_more(executor: Executor):
     payloads, watched = Counted(1000), Watched(executor)
     results = run_bounded(watched, slow, payloads, WORKERS)  # type: ignore[arg-type]
     next(results)
@@ -143,7 +143,7 @@ class Idle(Executor):
         return self.futures[-1]
 
 
-def test_closing_early_and_failing_cancel_what_waits():
+def test_closing_early_and_failing_cancel_waiting_tasks():
     idle = Idle()
     results = run_bounded(idle, square, range(100), WORKERS)
     next(results)
@@ -155,15 +155,15 @@ def test_closing_early_and_failing_cancel_what_waits():
     assert [f.cancelled() for f in idle.futures] == [False, True, True]
 
 
-def test_a_worker_that_dies_is_an_error_not_a_hang():
+def test_a_worker_that_dies_raises_an_error():
     from concurrent.futures.process import BrokenProcessPool
 
     with open_engine("processes", 1) as processes, pytest.raises(BrokenProcessPool):
         list(run_bounded(processes, die, range(3), 1))
 
 
-def test_dask_runs_beside_another_dask():
-    """Its scheduler takes no fixed port: a second one would warn that 8787 is taken."""
+def test_dask_runs_next_to_another_dask():
+    """The scheduler uses no fixed port; otherwise a second one would warn that 8787 is in use."""
     pytest.importorskip("distributed", reason="needs the extra dask")
     with socket.socket() as other:
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -177,6 +177,6 @@ def test_dask_runs_beside_another_dask():
 
 
 @pytest.mark.parametrize("name", ["mpi", "", "tcp:/x"])
-def test_an_unknown_engine_is_refused_with_those_there_are(name: str):
+def test_an_unknown_engine_is_rejected_with_a_list_of_engines(name: str):
     with pytest.raises(ConfigError, match="threads, processes, dask"), open_engine(name, 1):
         pass

@@ -230,7 +230,7 @@ def test_an_extension_that_cannot_be_used_is_told_and_the_others_go_on(tmp_path:
     source = FitsFolder([str(tmp_path)])
     assert [ref.hdu for ref in source.refs()] == ["1"]
     (problem,) = source.problems
-    assert problem.what == f"{tmp_path}/x.fits[2]"
+    assert problem.source == f"{tmp_path}/x.fits[2]"
     assert "no celestial WCS" in problem.reason
 
 
@@ -334,7 +334,7 @@ def test_a_file_that_cannot_be_used_is_named_and_the_others_go_on(name: str, tmp
     refs = list(source.refs())
     assert [ref.uri.rsplit("/", 1)[1] for ref in refs] == ["a%20first.fits", "z%20last.fits"]
     (problem,) = source.problems
-    assert problem.what == str(tmp_path / name)
+    assert problem.source == str(tmp_path / name)
     assert re.search(reason, problem.reason)
     assert "\n" not in str(problem)
 

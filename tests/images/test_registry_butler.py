@@ -221,7 +221,7 @@ def test_a_dataset_that_is_registered_but_not_stored_is_left_out_and_told(
     found = source(copy)
     assert len(list(found.refs())) == 7
     (problem,) = found.problems
-    assert "tract=4848" in problem.what
+    assert "tract=4848" in problem.source
     assert "not stored" in problem.reason
     with pytest.raises(InputError, match="not stored"):
         list(source(copy, strict=True).refs())

@@ -1,4 +1,4 @@
-"""Two builds of other inputs in one place: what is called finished is one of them, whole."""
+"""Two builds with different inputs in one folder: a finished survey is that of one of them."""
 
 import shutil
 import subprocess
@@ -20,14 +20,14 @@ from tests.torture.campaign import differences, quiet, tree
 OPTIONS = {"order": 3, "formats": ("fits",), "cuts": (0.0, 10.0), "stretch": "linear"}
 
 
-class Meanwhile:
-    """Before the k-th write or removal in a place, something else happens there."""
+class Interleaved:
+    """Calls a function before the k-th write or deletion in a local store."""
 
-    def __init__(self, k: int = -1, what: Callable[[], object] = lambda: None) -> None:
-        self.k, self.what, self.calls = k, what, 0
+    def __init__(self, k: int = -1, action: Callable[[], object] = lambda: None) -> None:
+        self.k, self.action, self.calls = k, action, 0
         self._lock = threading.RLock()
 
-    def subtree_paths(self, patched: pytest.MonkeyPatch) -> "Meanwhile":
+    def install(self, patched: pytest.MonkeyPatch) -> "Interleaved":
         for name in ("write", "delete"):
             patched.setattr(LocalStore, name, self._watched(getattr(LocalStore, name)))
         return self
@@ -37,7 +37,7 @@ class Meanwhile:
             with self._lock:
                 number, self.calls = self.calls, self.calls + 1
             if number == self.k:
-                self.what()
+                self.action()
             return call(store, *args)
 
         return watched
@@ -48,7 +48,7 @@ def is_sound(out: Path) -> bool:
 
 
 def skies(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Inputs of two builds: one in common, one replaced, one that only the first has."""
+    """Return the inputs of two builds: one in both, one replaced, one only in the first."""
     both = StarField(40.0, 0.0, size=100, background=1.0).write(folder / "both.fits")
     one = StarField(44.0, 1.0, size=100, background=2.0).write(folder / "one.fits")
     other = StarField(44.0, 1.0, size=100, background=3.0).write(folder / "other.fits")
@@ -58,13 +58,13 @@ def skies(folder: Path) -> tuple[list[Path], list[Path]]:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("small_page")
-@pytest.mark.parametrize("start", ["nothing", "a survey of the second's"])
-def test_another_build_at_any_write_of_one(
+@pytest.mark.parametrize("start", ["nothing", "a survey of the second build"])
+def test_another_build_starts_at_any_write_of_a_build(
     start: str, build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
     first, second = skies(tmp_path)
-    truths = {
+    expected = {
         name: tree(build(inputs, "out", fresh=True, **OPTIONS).place)
         for name, inputs in (("first", first), ("second", second))
     }
@@ -88,60 +88,60 @@ def test_another_build_at_any_write_of_one(
 
     begin()
     with monkeypatch.context() as patched:
-        counting = Meanwhile().subtree_paths(patched)
+        counting = Interleaved().install(patched)
         run(first, "first", 1)
     assert counting.calls > 30
     finished = []
     for k in range(counting.calls):
         begin()
         with monkeypatch.context() as patched:
-            Meanwhile(k, lambda: run(second, "second", 2)).subtree_paths(patched)
+            Interleaved(k, lambda: run(second, "second", 2)).install(patched)
             run(first, "first", 1)
         if (out / "properties").exists():
             survey = tree(out)
-            assert any(survey == truths[name] for name in ended), (k, ended)
+            assert any(survey == expected[name] for name in ended), (k, ended)
             assert [
                 f for f in check_survey(out, CheckOptions(deep=True)) if f.level != "note"
             ] == [], k
         finished.append(ended[-1] if ended else "")
         made = build(second, "out", **OPTIONS)
-        assert differences(truths["second"], tree(made.place)) == [], k
+        assert differences(expected["second"], tree(made.place)) == [], k
     assert all("another build" in text for text in refused)
     print({name: finished.count(name) for name in set(finished)})
 
 
 @pytest.mark.slow
-def test_races_of_two_processes(tmp_path: Path):
-    """Both may stop; then one of them, run again, makes its survey and nothing else."""
+def test_two_processes_race(tmp_path: Path):
+    """Both may stop; then one of them, when run again, builds its own survey."""
     first, second = skies(tmp_path)
     rng = np.random.default_rng(5)
 
     def finish(inputs: list[Path], out: Path) -> dict[str, str]:
         with start(inputs, out) as process:
-            said = process.communicate(timeout=60)[0]
-        assert process.returncode == 0, said
+            output = process.communicate(timeout=60)[0]
+        assert process.returncode == 0, output
         return tree(out)
 
     def start(inputs: list[Path], out: Path) -> "subprocess.Popen[str]":
-        words = ["build", *map(str, inputs), "-o", str(out), "--order", "4", "--cuts", "0,10"]
+        arguments = ["build", *map(str, inputs), "-o", str(out), "--order", "4", "--cuts", "0,10"]
         return subprocess.Popen(
-            [sys.executable, "-m", "hipsgen", *words],
+            [sys.executable, "-m", "hipsgen", *arguments],
             env=quiet(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
 
-    truths = finish(first, tmp_path / "one" / "out"), finish(second, tmp_path / "two" / "out")
+    expected = finish(first, tmp_path / "one" / "out"), finish(second, tmp_path / "two" / "out")
     kept = 0
     for k in range(5):
         out = tmp_path / f"race{k}" / "out"
         both = [start(first, out)]
         time.sleep(rng.uniform(0.0, 0.5))
         both.append(start(second, out))
-        said = [process.communicate(timeout=60)[0] for process in both]
-        for process, words in zip(both, said, strict=True):
-            assert process.returncode == 0 or "another build" in words, words
+        outputs = [process.communicate(timeout=60)[0] for process in both]
+        for process, output in zip(both, outputs, strict=True):
+            assert process.returncode == 0 or "another build" in output, output
         if (out / "properties").exists():
             kept += 1
-            assert tree(out) in truths, said
+            assert tree(out) in expected, outputs
             assert is_sound(out), k
-        assert differences(truths[1], finish(second, out)) == [], k
+        assert differences(expected[1], finish(second, out)) == [], k
     print(f"{kept} of 5 races ended with a survey")

@@ -33,19 +33,27 @@ def lint(aladin: list[str], place: Path) -> str:
     return ran.stdout + ran.stderr
 
 
-@pytest.mark.parametrize("frame", ["equatorial", "galactic"])
-def test_lint_says_compatible(frame: str, aladin: list[str], build: Build, tmp_path) -> None:
+@pytest.mark.parametrize(
+    ("frame", "width"), [("equatorial", 512), ("galactic", 512), ("equatorial", 128)]
+)
+def test_lint_says_compatible(
+    frame: str, width: int, aladin: list[str], build: Build, tmp_path: Path
+) -> None:
     field = StarField(10.0, 20.0, background=1.0, stars=[(200.0, 250.0, 100.0)])
     path = field.write(
         tmp_path / "a.fits", FILTER="r", **{"DATE-OBS": "2026-01-01T00:00:00", "EXPTIME": 30.0}
     )
-    built = build([path], frame=frame, formats=("fits", "png", "jpeg"))
+    formats = ("fits", "png", "jpeg")
+    built = build([path], frame=frame, formats=formats, tile_width=width)
     said = lint(aladin, built.place)
     assert "IVOA HiPS 1.0 compatible" in said, said
     assert "ERROR" not in said, said
 
 
-def test_the_desktop_program_shows_a_served_survey(build: Build, tmp_path) -> None:
+@pytest.mark.parametrize("width", [512, 128])
+def test_the_desktop_program_shows_a_served_survey(
+    width: int, build: Build, tmp_path: Path
+) -> None:
     from PIL import Image
 
     if not JAR.exists():
@@ -54,7 +62,7 @@ def test_the_desktop_program_shows_a_served_survey(build: Build, tmp_path) -> No
     rng = np.random.default_rng(5)
     stars = [(x, y, 3000.0) for x, y in rng.uniform(20, 580, (300, 2))]
     field = StarField(10.0, 20.0, background=1.0, stars=stars)
-    built = build([field.write(tmp_path / "a.fits")], name="sky")
+    built = build([field.write(tmp_path / "a.fits")], name="sky", tile_width=width)
     picture = tmp_path / "view.png"
     with served(tmp_path / "sky") as port:
         script = tmp_path / "view.ajs"

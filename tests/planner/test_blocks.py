@@ -1,4 +1,4 @@
-"""Plans: no tile too few, hardly one too many, block by block, and fast for very many coadds."""
+"""Plans: no tile is missed, few are superfluous, and large surveys are planned quickly."""
 
 import time
 
@@ -37,7 +37,7 @@ def ref_of(vertices: Vectors, name: str = "a") -> CoaddRef:
 
 
 def square(lon: float, lat: float, side: float, angle: float = 0.3) -> Vectors:
-    """Corners of a square in the tangent plane; side in degrees."""
+    """Return the corners of a square in the tangent plane; side in degrees."""
     half = np.tan(np.radians(side / 2))
     turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     plane = half * np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) @ turn
@@ -45,7 +45,7 @@ def square(lon: float, lat: float, side: float, angle: float = 0.3) -> Vectors:
 
 
 def leaves_of(plan: Plan) -> dict[int, tuple[int, ...]]:
-    """Leaf tiles of all blocks, after a look at the blocks themselves."""
+    """Return the leaf tiles of all blocks, after checking that the blocks are consistent."""
     leaves: dict[int, tuple[int, ...]] = {}
     counts, roots = plan.leaf_counts(), plan.roots()
     assert len(counts) == len(roots)
@@ -69,7 +69,7 @@ def leaves_of(plan: Plan) -> dict[int, tuple[int, ...]]:
 
 
 def inside(vertices: Vectors, count: int, seed: int) -> Vectors:
-    """Points of the convex hull of vertices, its corners and sides among them."""
+    """Return points in the convex hull of vertices, including its corners and sides."""
     rng = np.random.default_rng(seed)
     shares = rng.dirichlet(np.full(len(vertices), 0.4), count)
     shares[: count // 4] *= shares[: count // 4] >= np.sort(shares[: count // 4])[:, -2:-1]
@@ -90,7 +90,7 @@ def tiles_at(points: Vectors, order: int) -> set[int]:
     seed=st.integers(0, 2**32),
 )
 def test_every_tile_with_a_point_of_a_coadd_is_planned(center, size, order, count, seed) -> None:
-    """From 0.02 arcsec to 60 degrees, in tiles not too small for that; corners in any order."""
+    """Coadds of 0.02 arcsec to 60 degrees, or to 2 degrees in small tiles; corners in any order."""
     radius = min(60.0, 60.0 * 10**size if order < 5 else 2.0 * 10**size)
     rng = np.random.default_rng(seed)
     plane = np.tan(np.radians(radius)) * rng.uniform(-1, 1, (count, 2)) / np.sqrt(2)
@@ -102,13 +102,13 @@ def test_every_tile_with_a_point_of_a_coadd_is_planned(center, size, order, coun
 @SEEDED
 @given(center=centers, size=st.floats(0.01, 5), order=st.integers(10, 26), seed=st.integers(0, 99))
 def test_deep_orders(center, size, order, seed) -> None:
-    """Coadds of a hundredth of a tile to ten tiles, down to tiles of 3 mas."""
+    """Coadds of 1/100 to 10 tiles, for tiles down to 3 mas."""
     lon, lat = center
     vertices = square(lon, lat, 2 * size * pixel_size(order, 1), seed)
     leaves = set(leaves_of(make_plan([ref_of(vertices)], order, "equatorial", 512)))
     # ref_of rounds to 1e-13 degrees or so
-    given_back = to_vectors(*to_lonlat(vertices))
-    touched = tiles_at(inside(given_back, 2000, seed), order)
+    rounded = to_vectors(*to_lonlat(vertices))
+    touched = tiles_at(inside(rounded, 2000, seed), order)
     assert touched <= leaves
     assert len(leaves) <= 1.2 * len(touched) + 4
 
@@ -123,13 +123,13 @@ def test_low_orders(place: str, order: int, radius: float) -> None:
     leaves = set(leaves_of(make_plan([ref_of(vertices)], order, "equatorial", 512)))
     touched = tiles_at(inside(vertices, 20_000, 1), order)
     assert touched <= leaves
-    # tiles that are touched by the padded outline alone, or by a corner between the points
+    # tiles touched only by the padded outline, or by a corner between the sampled points
     assert len(leaves) <= 1.15 * len(touched) + 3
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_hardly_a_tile_too_many(place: str) -> None:
-    """Against tiles in which the outline, two percent larger, has one of many points."""
+def test_few_tiles_are_superfluous(place: str) -> None:
+    """Compare with the tiles that contain one of many points in an outline enlarged by 2 %."""
     touched = planned = 0
     for k, angle in enumerate(np.linspace(0, 1.5, 12)):
         lon, lat = PLACES[place]
@@ -153,7 +153,7 @@ def test_a_concave_outline_counts_as_its_hull(center, seed) -> None:
     while len(corners) < len(following):
         corners.append(following[corners[-1]])
     hull = star[corners]
-    # the middle, from which they are made larger, is not the same
+    # outlines are enlarged from their center, which is not the same for both
     concave = set(leaves_of(make_plan([ref_of(star)], 10, "equatorial", 512)))
     assert tiles_at(inside(hull, 3000, seed), 10) <= concave
     convex = set(leaves_of(make_plan([ref_of(hull)], 10, "equatorial", 512)))
@@ -183,7 +183,7 @@ def test_degenerate_outlines(name: str) -> None:
     "polygon", [(), ((0, 0), (90, 0), (180, 0), (270, 0)), ((0, 5), (120, 5), (240, 5))]
 )
 def test_the_whole_sky(polygon) -> None:
-    """No outline, one without a middle, and one too large for a tangent plane."""
+    """No outline, one without a center, and one that is too large for a tangent plane."""
     refs = [CoaddRef("a", "1", polygon=polygon), ref_of(square(10.0, 20.0, 1.0))]
     for order in (0, 3, 5):
         leaves = leaves_of(make_plan(refs, order, "equatorial", 512))
@@ -204,7 +204,7 @@ def test_a_plan_is_in_the_frame_of_the_survey() -> None:
 
 
 def crowd(count: int, side: float = 0.2333) -> list[CoaddRef]:
-    """Square coadds in overlapping rows, in no particular order, across RA 0; side in degrees."""
+    """Return square coadds in overlapping rows across RA 0, in random order; side in degrees."""
     step, half = 0.7 * side, side / 2
     columns = int(np.sqrt(count))
     refs = []
@@ -220,8 +220,8 @@ def crowd(count: int, side: float = 0.2333) -> list[CoaddRef]:
 
 
 @pytest.mark.parametrize("depth", [0, 1, 2, 4])
-def test_all_blocks_together_are_each_coadd_on_its_own(depth: int) -> None:
-    refs = [*crowd(60, 2.0), CoaddRef("all of it", "1")]
+def test_the_plan_of_many_coadds_is_the_union_of_their_plans(depth: int) -> None:
+    refs = [*crowd(60, 2.0), CoaddRef("whole sky", "1")]
     order = 5
     whole = leaves_of(make_plan(refs, order, "equatorial", 512, depth))
     alone = {
@@ -232,7 +232,7 @@ def test_all_blocks_together_are_each_coadd_on_its_own(depth: int) -> None:
     assert {(npix, k) for npix, found in whole.items() for k in found} == alone
 
 
-def test_the_depth_of_blocks_leaves_enough_of_them_and_follows_from_the_plan() -> None:
+def test_the_default_block_depth_gives_enough_blocks() -> None:
     def depth(refs: list[CoaddRef], order: int) -> tuple[int, int]:
         plan = make_plan(refs, order, "equatorial", 512)
         return plan.block_depth, len(plan.roots())
@@ -241,7 +241,7 @@ def test_the_depth_of_blocks_leaves_enough_of_them_and_follows_from_the_plan() -
     small = [ref_of(square(40.0, -10.0, 0.033))]
     assert depth(whole, 0) == (0, 12)
     assert depth(whole, 1) == (1, 12)
-    assert depth(whole, 2) == (2, 12)  # no less than the depth of a window
+    assert depth(whole, 2) == (2, 12)  # at least the depth of a window
     assert depth(whole, 3) == (2, 48)
     assert depth(whole, 6) == (4, 192)
     assert depth(small, 11)[0] == 2
@@ -250,7 +250,7 @@ def test_the_depth_of_blocks_leaves_enough_of_them_and_follows_from_the_plan() -
     assert make_plan(small, 11, "equatorial", 512, 3).block_depth == 3
 
 
-def test_planning_takes_time_and_memory_in_proportion() -> None:
+def test_time_and_memory_of_planning_are_proportional_to_the_coadds() -> None:
     def seconds(refs: list[CoaddRef]) -> float:
         start = time.process_time()
         plan = make_plan(refs, 11, "equatorial", 512)
@@ -259,7 +259,7 @@ def test_planning_takes_time_and_memory_in_proportion() -> None:
         if len(refs) > 10_000:
             area = 41252.96 / (12 << 2 * 11)
             assert found * area == pytest.approx((0.7 * 0.2333) ** 2 * len(refs), rel=0.03)
-        # pairs of blocks and coadds are all that is kept
+        # only pairs of blocks and coadds are stored
         assert plan.ref_index.size < 4 * len(refs)
         return spent
 

@@ -1,4 +1,4 @@
-"""Decoded coadds: once as long as there is room, never more than there is room for."""
+"""The cache of decoded coadds: each is decoded once, and the size limit is kept."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +18,7 @@ BYTES = 4 * SIZE * SIZE
 
 @dataclass(eq=False)
 class Counting:
-    """A reader that notes what it was asked for."""
+    """A reader that records the sections it reads."""
 
     reads: list[tuple[str, Section]] = field(default_factory=list)
     lock: Any = field(default_factory=threading.Lock)
@@ -41,7 +41,7 @@ def refs(count: int) -> list[CoaddRef]:
 PART = (slice(10, 20), slice(30, 70))
 
 
-def test_each_coadd_is_decoded_once_while_there_is_room() -> None:
+def test_each_coadd_is_decoded_once_if_all_fit() -> None:
     reader = Counting()
     cache = CoaddCache(reader, 50 * BYTES)
     for ref in refs(50) * 4:
@@ -52,23 +52,23 @@ def test_each_coadd_is_decoded_once_while_there_is_room() -> None:
     assert len(reader.reads) == 50
 
 
-@pytest.mark.parametrize("room", [4, 10])
-def test_no_more_is_kept_than_there_is_room_for_and_the_last_used_stay(room: int) -> None:
+@pytest.mark.parametrize("capacity", [4, 10])
+def test_the_limit_is_kept_and_the_last_used_stay(capacity: int) -> None:
     reader = Counting()
-    cache = CoaddCache(reader, room * BYTES)
-    some = refs(3 * room)
+    cache = CoaddCache(reader, capacity * BYTES)
+    some = refs(3 * capacity)
     for ref in some:
         cache.read(some[0], PART)  # in use all the time
         cache.read(ref, PART)
-    assert len(reader.reads) == 3 * room
-    assert cache._bytes == room * BYTES
+    assert len(reader.reads) == 3 * capacity
+    assert cache._bytes == capacity * BYTES
     cache.read(some[0], PART)
-    assert len(reader.reads) == 3 * room
+    assert len(reader.reads) == 3 * capacity
     cache.read(some[1], PART)
-    assert len(reader.reads) == 3 * room + 1
+    assert len(reader.reads) == 3 * capacity + 1
 
 
-def test_of_a_coadd_larger_than_its_share_only_the_section_is_read() -> None:
+def test_only_the_section_is_read_of_a_coadd_larger_than_its_share() -> None:
     reader = Counting()
     cache = CoaddCache(reader, 3 * BYTES)
     pixels, first = cache.read(refs(1)[0], PART)
@@ -77,7 +77,7 @@ def test_of_a_coadd_larger_than_its_share_only_the_section_is_read() -> None:
     assert reader.reads == [("0", PART)]
 
 
-def test_threads_that_want_the_same_coadd_decode_it_once() -> None:
+def test_threads_that_need_the_same_coadd_decode_it_once() -> None:
     reader = Counting()
     cache = CoaddCache(reader, 8 * BYTES)
     with ThreadPoolExecutor(8) as pool:
@@ -85,24 +85,24 @@ def test_threads_that_want_the_same_coadd_decode_it_once() -> None:
     assert len(reader.reads) == 8
 
 
-def test_what_no_block_to_come_needs_is_dropped_at_once() -> None:
+def test_a_coadd_is_dropped_after_the_last_block_that_needs_it() -> None:
     reader = Counting()
     cache = CoaddCache(reader, 50 * BYTES)
     a, b, c = refs(3)
-    with cache.serving(0, {a: 0, b: 2}), cache.serving(1, {b: 2, c: 1}):
+    with cache.in_use(0, {a: 0, b: 2}), cache.in_use(1, {b: 2, c: 1}):
         for ref in (a, b, c):
             cache.read(ref, PART)
-        with cache.serving(2, {b: 2}):
+        with cache.in_use(2, {b: 2}):
             pass
-        assert cache._bytes == 3 * BYTES  # blocks 0 and 1 are not done yet
+        assert cache._bytes == 3 * BYTES  # blocks 0 and 1 are not finished
     assert cache._bytes == 0
-    with cache.serving(3, {a: 4}):
+    with cache.in_use(3, {a: 4}):
         cache.read(a, PART)
     assert cache._bytes == BYTES
     assert len(reader.reads) == 4
 
 
-def test_a_coadd_that_two_threads_decoded_counts_once() -> None:
+def test_a_coadd_that_was_decoded_twice_counts_once() -> None:
     cache = CoaddCache(Counting(), 8 * BYTES)
     (ref,) = refs(1)
     pixels = np.zeros((SIZE, SIZE), np.float32)

@@ -1,4 +1,4 @@
-"""The compiled loops: one signature each, compiled once, and that announced."""
+"""The compiled loops: each has one signature, and compilation is announced."""
 
 import os
 import subprocess
@@ -36,7 +36,7 @@ for module in (
 
 
 def test_every_loop_is_compiled_for_one_combination_of_types(tmp_path: Path) -> None:
-    """numba's cache may mix up functions of several when two processes fill it at once."""
+    """numba's cache may mix up several signatures if two processes write it at the same time."""
     (tmp_path / "in").mkdir()
     hole = (slice(200, 210), slice(9, 99))
     for k in range(2):  # overlapping
@@ -51,8 +51,8 @@ def test_every_loop_is_compiled_for_one_combination_of_types(tmp_path: Path) -> 
         text=True,
         check=True,
     )
-    words = [line.split() for line in done.stdout.splitlines() if line.startswith("compiled ")]
-    counts = {name: int(count) for _, name, count in words}
+    lines = [line.split() for line in done.stdout.splitlines() if line.startswith("compiled ")]
+    counts = {name: int(count) for _, name, count in lines}
     assert {
         "sample_nearest",
         "sample_2",
@@ -65,7 +65,7 @@ def test_every_loop_is_compiled_for_one_combination_of_types(tmp_path: Path) -> 
 
 
 @pytest.mark.slow
-def test_the_first_build_on_a_machine_compiles_in_seconds_and_says_so(tmp_path: Path) -> None:
+def test_the_first_build_on_a_machine_announces_the_compilation(tmp_path: Path) -> None:
     StarField(30.0, -10.0, size=300).write(tmp_path / "image.fits")
     program = [sys.executable, "-m", "hipsgen", "build", "image.fits", "-o"]
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache")}

@@ -1,4 +1,4 @@
-"""Windows: what a tile gets through one is what it gets from the whole coadd, to the last bit."""
+"""Windows: a tile gets bit for bit the same pixels as from the whole coadd."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -29,7 +29,7 @@ GARBAGE = np.float32(-1e30)
 
 @dataclass(eq=False)
 class Watched:
-    """A reader that notes what it reads, and says whether that may be parts."""
+    """A reader that records what it reads, with a given value of `in_parts`."""
 
     in_parts: bool = True
     inner: FitsReader = field(default_factory=FitsReader)
@@ -53,7 +53,7 @@ class Watched:
 
 @pytest.fixture(scope="module", params=[(30.0, -10.0), (45.0, 41.8103), (0.0, 89.9995)])
 def sky(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory):
-    """An image of many stars with holes, and tiles on it and across its edges, in NESTED order."""
+    """Return an image with holes, and tiles on it and across its edges in NESTED order."""
     lon, lat = request.param
     folder = tmp_path_factory.mktemp("window")
     holes = [(slice(300, 340), slice(200, 500)), (slice(10, 11), slice(20, 21))]
@@ -69,24 +69,24 @@ def sky(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 
 
 def windowed(
-    tiles: list[Tile], ref: CoaddRef, reader: Watched, interpolation: str, space: ScratchBuffer
+    tiles: list[Tile], ref: CoaddRef, reader: Watched, interpolation: str, buffer: ScratchBuffer
 ) -> dict[Tile, np.ndarray]:
     cache, found, window = CoaddCache(reader, 1 << 30), {}, None
     for tile in tiles:
-        if window is None or window.top != window_root(tile, 512):
-            space.clear()
+        if window is None or window.root != window_root(tile, 512):
+            buffer.clear()
             reach = margin(interpolation)
             info = reader.info(ref)
-            window = Window.over(tile, WIDTH, "equatorial", reach, ref, info, None)
+            window = Window.of_tile(tile, WIDTH, "equatorial", reach, ref, info, None)
         at = window.map(tile)
-        got = None if at is None else window.read(at, reader, cache, space)
+        got = None if at is None else window.read(at, reader, cache, buffer)
         if at is not None and got is not None:
             found[tile] = resample(got[0], at, interpolation, got[1])
     return found
 
 
 @pytest.mark.parametrize("interpolation", INTERPOLATIONS)
-def test_tiles_are_the_same_however_their_pixels_were_read(sky, interpolation: str) -> None:
+def test_tiles_do_not_depend_on_how_their_pixels_are_read(sky, interpolation: str) -> None:
     ref, tiles = sky
     ample, tight = ScratchBuffer(1 << 28), ScratchBuffer(4096)
     reader = Watched()
@@ -100,11 +100,11 @@ def test_tiles_are_the_same_however_their_pixels_were_read(sky, interpolation: s
     assert min(np.nanmin(v) for v in parts.values() if np.isfinite(v).any()) > GARBAGE / 2
 
 
-def test_positions_are_those_of_the_tile_itself(sky) -> None:
+def test_positions_are_those_of_a_grid_of_the_tile(sky) -> None:
     ref, tiles = sky
     info = FitsReader().info(ref)
     for tile in tiles[::7]:
-        window = Window.over(tile, WIDTH, "equatorial", 3, ref, info, None)
+        window = Window.of_tile(tile, WIDTH, "equatorial", 3, ref, info, None)
         got = window.map(tile)
         wanted = pixel_map(tile, WIDTH, "equatorial", info.wcs, info.shape)
         assert (got is None) == (wanted is None) or np.isnan(got.positions()).all()
@@ -114,7 +114,7 @@ def test_positions_are_those_of_the_tile_itself(sky) -> None:
             assert np.abs(here - there)[both].max(initial=0.0) < 2e-6
 
 
-def test_pixels_are_read_once_and_hardly_one_in_vain(tmp_path: Path) -> None:
+def test_pixels_are_read_once_and_few_are_superfluous(tmp_path: Path) -> None:
     size = 3000
     StarField(30.0, -10.0, size=size).write(tmp_path / "image.fits")
     ref = CoaddRef(uri_of(tmp_path / "image.fits"), "x")
@@ -123,16 +123,16 @@ def test_pixels_are_read_once_and_hardly_one_in_vain(tmp_path: Path) -> None:
     x, y = (a.ravel() for a in np.meshgrid(*[np.arange(0.0, size, 8.0)] * 2))
     order = ORDER - 3  # windows of 4 x 4 tiles of 512 pixels
     numbers = np.unique(healpy.vec2pix(1 << order, *wcs.to_sky(x, y).T, nest=True))
-    space, cache, tops = ScratchBuffer(1 << 28), CoaddCache(reader, 1 << 30), set()
+    buffer, cache, tops = ScratchBuffer(1 << 28), CoaddCache(reader, 1 << 30), set()
     for tile in (Tile(order, int(n)) for n in numbers):
         if window_root(tile, 512) not in tops:
             tops.add(window_root(tile, 512))
-            space.clear()
+            buffer.clear()
             info = reader.info(ref)
-            window = Window.over(tile, 512, "equatorial", 3, ref, info, None)
+            window = Window.of_tile(tile, 512, "equatorial", 3, ref, info, None)
         at = window.map(tile)
         if at is not None:
-            window.read(at, reader, cache, space)
+            window.read(at, reader, cache, buffer)
     assert len(reader.reads) == len(tops)
     pixels = sum(
         (r.stop - r.start) * (c.stop - c.start) for parts in reader.reads for r, c in parts
@@ -140,31 +140,31 @@ def test_pixels_are_read_once_and_hardly_one_in_vain(tmp_path: Path) -> None:
     assert size**2 < pixels < 1.15 * size**2
 
 
-def test_a_room_gives_what_it_has_and_the_same_again() -> None:
-    space = ScratchBuffer(4000)
-    first, second = space.take(10, 50), space.take(5, 100)
+def test_a_buffer_is_reused_after_it_was_cleared() -> None:
+    buffer = ScratchBuffer(4000)
+    first, second = buffer.allocate(10, 50), buffer.allocate(5, 100)
     assert first is not None
     assert second is not None
     first[:], second[:] = 1, 2
     assert (first == 1).all()
-    assert space.take(1, 1) is None
-    space.clear()
-    again = space.take(10, 50)
+    assert buffer.allocate(1, 1) is None
+    buffer.clear()
+    again = buffer.allocate(10, 50)
     assert again is not None
     assert np.shares_memory(again, first)
-    assert space.take(100, 100) is None
-    assert space.take(5, 100) is not None
+    assert buffer.allocate(100, 100) is None
+    assert buffer.allocate(5, 100) is not None
 
 
-def test_a_thread_keeps_its_room() -> None:
+def test_a_thread_keeps_its_buffer() -> None:
     mine = scratch_buffer(1 << 20)
-    assert mine.take(10, 10) is not None
+    assert mine.allocate(10, 10) is not None
     assert scratch_buffer(1 << 20) is mine
-    assert mine.take(1 << 9, 1 << 9) is not None  # all of it, since it was cleared
+    assert mine.allocate(1 << 9, 1 << 9) is not None  # all of it, as it was cleared
     assert scratch_buffer(1 << 21) is not mine
 
 
-def test_the_window_of_a_tile_follows_from_the_tile_alone() -> None:
+def test_the_window_of_a_tile_depends_only_on_the_tile() -> None:
     assert window_root(Tile(11, 12345), 512) == Tile(9, 12345 >> 4)
     assert window_root(Tile(1, 7), 512) == Tile(0, 1)
     assert window_root(Tile(0, 3), 512) == Tile(0, 3)

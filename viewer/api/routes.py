@@ -17,7 +17,7 @@ from viewer.surveys import Surveys
 def api_routes(
     surveys: Surveys, read_only: bool = False, catalogs: Sequence[Catalog] = (), view: str = ""
 ) -> list[Route]:
-    """Routes of the JSON API, see docs/api.md.
+    """Routes of the JSON API, see docs/reference/http-api.md.
 
     read_only: no annotation is kept here. view: where the page opens.
     """
