@@ -207,6 +207,11 @@ class SurveyBuild:
         """Total units of progress of all tasks."""
         return self._changes.n_units
 
+    @property
+    def n_pending(self) -> int:
+        """Number of blocks to render, with those that have no leaf tile and no progress unit."""
+        return self._changes.n_pending
+
     def add_result(self, result: Any) -> int:
         """Store the result of a task and return its units of progress."""
         return self._survey.add_result(result)
@@ -256,7 +261,7 @@ def build_survey(survey: SurveyKind, runtime: Runtime, reporter: Reporter) -> Bu
 
 
 def _render(build: SurveyBuild, runtime: Runtime, reporter: Reporter) -> None:
-    if not build.n_units:
+    if not build.n_pending:
         return
     reporter.start(build.name, build.n_units)
     try:

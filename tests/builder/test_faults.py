@@ -47,7 +47,13 @@ class Disk:
         return watched
 
 
-OPTIONS = {"order": 3, "formats": ("fits",), "cuts": (0.0, 10.0), "stretch": "linear"}
+OPTIONS = {
+    "order": 3,
+    "tile_width": 64,
+    "formats": ("fits",),
+    "cuts": (0.0, 10.0),
+    "stretch": "linear",
+}
 
 
 @pytest.mark.slow

@@ -12,13 +12,15 @@ from astropy.io import fits
 
 from hipsgen.checker.survey import check_survey
 from hipsgen.errors import ConfigError, HipsgenError
+from hipsgen.journal.journal import Journal
+from hipsgen.survey.store import LocalStore
 from tests.builder.test_survey import images, lone_images, stopping, tile_bytes
 from tests.conftest import Build, Built, StarField
 
 pytestmark = pytest.mark.slow
 
 # fixed cuts, since a new build would compute others; the order gives small images many tiles
-CUTS = {"cuts": (-5.0, 100.0), "stretch": "linear", "order": 13}
+CUTS = {"cuts": (-5.0, 100.0), "stretch": "linear", "order": 13, "tile_width": 64}
 
 
 def everything(place: Path) -> dict[str, str]:
@@ -150,16 +152,16 @@ def replace_header(path: Path) -> None:
 
 def test_recut_changes_the_previews_and_no_value(build: Build, tmp_path: Path):
     inputs = images(tmp_path / "in", 2)
-    place = build(inputs, cuts=(-5.0, 100.0), order=13).place
+    place = build(inputs, cuts=(-5.0, 100.0), order=13, tile_width=64).place
     before = tile_bytes(place)
-    recut = build(inputs, recut=True, order=13)
+    recut = build(inputs, recut=True, order=13, tile_width=64)
     after = tile_bytes(place)
-    assert after == tile_bytes(build(inputs, "anew", order=13).place)
+    assert after == tile_bytes(build(inputs, "anew", order=13, tile_width=64).place)
     assert {n for n in after if n.endswith(".fits") and before[n] != after[n]} == set()
     assert before["Norder0/Allsky.png"] != after["Norder0/Allsky.png"]
     assert recut.summary.n_tiles_made == recut.summary.n_tiles
-    assert build(inputs, order=13).summary.n_blocks_rendered == 0
-    build(inputs, recut=True, cuts=(-5.0, 100.0), order=13)
+    assert build(inputs, order=13, tile_width=64).summary.n_blocks_rendered == 0
+    build(inputs, recut=True, cuts=(-5.0, 100.0), order=13, tile_width=64)
     assert tile_bytes(place) == before
 
 
@@ -167,15 +169,15 @@ def test_a_recut_that_is_killed_goes_on(
     build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     inputs = images(tmp_path / "in", 2)
-    place = build(inputs, cuts=(-5.0, 100.0), order=13).place
+    place = build(inputs, cuts=(-5.0, 100.0), order=13, tile_width=64).place
 
     def is_png(path: str) -> bool:
         return path.endswith(".png")
 
     with stopping(monkeypatch, 30, counts=is_png), pytest.raises(OSError, match="stops"):
-        build(inputs, recut=True, order=13)
-    build(inputs, order=13)
-    assert tile_bytes(place) == tile_bytes(build(inputs, "anew", order=13).place)
+        build(inputs, recut=True, order=13, tile_width=64)
+    build(inputs, order=13, tile_width=64)
+    assert tile_bytes(place) == tile_bytes(build(inputs, "anew", order=13, tile_width=64).place)
 
 
 def test_a_plan_says_what_would_change(build: Build, tmp_path: Path):
@@ -302,3 +304,23 @@ def test_flags_outlive_a_build_that_begins_anew(build: Build, tmp_path: Path):
     flag.write_text("{}")
     build(inputs, fresh=True)
     assert flag.read_text() == "{}"
+
+
+def test_a_block_without_leaf_tiles_is_rendered_again(build: Build, tmp_path: Path):
+    """Outlines may touch a block but none of its leaf tiles; what another build left there goes."""
+    options = {"order": 3, "formats": ("fits",), "cuts": (0.0, 10.0), "stretch": "linear"}
+    inputs = [
+        StarField(lon, lat, size=100).write(tmp_path / f"{lon}.fits")
+        for lon, lat in ((40.0, 0.0), (44.0, 1.0))
+    ]
+    place = build(inputs, "out", **options).place
+    journal = Journal(LocalStore(place))
+    empty = [record.root for record in journal.records() if not record.n_tiles]
+    assert empty
+    for root in empty:
+        stray = place / root.path("fits")
+        stray.write_bytes(b"of another build")
+        journal.invalidate(root)
+        build(inputs, "out", **options)
+        assert not stray.exists()
+        assert journal.read_block(root) is not None

@@ -17,7 +17,13 @@ from hipsgen.survey.store import LocalStore
 from tests.conftest import Build, StarField
 from tests.torture.campaign import differences, quiet, tree
 
-OPTIONS = {"order": 3, "formats": ("fits",), "cuts": (0.0, 10.0), "stretch": "linear"}
+OPTIONS = {
+    "order": 3,
+    "tile_width": 64,
+    "formats": ("fits",),
+    "cuts": (0.0, 10.0),
+    "stretch": "linear",
+}
 
 
 class Interleaved:

@@ -11,10 +11,10 @@ from tests.torture.campaign import Campaign, quiet
 _CUTS = ("--cuts=-5,100",)
 
 
-def scene(folder: Path, engine: str, order: int = 12) -> Campaign:
+def scene(folder: Path, engine: str, order: int = 12, tile_width: int = 512) -> Campaign:
     """Four images; begun upon nothing, upon a survey of three of them, and upon other cuts."""
     inputs = images(folder / "in")
-    options = ("--order", str(order))
+    options = ("--order", str(order), "--tile-width", str(tile_width))
     _built(inputs[:3], folder / "fewer", *options, *_CUTS)
     _built([folder / "in"], folder / "recut", *options, "--cuts=0,50")
     starts = (None, folder / "fewer", folder / "recut")
