@@ -108,7 +108,7 @@ def test_properties_that_cannot_be_read_are_a_survey_error(
 @pytest.mark.parametrize("text", [b"hips_order = three\n", b"a = b\n"])
 def test_an_order_that_is_no_number_is_a_survey_error(store: LocalStore, text: bytes):
     store.write("properties", text)
-    with pytest.raises(SurveyError, match=r"hips_order of .* not a whole number"):
+    with pytest.raises(SurveyError, match=r"hips_order of .* not an integer"):
         _ = Survey.open(store).order
 
 
