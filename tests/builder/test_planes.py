@@ -371,7 +371,7 @@ def test_an_updated_survey_of_a_plane_is_that_of_a_build_from_scratch(
     (folder / "2.fits").unlink()
     (updated,) = build([folder], out, plane, workers=2, **options)
     assert 0 < updated.n_tiles_made < 0.8 * first.n_tiles
-    assert updated.removed > 0
+    assert updated.n_tiles_removed > 0
     found = everything(out)
     assert no_findings(out)
     shutil.move(out, tmp_path / "updated")
@@ -432,7 +432,7 @@ def damage_a_flag(path: Path) -> None:
 @pytest.mark.parametrize(
     ("order", "what"),
     [
-        (6, "is not the flags of the tiles below it"),
+        (6, "is not the bitwise OR of its child tiles"),
         (-1, "differs from its coadds"),
     ],
 )
@@ -457,7 +457,7 @@ def test_a_check_finds_an_allsky_and_a_moc_that_are_not_those_of_a_mask(tmp_path
     damage_a_flag(tmp_path / "out" / "Norder3" / "Allsky.fits")
     shutil.copy(tmp_path / "other" / "Moc.fits", tmp_path / "out" / "Moc.fits")
     found = " ".join(str(f) for f in check_survey(tmp_path / "out", CheckOptions(deep=True)))
-    assert "Allsky.fits: is not made of the tiles of its order" in found
+    assert "Allsky.fits: does not show the tiles of its order" in found
     assert "does not cover all pixels with data" in found, found
 
 
@@ -508,7 +508,7 @@ def test_all_planes_of_a_butler_in_one_command(sample_repository: Path, tmp_path
     assert plan.returncode == 0, plan.stderr
     assert plan.stdout.count("\n") == 6
     assert "band r, mask: 8 coadds" in plan.stdout
-    assert "flags BAD, SAT" in plan.stdout
+    assert "mask planes BAD, SAT" in plan.stdout
     ran = hipsgen("build", *what, *planes, "-o", out)
     assert ran.returncode == 0, ran.stderr
     names = [f"{plane}_{band}" for plane in ("band", "mask", "variance") for band in "gr"]
@@ -548,11 +548,11 @@ def masked(path: Path) -> Made:
     return Made(path, field, nothing, nothing, mask, planes)
 
 
-def test_a_mask_alone_says_that_there_are_no_pictures(tmp_path: Path):
+def test_a_mask_alone_says_that_there_are_no_previews(tmp_path: Path):
     made = coadd(tmp_path / "a.fits")
     ran = hipsgen("build", made.path, "--planes", "mask", "-o", tmp_path / "out")
     assert ran.returncode == 0
-    assert "of a mask there are no pictures: only FITS tiles are made" in ran.stderr + ran.stdout
+    assert "a mask survey has no previews: only FITS tiles are written" in ran.stderr + ran.stdout
     wrong = hipsgen("build", made.path, "--planes", "mask,psf", "-o", tmp_path / "no")
     assert wrong.returncode == 2
     assert "--planes 'mask,psf' is not a list of: image, variance, mask" in wrong.stderr
