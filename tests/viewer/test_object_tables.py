@@ -42,7 +42,7 @@ def measured(repository):
 
 
 def ask(catalog, radius=1.0, **words):
-    return catalog.ask(CatalogQuery(Cone(RA, DEC, radius), limit=20_000, **words))
+    return catalog.rows(CatalogQuery(Cone(RA, DEC, radius), limit=20_000, **words))
 
 
 def ids(found):
@@ -76,7 +76,7 @@ def test_a_cone_over_the_seam(repository, measured, radius):
 
 def test_a_file_is_opened_when_its_tract_is_looked_at(repository):
     objects = open_object_tables(str(repository), [CHAIN])
-    objects.ask(CatalogQuery(Cone(RA + 90, DEC, 1)))
+    objects.rows(CatalogQuery(Cone(RA + 90, DEC, 1)))
     assert len(objects._open) == 1  # the first, for its columns
     ask(objects)
     assert len(objects._open) == 2
@@ -171,8 +171,8 @@ def test_tables_by_patch(own):
     [
         ([], "", "name a collection with -c; there are: sample/coadds"),
         (["other"], "", "no collection 'other'"),
-        ([CHAIN], "source", r"no table of objects source .* patch: objectTable_tract"),
-        ([CHAIN], "deepCoadd_calexp", "no table of objects deepCoadd_calexp"),
+        ([CHAIN], "source", r"no object table source .* patch: objectTable_tract"),
+        ([CHAIN], "deepCoadd_calexp", "no object table deepCoadd_calexp"),
         (["sample/run/20260202T000000Z"], "", "tables by tract or patch: none"),
     ],
 )

@@ -51,7 +51,7 @@ class CatalogEndpoints:
         query = _catalog_query(request.query_params)
 
         def respond() -> Response:
-            return json_response({key: name, **self._catalogs[name].ask(query)})
+            return json_response({key: name, **self._catalogs[name].rows(query)})
 
         # with the JSON, since a million values take long to write
         return await self._reads.run(respond)
