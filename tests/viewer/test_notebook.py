@@ -146,10 +146,10 @@ def test_what_a_page_cannot_do_is_an_error(frame):
 
 
 def test_without_a_page_the_error_says_what_to_do():
-    with pytest.raises(FrameError, match=r"no page has asked for 0.05 s: show the frame first"):
-        FrameChannel(come=0.05).ask()
-    busy = FrameChannel(done=0.05)
-    reader = threading.Timer(0.2, busy.after, [0])
+    with pytest.raises(FrameError, match=r"no page has responded for 0.05 s: show the frame first"):
+        FrameChannel(pickup_seconds=0.05).ask()
+    busy = FrameChannel(reply_seconds=0.05)
+    reader = threading.Timer(0.2, busy.commands_since, [0])
     reader.start()
     with pytest.raises(FrameError, match=r"busy for 0.05 s"):
         busy.ask()
