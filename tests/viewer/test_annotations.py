@@ -37,12 +37,12 @@ def test_a_flag_is_kept_changed_and_deleted(tmp_path):
     changed = flags.change(made.id, {"version": 1, "note": "a satellite"})
     assert (changed.version, changed.note, changed.view) == (2, "a satellite", "survey=g")
     assert changed.created == made.created
-    with pytest.raises(AnnotationError, match="meanwhile") as stale:
+    with pytest.raises(AnnotationError, match="changed by somebody else") as stale:
         flags.change(made.id, {"version": 1, "note": "late"})
     assert stale.value.status == 409
     flags.delete(made.id, {"version": 2})
     assert flags.all() == []
-    with pytest.raises(AnnotationError, match="no flag") as gone:
+    with pytest.raises(AnnotationError, match="does not exist") as gone:
         flags.change(made.id, {"version": 3, "note": "x"})
     assert gone.value.status == 404
     assert len(list((tmp_path / paths.ANNOTATIONS).iterdir())) == 1
@@ -124,7 +124,7 @@ def test_a_flag_that_was_edited_into_nonsense_hides_no_other(tmp_path, words):
 
 
 def test_deleted_flags_make_room(tmp_path, monkeypatch):
-    monkeypatch.setattr("viewer.annotations.MAX_FLAGS", 3)
+    monkeypatch.setattr("viewer.annotations.MAX_ANNOTATIONS", 3)
     flags = Annotations(tmp_path)
     made = [flags.add(HERE) for _ in range(3)]
     with pytest.raises(AnnotationError, match="export and delete some"):

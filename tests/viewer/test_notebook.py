@@ -290,7 +290,7 @@ def test_what_is_no_place(target):
 
 def test_errors_come_before_anything_is_started(root, tmp_path):
     before = threading.active_count()
-    with pytest.raises(ConfigError, match="name the one that 'hipsgen build' wrote"):
+    with pytest.raises(ConfigError, match="give the output folder of 'hipsgen build'"):
         viewer.show()
     with pytest.raises(InputError, match="nothing_here does not exist"):
         viewer.show(tmp_path / "nothing_here")
