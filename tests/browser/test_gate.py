@@ -1,4 +1,4 @@
-"""Nobody is asked for what a survey does not have: see viewer/web/gate.js."""
+"""The page requests no files that a survey does not have: see viewer/web/gate.js."""
 
 import re
 import shutil
@@ -14,7 +14,7 @@ TILE = re.compile(r"/Norder\d+/Dir\d+/Npix\d+\.(fits|png)$")
 
 
 class Held:
-    """Keeps the answers to Moc.fits back until they are released."""
+    """Holds back the responses to Moc.fits until they are released."""
 
     def __init__(self, watched) -> None:
         self.routes = []
@@ -79,7 +79,7 @@ def test_switching_and_stacking_wait_as_well(watched, site):
 
 
 def look_around(watched, ra=RA, dec=DEC):
-    """Tiles are drawn where there are some; the strict page fixture looks for refusals."""
+    """Tiles are drawn where they exist; the strict page fixture fails on 404 responses."""
     watched.look(ra, dec, 8)
     watched.drawn()
     for there in ((ra + 70, -dec, 10), (ra, dec, 150)):

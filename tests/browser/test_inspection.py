@@ -1,4 +1,4 @@
-"""Looking at coadds: what the page tells, draws and keeps is what astropy and the files say."""
+"""Inspecting coadds: what the page shows and stores agrees with astropy and the files."""
 
 import base64
 import csv
@@ -53,7 +53,7 @@ def pixel_of(page, ra: float, dec: float) -> tuple[float, float]:
 
 
 def click(page, ra: float, dec: float):
-    """Click on a place; the card, once it has the pixels."""
+    """Click on a position; return the card once it has the pixels."""
     page.page.mouse.click(*pixel_of(page, ra, dec))
     page.until("document.querySelector('#coadds').dataset.state === 'told'")
     return page.page.locator("#coadds")
@@ -181,7 +181,7 @@ def test_the_pointer_tells_every_band_with_brightness(page):
 
 
 def test_a_click_tells_the_pixel_of_the_original_file(page, coadds):
-    """Value, variance, mask and place are what astropy reads there."""
+    """Value, variance, mask and position agree with astropy."""
     coadd = next(c for c in coadds if c.unit_in == "count")
     found = planes(coadd)
     image, header = found["IMAGE"]
@@ -642,7 +642,7 @@ def test_back_and_forward(page):
 
 @pytest.fixture
 def tablet(chromium, demo_site):
-    """Band r on a screen that is touched."""
+    """Band r on a touch screen."""
     size = {"width": 1024, "height": 768}
     context = chromium.new_context(viewport=size, has_touch=True, is_mobile=True)
     watched = Watched(context.new_page())
@@ -666,7 +666,7 @@ def test_fingers_tap_drag_and_pinch(tablet, coadds):
     send = tablet.page.context.new_cdp_session(tablet.page).send
 
     def move(*paths: tuple[tuple[float, float], tuple[float, float]]) -> None:
-        """Fingers from one place to another."""
+        """Move touches from one position to another."""
         for kind, share in (("touchStart", 0.0), *(("touchMove", k / 8) for k in range(1, 9))):
             points = [
                 {"id": i, "x": x + share * (u - x), "y": y + share * (v - y)}

@@ -1,4 +1,4 @@
-"""Links that were copied, or made up: what they show; and nothing is asked that is not there."""
+"""Copied and invalid links: what they show, without requests for missing files."""
 
 import pytest
 
@@ -8,7 +8,7 @@ URLS = "[viewer.app.sky.baseLayer().url, viewer.app.find('live-colour').url]"
 
 @pytest.fixture
 def sky(watched):
-    """The page, which is left before its server stops."""
+    """The page; it is closed before its server stops."""
     yield watched
     watched.leave()
 
@@ -23,7 +23,7 @@ def test_a_link_to_a_live_color_shows_it(sky, demo_site):
 
 
 def test_nobody_is_asked_for_what_a_mixture_was_before(sky, demo_site):
-    """A layer may still want tiles of it while the next one comes."""
+    """A layer may still request its tiles while the next survey is loaded."""
     sky.open(f"{demo_site}#{LIVE.format(q=20)}")
     before = sky.page.evaluate("viewer.app.find('live-colour').url")
     sky.page.evaluate("viewer.app.mix({q: 3})")

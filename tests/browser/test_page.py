@@ -7,7 +7,7 @@ from tests.viewer.small_hips import DEC, DEEPEST, RA, make_survey, value_at
 
 @pytest.fixture(scope="module")
 def modules(chromium, site):
-    """Runs a script with one of the page's modules, on one bare page for all."""
+    """Run scripts with one of the page's modules, on one empty page."""
     page = chromium.new_page()
     page.goto(f"{site}static/coords.js")
 
@@ -265,7 +265,7 @@ def test_stacking_and_opacity(page):
 
 
 def test_stacked_surveys_are_raised_and_lowered(page, site):
-    """band_r is painted all yellow: where it lies on top, nothing else is seen."""
+    """band_r is drawn all yellow: if it is on top, nothing else is visible."""
     yellow = "look.band_r=fits,linear,-2000000,-1000000,viridis,0"
     over = "over=band_r:1,pictures:1"
     page.open(f"{site}#survey=band_g&ra={RA + 3}&dec={DEC}&fov=3&{over}&{yellow}")

@@ -1,4 +1,4 @@
-"""What the server says of coadds is what astropy reads in their files."""
+"""The server's values of coadds agree with what astropy reads from their files."""
 
 import io
 import math
@@ -33,7 +33,7 @@ def asked(inspected: Inspected, path: str, **words: object):
 
 
 def told(inspected: Inspected, ra: float, dec: float):
-    """What is told of the coadd at a position."""
+    """Description of the coadd at a position."""
     found = asked(inspected, "pixel", ra=repr(ra), dec=repr(dec)).json()["coadds"]
     return next(c for c in found if c["coadd"] == coadd_id(inspected.coadd))["pixel"]
 
@@ -145,7 +145,7 @@ def test_statistics_of_a_circle_are_those_of_its_pixels(inspected):
         assert found[name] == pytest.approx(number, rel=1e-5, abs=1e-4), name
 
 
-def test_a_position_off_the_coadd_and_a_coadd_that_is_gone(inspected, tmp_path):
+def test_a_position_off_the_coadd_and_a_missing_coadd(inspected, tmp_path):
     assert asked(inspected, "pixel", ra=1.0, dec=2.0).json()["coadds"] == []
     gone = asked(inspected, "cutout", ra=1.0, dec=2.0, size=5)
     assert gone.status_code == 404

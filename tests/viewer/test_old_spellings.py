@@ -1,4 +1,4 @@
-"""What users of version 0.1.0 wrote down keeps working: options, addresses, links, arguments."""
+"""Spellings of version 0.1.0 keep working: options, URLs, links, arguments."""
 
 import inspect
 from pathlib import Path
@@ -38,7 +38,7 @@ def client(stars: Path) -> Client:
 
 @pytest.mark.parametrize("option", ["--catalog", "--catalogue"])
 def test_the_option_for_catalogs(root: Path, stars: Path, option: str):
-    """Catalogs are opened first; what is wrong with the port is said when they are in order."""
+    """Catalogs are opened first; the port is checked after them."""
     known = CliRunner().invoke(cli, ["serve", str(root), option, str(stars), "--port", "70000"])
     assert isinstance(known.exception, ConfigError)
     assert "--port 70000" in str(known.exception)

@@ -18,7 +18,7 @@ from viewer.catalogs.catalog import open_file
 
 @pytest.fixture
 def no_run(monkeypatch):
-    """What would have been served, without serving it."""
+    """Record what would be served, without serving it."""
     runs = []
     monkeypatch.setattr(uvicorn.Server, "run", lambda self, sockets: runs.append(sockets))
     return runs
@@ -153,7 +153,7 @@ def read(port: int) -> bytes:
 
 
 def of_the_process() -> list[object]:
-    """What a server in a thread must leave as it is."""
+    """Global state that a server in a thread must not change."""
     loggers = logging.Logger.manager.loggerDict
     return [
         [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)],
