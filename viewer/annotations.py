@@ -42,8 +42,10 @@ class Annotation:
 
     Parameters
     ----------
-    id, version
-        Its identity, and the number of the change, from 1.
+    id
+        16 hexadecimal digits.
+    version
+        Number of the change, from 1.
     ra, dec
         ICRS degrees.
     note, author

@@ -160,14 +160,14 @@ class Surveys:
             return True
 
     def _scan(self) -> None:
-        found: list[ServedSurvey] = []
+        surveys: list[ServedSurvey] = []
         seen: set[Path] = set()
         for root in self.roots:
             folders = [folder for folder in survey_folders(root) if folder not in seen]
             seen.update(folders)
             here = [survey for folder in folders if (survey := self._read(folder))]
-            found += sorted(here, key=_order)
-        self._surveys = {survey.name: survey for survey in found}
+            surveys += sorted(here, key=_order)
+        self._surveys = {survey.name: survey for survey in surveys}
         self._scanned = time.monotonic()
 
     def _read(self, folder: Path) -> ServedSurvey | None:

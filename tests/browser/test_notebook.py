@@ -111,7 +111,7 @@ class Notebook:
 
 
 def frame_in(cell):
-    """Return the page in a cell's output, when it is ready."""
+    """Return the frame of the page in a cell's output, when it is ready."""
     handle = cell.locator("iframe").element_handle()
     frame = handle.content_frame()
     frame.wait_for_selector("body[data-state=ready]")

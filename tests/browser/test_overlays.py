@@ -105,7 +105,7 @@ def pixels_of(page, ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
 
 
 def around(page, ra: float, dec: float) -> np.ndarray:
-    """5x5 pixels of the screen."""
+    """Return the 5x5 screen pixels around a position."""
     x, y = pixel_of(page, ra, dec)
     return screen(page)[y - 2 : y + 3, x - 2 : x + 3].reshape(-1, 3)
 

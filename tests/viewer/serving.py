@@ -129,7 +129,7 @@ class Process:
         return self._count("status", "VmRSS") * 1024
 
     def bytes_read(self) -> int:
-        """Return its number of open files and sockets."""
+        """Return the bytes that it has read from files and sockets."""
         return self._count("io", "rchar")
 
     def _count(self, name: str, key: str) -> int:

@@ -59,7 +59,7 @@ def drop(client: socket.socket, rudely: bool) -> None:
 
 
 def come_and_leave(port: int, times: int) -> None:
-    """So many clients, some at once; two of three leave within an answer, one within a request."""
+    """Connect clients and drop them: two of three during a response, one during its request."""
     for _ in range(times // AT_ONCE):
         clients = [connect(port, REQUEST[: 20 if i % 3 == 0 else None]) for i in range(AT_ONCE)]
         for i, client in enumerate(clients):

@@ -164,7 +164,7 @@ class Site:
             self.wire.close()
             return
         if b"\r\nContent-Length" in request or b"\r\nTransfer" in request:
-            # who knows where it ends
+            # the end of the response is unknown
             self.wire.close()
         self.seen[answer.status] += 1
         assert answer.status < 500
@@ -174,7 +174,7 @@ class Site:
             assert answer.status != 200 or body in (b"", self.files[tag])
 
     def learn(self, path: str) -> None:
-        """Add a file that may be served."""
+        """Record the content of a file that may be served."""
         answer, body = self.wire.get(path)
         assert answer.status == 200, path
         self.files[answer.headers["etag"]] = body
@@ -262,7 +262,7 @@ def upwards(way: tuple[bytes, bytes, int, bytes]) -> bytes:
 
 
 def bent(way: tuple[bytes, int, bytes]) -> bytes:
-    """A good path with something in place of, or beside, one of its parts."""
+    """Replace a part of a valid path, or insert one."""
     path, place, piece = way
     parts = path.split(b"/")
     parts[place % len(parts)] = piece if place % 2 else parts[place % len(parts)] + piece

@@ -27,13 +27,13 @@ TOKEN = "correct-horse-battery"
 
 
 def block(language: str) -> str:
-    """The one example in this language."""
+    """Return the only example in this language."""
     (found,) = re.findall(rf"```{language}\n(.*?)```", DOCS.read_text(), re.DOTALL)
     return str(found)
 
 
 def replaced(text: str, **places: str) -> str:
-    """The example, with something else in place of each of these, all of which it has."""
+    """Return the example with replacements, all of which must apply."""
     for old, new in places.items():
         assert old in text
         text = text.replace(old, new)

@@ -60,7 +60,7 @@ class Page:
     """Stand-in for frame.js that records the commands it received."""
 
     def __init__(self, frame: Frame, **state: object) -> None:
-        self.wishes: list[dict] = []
+        self.commands: list[dict] = []
         self._url, self._state = channel(frame), {**STATE, **state}
         self._thread = threading.Thread(target=self._follow)
         self._thread.start()
@@ -72,7 +72,7 @@ class Page:
                 told = answer.json()
                 if told["number"] > seen:
                     seen = told["number"]
-                    self.wishes.append(told["wish"])
+                    self.commands.append(told["wish"])
                     client.post(self._url, json={"number": seen, "state": self._state})
 
     def left(self) -> bool:
@@ -121,16 +121,16 @@ def test_commands_wait_for_the_page_and_are_merged(frame):
     frame.goto(SkyCoord(181 * units.deg, 2 * units.deg))
     page = Page(frame)
     view = frame.view
-    assert page.wishes == [{"ra": 181.0, "dec": 2.0, "fov": 2.0, "survey": "band_r"}]
+    assert page.commands == [{"ra": 181.0, "dec": 2.0, "fov": 2.0, "survey": "band_r"}]
     assert (view.ra, view.dec, view.fov, view.survey) == (350.0, 2.5, 0.1, "band_g")
     start = time.monotonic()
     for _ in range(20):
         assert frame.view == view
-    # the question of the page was held until there was a wish
+    # the request of the page was held until there was a command
     assert time.monotonic() - start < 5
     frame.goto("12:00:00 -01:30:00")
     assert (frame.selection, frame.region) == (None, None)
-    assert [one for one in page.wishes if one][1] == pytest.approx({"ra": 180.0, "dec": -1.5})
+    assert [one for one in page.commands if one][1] == pytest.approx({"ra": 180.0, "dec": -1.5})
     frame.close()
     assert page.left()
 

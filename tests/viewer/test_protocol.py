@@ -29,7 +29,7 @@ HOST = "Host: here\r\n"
 
 @pytest.fixture(scope="module")
 def survey(tmp_path_factory) -> Path:
-    """A tile of 1 MB, and a MOC larger than what is looked for in memory at a time."""
+    """A tile of 1 MB, and a MOC larger than one check of the page cache covers."""
     survey = make_survey(tmp_path_factory.mktemp("root") / "band_g")
     (survey / TILE.removeprefix("/hips/band_g/")).write_bytes(os.urandom(1 << 20))
     (survey / BIG.removeprefix("/hips/band_g/")).write_bytes(os.urandom((9 << 20) + 12345))
@@ -48,7 +48,7 @@ def content(survey: Path, path: str) -> bytes:
 
 
 def answers(client: socket.socket, methods: list[str]) -> list[tuple[int, bytes]]:
-    """Yield status and body of each response on one connection."""
+    """Return status and body of each response on one connection."""
     found = []
     with client.makefile("rb") as stream:
         for method in methods:
@@ -177,14 +177,14 @@ def test_a_half_closed_connection_gets_its_responses(port, path, count):
 
 
 def listed(kind: str) -> set[str]:
-    """The names that the module says it uses of one of uvicorn's kinds of objects."""
+    """Return the names of a uvicorn class that the module's docstring lists."""
     found = re.search(rf"{kind}(?: \([^)]*\))?: ([^;.(]*)", protocol.__doc__ or "")
     assert found
     return set(re.findall(r"\w+", found[1]))
 
 
 def used() -> dict[str, set[str]]:
-    """The names that the module uses of them, in fact."""
+    """Return the names of uvicorn classes that the module's code uses."""
     found: dict[str, set[str]] = {"HttpToolsProtocol": set(), "cycle": set(), "flow": set()}
     for owner in (protocol.Connection, protocol._Flow):
         tree = ast.parse(inspect.getsource(owner))
@@ -203,7 +203,7 @@ def used() -> dict[str, set[str]]:
 
 
 def vars_of(tree: ast.AST) -> set[str]:
-    """What is kept in objects, but in those of uvicorn's names that are replaced."""
+    """Return the private attributes that the code assigns."""
     targets = [t for node in ast.walk(tree) if isinstance(node, ast.Assign) for t in node.targets]
     names = {t.attr for t in targets if isinstance(t, ast.Attribute)}
     return {name for name in names if name.startswith("_")}
