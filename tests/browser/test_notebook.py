@@ -118,7 +118,7 @@ def frame_in(cell):
     return frame
 
 
-def test_flags_where_one_may_not_write(watched, surveys):
+def test_flags_in_a_read_only_folder(watched, surveys):
     frame = viewer.show(surveys, read_only=True, target=(RA, DEC), fov=5)
     (url,) = re.findall(r'src="([^"]+)"', frame._repr_html_())
     watched.open(url)

@@ -178,7 +178,7 @@ def test_a_click_and_a_flag_are_of_the_survey_that_is_seen(page, root):
 
 
 @pytest.mark.parametrize("mode", ["2", "Swipe"])
-def test_the_second_view_tells_its_own_survey(page, mode):
+def test_the_second_view_reads_out_its_own_survey(page, mode):
     page.page.locator("#modes button", has_text=mode).click()
     page.settled()
     script = "viewer.app.panes.panes[1].div.getBoundingClientRect().toJSON()"
@@ -343,7 +343,7 @@ def objects(repo) -> Table:
     return vstack([Table(parquet.read_table(path).to_pydict()) for path in paths])
 
 
-def test_objects_are_drawn_filtered_and_told(page, objects):
+def test_objects_are_drawn_filtered_and_described(page, objects):
     card = page.page.locator("[data-catalog=objectTable_tract]")
     card.get_by_role("checkbox").check()
     place = SkyCoord(objects["coord_ra"], objects["coord_dec"], unit="deg")
@@ -397,7 +397,7 @@ def test_objects_are_drawn_filtered_and_told(page, objects):
     assert box.input_value() == "tract == 4848"
 
 
-def test_a_filter_that_is_wrong_is_said(page):
+def test_an_invalid_filter_is_reported(page):
     card = page.page.locator("[data-catalog=objectTable_tract]")
     card.get_by_role("checkbox").check()
     box = card.get_by_role("textbox")

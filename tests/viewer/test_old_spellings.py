@@ -47,7 +47,7 @@ def test_the_option_for_catalogs(root: Path, stars: Path, option: str):
     assert "gone.csv" in str(gone.exception)
 
 
-def test_help_tells_of_todays_spelling_alone():
+def test_help_shows_only_the_current_spelling():
     told = CliRunner().invoke(cli, ["serve", "--help"]).output
     assert "--catalog " in told
     assert "--catalogue" not in told
@@ -68,7 +68,7 @@ def test_the_address_of_a_catalog(client: Client):
     assert len(now["rows"]) == 2
 
 
-def test_an_unknown_catalog_is_told_under_both_addresses(client: Client):
+def test_an_unknown_catalog_is_reported_at_both_urls(client: Client):
     for word in ("catalogs", "catalogues"):
         assert client.get(f"/api/{word}/gone", params=CONE).status_code == 404
 
