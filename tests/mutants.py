@@ -203,7 +203,7 @@ FAULTS = (
     ),
     Fault(
         "viewer/annotations.py",
-        'content.get("version") != flag.version',
+        'content.get("version") != current.version',
         'content.get("version") is None',  # the last one wins
         "tests/viewer/test_annotations.py",
     ),

@@ -1,4 +1,7 @@
-"""Serves HiPS surveys, with a page to look at them; writes nothing but flags beside a survey."""
+"""Serve HiPS surveys with a web page to view them, in a browser or a notebook.
+
+Annotations beside a survey (flags) are all that the viewer ever writes.
+"""
 
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +12,7 @@ __all__ = ["show"]
 
 
 def __getattr__(name: str) -> Any:
-    # what a notebook needs is loaded when one asks
+    # imported on first use: the server does not need it
     if name == "show":
         from viewer.notebook import show
 

@@ -1,7 +1,8 @@
-"""Annotations of positions in a survey, a small file each in its side folder.
+"""Annotations of positions in a survey, called flags on the page; one small file each.
 
-A flag's file is named after the flag and its version. A change makes the file of the next version,
-which only one of several at once can do; nothing is ever written over, so there is no lock.
+The file name contains the annotation's ID and version. A change creates the file of the next
+version, which only one of several concurrent writers can do (optimistic locking); files are never
+overwritten, so no lock is needed.
 """
 
 import json
@@ -20,15 +21,15 @@ from hipsgen.errors import HipsgenError
 from hipsgen.survey import paths
 from viewer.http.files import open_inside
 
-MAX_FLAGS = 10_000
-_MOST = {"note": 2000, "view": 4000, "author": 100}  # characters
-_LONGEST = 1 << 17  # bytes of a flag: six for every character, and its numbers
-_MEANWHILE = "somebody changed this flag meanwhile: load the list again"
+MAX_ANNOTATIONS = 10_000
+_MAX_LENGTHS = {"note": 2000, "view": 4000, "author": 100}  # characters
+_MAX_FILE_SIZE = 1 << 17  # bytes: six for every character, and the numbers
+_CONFLICT = "this flag has been changed by somebody else: load the list again"
 _NAME = re.compile(r"([0-9a-f]{16})\.([1-9][0-9]{0,5})\.json")
 
 
 class AnnotationError(HipsgenError):
-    """A flag that cannot be kept as asked; status: as HTTP has it."""
+    """An annotation cannot be stored; status: the HTTP status of the response."""
 
     def __init__(self, reason: str, status: int = 400) -> None:
         super().__init__(reason)
@@ -37,9 +38,24 @@ class AnnotationError(HipsgenError):
 
 @dataclass(frozen=True)
 class Annotation:
-    """A place (ICRS degrees), what is to be said of it, and the view in which that was seen.
+    """A note on a position.
 
-    view: what the page has behind # in its address. version: counts changes, from 1.
+    Parameters
+    ----------
+    id
+        16 hexadecimal digits.
+    version
+        Number of the change, from 1.
+    ra, dec
+        ICRS degrees.
+    note, author
+        Text of the user.
+    view
+        The view in which it was made, as in the page's address after #.
+    created, changed
+        Times in ISO 8601, UTC.
+    deleted
+        Whether this version marks it as deleted.
     """
 
     id: str
@@ -55,137 +71,156 @@ class Annotation:
 
 
 class Annotations:
-    """Those of one survey. folder: the survey's."""
+    """The annotations of one survey. folder: the survey's folder."""
 
     def __init__(self, folder: Path) -> None:
-        self._place = folder / paths.ANNOTATIONS
+        self._folder = folder / paths.ANNOTATIONS
 
     def all(self) -> list[Annotation]:
-        """As they are now, the oldest first; what cannot be read is passed over."""
-        flags = (self._current(name, entry) for name, entry in self._latest().items())
-        found = [flag for flag in flags if flag and not flag.deleted]
-        return sorted(found, key=lambda flag: (flag.created, flag.id))
+        """Return the current annotations, the oldest first; unreadable files are skipped."""
+        current = (self._current(name, entry) for name, entry in self._latest().items())
+        existing = [one for one in current if one and not one.deleted]
+        return sorted(existing, key=lambda one: (one.created, one.id))
 
     def add(self, content: Mapping[str, object]) -> Annotation:
-        """A new one. Raises AnnotationError."""
-        # those that were deleted leave a file each, and need not be read while there are few
-        if len(self._latest()) >= MAX_FLAGS and len(self.all()) >= MAX_FLAGS:
+        """Add an annotation; content: its fields. Raises AnnotationError if it is invalid."""
+        # a deleted annotation leaves a file; the files are only read if they exceed the limit
+        if len(self._latest()) >= MAX_ANNOTATIONS and len(self.all()) >= MAX_ANNOTATIONS:
             raise AnnotationError(
-                f"there are {MAX_FLAGS} flags already: export and delete some", 409
+                f"there are {MAX_ANNOTATIONS} flags already: export and delete some", 409
             )
         now = _now()
-        flag = Annotation(secrets.token_hex(8), 1, *_position(content), created=now, changed=now)
-        return self._write(replace(flag, **_texts(content)))
+        new = Annotation(secrets.token_hex(8), 1, *_position(content), created=now, changed=now)
+        return self._write(replace(new, **_texts(content)))
 
     def change(self, name: str, content: Mapping[str, object]) -> Annotation:
-        """Another note, view, author or place; content has the version that was seen.
+        """Change the note, view, author or position.
 
-        Raises AnnotationError: 409 when somebody else has changed it since, 404 when it is gone.
+        Parameters
+        ----------
+        name
+            ID of the annotation.
+        content
+            The fields to change, and `version`, the version that the client last read.
+
+        Raises
+        ------
+        AnnotationError
+            With status 409 if another client has changed it since, 404 if it does not exist.
         """
-        seen = self._seen(name, content)
+        old = self._unchanged(name, content)
         if "ra" in content or "dec" in content:
-            ra, dec = _position({"ra": seen.ra, "dec": seen.dec, **content})
-            seen = replace(seen, ra=ra, dec=dec)
-        return self._write(
-            replace(seen, **_texts(content), version=seen.version + 1, changed=_now())
-        )
+            ra, dec = _position({"ra": old.ra, "dec": old.dec, **content})
+            old = replace(old, ra=ra, dec=dec)
+        return self._write(replace(old, **_texts(content), version=old.version + 1, changed=_now()))
 
     def delete(self, name: str, content: Mapping[str, object]) -> None:
-        """Raises AnnotationError, as `change`."""
-        seen = self._seen(name, content)
-        self._write(replace(seen, version=seen.version + 1, changed=_now(), deleted=True))
+        """Delete an annotation; raises like `change`."""
+        old = self._unchanged(name, content)
+        self._write(replace(old, version=old.version + 1, changed=_now(), deleted=True))
 
-    def _seen(self, name: str, content: Mapping[str, object]) -> Annotation:
-        """The flag, if it is still the one that was seen."""
-        flag = self._current(name, self._latest().get(name))
-        if flag is None or flag.deleted:
+    def _unchanged(self, name: str, content: Mapping[str, object]) -> Annotation:
+        """Return the annotation if it still has the version that the client last read."""
+        current = self._current(name, self._latest().get(name))
+        if current is None or current.deleted:
             raise AnnotationError(
-                f"there is no flag {name[:40]!r} any more: load the list again", 404
+                f"flag {name[:40]!r} does not exist any more: load the list again", 404
             )
-        if content.get("version") != flag.version:
-            raise AnnotationError(_MEANWHILE, 409)
-        return flag
+        if content.get("version") != current.version:
+            raise AnnotationError(_CONFLICT, 409)
+        return current
 
     def _latest(self) -> dict[str, str]:
-        """The file of the latest version of each flag, by the flag's name."""
-        found: dict[str, tuple[int, str]] = {}
+        """Return the file name of the latest version of each annotation, by ID."""
+        latest: dict[str, tuple[int, str]] = {}
         for entry in self._names():
             if match := _NAME.fullmatch(entry):
-                found[match[1]] = max(found.get(match[1], (0, "")), (int(match[2]), entry))
-        return {name: entry for name, (_, entry) in found.items()}
+                latest[match[1]] = max(latest.get(match[1], (0, "")), (int(match[2]), entry))
+        return {name: entry for name, (_, entry) in latest.items()}
 
     def _names(self) -> Iterator[str]:
         with suppress(FileNotFoundError, NotADirectoryError):
-            yield from os.listdir(self._place)
+            yield from os.listdir(self._folder)
 
     def _current(self, name: str, entry: str | None) -> Annotation | None:
-        """A flag as it is; None when it is not there, or not to be read."""
+        """Return the current version of an annotation; None if it is missing or unreadable."""
         while entry is not None:
             try:
-                place = self._place.resolve()
-                with open_inside([place], place / entry) as file:
-                    content = json.loads(file.read(_LONGEST))
-                return _checked(Annotation(**content), entry)
+                folder = self._folder.resolve()
+                with open_inside([folder], folder / entry) as file:
+                    content = json.loads(file.read(_MAX_FILE_SIZE))
+                return _validated(Annotation(**content), entry)
             except FileNotFoundError:
-                # the next version took its place, unless it is no file
-                seen, entry = entry, self._latest().get(name)
-                if entry == seen:
+                # replaced by the next version, unless it is not a file
+                previous, entry = entry, self._latest().get(name)
+                if entry == previous:
                     return None
             except (OSError, ValueError, TypeError, RecursionError, AnnotationError):
                 return None
         return None
 
-    def _write(self, flag: Annotation) -> Annotation:
-        """Make the file of this version, whole or not at all, unless there is one."""
-        target = self._place / f"{flag.id}.{flag.version}.json"
-        aside = self._place / f".{flag.id}.{secrets.token_hex(4)}.new"
+    def _write(self, annotation: Annotation) -> Annotation:
+        """Create the file of this version atomically. Raises AnnotationError if it exists."""
+        target = self._path(annotation.id, annotation.version)
+        temporary = self._folder / f".{annotation.id}.{secrets.token_hex(4)}.new"
         try:
-            self._place.mkdir(parents=True, exist_ok=True)
-            with aside.open("x", encoding="utf-8") as file:
-                file.write(json.dumps(asdict(flag), allow_nan=False))
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with temporary.open("x", encoding="utf-8") as file:
+                file.write(json.dumps(asdict(annotation), allow_nan=False))
                 file.flush()
                 os.fsync(file.fileno())
-            os.link(aside, target)
+            os.link(temporary, target)
         except FileExistsError:
-            raise AnnotationError(_MEANWHILE, 409) from None
+            raise AnnotationError(_CONFLICT, 409) from None
         except OSError as error:
             raise AnnotationError(
-                f"flags cannot be kept here ({error.strerror or error}): serve with --read-only "
+                f"flags cannot be stored here ({error.strerror or error}): serve with --read-only "
                 "to keep them in the browser",
                 507,
             ) from error
         finally:
             with suppress(OSError):
-                aside.unlink()
+                temporary.unlink()
+        self._remove_old_versions(annotation)
+        return annotation
+
+    def _remove_old_versions(self, written: Annotation) -> None:
+        """Remove the versions before the written one. Raises AnnotationError if it is obsolete."""
         matches = [match for name in self._names() if (match := _NAME.fullmatch(name))]
-        versions = [int(match[2]) for match in matches if match[1] == flag.id]
-        if max(versions) > flag.version:  # others made this version and the next, and removed it
+        versions = [int(match[2]) for match in matches if match[1] == written.id]
+        if max(versions) > written.version:
+            # other writers had made this version and the next, and removed this one
             with suppress(OSError):
-                target.unlink()
-            raise AnnotationError(_MEANWHILE, 409)
+                self._path(written.id, written.version).unlink()
+            raise AnnotationError(_CONFLICT, 409)
         for version in versions:
-            if version < flag.version:
+            if version < written.version:
                 with suppress(OSError):
-                    (self._place / f"{flag.id}.{version}.json").unlink()
-        return flag
+                    self._path(written.id, version).unlink()
+
+    def _path(self, name: str, version: int) -> Path:
+        return self._folder / f"{name}.{version}.json"
 
 
-def _checked(flag: Annotation, entry: str) -> Annotation:
-    """A flag as somebody's editor left it. Raises AnnotationError, TypeError or ValueError."""
-    content = asdict(flag)
+def _validated(stored: Annotation, entry: str) -> Annotation:
+    """Validate the content of a file, which may have been edited by hand.
+
+    Raises AnnotationError, TypeError or ValueError.
+    """
+    content = asdict(stored)
     ra, dec = _position(content)
-    dates = flag.created, flag.changed
-    is_whole = type(flag.version) is int and all(isinstance(date, str) for date in dates)
-    if not is_whole or entry != f"{flag.id}.{flag.version}.json":
+    dates = stored.created, stored.changed
+    is_valid = type(stored.version) is int and all(isinstance(date, str) for date in dates)
+    if not is_valid or entry != f"{stored.id}.{stored.version}.json":
         raise ValueError(entry)
-    return replace(flag, ra=ra, dec=dec, **_texts(content), deleted=flag.deleted is True)
+    return replace(stored, ra=ra, dec=dec, **_texts(content), deleted=stored.deleted is True)
 
 
 def _position(content: Mapping[str, object]) -> tuple[float, float]:
     ra, dec = (_angle(content.get(name)) for name in ("ra", "dec"))
     if not (0.0 <= ra <= 360.0 and -90.0 <= dec <= 90.0):
-        told = f"ra={content.get('ra')!s:.40}, dec={content.get('dec')!s:.40}"
-        raise AnnotationError(f"{told}: ra is 0 to 360, dec -90 to 90 degrees")
+        given = f"ra={content.get('ra')!s:.40}, dec={content.get('dec')!s:.40}"
+        raise AnnotationError(f"{given}: ra must be 0 to 360, dec -90 to 90 degrees")
     return ra, dec
 
 
@@ -196,14 +231,14 @@ def _angle(value: object) -> float:
 
 
 def _texts(content: Mapping[str, object]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, most in _MOST.items():
+    texts: dict[str, Any] = {}
+    for key, max_length in _MAX_LENGTHS.items():
         if key in content:
             text = content[key]
-            if not isinstance(text, str) or len(text) > most:
-                raise AnnotationError(f"{key} is not a text of at most {most} characters")
-            found[key] = text.encode("utf-8", "replace").decode("utf-8")
-    return found
+            if not isinstance(text, str) or len(text) > max_length:
+                raise AnnotationError(f"{key} must be a text of at most {max_length} characters")
+            texts[key] = text.encode("utf-8", "replace").decode("utf-8")
+    return texts
 
 
 def _now() -> str:

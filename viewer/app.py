@@ -1,4 +1,4 @@
-"""The web application: the surveys under /hips, what the page asks under /api, the page itself."""
+"""The web application: surveys under /hips, the JSON API under /api, and the page."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -33,7 +33,7 @@ NOT_BUILT = (
     "in a checkout. The surveys themselves are served under /hips/."
 )
 
-# the page may run its own scripts (Aladin Lite compiles WebAssembly) and ask nobody else
+# the page may run its own scripts (Aladin Lite compiles WebAssembly) and use this server only
 CONTENT_SECURITY_POLICY = "; ".join(
     (
         "default-src 'none'",
@@ -51,21 +51,36 @@ CONTENT_SECURITY_POLICY = "; ".join(
 
 @dataclass(frozen=True)
 class ViewerConfig:
-    """What to serve.
+    """Configuration of the web application.
 
-    roots: folders that are surveys or hold some.
-    static: the built page.
-    fresh_seconds: how long a look over the roots stays good.
-    read_only: flags are not kept here, but in each browser.
-    token: who does not know it sees nothing; None lets everybody look.
-    root_path: what stands before our paths on the site, '' or like /sky.
-    trusted: proxies that are believed for whom they ask.
-    access_log: descriptor that a line for each request is written to.
-    catalogs: what may be laid over the images.
-    view: the part after # of the address of what is shown first.
-    only_beneath: nothing answers that is not beneath the root path, which is a secret then.
-    frames: those of a notebook, whose pages may ask for wishes.
-    local_names: answer to addresses and names without a dot alone.
+    Parameters
+    ----------
+    roots
+        Folders that are surveys or contain some.
+    static
+        Folder with the built page.
+    fresh_seconds
+        How long the list of surveys is valid before the roots are scanned again.
+    read_only
+        Whether flags are kept in the browsers and not beside the surveys.
+    token
+        Secret that requests must present; None for access without a login.
+    root_path
+        Path prefix of the application on its site, "" or such as "/sky".
+    trusted
+        Networks of the proxies whose forwarding headers are trusted.
+    access_log
+        File descriptor to which a line is written for each request.
+    catalogs
+        Catalogs that can be drawn over the images.
+    view
+        View that the page opens with: the part of its address after #.
+    only_below_root_path
+        Whether requests outside of the root path get 404; the root path may then be a secret.
+    frames
+        Frames of a notebook, whose pages fetch commands.
+    local_names
+        Whether to accept only IP addresses and names without a dot in the Host header.
     """
 
     roots: tuple[Path, ...]
@@ -78,7 +93,7 @@ class ViewerConfig:
     access_log: int | None = None
     catalogs: tuple[Catalog, ...] = ()
     view: str = ""
-    only_beneath: bool = False
+    only_below_root_path: bool = False
     frames: Frames | None = None
     local_names: bool = False
 
@@ -86,7 +101,7 @@ class ViewerConfig:
 def create_app(config: ViewerConfig) -> Starlette:
     """Make the application that serves the surveys under the configured roots."""
     surveys = Surveys(config.roots, config.fresh_seconds)
-    surveys.all()  # names are given now: processes that are forked from this one agree on them
+    surveys.all()  # assigns the names now, so that all worker processes forked later agree on them
 
     async def page(request: Request) -> Response:
         try:
@@ -105,8 +120,8 @@ def create_app(config: ViewerConfig) -> Starlette:
 
     async def survey_file(request: Request) -> Response:
         name = request.path_params["name"]
-        survey = surveys.fresh(name) or await run_in_threadpool(surveys.look, name)
-        # names and tile paths need no escapes; one that is there hides a slash or a NUL
+        survey = surveys.get_cached(name) or await run_in_threadpool(surveys.get_checked, name)
+        # names and tile paths need no percent-encoding; any would hide a slash or a NUL
         if survey is None or b"%" in request.scope.get("raw_path", b""):
             raise HTTPException(404)
         inner = request.path_params["inner"] or "index.html"
@@ -124,39 +139,42 @@ def create_app(config: ViewerConfig) -> Starlette:
     return Starlette(
         routes=routes,
         middleware=_before_routes(config),
-        exception_handlers={ClientDisconnect: _nobody_listens},
+        exception_handlers={ClientDisconnect: _client_disconnected},
     )
 
 
 def _before_routes(config: ViewerConfig) -> list[Middleware]:
-    """What a request passes on its way in, from the outside."""
-    found = [Middleware(BehindProxy, config.root_path, config.trusted, config.only_beneath)]
+    """Return the middleware, outermost first."""
+    middleware = [
+        Middleware(BehindProxy, config.root_path, config.trusted, config.only_below_root_path)
+    ]
     if config.access_log is not None:
-        found.append(Middleware(AccessLog, config.access_log))
-    found.append(Middleware(SafeHeaders))
+        middleware.append(Middleware(AccessLog, config.access_log))
+    middleware.append(Middleware(SafeHeaders))
     if config.local_names:
-        found.append(Middleware(HostCheck))
+        middleware.append(Middleware(HostCheck))
     if config.token is not None:
-        found.append(Middleware(TokenRequired, config.token))
-    return found
+        middleware.append(Middleware(TokenRequired, config.token))
+    return middleware
 
 
-def _nobody_listens(request: Request, gone: Exception) -> Response:
-    """The client left in the midst of its request: no fault of ours, and nobody is told."""
+def _client_disconnected(request: Request, error: Exception) -> Response:
+    """Respond, for the access log only, to a client that left in the middle of its request."""
     return PlainTextResponse("incomplete request", 400)
 
 
 class SafeHeaders:
-    """Puts on every answer what keeps a browser from asking others, guessing, or remembering long.
+    """Adds security and caching headers to every response.
 
-    Under /hips other sites' viewers may read (CORS); the page and its API are for itself.
+    They restrict the page to this server, forbid content sniffing, and require revalidation. Pages
+    of other sites may read the surveys under /hips (CORS), but not the API.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on and add the headers to its answer."""
+        """Handle a request, adding the headers to its response."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return

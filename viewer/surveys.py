@@ -1,4 +1,4 @@
-"""Finds the surveys under some folders, and describes them to programs and to the page."""
+"""Finds the surveys under some folders and describes them, as a HiPS list and for the page."""
 
 import logging
 import os
@@ -22,11 +22,11 @@ from viewer.http.files import modified, open_inside, stamp
 
 FRESH_SECONDS = 2.0
 
-# names, in the page's address, of surveys that it makes of served ones (viewer/web/live.js)
+# names, in the page's address, of surveys that it computes from served ones (viewer/web/live.js)
 LIVE_COLOR = "live-colour"
-SIGNAL_TO_NOISE = "sn-"  # stands before the name of an image survey
+SIGNAL_TO_NOISE = "sn-"  # prefix of the name of an image survey
 
-# a survey of this name would hide /hips/list
+# a survey with this name would hide /hips/list
 _RESERVED = {"list"}
 
 _LISTED = (
@@ -42,10 +42,20 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ServedSurvey:
-    """A survey as it is served.
+    """A survey that is served.
 
-    name: in URLs. folder: where it really is. written, stamp: of its properties file, when it was
-    written and what tells whether it has changed since.
+    Parameters
+    ----------
+    name
+        Its name in URLs.
+    folder
+        Its folder, with symbolic links resolved.
+    survey
+        The survey itself.
+    written
+        When its properties file was written.
+    stamp
+        Changes whenever the properties file changes.
     """
 
     name: str
@@ -60,28 +70,28 @@ class ServedSurvey:
         return self.survey.properties
 
     def is_band_of(self, color: "ServedSurvey") -> bool:
-        """Whether a color survey in the same folder says that it was made from this one."""
-        named = f"[{self.properties.get('creator_did')}]"
+        """Whether a color survey in the same folder was made from this one, by its properties."""
+        identifier = f"[{self.properties.get('creator_did')}]"
         channels = (color.properties.get(f"hips_rgb_{c}", "") for c in ("red", "green", "blue"))
-        return self.folder.parent == color.folder.parent and any(named in c for c in channels)
+        return self.folder.parent == color.folder.parent and any(identifier in c for c in channels)
 
     @property
     def title(self) -> str:
-        """One line for people."""
+        """Title, or the name if the properties have none."""
         return self.properties.get("obs_title") or self.name
 
     @property
     def band(self) -> str:
-        """The filter, when the properties or the folder's name (band_g) tell."""
+        """Band from the properties or the folder's name (band_g), "" if unknown."""
         match = re.search(r"band[_-]([A-Za-z0-9]+)", self.name)
         return self.survey.band or (match.group(1) if match else "")
 
 
 class Surveys:
-    """The finished surveys under some folders, as they were at most two seconds ago.
+    """The finished surveys under some folders, at most `fresh_seconds` (2 s) out of date.
 
-    A survey begins and ends with its properties: a build removes them first and writes them last.
-    All who ask get the same answer: what was found gone or changed for one is so for everybody.
+    A folder is a survey while it has properties: a build removes them first and writes them last.
+    The cache is shared: a change that one request finds is visible to all requests.
     """
 
     def __init__(self, roots: Sequence[Path], fresh_seconds: float = FRESH_SECONDS) -> None:
@@ -90,70 +100,74 @@ class Surveys:
         self._scanned = float("-inf")
         self._checked: dict[str, float] = {}
         self._names: dict[Path, str] = {}
-        self._found: dict[str, ServedSurvey] = {}
+        self._surveys: dict[str, ServedSurvey] = {}
         self._broken: dict[Path, str] = {}
         self._lock = threading.Lock()
 
     def all(self) -> list[ServedSurvey]:
-        """Every survey: root by root, color, images, other planes; by wavelength and name."""
-        # while one looks the others go by what is known; at first nothing is
-        never = self._scanned == float("-inf")
-        if self._is_due(self._scanned) and self._lock.acquire(blocking=never):
+        """Return all surveys, by root, kind (color, image, other planes), wavelength and name."""
+        # during a scan other threads use the previous result; they wait for the first one
+        never_scanned = self._scanned == float("-inf")
+        if self._is_due(self._scanned) and self._lock.acquire(blocking=never_scanned):
             try:
                 if self._is_due(self._scanned):
                     self._scan()
             finally:
                 self._lock.release()
-        return list(self._found.values())
+        return list(self._surveys.values())
 
     def get(self, name: str) -> ServedSurvey | None:
-        """The survey of this name; a known one costs a look at its properties now and then."""
-        return self.fresh(name) or self.look(name)
+        """Return the survey of this name, or None; this may read the disk."""
+        return self.get_cached(name) or self.get_checked(name)
 
-    def fresh(self, name: str) -> ServedSurvey | None:
-        """The survey of this name, or None for one who is to `look`; others go by what is known."""
-        known = self._found.get(name)
+    def get_cached(self, name: str) -> ServedSurvey | None:
+        """Return the survey of this name from the cache, or None if `get_checked` is needed.
+
+        Once the entry is out of date, only the first caller gets None, so that one request checks
+        the disk while the others use the cache.
+        """
+        cached = self._surveys.get(name)
         last = max(self._scanned, self._checked.get(name, self._scanned))
-        if known is None or not self._is_due(last):
-            return known
+        if cached is None or not self._is_due(last):
+            return cached
         self._checked[name] = time.monotonic()
         return None
 
-    def look(self, name: str) -> ServedSurvey | None:
-        """The survey of this name as its folder has it now."""
-        known = self._found.get(name)
-        if known is None:
+    def get_checked(self, name: str) -> ServedSurvey | None:
+        """Return the survey of this name, or None, after checking its folder for changes."""
+        cached = self._surveys.get(name)
+        if cached is None:
             self.all()
-        elif self._is_changed(known):
+        elif self._is_changed(cached):
             with self._lock:
-                # those who had to wait find it done
-                if self._found.get(name) is known:
+                # another thread may have scanned while this one waited
+                if self._surveys.get(name) is cached:
                     self._scan()
-        return self._found.get(name)
+        return self._surveys.get(name)
 
     def with_provenance(self, survey: ServedSurvey) -> list[ServedSurvey]:
-        """Those whose tables tell of its coadds: itself, or the bands that a color is made of."""
+        """Return the surveys whose provenance lists its coadds: itself, or the bands of a color."""
         bands = [s for s in self.all() if s.is_band_of(survey)] if survey.survey.is_color else []
         return [s for s in (survey, *bands) if os.path.isfile(s.folder / provenance.FILE_NAME)]
 
     def _is_due(self, last: float) -> bool:
         return time.monotonic() - last >= self._fresh_seconds
 
-    def _is_changed(self, known: ServedSurvey) -> bool:
+    def _is_changed(self, cached: ServedSurvey) -> bool:
         try:
-            return stamp((known.folder / FILE_NAME).stat()) != known.stamp
+            return stamp((cached.folder / FILE_NAME).stat()) != cached.stamp
         except OSError:
             return True
 
     def _scan(self) -> None:
-        found: list[ServedSurvey] = []
+        surveys: list[ServedSurvey] = []
         seen: set[Path] = set()
         for root in self.roots:
             folders = [folder for folder in survey_folders(root) if folder not in seen]
             seen.update(folders)
             here = [survey for folder in folders if (survey := self._read(folder))]
-            found += sorted(here, key=_order)
-        self._found = {survey.name: survey for survey in found}
+            surveys += sorted(here, key=_order)
+        self._surveys = {survey.name: survey for survey in surveys}
         self._scanned = time.monotonic()
 
     def _read(self, folder: Path) -> ServedSurvey | None:
@@ -162,25 +176,25 @@ class Surveys:
         try:
             with open_inside(self.roots, path) as file:
                 status = os.fstat(file.fileno())
-                known = self._found.get(name)
-                if known and known.stamp == stamp(status):
-                    return known
+                cached = self._surveys.get(name)
+                if cached and cached.stamp == stamp(status):
+                    return cached
                 survey = Survey.parse(LocalStore(folder), file.read())
         except (OSError, SurveyError) as error:
-            self._complain(path, str(error))
+            self._warn_once(path, str(error))
             return None
         self._names[folder] = name
         written = datetime.fromtimestamp(modified(status), UTC)
         return ServedSurvey(name, folder, survey, written, stamp(status))
 
-    def _complain(self, path: Path, reason: str) -> None:
-        # once, not at every scan
+    def _warn_once(self, path: Path, reason: str) -> None:
+        # not at every scan
         if self._broken.get(path) != reason:
             logger.warning("%s is left out: %s", path, reason)
             self._broken[path] = reason
 
     def _new_name(self, folder: Path) -> str:
-        """A name for URLs that no other survey has; once given it stays."""
+        """Return a unique name for URLs; a survey keeps its name once assigned."""
         taken = {*self._names.values(), *_RESERVED}
         plain = _url_safe(folder.name)
         candidates = [plain, f"{_url_safe(folder.parent.name)}-{plain}"]
@@ -189,21 +203,21 @@ class Surveys:
 
 
 def is_made_by_the_page(name: str, served: Collection[str]) -> bool:
-    """Whether the page makes a survey of this name, which the server does not have.
+    """Whether the page computes a survey of this name, which the server does not have.
 
-    served: names of the surveys that it can be made of.
+    served: names of the surveys that it can be computed from.
     """
     image = name.removeprefix(SIGNAL_TO_NOISE)
     return name == LIVE_COLOR or (image != name and image in served)
 
 
 def hips_list(surveys: Sequence[ServedSurvey], base_url: str) -> str:
-    """The HiPS list of a node (HiPS 1.0, 5.2): one record each, a blank line between them."""
+    """Format the HiPS list of a node (HiPS 1.0, 5.2): records separated by blank lines."""
     return "\n".join(format_properties(_record(survey, base_url)) for survey in surveys)
 
 
 class InitialView(TypedDict):
-    """Where to look first, degrees (ICRS); None where the properties do not tell."""
+    """The initial view, degrees (ICRS); None if not in the properties."""
 
     ra: float | None
     dec: float | None
@@ -211,11 +225,11 @@ class InitialView(TypedDict):
 
 
 class SurveyDescription(TypedDict):
-    """A survey as the page needs it.
+    """A survey as described to the page.
 
-    url: relative to the page. collection: name of the folder above the survey's. plane: "" of an
-    image. planes: bits by name, None unless it is a mask. white: factor that makes the Sun white.
-    pixel_scale: of the coadds, arcsec. bitpix, cuts, data_range: None if unknown.
+    url: relative to the page. collection: name of the parent folder. plane: "" for an image.
+    planes: bits of the mask planes by name, None unless it is a mask. white: factor that makes the
+    Sun white. pixel_scale: of the coadds, arcsec. bitpix, cuts, data_range: None if unknown.
     """
 
     name: str
@@ -245,7 +259,7 @@ class SurveyDescription(TypedDict):
 
 
 def describe(served: ServedSurvey, has_provenance: bool = False) -> SurveyDescription:
-    """What the page needs to know."""
+    """Describe a survey for the page; has_provenance: whether its coadds are known."""
     survey, properties = served.survey, served.properties
     cuts, data_range = survey.numbers("hips_pixel_cut"), survey.numbers("hips_data_range")
     ra, dec, fov = (survey.number(f"hips_initial_{key}") for key in ("ra", "dec", "fov"))
@@ -279,7 +293,7 @@ def describe(served: ServedSurvey, has_provenance: bool = False) -> SurveyDescri
 
 
 def _tiling(survey: Survey) -> tuple[int, int, int]:
-    """Deepest and lowest order, width of the tiles; the least there is without valid properties."""
+    """Return the deepest and lowest order and the tile width; defaults if invalid."""
     try:
         return survey.order, survey.order_min, survey.tile_width
     except SurveyError:
@@ -289,11 +303,11 @@ def _tiling(survey: Survey) -> tuple[int, int, int]:
 def _order(served: ServedSurvey) -> tuple[str, int, float, str]:
     survey = served.survey
     wavelength = survey.number("em_min")
-    far = float("inf") if wavelength is None else wavelength
+    wavelength_key = float("inf") if wavelength is None else wavelength
     planes = ("color", "image", "variance", "mask")
     plane = "color" if survey.is_color else survey.plane
     rank = planes.index(plane) if plane in planes else len(planes)
-    return str(served.folder.parent), rank, far, served.name
+    return str(served.folder.parent), rank, wavelength_key, served.name
 
 
 def _record(survey: ServedSurvey, base_url: str) -> dict[str, str]:

@@ -68,7 +68,7 @@ def surveys(tmp_path_factory) -> Path:
 
 @contextlib.contextmanager
 def running(root: Path, **options: Any) -> Iterator[str]:
-    """The viewer on a free port; its address."""
+    """Run the viewer on a free port; yield its URL."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         app = create_app(ViewerConfig((root,), **options))
         server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
@@ -87,7 +87,7 @@ def site(surveys) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def plain_site(surveys, static, tmp_path_factory) -> Iterator[str]:
-    """A survey with its own page, on a server that knows nothing of HiPS, at a sub-path."""
+    """A survey with its own page, on a plain file server, at a sub-path."""
     root = tmp_path_factory.mktemp("www")
     shutil.copytree(surveys / "band_g", root / "my sky" / "band_g")
     add_page(root / "my sky" / "band_g")
@@ -103,7 +103,7 @@ def add_page(folder: Path) -> None:
 
 @contextlib.contextmanager
 def plainly_served(root: Path) -> Iterator[str]:
-    """A folder on a web server that serves files and no more; its address."""
+    """Serve a folder on a plain file server; yield its URL."""
     handler = functools.partial(QuietHandler, directory=str(root))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
@@ -120,7 +120,7 @@ class QuietHandler(http.server.SimpleHTTPRequestHandler):
 
 @pytest.fixture(scope="package")
 def demo(chromium, sample_surveys, tmp_path_factory) -> Path:
-    """Bands g, r, i and a color of the sample repository; needs Chromium, or nobody would look."""
+    """Bands g, r, i and a color of the sample repository; requires Chromium."""
     return linked_copy(sample_surveys, tmp_path_factory.mktemp("demo") / "hips")
 
 
@@ -131,7 +131,7 @@ def demo_site(demo) -> Iterator[str]:
 
 
 class Watched:
-    """A page whose every request home or away, every refusal and every complaint is known."""
+    """A page that records all its requests, failed responses and console errors."""
 
     def __init__(self, page) -> None:
         self.page = page
@@ -164,7 +164,7 @@ class Watched:
             self.complaints.append(f"{message.text} {message.location.get('url', '')}")
 
     def tiles(self) -> list[str]:
-        """The tiles that were asked for."""
+        """Return the URLs of the requested tiles."""
         return [url for url in self.asked if "/Npix" in url]
 
     def open(self, url: str) -> None:
@@ -173,7 +173,7 @@ class Watched:
         self.page.wait_for_selector("body[data-state=ready]")
 
     def until(self, script: str):
-        """What a script says once it says something; the page's policy forbids polling inside."""
+        """Return the result of a script once it is truthy; the page's CSP forbids polling in it."""
         end = time.monotonic() + PATIENCE
         while not (found := self.page.evaluate(script)):
             assert time.monotonic() < end, f"never true: {script}"
@@ -181,30 +181,30 @@ class Watched:
         return found
 
     def once(self, what: Callable[[], object]) -> None:
-        """Wait for what is seen from here."""
+        """Wait until a condition of the test is true."""
         end = time.monotonic() + PATIENCE
         while not what():
             assert time.monotonic() < end, "never so"
             self.page.wait_for_timeout(100)
 
     def fold_values(self) -> None:
-        """Have the page ask for no values but those of what is shown."""
+        """Make the page request only the values of what is shown."""
         script = "try { localStorage.setItem('hipsgen-values', '\"closed\"') } catch {}"
         self.page.add_init_script(script)
 
     def leave(self) -> None:
-        """Before the server stops: a page that is left asks for nothing more."""
+        """Leave the page before the server stops, so that it sends no more requests."""
         self.page.goto("about:blank")
 
     def settled(self) -> None:
-        """All changes that were asked for are done."""
+        """Wait until all changes have been made."""
         self.page.evaluate("viewer.app.work")
 
     def look(self, ra: float, dec: float, fov: float) -> None:
         self.page.evaluate(f"viewer.app.sky.center({{ra: {ra}, dec: {dec}, fov: {fov}}})")
 
     def readout_at(self, x: float, y: float):
-        """The readout once it tells of the pointer at (x, y)."""
+        """Return the readout once it is that of the pointer at (x, y)."""
         self.page.mouse.move(x, y)
         there = f"viewer.app.sky.position([{x}, {y}])"
         return self.until(
@@ -215,7 +215,7 @@ class Watched:
         )
 
     def drawn(self) -> set:
-        """The colors of the sky's middle, once it is not blank."""
+        """Return the colors at the center of the sky, once it is not blank."""
         end = time.monotonic() + PATIENCE
         while len(found := self.pixels()) <= 10:
             assert time.monotonic() < end, f"the sky is blank: {found}"

@@ -48,7 +48,7 @@ CONTRASTS = """(sky) => {
 
 @pytest.fixture
 def page(watched, demo_site):
-    """Everything open: a click's card, statistics, flags, the live color's controls."""
+    """Everything open: card of a click, statistics, flags, controls of the live color."""
     watched.page.set_viewport_size({"width": 1280, "height": 720})
     watched.open(f"{demo_site}#survey=band_r")
     page = watched.page
@@ -75,7 +75,7 @@ def test_all_text_has_contrast(page, sky):
 
 
 def test_every_control_has_a_name(page):
-    """As a screen reader would say it (WCAG 2.2, 4.1.2)."""
+    """The accessible name, as for a screen reader (WCAG 2.2, 4.1.2)."""
     nameless = page.page.evaluate(
         """() => [...document.querySelectorAll("button, input, select, textarea, a")]
             .filter((one) => one.checkVisibility() && !one.closest("#panes"))

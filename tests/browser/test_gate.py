@@ -1,4 +1,4 @@
-"""Nobody is asked for what a survey does not have: see viewer/web/gate.js."""
+"""The page requests no files that a survey does not have: see viewer/web/gate.js."""
 
 import re
 import shutil
@@ -14,7 +14,7 @@ TILE = re.compile(r"/Norder\d+/Dir\d+/Npix\d+\.(fits|png)$")
 
 
 class Held:
-    """Keeps the answers to Moc.fits back until they are released."""
+    """Holds back the responses to Moc.fits until they are released."""
 
     def __init__(self, watched) -> None:
         self.routes = []
@@ -79,7 +79,7 @@ def test_switching_and_stacking_wait_as_well(watched, site):
 
 
 def look_around(watched, ra=RA, dec=DEC):
-    """Tiles are drawn where there are some; the strict page fixture looks for refusals."""
+    """Tiles are drawn where they exist; the strict page fixture fails on 404 responses."""
     watched.look(ra, dec, 8)
     watched.drawn()
     for there in ((ra + 70, -dec, 10), (ra, dec, 150)):
@@ -89,7 +89,7 @@ def look_around(watched, ra=RA, dec=DEC):
 
 
 @pytest.mark.parametrize("shown", ["band_g", "pictures"])
-def test_the_allsky_is_not_asked_for(watched, site, shown):
+def test_the_allsky_is_not_requested(watched, site, shown):
     watched.fold_values()
     watched.open(f"{site}#survey={shown}")
     look_around(watched)
@@ -98,7 +98,7 @@ def test_the_allsky_is_not_asked_for(watched, site, shown):
     assert not [one for one in watched.asked if "Allsky" in one]
 
 
-def test_orders_that_a_survey_leaves_out_are_not_asked_for(watched, tmp_path, surveys, static):
+def test_orders_that_a_survey_lacks_are_not_requested(watched, tmp_path, surveys, static):
     shutil.copytree(surveys / "band_g", tmp_path / "late")
     properties = tmp_path / "late" / "properties"
     properties.write_text(properties.read_text() + "hips_order_min = 3\n")
@@ -109,7 +109,7 @@ def test_orders_that_a_survey_leaves_out_are_not_asked_for(watched, tmp_path, su
     assert all("/Norder3/" in one for one in watched.tiles())
 
 
-def test_without_a_readable_moc_the_server_says_what_is_there(watched, tmp_path, static):
+def test_without_a_readable_moc_tiles_are_requested(watched, tmp_path, static):
     for name in ("none", "junk"):
         (make_survey(tmp_path / name) / "Moc.fits").unlink()
     (tmp_path / "junk" / "Moc.fits").write_bytes(b"junk")

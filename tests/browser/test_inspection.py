@@ -1,4 +1,4 @@
-"""Looking at coadds: what the page tells, draws and keeps is what astropy and the files say."""
+"""Inspecting coadds: what the page shows and stores agrees with astropy and the files."""
 
 import base64
 import csv
@@ -53,7 +53,7 @@ def pixel_of(page, ra: float, dec: float) -> tuple[float, float]:
 
 
 def click(page, ra: float, dec: float):
-    """Click on a place; the card, once it has the pixels."""
+    """Click on a position; return the card once it has the pixels."""
     page.page.mouse.click(*pixel_of(page, ra, dec))
     page.until("document.querySelector('#coadds').dataset.state === 'told'")
     return page.page.locator("#coadds")
@@ -160,7 +160,7 @@ def test_live_color_is_that_of_its_formula(page, demo):
 # 2: inspect
 
 
-def test_the_pointer_tells_every_band_with_brightness(page):
+def test_the_readout_shows_every_band_with_brightness(page):
     page.page.mouse.move(*MIDDLE)
     told = page.readout_at(*MIDDLE)
     assert [band["band"] for band in told["bands"]] == ["g", "r", "i"]
@@ -180,8 +180,8 @@ def test_the_pointer_tells_every_band_with_brightness(page):
     assert "averaged at order" in page.page.locator("#readout").inner_text()
 
 
-def test_a_click_tells_the_pixel_of_the_original_file(page, coadds):
-    """Value, variance, mask and place are what astropy reads there."""
+def test_a_click_shows_the_pixel_of_the_original_file(page, coadds):
+    """Value, variance, mask and position agree with astropy."""
     coadd = next(c for c in coadds if c.unit_in == "count")
     found = planes(coadd)
     image, header = found["IMAGE"]
@@ -271,7 +271,7 @@ def test_blink_changes_between_two_surveys(page):
     assert page.page.evaluate("viewer.app.visible()[0].survey.name") == "band_r"
 
 
-def test_linked_views_look_at_the_same_place(page):
+def test_linked_views_show_the_same_position(page):
     page.page.locator("#modes button", has_text="4").click()
     page.settled()
     assert page.page.locator(".pane").count() == 4
@@ -372,7 +372,7 @@ def test_go_to_a_patch(page, coadds, text):
     assert page.page.evaluate("viewer.current") == ("band_i" if "band" in text else "band_r")
 
 
-def test_a_patch_that_is_not_there_is_said(page):
+def test_a_missing_patch_is_shown(page):
     box = page.page.get_by_label("Go to RA Dec (ICRS)")
     box.fill("tract=1 patch=99")
     box.press("Enter")
@@ -380,7 +380,7 @@ def test_a_patch_that_is_not_there_is_said(page):
     assert box.get_attribute("aria-invalid") == "true"
 
 
-def test_a_place_without_data_is_said_and_keys_are_for_the_sky_again(page):
+def test_a_position_without_data_is_shown_and_keys_move_the_sky_again(page):
     box = page.page.get_by_label("Go to RA Dec (ICRS)")
     box.fill("180 45")
     box.press("Enter")
@@ -436,7 +436,7 @@ def test_bookmarks(page):
 # 6: flags
 
 
-def test_flags_are_raised_edited_visited_exported_and_imported(page, demo, tmp_path):
+def test_flags_are_added_edited_visited_exported_and_imported(page, demo, tmp_path):
     page.page.mouse.move(*MIDDLE)
     told = page.readout_at(*MIDDLE)
     page.page.keyboard.press("f")
@@ -485,7 +485,7 @@ def test_a_flag_is_for_what_was_clicked_when_the_pointer_is_elsewhere(page):
     page.until("viewer.app.flags.store.flags.length === 0")
 
 
-def test_tiles_that_are_on_their_way_are_told_of(page):
+def test_loading_tiles_are_counted(page):
     held = []
     page.page.route("**/Npix*.fits", lambda route: held.append(route))
     page.page.locator("li[data-survey=band_i] .pick").click()
@@ -550,7 +550,7 @@ def test_statistics_of_a_circle_are_those_of_the_coadd(page, coadds):
     assert "coadd" in table.first.inner_text()
 
 
-def test_large_regions_are_measured_in_tiles_and_that_is_said(page):
+def test_large_regions_are_measured_in_tiles_and_the_page_says_so(page):
     page.page.keyboard.press("h")
     page.page.get_by_role("button", name="Statistics in a box").click()
     drag(page, (380, 120), (900, 600))
@@ -642,7 +642,7 @@ def test_back_and_forward(page):
 
 @pytest.fixture
 def tablet(chromium, demo_site):
-    """Band r on a screen that is touched."""
+    """Band r on a touch screen."""
     size = {"width": 1024, "height": 768}
     context = chromium.new_context(viewport=size, has_touch=True, is_mobile=True)
     watched = Watched(context.new_page())
@@ -666,7 +666,7 @@ def test_fingers_tap_drag_and_pinch(tablet, coadds):
     send = tablet.page.context.new_cdp_session(tablet.page).send
 
     def move(*paths: tuple[tuple[float, float], tuple[float, float]]) -> None:
-        """Fingers from one place to another."""
+        """Move touches from one position to another."""
         for kind, share in (("touchStart", 0.0), *(("touchMove", k / 8) for k in range(1, 9))):
             points = [
                 {"id": i, "x": x + share * (u - x), "y": y + share * (v - y)}
@@ -694,7 +694,7 @@ def test_help_opens_and_closes_by_key(page):
 
 
 @pytest.mark.parametrize("size", [(1280, 720), (1024, 768), (768, 1024)])
-def test_nothing_sticks_out_or_lies_over_another(page, size):
+def test_no_element_overflows_or_overlaps(page, size):
     page.page.set_viewport_size({"width": size[0], "height": size[1]})
     # no place in the sky: that moves until the view has its new size
     page.page.mouse.click(size[0] / 2, size[1] / 2)
@@ -717,7 +717,7 @@ def overlap(a, b) -> bool:
     return across > 1 and down > 1
 
 
-def test_a_server_that_fails_is_said(page):
+def test_a_server_error_is_shown(page):
     page.page.route(
         "**/api/pixel*", lambda route: route.fulfill(status=503, json={"error": "busy"})
     )

@@ -1,4 +1,4 @@
-"""Links that were copied, or made up: what they show; and nothing is asked that is not there."""
+"""Copied and invalid links: what they show, without requests for missing files."""
 
 import pytest
 
@@ -8,7 +8,7 @@ URLS = "[viewer.app.sky.baseLayer().url, viewer.app.find('live-colour').url]"
 
 @pytest.fixture
 def sky(watched):
-    """The page, which is left before its server stops."""
+    """The page; it is closed before its server stops."""
     yield watched
     watched.leave()
 
@@ -22,8 +22,8 @@ def test_a_link_to_a_live_color_shows_it(sky, demo_site):
     assert base == told
 
 
-def test_nobody_is_asked_for_what_a_mixture_was_before(sky, demo_site):
-    """A layer may still want tiles of it while the next one comes."""
+def test_tiles_of_a_previous_live_color_are_not_requested(sky, demo_site):
+    """A layer may still request its tiles while the next survey is loaded."""
     sky.open(f"{demo_site}#{LIVE.format(q=20)}")
     before = sky.page.evaluate("viewer.app.find('live-colour').url")
     sky.page.evaluate("viewer.app.mix({q: 3})")
@@ -33,7 +33,7 @@ def test_nobody_is_asked_for_what_a_mixture_was_before(sky, demo_site):
     assert not [url for url in sky.asked if "~live" in url]
 
 
-def test_back_undoes_a_mixture(sky, demo_site):
+def test_back_undoes_a_live_color(sky, demo_site):
     sky.open(f"{demo_site}#{LIVE.format(q=20)}")
     for q in (3, 40):
         sky.page.evaluate(f"viewer.app.mix({{q: {q}}})")
@@ -65,7 +65,7 @@ def test_back_undoes_a_mixture(sky, demo_site):
         "survey=band_g&ra=1e300&dec=0&fov=1e300",
     ],
 )
-def test_what_an_address_cannot_mean_is_left_out(sky, demo_site, words):
+def test_invalid_parts_of_an_address_are_ignored(sky, demo_site, words):
     sky.open(f"{demo_site}#{words}")
     sky.settled()
     sky.page.wait_for_timeout(300)
@@ -105,7 +105,7 @@ def test_steps_back_one_after_the_other_end_at_the_last(sky, demo_site):
     assert sky.page.evaluate("viewer.app.sky.baseLayer().url").endswith("/band_g")
 
 
-def test_patches_are_asked_for_again_after_a_refusal(sky, demo_site):
+def test_patches_are_requested_again_after_an_error(sky, demo_site):
     sky.open(f"{demo_site}#survey=band_g")
     sky.page.route("**/api/patches*", lambda route: route.fulfill(status=200, body="busy"))
     assert sky.page.evaluate("viewer.app.patch(1)") is None

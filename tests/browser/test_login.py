@@ -1,4 +1,4 @@
-"""Logging in as a person does, with a real browser, to a viewer beneath a path."""
+"""Login with a real browser, to a viewer below a path."""
 
 from tests.browser.conftest import PATIENCE
 from tests.viewer.serving import served

@@ -1,4 +1,4 @@
-"""The page in a real Jupyter: cells are run, the frame is looked at, clicked and moved."""
+"""The page in a real JupyterLab: cells are run, the frame is clicked and moved."""
 
 import json
 import os
@@ -26,7 +26,7 @@ from viewer.annotations import Annotations
 
 @pytest.fixture(scope="module")
 def jupyter(chromium, tmp_path_factory) -> Iterator[str]:
-    """A JupyterLab with one empty notebook; the address of that."""
+    """Run a JupyterLab with one empty notebook; yield the notebook's URL."""
     pytest.importorskip("jupyterlab", reason="needs jupyterlab")
     folder = tmp_path_factory.mktemp("jupyter")
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
@@ -77,7 +77,7 @@ def _wait_for(url: str, running: subprocess.Popen, log: Path) -> None:
 
 
 class Notebook:
-    """What a person does in JupyterLab."""
+    """A user of JupyterLab."""
 
     def __init__(self, page) -> None:
         self.page = page
@@ -87,7 +87,7 @@ class Notebook:
         page.get_by_text(re.compile(r"\| Idle$")).wait_for()
 
     def run(self, code: str, shows: bool = False):
-        """Run a cell at the end; the text that it printed, or its place with shows."""
+        """Run a new cell; return its printed text, or the output element if `shows`."""
         cells = self.page.locator(".jp-Notebook .jp-CodeCell")
         cell = cells.nth(self._cells)
         self._cells += 1
@@ -105,20 +105,20 @@ class Notebook:
         return cell.locator(".jp-OutputArea-output").all_inner_texts()
 
     def value(self, code: str):
-        """Of an expression, by way of JSON."""
+        """Return the value of an expression, transferred as JSON."""
         (text,) = self.run(f"import json; print(json.dumps({code}))")
         return json.loads(text)
 
 
 def frame_in(cell):
-    """The page within a cell's output, when it is ready."""
+    """Return the frame of the page in a cell's output, when it is ready."""
     handle = cell.locator("iframe").element_handle()
     frame = handle.content_frame()
     frame.wait_for_selector("body[data-state=ready]")
     return frame
 
 
-def test_flags_where_one_may_not_write(watched, surveys):
+def test_flags_in_a_read_only_folder(watched, surveys):
     frame = viewer.show(surveys, read_only=True, target=(RA, DEC), fov=5)
     (url,) = re.findall(r'src="([^"]+)"', frame._repr_html_())
     watched.open(url)

@@ -1,4 +1,4 @@
-"""What lies over the images, where the demo opens: masks, variance, catalogs, the other run."""
+"""Overlays of the demo's first view: masks, variance, catalogs, the other run."""
 
 import io
 import os
@@ -67,7 +67,7 @@ def site(repo, root):
 
 
 def first_view() -> str:
-    """Where the demo opens."""
+    """The first view of the demo."""
     view = re.search(r"(?m)^VIEW := (.*)$", Path("Makefile").read_text(encoding="utf-8"))
     assert view
     return view[1]
@@ -80,7 +80,7 @@ def scale() -> float:
 
 @pytest.fixture
 def page(watched, site):
-    """The page where the demo opens."""
+    """The page with the demo's first view."""
     watched.page.set_viewport_size({"width": 1280, "height": 720})
     watched.open(site)
     watched.settled()
@@ -88,7 +88,7 @@ def page(watched, site):
 
 
 def screen(page) -> np.ndarray:
-    """(rows, columns, 3) of what the browser shows."""
+    """Return a screenshot (rows, columns, 3)."""
     return np.array(Image.open(io.BytesIO(page.page.screenshot())).convert("RGB"), float)
 
 
@@ -98,20 +98,20 @@ def pixel_of(page, ra: float, dec: float) -> tuple[int, int]:
 
 
 def pixels_of(page, ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
-    """(n, 2): x and y on the screen."""
+    """Return screen positions (n, 2), x and y."""
     script = "(places) => places.map(([ra, dec]) => viewer.app.sky.pixel(ra, dec))"
     places = np.stack([ra, dec], axis=1).tolist()
     return np.array(page.page.evaluate(script, places))
 
 
 def around(page, ra: float, dec: float) -> np.ndarray:
-    """5x5 pixels of the screen."""
+    """Return the 5x5 screen pixels around a position."""
     x, y = pixel_of(page, ra, dec)
     return screen(page)[y - 2 : y + 3, x - 2 : x + 3].reshape(-1, 3)
 
 
 def sky_at_rest(page) -> np.ndarray:
-    """The sky, when there is one, no tile is on its way and nothing changes any more."""
+    """Return a screenshot of the sky once all tiles are loaded and nothing changes."""
     end = time.monotonic() + PATIENCE
     loading = page.page.locator("#readout [data-part=loading]")
     seen: list[np.ndarray] = []
@@ -139,7 +139,7 @@ def test_the_demo_opens_where_there_is_something_to_inspect(page):
 
 
 def test_each_survey_is_seen_alone_when_blinking(page):
-    """What is seen first is what the same survey looks like where nothing blinks."""
+    """The first frame equals the same survey without blinking."""
 
     page.once(lambda: around(page, *HOLE).min() > 30)
     blinking = sky_at_rest(page)
@@ -178,7 +178,7 @@ def test_a_click_and_a_flag_are_of_the_survey_that_is_seen(page, root):
 
 
 @pytest.mark.parametrize("mode", ["2", "Swipe"])
-def test_the_second_view_tells_its_own_survey(page, mode):
+def test_the_second_view_reads_out_its_own_survey(page, mode):
     page.page.locator("#modes button", has_text=mode).click()
     page.settled()
     script = "viewer.app.panes.panes[1].div.getBoundingClientRect().toJSON()"
@@ -228,7 +228,7 @@ def test_the_hole_of_the_first_run_is_seen_when_blinking(page):
 
 
 def saturated(root: Path) -> tuple[np.ndarray, WCS]:
-    """Where the file of the second run says SAT, and its sky."""
+    """The SAT pixels of the second run's file, and its WCS."""
     coadds = Provenance.from_bytes((root / "mask_i" / "provenance.fits").read_bytes()).coadds
     (uri,) = [str(c.ref.uri) for c in coadds if "20260202" in str(c.ref.uri)]
     path = path_of(uri)
@@ -343,7 +343,7 @@ def objects(repo) -> Table:
     return vstack([Table(parquet.read_table(path).to_pydict()) for path in paths])
 
 
-def test_objects_are_drawn_filtered_and_told(page, objects):
+def test_objects_are_drawn_filtered_and_described(page, objects):
     card = page.page.locator("[data-catalog=objectTable_tract]")
     card.get_by_role("checkbox").check()
     place = SkyCoord(objects["coord_ra"], objects["coord_dec"], unit="deg")
@@ -397,7 +397,7 @@ def test_objects_are_drawn_filtered_and_told(page, objects):
     assert box.input_value() == "tract == 4848"
 
 
-def test_a_filter_that_is_wrong_is_said(page):
+def test_an_invalid_filter_is_reported(page):
     card = page.page.locator("[data-catalog=objectTable_tract]")
     card.get_by_role("checkbox").check()
     box = card.get_by_role("textbox")
@@ -412,7 +412,7 @@ def test_a_filter_that_is_wrong_is_said(page):
 
 @pytest.fixture
 def display() -> Iterator[str]:
-    """A screen, of which pictures can be taken without a question to the browser."""
+    """A virtual display whose screenshots do not involve the browser."""
     program = shutil.which("Xvfb")
     if not program:
         pytest.skip("needs Xvfb")
@@ -426,14 +426,14 @@ def display() -> Iterator[str]:
 
 
 def is_picture(display: str) -> bool:
-    """Whether the middle of the screen has many shades, and is not that of an empty page."""
+    """Return whether the center of the screen has many shades, unlike an empty page."""
     seen = ImageGrab.grab((310, 300, 510, 520), xdisplay=display).convert("L")
     shades = np.bincount(np.asarray(seen).ravel(), minlength=256) > 2
     return bool(shades.sum() > 12 and not shades[240:].any())
 
 
 def test_the_first_picture_is_quick(chromium, root, display, tmp_path, capsys):
-    """From the address to a sky that is not blank, in a browser that was just started."""
+    """From navigation to a non-blank sky, in a freshly started browser."""
     taken = []
     with Process(root, tmp_path / "log", {"view": first_view()}) as server:
         for _ in range(5):

@@ -7,7 +7,7 @@ from tests.viewer.small_hips import DEC, DEEPEST, RA, make_survey, value_at
 
 @pytest.fixture(scope="module")
 def modules(chromium, site):
-    """Runs a script with one of the page's modules, on one bare page for all."""
+    """Run scripts with one of the page's modules, on one empty page."""
     page = chromium.new_page()
     page.goto(f"{site}static/coords.js")
 
@@ -66,7 +66,7 @@ def test_readout_has_the_order_that_is_drawn(page):
         page.until(f"Math.abs({drawn} - {told['value']}) < 1e-3 * {told['value']}")
 
 
-def test_no_data_is_said(page):
+def test_missing_data_is_shown(page):
     page.look(RA + 60, DEC, 5)
     assert page.readout_at(600, 310)["values"][0]["state"] == "none"
     assert "no data" in page.page.locator("#readout").inner_text()
@@ -212,7 +212,7 @@ def test_numbers_as_people_read_them(modules, call, text):
     assert modules("coords", f"(coords) => coords.{call}") == text
 
 
-def test_go_to_takes_coordinates_and_asks_nobody_for_names(page):
+def test_go_to_takes_coordinates_and_resolves_no_names(page):
     box = page.page.get_by_label("Go to RA Dec (ICRS)")
     box.fill("12:04:00 +00:30:00")
     box.press("Enter")
@@ -265,7 +265,7 @@ def test_stacking_and_opacity(page):
 
 
 def test_stacked_surveys_are_raised_and_lowered(page, site):
-    """band_r is painted all yellow: where it lies on top, nothing else is seen."""
+    """band_r is drawn all yellow: if it is on top, nothing else is visible."""
     yellow = "look.band_r=fits,linear,-2000000,-1000000,viridis,0"
     over = "over=band_r:1,pictures:1"
     page.open(f"{site}#survey=band_g&ra={RA + 3}&dec={DEC}&fov=3&{over}&{yellow}")
@@ -343,7 +343,7 @@ def test_pictures_instead_of_fits(page):
     assert "picture only" in page.page.locator("#readout").inner_text()
 
 
-def test_a_click_tells_the_coadds(page):
+def test_a_click_shows_the_coadds(page):
     page.look(RA, DEC, 4)
     page.page.mouse.click(500, 320)
     card = page.page.locator("#coadds")
@@ -387,7 +387,7 @@ def test_controls_have_names(page):
     assert unnamed == []
 
 
-def test_no_surveys_is_said_kindly(watched, tmp_path, static):
+def test_a_server_without_surveys_is_explained(watched, tmp_path, static):
     with running(tmp_path) as url:
         watched.open(url)
         assert watched.page.get_by_text("No surveys yet").is_visible()

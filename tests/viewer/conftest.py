@@ -26,7 +26,7 @@ COADD = UsedCoadd(REF)
 
 
 def other_coadd(**words: Any) -> UsedCoadd:
-    """One that is called otherwise than COADD."""
+    """A coadd with another name than COADD."""
     return UsedCoadd(replace(REF, **words))
 
 
@@ -41,7 +41,7 @@ def root(tmp_path_factory) -> Path:
 
 
 class Client:
-    """Asks an application without a network; paths go out as they are, '..' and all."""
+    """Test client without a network; sends paths unmodified, including '..'."""
 
     def __init__(self, app: Any) -> None:
         self.app = app
@@ -87,7 +87,7 @@ class Client:
 
 
 def client_for(*roots: Path, static: Path | None = None) -> Client:
-    """A client of an application that looks at the disk at every request."""
+    """A client of an application that scans the disk at every request."""
     options = {} if static is None else {"static": static}
     return Client(create_app(ViewerConfig(tuple(roots), fresh_seconds=0.0, **options)))
 

@@ -1,4 +1,4 @@
-"""Surveys, and the coadds that they were made of: an ExposureF of the sample, a real CellCoadd."""
+"""Surveys and the coadds they were made from: an ExposureF of the sample, a real CellCoadd."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from tests.conftest import build_by_command
 
 @dataclass(frozen=True)
 class Inspected:
-    """root: served; name: of the survey; coadd: one that it was made of."""
+    """root: the served folder; name: of the survey; coadd: one that it was made from."""
 
     root: Path
     name: str
@@ -39,7 +39,7 @@ class Inspected:
         return WCS(self.hdus()["IMAGE"][1])
 
     def positions(self, count: int, seed: int = 1) -> list[tuple[float, float, int, int]]:
-        """ra, dec, column, row of some pixels, a little off their middles."""
+        """Return ra, dec, column and row of some pixels, slightly off their centers."""
         rng = np.random.default_rng(seed)
         rows, cols = self.hdus()["IMAGE"][0].shape
         found = []
@@ -59,7 +59,7 @@ def exposure(root: Path) -> Inspected:
 
 
 def cell_coadd(data: Path, folder: Path) -> Inspected:
-    """The real CellCoadd of DP2, made small; as a file, since its registry has it elsewhere."""
+    """The CellCoadd of DP2, reduced, as a file, because its registry has another path."""
     (file,) = data.rglob("*.fits")
     build_by_command(folder / "hips", file)
     table = Provenance.from_bytes((folder / "hips" / "provenance.fits").read_bytes())

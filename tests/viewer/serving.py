@@ -1,4 +1,4 @@
-"""The viewer as it really runs, and clients that say bytes as they are."""
+"""The viewer as a real server, and clients that send raw bytes."""
 
 import http.client
 import logging
@@ -23,14 +23,14 @@ PATIENCE = 20
 
 @contextmanager
 def served(*roots: Path, **options: Any) -> Iterator[int]:
-    """The server in a thread of this process; its port."""
+    """Run the server in a thread of this process; yield its port."""
     with served_app(create_app(ViewerConfig(roots, **options))) as port:
         yield port
 
 
 @contextmanager
 def served_app(app: ASGIApp, sets_logging: bool = True) -> Iterator[int]:
-    """The same with another application."""
+    """Run another application in a thread; yield its port."""
     with take_port("127.0.0.1", 0) as listening:
         server = make_server(app, sets_logging)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
@@ -45,7 +45,7 @@ def served_app(app: ASGIApp, sets_logging: bool = True) -> Iterator[int]:
 
 @contextmanager
 def complaints() -> Iterator[list[str]]:
-    """What is logged as an error meanwhile; to be entered when uvicorn has set up its logging."""
+    """Collect logged errors; enter it after uvicorn has set up its logging."""
     told: list[str] = []
 
     class Listener(logging.Handler):
@@ -65,12 +65,12 @@ def complaints() -> Iterator[list[str]]:
 
 
 class Process:
-    """The server in a process of its own, so that what it holds can be read in /proc."""
+    """The server in its own process, so that its resources can be read from /proc."""
 
     def __init__(
         self, root: Path, log: Path, serving: Mapping[str, Any] | None = None, **options: Any
     ) -> None:
-        """serving: more words for `serve`; options: for the process."""
+        """serving: more arguments of `serve`; options: for the process."""
         given = {"port": 0, **(serving or {})}
         serve = f"import sys; from viewer.server import serve; serve([sys.argv[1]], **{given!r})"
         self._log = log
@@ -96,26 +96,26 @@ class Process:
         self.stop()
 
     def stop(self) -> None:
-        """Ask it to end, and wait until it has."""
+        """Terminate it, and wait for its end."""
         self._running.terminate()
         self._running.communicate(timeout=PATIENCE)
 
     def wait(self) -> int:
-        """Its exit code, when it ends by itself."""
+        """Return its exit code, when it ends by itself."""
         return self._running.wait(PATIENCE)
 
     def workers(self) -> list[int]:
-        """The processes that it has started and that live."""
+        """Return its running child processes."""
         text = (self._proc / "task" / str(self.pid) / "children").read_text()
         return [pid for pid in map(int, text.split()) if state(pid) not in ("Z", "")]
 
     def zombies(self) -> list[int]:
-        """Those that have ended, and that it has not taken notice of."""
+        """Return its zombie child processes."""
         text = (self._proc / "task" / str(self.pid) / "children").read_text()
         return [pid for pid in map(int, text.split()) if state(pid) == "Z"]
 
     def complaints(self) -> str:
-        """What it has written on stderr."""
+        """Return what it has written to stderr."""
         return self._log.read_text()
 
     def open_files(self) -> int:
@@ -125,11 +125,11 @@ class Process:
         return len(os.listdir(self._proc / "task"))
 
     def memory(self) -> int:
-        """Bytes of RAM."""
+        """Return its resident memory in bytes."""
         return self._count("status", "VmRSS") * 1024
 
     def bytes_read(self) -> int:
-        """Of files and sockets."""
+        """Return the bytes that it has read from files and sockets."""
         return self._count("io", "rchar")
 
     def _count(self, name: str, key: str) -> int:
@@ -138,7 +138,7 @@ class Process:
 
 
 def state(pid: int) -> str:
-    """Of a process, as the system has it (R, S, Z ...); '' when there is none."""
+    """Return the state of a process (R, S, Z ...), '' if there is none."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
@@ -146,26 +146,26 @@ def state(pid: int) -> str:
 
 
 def free_port() -> int:
-    """One that nobody listens on just now."""
+    """Return a free port."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         return int(taken.getsockname()[1])
 
 
 def nginx_scratch(folder: Path) -> str:
-    """Where nginx may put what it takes aside."""
+    """Return nginx's settings for its temporary folders."""
     kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     return "".join(f"{kind}_temp_path {folder}/{kind};" for kind in kinds)
 
 
 class Wire:
-    """A connection that is kept as long as the server lets it be; requests go out as they are."""
+    """A persistent connection that sends requests unmodified."""
 
     def __init__(self, port: int) -> None:
         self._port = port
         self._socket: socket.socket | None = None
 
     def ask(self, request: bytes) -> tuple[http.client.HTTPResponse, bytes]:
-        """The answer and its body."""
+        """Send a request; return the response and its body."""
         if self._socket is None:
             self._socket = socket.create_connection(("127.0.0.1", self._port), PATIENCE)
         self._socket.sendall(request)

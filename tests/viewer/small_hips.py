@@ -40,7 +40,7 @@ def face_values(offset: float) -> np.ndarray:
 
 
 def parent(values: np.ndarray) -> np.ndarray:
-    """Mean of the valid ones of four."""
+    """Return the means of the valid pixels of four."""
     side = values.shape[0] // 2
     groups = values.reshape(side, 2, side, 2).transpose(0, 2, 1, 3).reshape(side, side, 4)
     count = np.isfinite(groups).sum(axis=2)
@@ -95,7 +95,7 @@ def default_properties(name: str, offset: float) -> Mapping[str, str]:
 
 
 def value_at(folder: Path, ra: float, dec: float, order: int, width: int = WIDTH) -> float:
-    """The value that a tile file holds at a position: by healpy and astropy, the slow sure way."""
+    """Return the value of a tile file at a position, by healpy and astropy only."""
     nside = width << order
     ipix = int(healpy.ang2pix(nside, ra, dec, nest=True, lonlat=True))
     npix, inside = divmod(ipix, width**2)

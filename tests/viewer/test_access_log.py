@@ -1,4 +1,4 @@
-"""A line for each request, whole, whoever else writes; and serving goes on where none can."""
+"""The access log: one whole line per request; serving continues if it cannot be written."""
 
 import json
 import os
@@ -24,7 +24,7 @@ KEYS = ["time", "client", "method", "path", "status", "bytes", "seconds"]
 
 @pytest.fixture
 def log(tmp_path):
-    """A log's file, and what stands in it when the server has ended."""
+    """A log file, and its content after the server has stopped."""
     return tmp_path / "access.log"
 
 
@@ -32,7 +32,7 @@ def lines(log) -> list[dict]:
     return [json.loads(line) for line in log.read_text().splitlines()]
 
 
-def test_what_a_line_says(root, log):
+def test_content_of_a_line(root, log):
     before = datetime.now(UTC) - timedelta(milliseconds=1)
     with served(root, access_log=open_log(str(log))) as port:
         url = f"http://127.0.0.1:{port}"
@@ -64,7 +64,7 @@ def test_what_a_line_says(root, log):
     assert stat.S_IMODE(log.stat().st_mode) & 0o007 == 0
 
 
-def test_no_token_is_written_down(root, log):
+def test_tokens_are_not_logged(root, log):
     secret = "correct-horse-battery"
     with served(root, access_log=open_log(str(log)), token=secret) as port:
         url = f"http://127.0.0.1:{port}"
@@ -108,7 +108,7 @@ def test_an_error_of_the_server_is_a_line(root, log, monkeypatch):
     assert [(line["path"], line["status"]) for line in lines(log)] == [("/hips/list", 500)]
 
 
-def test_who_leaves_in_the_midst_is_a_line(tmp_path, log):
+def test_a_client_that_leaves_early_is_logged(tmp_path, log):
     survey = make_survey(tmp_path / "band_g")
     os.truncate(survey / "Moc.fits", 1 << 30)
     with served(survey, access_log=open_log(str(log))) as port:
@@ -130,7 +130,7 @@ def test_off_by_default(root, tmp_path, capfd):
 
 
 @pytest.mark.parametrize("kind", ["folder", "nowhere/log"])
-def test_a_log_that_cannot_be(tmp_path, kind):
+def test_invalid_logs_are_refused(tmp_path, kind):
     (tmp_path / "folder").mkdir()
     with pytest.raises(ConfigError, match=rf"--access-log .*{kind}: .*; name a file"):
         open_log(str(tmp_path / kind))
@@ -163,14 +163,14 @@ def test_a_full_disk_does_not_stop_serving(root):
     assert told == []
 
 
-def test_a_full_disk_is_told_once(root, tmp_path):
+def test_a_full_disk_is_reported_once(root, tmp_path):
     with Process(root, tmp_path / "errors", {"access_log": "/dev/full"}) as server:
         for _ in range(3):
             assert httpx.get(f"{server.url}hips/list").status_code == 200
     assert server.complaints() == "the access log is not written: No space left on device\n"
 
 
-def test_nobody_at_the_other_end_of_the_pipe(root):
+def test_a_pipe_without_a_reader(root):
     reading, writing = os.pipe()
     with served(root, access_log=writing) as port:
         url = f"http://127.0.0.1:{port}/hips/list"

@@ -1,4 +1,4 @@
-"""Annotations: none is lost or overwritten unseen, whoever writes at the same time."""
+"""Annotations: concurrent writers neither lose nor silently overwrite any."""
 
 import json
 import multiprocessing
@@ -20,7 +20,7 @@ HERE = {"ra": RA, "dec": DEC}
 
 
 def append(folder: Path, name: str, letter: str, times: int) -> None:
-    """Add a letter to a note so many times, as a person would: load, change, keep, or again."""
+    """Append a letter to a note several times, as a user would: load, change, save, or retry."""
     flags = Annotations(folder)
     while times:
         seen = next(flag for flag in flags.all() if flag.id == name)
@@ -37,18 +37,18 @@ def test_a_flag_is_kept_changed_and_deleted(tmp_path):
     changed = flags.change(made.id, {"version": 1, "note": "a satellite"})
     assert (changed.version, changed.note, changed.view) == (2, "a satellite", "survey=g")
     assert changed.created == made.created
-    with pytest.raises(AnnotationError, match="meanwhile") as stale:
+    with pytest.raises(AnnotationError, match="changed by somebody else") as stale:
         flags.change(made.id, {"version": 1, "note": "late"})
     assert stale.value.status == 409
     flags.delete(made.id, {"version": 2})
     assert flags.all() == []
-    with pytest.raises(AnnotationError, match="no flag") as gone:
+    with pytest.raises(AnnotationError, match="does not exist") as gone:
         flags.change(made.id, {"version": 3, "note": "x"})
     assert gone.value.status == 404
     assert len(list((tmp_path / paths.ANNOTATIONS).iterdir())) == 1
 
 
-def test_changes_by_several_processes_are_all_there(tmp_path):
+def test_concurrent_changes_by_processes_are_all_kept(tmp_path):
     name = Annotations(tmp_path).add(HERE).id
     spawn = multiprocessing.get_context("spawn")
     people = [spawn.Process(target=append, args=(tmp_path, name, c, 25)) for c in "abcd"]
@@ -63,7 +63,7 @@ def test_changes_by_several_processes_are_all_there(tmp_path):
     assert len(list((tmp_path / paths.ANNOTATIONS).iterdir())) == 1
 
 
-def test_new_flags_of_several_threads_are_all_there(tmp_path):
+def test_concurrent_new_flags_of_threads_are_all_kept(tmp_path):
     def add(number: int) -> None:
         for k in range(10):
             Annotations(tmp_path).add({**HERE, "note": f"{number} {k}"})
@@ -86,13 +86,13 @@ def test_new_flags_of_several_threads_are_all_there(tmp_path):
         {**HERE, "note": "x" * 2001}, {**HERE, "note": 5}, {**HERE, "view": ["x"]},
     ],
 )  # fmt: skip
-def test_nonsense_is_refused(tmp_path, words):
+def test_invalid_content_is_refused(tmp_path, words):
     with pytest.raises(AnnotationError):
         Annotations(tmp_path).add(words)
     assert Annotations(tmp_path).all() == []
 
 
-def test_files_that_are_no_flags_are_passed_over(tmp_path):
+def test_files_that_are_not_flags_are_skipped(tmp_path):
     flag = Annotations(tmp_path).add(HERE)
     place = tmp_path / paths.ANNOTATIONS
     (place / f"{'a' * 16}.1.json").write_text("{")
@@ -112,7 +112,7 @@ def test_files_that_are_no_flags_are_passed_over(tmp_path):
         {"version": "1"}, {"version": 2}, {"id": "c" * 16}, {"note": "x" * 2001},
     ],
 )  # fmt: skip
-def test_a_flag_that_was_edited_into_nonsense_hides_no_other(tmp_path, words):
+def test_an_invalid_edited_flag_does_not_hide_others(tmp_path, words):
     folder = make_survey(tmp_path / "band_g")
     flag, spoilt = Annotations(folder).add(HERE), Annotations(folder).add(HERE)
     path = folder / paths.ANNOTATIONS / f"{spoilt.id}.1.json"
@@ -123,8 +123,8 @@ def test_a_flag_that_was_edited_into_nonsense_hides_no_other(tmp_path, words):
     assert (status, [one["id"] for one in found["flags"]]) == (200, [flag.id])
 
 
-def test_deleted_flags_make_room(tmp_path, monkeypatch):
-    monkeypatch.setattr("viewer.annotations.MAX_FLAGS", 3)
+def test_deleted_flags_do_not_count_towards_the_limit(tmp_path, monkeypatch):
+    monkeypatch.setattr("viewer.annotations.MAX_ANNOTATIONS", 3)
     flags = Annotations(tmp_path)
     made = [flags.add(HERE) for _ in range(3)]
     with pytest.raises(AnnotationError, match="export and delete some"):
@@ -136,7 +136,7 @@ def test_deleted_flags_make_room(tmp_path, monkeypatch):
 
 
 class Asking:
-    """JSON to and fro."""
+    """Send JSON and return the decoded response."""
 
     def __init__(self, port: int) -> None:
         self._url = f"http://127.0.0.1:{port}/api/flags"
@@ -174,7 +174,7 @@ def test_flags_over_http(tmp_path):
         assert ask("DELETE", "/band_g/properties", {"version": 1})[0] == 404
 
 
-def test_a_read_only_server_keeps_none(tmp_path):
+def test_a_read_only_server_stores_no_flags(tmp_path):
     make_survey(tmp_path / "band_g")
     with served(tmp_path, read_only=True) as port:
         ask = Asking(port)

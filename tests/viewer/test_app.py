@@ -29,12 +29,12 @@ def test_list_has_a_record_for_each_survey(client):
     assert not text.startswith("\n")
 
 
-def test_list_follows_the_address_that_was_asked(client):
+def test_list_uses_the_requested_host(client):
     answer = client.get("/hips/list", headers={"host": "sky.example:8443"})
     assert "http://sky.example:8443/hips/band_r\n" in answer.text
 
 
-def test_no_surveys_no_records(tmp_path):
+def test_list_is_empty_without_surveys(tmp_path):
     client = client_for(tmp_path)
     assert client.get("/hips/list").text == ""
     assert client.get("/api/surveys").json() == []
@@ -67,8 +67,8 @@ def test_coadds_at_a_position(client):
     assert away.json()["coadds"] == []
 
 
-def test_the_coadds_of_one_click_are_read_at_the_same_time(tmp_path, monkeypatch):
-    """Each waits until all have begun; they are told in the order of the table."""
+def test_the_coadds_of_one_click_are_read_concurrently(tmp_path, monkeypatch):
+    """Each read waits until all have begun; the results keep the order of the table."""
     survey = make_survey(tmp_path / "band_g")
     coadds = [other_coadd(uri=(tmp_path / f"gone{k}.fits").as_uri()) for k in range(4)]
     (survey / "provenance.fits").write_bytes(Provenance(coadds).to_bytes())
@@ -85,7 +85,7 @@ def test_the_coadds_of_one_click_are_read_at_the_same_time(tmp_path, monkeypatch
     assert [one["error"] for one in found] == ["the file does not exist"] * 4
 
 
-def test_a_color_tells_the_coadds_of_its_bands(tmp_path):
+def test_a_color_survey_lists_the_coadds_of_its_bands(tmp_path):
     rgb = {"hips_rgb_red": "r [ivo://test/P/band_r]", "hips_rgb_blue": "g [ivo://test/P/band_g]"}
     for name in ("band_g", "band_r", "band_z"):
         survey = make_survey(tmp_path / "one" / name)
@@ -122,7 +122,7 @@ def test_coadds_errors_say_what_is_wrong(client, query, status, words):
     assert words in answer.json()["error"]
 
 
-def test_broken_provenance_is_told(tmp_path):
+def test_broken_provenance_is_reported(tmp_path):
     make_survey(tmp_path / "a")
     (tmp_path / "a" / "provenance.fits").write_bytes(b"junk")
     answer = client_for(tmp_path).get("/api/coadds?survey=a&ra=1&dec=2")
@@ -130,7 +130,7 @@ def test_broken_provenance_is_told(tmp_path):
     assert "provenance.fits is not a provenance table" in answer.json()["error"]
 
 
-def test_names_that_are_no_text_are_told(tmp_path):
+def test_names_that_are_not_unicode_are_listed(tmp_path):
     survey = make_survey(tmp_path / "a")
     name = os.fsdecode(b"/data/\xff.fits")
     table = Provenance([other_coadd(uri=name)]).to_bytes()
@@ -185,7 +185,7 @@ def test_static_serves_nothing_else(built_static, inner):
     assert answer.status_code == 404
 
 
-def test_without_the_page_surveys_are_served_all_the_same(root, tmp_path):
+def test_surveys_are_served_without_the_page(root, tmp_path):
     client = client_for(root, static=tmp_path / "none")
     answer = client.get("/")
     assert answer.status_code == 503

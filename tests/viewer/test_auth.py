@@ -1,4 +1,4 @@
-"""Who knows the token sees everything, who does not sees the login page and nothing else."""
+"""With the token everything is served; without it, only the login page."""
 
 import ast
 import hmac
@@ -58,7 +58,7 @@ ROUTES = [
 
 @pytest.fixture(scope="module")
 def guarded(root, tmp_path_factory):
-    """A viewer that wants a token, of surveys that flags may be put in; its URL."""
+    """URL of a viewer that requires a token and can store flags."""
     own = shutil.copytree(root, tmp_path_factory.mktemp("guarded") / "surveys")
     with served(own, token=TOKEN) as port, complaints() as told:
         yield f"http://127.0.0.1:{port}"
@@ -74,7 +74,7 @@ def port_of(url: str) -> int:
 
 
 @pytest.mark.parametrize("path", ROUTES)
-def test_without_the_token_nothing_is_answered(guarded, path):
+def test_without_the_token_every_request_is_refused(guarded, path):
     wire = Wire(port_of(guarded))
     for method in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"):
         answer, body = wire.ask(f"{method} {path} HTTP/1.1\r\nHost: here\r\n\r\n".encode())
@@ -106,11 +106,11 @@ def test_the_same_answer_whether_a_survey_is_there_or_not(guarded):
         {"x-token": TOKEN},
     ],
 )
-def test_what_is_not_quite_the_token_is_not_taken(guarded, headers):
+def test_similar_tokens_are_refused(guarded, headers):
     assert httpx.get(f"{guarded}/api/surveys", headers=headers).status_code == 401
 
 
-def test_an_address_with_the_token_is_not_taken(guarded):
+def test_a_token_in_the_url_is_refused(guarded):
     assert httpx.get(f"{guarded}/api/surveys?token={TOKEN}").status_code == 401
     assert login(f"{guarded}/?token={TOKEN}", "").status_code == 401
 
@@ -123,7 +123,7 @@ def test_programs_send_the_token_as_a_header(guarded):
     assert (head.status_code, int(head.headers["content-length"]) > 2880) == (200, True)
 
 
-def test_caches_that_are_shared_keep_nothing(guarded, root):
+def test_shared_caches_store_nothing(guarded, root):
     kept = httpx.get(guarded + TILE, headers=BEARER).headers["cache-control"]
     assert kept == "private, max-age=60"
     with served(root) as port:
@@ -164,7 +164,7 @@ def test_logging_in_leads_back_and_opens_everything(guarded):
 
 
 @pytest.mark.parametrize("path", ["/", "/hips/list", "/hips/band_g/", "//evil.example/x", "//"])
-def test_a_login_leads_nowhere_else(guarded, path):
+def test_a_login_does_not_redirect_to_other_sites(guarded, path):
     wire = Wire(port_of(guarded))
     answer, _ = wire.ask(form(path, TOKEN))
     wire.close()
@@ -209,7 +209,7 @@ def test_the_cookie_is_for_this_server_alone_and_is_not_the_token(guarded, root)
 
 
 @pytest.mark.parametrize("token", ["", "wrong", TOKEN + "x", TOKEN[:-1], "%00", "é", "x" * 4000])
-def test_a_wrong_token_is_said_to_be_wrong(guarded, token):
+def test_a_wrong_token_gets_an_error_message(guarded, token):
     answer = login(guarded, token)
     assert answer.status_code == 401
     assert "That is not the token." in answer.text
@@ -228,12 +228,12 @@ def test_a_wrong_token_is_said_to_be_wrong(guarded, token):
         b"token=" + b"x" * 100_000,
     ],
 )
-def test_odd_forms_are_no_error_of_the_server(guarded, body):
+def test_invalid_forms_are_no_server_error(guarded, body):
     kind = {"content-type": "application/x-www-form-urlencoded"}
     assert httpx.post(guarded, content=body, headers=kind).status_code == 401
 
 
-def test_a_form_that_is_never_said_to_its_end_is_not_waited_for(root, monkeypatch):
+def test_an_unfinished_form_times_out(root, monkeypatch):
     monkeypatch.setattr(protocol, "PATIENCE", 0.5)
     with served(root, token=TOKEN) as port, complaints() as told:
         wire = Wire(port)
@@ -263,7 +263,7 @@ pieces = st.sampled_from(
     ),
     authorization=st.lists(pieces, max_size=4).map(b"".join),
 )
-def test_odd_cookies_open_nothing_and_break_nothing(guarded, cookies, authorization):
+def test_invalid_cookies_are_refused(guarded, cookies, authorization):
     lines = [b"Cookie: " + cookie for cookie in cookies] + [b"Authorization: " + authorization]
     bad = bytes({*range(32), 127})
     said = b"".join(line.translate(None, bad) + b"\r\n" for line in lines)
@@ -275,7 +275,7 @@ def test_odd_cookies_open_nothing_and_break_nothing(guarded, cookies, authorizat
 
 @pytest.mark.slow
 def test_no_request_gets_past_the_token(root, tmp_path):
-    """Requests as nobody should make them, through everything that stands before the routes."""
+    """Malformed requests, sent through the whole middleware."""
     log = tmp_path / "access.log"
     options = {"root_path": "/sky", "trusted": LOCAL, "access_log": open_log(str(log))}
     with served(root, token=TOKEN, **options) as port, complaints() as told:
@@ -308,7 +308,7 @@ def test_a_good_cookie_among_others(guarded):
 
 
 def test_comparisons_take_the_same_time(guarded, monkeypatch):
-    """Every one goes through hmac.compare_digest, on digests, so that lengths do not show."""
+    """All comparisons use hmac.compare_digest on digests, which hides the length."""
     seen = []
 
     def spy(one, other):
@@ -345,7 +345,7 @@ def test_beneath_a_path_and_by_https(root):
 
 
 @pytest.mark.parametrize("token", ["", "short", "has a space", "tökentoken", "tab\ttabtab"])
-def test_tokens_that_cannot_be(token):
+def test_invalid_tokens(token):
     with pytest.raises(ConfigError, match=r"HIPSGEN_TOKEN.*at least 8.*openssl rand") as error:
         auth.check_token(token)
     assert not token or token not in str(error.value)

@@ -1,4 +1,4 @@
-"""Clients that drop connections, stop in the middle, or talk nonsense: nothing of them stays."""
+"""Clients that disconnect, stall or send malformed requests leave no resources behind."""
 
 import asyncio
 import contextlib
@@ -25,7 +25,7 @@ AT_ONCE = 50
 
 @pytest.fixture(scope="module")
 def surveys(tmp_path_factory) -> Path:
-    """A survey with a tile of 1 MB, and a MOC of 1 GB that takes no room."""
+    """A survey with a tile of 1 MB, and a sparse MOC of 1 GB."""
     root = tmp_path_factory.mktemp("root")
     survey = make_survey(root / "band_g")
     (survey / TILE.removeprefix("/hips/band_g/")).write_bytes(os.urandom(SIZE))
@@ -42,7 +42,7 @@ def server(surveys, tmp_path) -> Iterator[Process]:
 
 
 def connect(port: int, said: bytes) -> socket.socket:
-    """A client with room for little, so that the server cannot hand over all of a tile at once."""
+    """A client with a small receive buffer, so that a tile does not fit into it."""
     client = socket.socket()
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 14)
     client.settimeout(20)
@@ -52,14 +52,14 @@ def connect(port: int, said: bytes) -> socket.socket:
 
 
 def drop(client: socket.socket, rudely: bool) -> None:
-    """Close a connection; rudely is without the farewell that TCP has for it."""
+    """Close a connection; rudely: with a TCP reset."""
     if rudely:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     client.close()
 
 
 def come_and_leave(port: int, times: int) -> None:
-    """So many clients, some at once; two of three leave within an answer, one within a request."""
+    """Connect clients and drop them: two of three during a response, one during its request."""
     for _ in range(times // AT_ONCE):
         clients = [connect(port, REQUEST[: 20 if i % 3 == 0 else None]) for i in range(AT_ONCE)]
         for i, client in enumerate(clients):
@@ -68,7 +68,7 @@ def come_and_leave(port: int, times: int) -> None:
 
 
 def within(seconds: float, is_so: Callable[[], bool]) -> bool:
-    """Whether something comes true soon."""
+    """Wait for a condition; return whether it became true."""
     end = time.monotonic() + seconds
     while not is_so() and time.monotonic() < end:
         time.sleep(0.05)
@@ -97,7 +97,7 @@ def test_thousands_that_drop_their_connections_leave_nothing_behind(server):
 
 
 def test_requests_without_end_wait_where_they_come_from(server):
-    """One client asks and asks, and reads all answers: neither memory nor others suffer."""
+    """One client pipelines without end: memory is bounded, and other clients are served."""
     assert is_well(server.port)
     before, end = server.memory(), time.monotonic() + 3
     asked = b"GET /nowhere HTTP/1.1\r\n\r\n" * 2000
@@ -119,7 +119,7 @@ def test_requests_without_end_wait_where_they_come_from(server):
         assert server.memory() <= before + (20 << 20)
 
 
-def test_what_nobody_takes_any_more_is_not_read(server):
+def test_files_are_not_read_for_clients_that_left(server):
     before = server.bytes_read()
     for _ in range(10):
         client = connect(server.port, REQUEST.replace(TILE.encode(), BIG.encode()))
@@ -161,7 +161,7 @@ def test_more_clients_than_a_process_may_have_files(surveys, tmp_path):
         b"POST / HTTP/1.1\r\nHost: here\r\nContent-Length: 9\r\n\r\n12",
     ],
 )
-def test_who_does_not_come_to_the_end_of_a_request_is_sent_off(said, surveys, monkeypatch):
+def test_unfinished_requests_time_out(said, surveys, monkeypatch):
     monkeypatch.setattr(protocol, "PATIENCE", 1.0)
     with served(surveys) as port:
         client = connect(port, said)
@@ -178,7 +178,7 @@ def test_who_does_not_come_to_the_end_of_a_request_is_sent_off(said, surveys, mo
         client.close()
 
 
-def test_who_takes_nothing_of_an_answer_is_cut_off_and_who_is_slow_is_not(surveys, monkeypatch):
+def test_stalled_clients_are_disconnected_and_slow_ones_are_not(surveys, monkeypatch):
     monkeypatch.setattr(protocol, "TAKING", 2.0)
     with served(surveys) as port:
         assert is_well(port)
@@ -228,7 +228,7 @@ def test_nonsense_in_the_midst_of_an_answer_ends_it_without_a_complaint(path, at
     assert told == []
 
 
-def test_it_stops_though_somebody_does_not_take_his_answer(server):
+def test_stopping_does_not_wait_for_a_stalled_client(server):
     client = connect(server.port, REQUEST.replace(TILE.encode(), BIG.encode()))
     assert client.recv(100)
     start = time.monotonic()

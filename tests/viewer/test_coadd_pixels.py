@@ -1,4 +1,4 @@
-"""What the server says of coadds is what astropy reads in their files."""
+"""The server's values of coadds agree with what astropy reads from their files."""
 
 import io
 import math
@@ -14,7 +14,7 @@ from astropy.wcs import WCS
 from hipsgen.images.masks import plane_bits
 from tests.viewer.conftest import client_for
 from tests.viewer.inspected import Inspected, cell_coadd, exposure
-from viewer.coadds.pixels import name_of
+from viewer.coadds.pixels import coadd_id
 
 pytestmark = pytest.mark.slow
 
@@ -28,14 +28,14 @@ def inspected(request, tmp_path_factory) -> Inspected:
 
 
 def asked(inspected: Inspected, path: str, **words: object):
-    query = {"survey": inspected.name, "coadd": name_of(inspected.coadd), **words}
+    query = {"survey": inspected.name, "coadd": coadd_id(inspected.coadd), **words}
     return client_for(inspected.root).get(f"/api/{path}", params=query)
 
 
 def told(inspected: Inspected, ra: float, dec: float):
-    """What is told of the coadd at a position."""
+    """Description of the coadd at a position."""
     found = asked(inspected, "pixel", ra=repr(ra), dec=repr(dec)).json()["coadds"]
-    return next(c for c in found if c["coadd"] == name_of(inspected.coadd))["pixel"]
+    return next(c for c in found if c["coadd"] == coadd_id(inspected.coadd))["pixel"]
 
 
 def test_a_pixel_is_what_astropy_reads(inspected):
@@ -134,7 +134,7 @@ def test_statistics_of_a_circle_are_those_of_its_pixels(inspected):
     ).json()  # fmt: skip
     (found,) = answer["statistics"]
     assert found["source"] == "coadd"
-    if found["coadd"] != name_of(inspected.coadd):
+    if found["coadd"] != coadd_id(inspected.coadd):
         pytest.skip("another coadd has these pixels, too, and was taken")
     values = hdus["IMAGE"][0][inside] * inspected.coadd.scale
     valid = values[np.isfinite(values)].astype(float)
@@ -145,7 +145,7 @@ def test_statistics_of_a_circle_are_those_of_its_pixels(inspected):
         assert found[name] == pytest.approx(number, rel=1e-5, abs=1e-4), name
 
 
-def test_a_position_off_the_coadd_and_a_coadd_that_is_gone(inspected, tmp_path):
+def test_a_position_off_the_coadd_and_a_missing_coadd(inspected, tmp_path):
     assert asked(inspected, "pixel", ra=1.0, dec=2.0).json()["coadds"] == []
     gone = asked(inspected, "cutout", ra=1.0, dec=2.0, size=5)
     assert gone.status_code == 404
@@ -158,7 +158,7 @@ def test_a_position_off_the_coadd_and_a_coadd_that_is_gone(inspected, tmp_path):
     aside = inspected.path.rename(tmp_path / "aside.fits")
     try:
         found = asked(inspected, "pixel", ra=repr(ra), dec=repr(dec)).json()["coadds"]
-        mine = next(c for c in found if c["coadd"] == name_of(inspected.coadd))
+        mine = next(c for c in found if c["coadd"] == coadd_id(inspected.coadd))
         assert "does not exist" in mine["error"]
     finally:
         aside.rename(inspected.path)

@@ -1,4 +1,4 @@
-"""Files beneath a root, opened by whatever way the system has; what is elsewhere is not."""
+"""Files inside a root are opened, by either system call; files elsewhere are not."""
 
 import os
 import time
@@ -51,7 +51,7 @@ def opened(request, monkeypatch) -> Callable[..., FileIO]:
 
 
 @pytest.mark.parametrize("name", [*GOOD, *LED])
-def test_what_lies_beneath_is_opened(opened, root, name):
+def test_files_inside_the_root_are_opened(opened, root, name):
     before = len(os.listdir("/proc/self/fd"))
     with opened([root], root / name) as file:
         assert file.read() == (GOOD | LED)[name].encode()
@@ -59,7 +59,7 @@ def test_what_lies_beneath_is_opened(opened, root, name):
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_what_lies_elsewhere_or_is_none_is_not(opened, root, name):
+def test_files_elsewhere_and_special_files_are_not_opened(opened, root, name):
     before = len(os.listdir("/proc/self/fd"))
     with pytest.raises(OSError):  # noqa: PT011 - of whatever kind
         opened([root], f"{root}/{name}")
@@ -96,7 +96,7 @@ def test_what_is_opened_at_once_is_what_would_be_opened(root, name):
 
 
 @LINUX
-def test_a_system_that_lacks_the_call_is_asked_the_slow_way(root, monkeypatch):
+def test_systems_without_openat2_use_the_fallback(root, monkeypatch):
     monkeypatch.setattr(files, "_openat2", lambda *_: -1)
     assert files.open_if_cached([root], f"{root}/file") is None
     monkeypatch.setattr(files, "_openat2", None)

@@ -1,4 +1,4 @@
-"""Requests as nobody should make them: paths, methods, headers and parameters, byte for byte."""
+"""Malformed requests: paths, methods, headers and parameters, byte for byte."""
 
 import os
 from collections import Counter
@@ -148,14 +148,14 @@ LONGEST = 60_000  # bytes of a request of which a server reads all before it ref
 
 @dataclass
 class Site:
-    """A server, what it may give away by ETag, and what it has answered so far."""
+    """A server, the files that it may serve by ETag, and its responses so far."""
 
     wire: Wire
     files: dict[str, bytes] = field(default_factory=dict)
     seen: Counter[int] = field(default_factory=Counter)
 
     def check(self, request: bytes) -> None:
-        """Ask, and see that the answer is fit for anybody."""
+        """Send a request, and check that the response reveals nothing."""
         try:
             answer, body = self.wire.ask(request)
         except OSError:
@@ -164,7 +164,7 @@ class Site:
             self.wire.close()
             return
         if b"\r\nContent-Length" in request or b"\r\nTransfer" in request:
-            # who knows where it ends
+            # the end of the response is unknown
             self.wire.close()
         self.seen[answer.status] += 1
         assert answer.status < 500
@@ -174,7 +174,7 @@ class Site:
             assert answer.status != 200 or body in (b"", self.files[tag])
 
     def learn(self, path: str) -> None:
-        """A file that may be had."""
+        """Record the content of a file that may be served."""
         answer, body = self.wire.get(path)
         assert answer.status == 200, path
         self.files[answer.headers["etag"]] = body
@@ -182,7 +182,7 @@ class Site:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory) -> Iterator[Site]:
-    """Surveys with everything about them that could go wrong, and secrets all around."""
+    """Surveys with all kinds of invalid content, surrounded by secret files."""
     top = tmp_path_factory.mktemp("top")
     outside = make_survey(top / "outside", obs_title=SECRET.decode())
     root, static = top / "root", top / "static"
@@ -262,7 +262,7 @@ def upwards(way: tuple[bytes, bytes, int, bytes]) -> bytes:
 
 
 def bent(way: tuple[bytes, int, bytes]) -> bytes:
-    """A good path with something in place of, or beside, one of its parts."""
+    """Replace a part of a valid path, or insert one."""
     path, place, piece = way
     parts = path.split(b"/")
     parts[place % len(parts)] = piece if place % 2 else parts[place % len(parts)] + piece

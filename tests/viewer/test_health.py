@@ -1,4 +1,4 @@
-"""What /healthz says, and what it does not."""
+"""Content of /healthz, and what it does not reveal."""
 
 import shutil
 import threading
@@ -18,7 +18,7 @@ def places(tmp_path):
     return [make_survey(tmp_path / name).parent for name in ("one/band_g", "two/band_r")]
 
 
-def test_well_as_long_as_every_folder_can_be_listed(places):
+def test_healthy_while_every_folder_can_be_listed(places):
     with served(*places, token="long-enough-token") as port, complaints() as told:
         url = f"http://127.0.0.1:{port}/healthz"
         well = httpx.get(url)
@@ -40,7 +40,7 @@ def test_well_as_long_as_every_folder_can_be_listed(places):
     assert told == []
 
 
-def test_a_file_system_that_hangs_is_told_of_and_holds_one_thread(places, monkeypatch):
+def test_a_hanging_file_system_is_reported_and_blocks_one_thread(places, monkeypatch):
     goes_on, looks = threading.Event(), []
     list_folder = health.os.scandir
 
@@ -67,7 +67,7 @@ def test_a_file_system_that_hangs_is_told_of_and_holds_one_thread(places, monkey
             assert time.monotonic() < start + 5
 
 
-def test_many_ask_at_once(places):
+def test_concurrent_requests(places):
     with served(*places) as port, complaints() as told:
 
         def ask(_: int) -> int:
@@ -78,7 +78,7 @@ def test_many_ask_at_once(places):
     assert told == []
 
 
-def test_who_does_not_wait_for_the_answer_leaves_nothing(places):
+def test_a_client_that_leaves_early_leaves_nothing_behind(places):
     with served(*places) as port, complaints() as told:
         for _ in range(50):
             wire = Wire(port)

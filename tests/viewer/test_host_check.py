@@ -1,4 +1,4 @@
-"""A page of some site whose name has come to mean this machine gets nothing (DNS rebinding)."""
+"""Protection against DNS rebinding: requests with a foreign Host header are refused."""
 
 import http.client
 import json

@@ -1,4 +1,4 @@
-"""Large answers to clients that take them slowly: how much they may hold, and for how long."""
+"""Large responses to slow clients: limits on memory and time."""
 
 import asyncio
 import socket
@@ -22,7 +22,7 @@ ROOM = 60 << 20
 
 @pytest.fixture
 def port():
-    """A server of nothing but large answers, with room for two."""
+    """A server of large responses, with memory for two."""
     pool = ReadPool("answer", room=ROOM)
 
     async def large(request):
@@ -42,7 +42,7 @@ def port():
 
 
 def slow_client(port: int) -> socket.socket:
-    """One that has asked, seen that there is an answer, and takes no more of it."""
+    """A client that reads the start of a response, then stalls."""
     client = socket.socket()
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
     client.connect(("127.0.0.1", port))
@@ -75,7 +75,7 @@ def test_those_who_take_large_answers_slowly_hold_no_more_than_there_is_room_for
     slow.pop().close()
 
 
-def test_one_who_takes_nothing_for_long_is_left(port, monkeypatch):
+def test_a_stalled_client_is_disconnected(port, monkeypatch):
     monkeypatch.setattr(limits, "_SLOWEST", 0.3)
     slow = [slow_client(port) for _ in range(2)]
     until(port, 200)
@@ -83,14 +83,14 @@ def test_one_who_takes_nothing_for_long_is_left(port, monkeypatch):
         client.close()
 
 
-def test_nobody_is_told_of_an_answer_that_was_taken(port):
+def test_a_delivered_response_logs_nothing(port):
     with complaints() as told:
         assert [status(port) for _ in range(5)] == [200] * 5
     assert told == []
 
 
 def test_work_of_one_request_runs_at_the_same_time():
-    """Each waits for all the others: one after the other they would never end."""
+    """Each job waits for all others: sequentially they would never end."""
     pool = ReadPool("coadd", at_once=3, seconds=PATIENCE)
     together = threading.Barrier(3)
 
@@ -166,7 +166,7 @@ def test_an_error_ends_the_request_and_frees_its_place():
 
 
 async def one_that_is_taken(pool: ReadPool) -> None:
-    """Ask until there is a place again."""
+    """Retry until the server has capacity again."""
     for _ in range(int(PATIENCE / 0.01)):
         with suppress(BusyError):
             assert await pool.run(lambda: 1) == 1

@@ -27,13 +27,13 @@ TOKEN = "correct-horse-battery"
 
 
 def block(language: str) -> str:
-    """The one example in this language."""
+    """Return the only example in this language."""
     (found,) = re.findall(rf"```{language}\n(.*?)```", DOCS.read_text(), re.DOTALL)
     return str(found)
 
 
 def replaced(text: str, **places: str) -> str:
-    """The example, with something else in place of each of these, all of which it has."""
+    """Return the example with replacements, all of which must apply."""
     for old, new in places.items():
         assert old in text
         text = text.replace(old, new)
@@ -41,7 +41,7 @@ def replaced(text: str, **places: str) -> str:
 
 
 class Site:
-    """What is seen from outside. log: lines of the viewer's access log."""
+    """The site from outside. log: lines of the viewer's access log."""
 
     def __init__(self, port: int, log: Path) -> None:
         self.log = log
@@ -53,7 +53,7 @@ class Site:
         self.context = unverified
 
     def client(self, **options) -> httpx.Client:
-        """Asks nginx, whatever the name of the host is."""
+        """Client of nginx for any host name."""
         return httpx.Client(
             base_url=f"https://127.0.0.1:{self.port}/sky/",
             headers={"host": f"{HOST}:{self.port}", **options.pop("headers", {})},

@@ -1,4 +1,4 @@
-"""The handle of a notebook and its server, with programs in the place of the page."""
+"""viewer.show, its frame and its server, with a program in place of the page."""
 
 import logging
 import re
@@ -45,22 +45,22 @@ def frame(root) -> Iterator[Frame]:
 
 
 def source(frame: Frame) -> httpx.URL:
-    """What the frame loads."""
+    """URL that the frame loads."""
     (found,) = re.findall(r'<iframe src="([^"]+)"', frame._repr_html_())
     return httpx.URL(found)
 
 
 def channel(frame: Frame) -> httpx.URL:
-    """Where the page asks."""
+    """URL from which the page fetches commands."""
     url = source(frame)
     return url.copy_with(path=f"{url.path}api/frames/{url.params['frame']}", query=b"")
 
 
 class Page:
-    """Does as frame.js does, and remembers what it was to do."""
+    """Stand-in for frame.js that records the commands it received."""
 
     def __init__(self, frame: Frame, **state: object) -> None:
-        self.wishes: list[dict] = []
+        self.commands: list[dict] = []
         self._url, self._state = channel(frame), {**STATE, **state}
         self._thread = threading.Thread(target=self._follow)
         self._thread.start()
@@ -72,7 +72,7 @@ class Page:
                 told = answer.json()
                 if told["number"] > seen:
                     seen = told["number"]
-                    self.wishes.append(told["wish"])
+                    self.commands.append(told["wish"])
                     client.post(self._url, json={"number": seen, "state": self._state})
 
     def left(self) -> bool:
@@ -85,13 +85,13 @@ def refuses(port: int, host: str = "127.0.0.1") -> bool:
         return one.connect_ex((host, port)) != 0
 
 
-def test_to_import_the_viewer_loads_no_server():
+def test_importing_the_viewer_does_not_load_the_server():
     code = "import sys, viewer; print('starlette' in sys.modules, 'astropy' in sys.modules)"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert told.stdout == "False False\n"
 
 
-def test_nothing_answers_that_is_not_beneath_the_secret(frame):
+def test_requests_outside_the_secret_path_get_404(frame):
     url = source(frame)
     assert url.host == "127.0.0.1"
     assert refuses(url.port, "127.0.0.2")  # all of 127.* is this machine
@@ -110,32 +110,32 @@ def test_nothing_answers_that_is_not_beneath_the_secret(frame):
     assert "no-referrer" in httpx.get(f"{here}/{secret}/").headers["referrer-policy"]
 
 
-def test_a_viewer_that_is_no_notebook_s_has_no_frames(root):
+def test_a_viewer_outside_notebooks_has_no_frames(root):
     with served(root) as port:
         assert httpx.get(f"http://127.0.0.1:{port}/api/frames/x?seen=0").status_code == 404
 
 
-def test_wishes_wait_for_the_page_and_come_as_one(frame):
+def test_commands_wait_for_the_page_and_are_merged(frame):
     frame.goto((180, 1), fov=2)
     frame.survey = "band_r"
     frame.goto(SkyCoord(181 * units.deg, 2 * units.deg))
     page = Page(frame)
     view = frame.view
-    assert page.wishes == [{"ra": 181.0, "dec": 2.0, "fov": 2.0, "survey": "band_r"}]
+    assert page.commands == [{"ra": 181.0, "dec": 2.0, "fov": 2.0, "survey": "band_r"}]
     assert (view.ra, view.dec, view.fov, view.survey) == (350.0, 2.5, 0.1, "band_g")
     start = time.monotonic()
     for _ in range(20):
         assert frame.view == view
-    # the question of the page was held until there was a wish
+    # the request of the page was held until there was a command
     assert time.monotonic() - start < 5
     frame.goto("12:00:00 -01:30:00")
     assert (frame.selection, frame.region) == (None, None)
-    assert [one for one in page.wishes if one][1] == pytest.approx({"ra": 180.0, "dec": -1.5})
+    assert [one for one in page.commands if one][1] == pytest.approx({"ra": 180.0, "dec": -1.5})
     frame.close()
     assert page.left()
 
 
-def test_what_a_page_cannot_do_is_an_error(frame):
+def test_an_error_of_the_page_is_raised(frame):
     page = Page(frame, error="the page cannot show band_r")
     with pytest.raises(FrameError, match="cannot show band_r"):
         _ = frame.view
@@ -146,10 +146,10 @@ def test_what_a_page_cannot_do_is_an_error(frame):
 
 
 def test_without_a_page_the_error_says_what_to_do():
-    with pytest.raises(FrameError, match=r"no page has asked for 0.05 s: show the frame first"):
-        FrameChannel(come=0.05).ask()
-    busy = FrameChannel(done=0.05)
-    reader = threading.Timer(0.2, busy.after, [0])
+    with pytest.raises(FrameError, match=r"no page has responded for 0.05 s: show the frame first"):
+        FrameChannel(pickup_seconds=0.05).ask()
+    busy = FrameChannel(reply_seconds=0.05)
+    reader = threading.Timer(0.2, busy.commands_since, [0])
     reader.start()
     with pytest.raises(FrameError, match=r"busy for 0.05 s"):
         busy.ask()
@@ -184,7 +184,7 @@ def test_many_frames_leave_the_browser_connections_for_tiles(root):
     [({"content": b"{}"}, 415), ({"json": [1]}, 400), ({"json": {"number": "1"}}, 400),
      ({"json": {"number": 1, "state": {"x": "y" * 5_000_000}}}, 413)],
 )  # fmt: skip
-def test_nonsense_of_a_page_is_refused(frame, words, status):
+def test_invalid_requests_of_a_page_are_refused(frame, words, status):
     assert httpx.post(channel(frame), **words).status_code == status
     for seen in ("", "x", "-1", "1" * 5000, "²"):
         assert httpx.get(channel(frame), params={"seen": seen}).status_code == 400
@@ -274,7 +274,7 @@ def test_flags_as_a_table(tmp_path):
         SkyCoord(150.1, -2.2, unit="deg").galactic,
     ],
 )
-def test_places(target):
+def test_targets(target):
     assert position_of(target) == pytest.approx((150.1, -2.2), abs=1e-9)
 
 
@@ -282,32 +282,32 @@ def test_places(target):
     "target",
     ["M31", "1 2 3", "", 5, (1,), (1, 95), (np.nan, 2), SkyCoord([1, 2], [3, 4], unit="deg")],
 )
-def test_what_is_no_place(target):
+def test_invalid_targets_are_refused(target):
     with pytest.raises(ConfigError, match=r"^target .*") as told:
         position_of(target)
     assert "\n" not in str(told.value)
 
 
-def test_errors_come_before_anything_is_started(root, tmp_path):
+def test_errors_are_raised_before_the_server_starts(root, tmp_path):
     before = threading.active_count()
-    with pytest.raises(ConfigError, match="name the one that 'hipsgen build' wrote"):
+    with pytest.raises(ConfigError, match="give the output folder of 'hipsgen build'"):
         viewer.show()
     with pytest.raises(InputError, match="nothing_here does not exist"):
         viewer.show(tmp_path / "nothing_here")
     with pytest.raises(SurveyError, match="no survey under"):
         viewer.show(tmp_path)
-    with pytest.raises(ConfigError, match=r"fov -1: the width of a view"):
+    with pytest.raises(ConfigError, match=r"fov -1: must be greater than 0"):
         viewer.show(root, fov=-1)
     with pytest.raises(ConfigError, match=r"fov '1.0 s': .*give degrees"):
         viewer.show(root, fov=1 * units.s)
     with pytest.raises(ConfigError, match=r"no survey 'band_z': there are band_g, band_r"):
         viewer.show(root, survey="band_z")
-    with pytest.raises(ConfigError, match=r"proxy '/hub/8000': give a path .* with \{port\}"):
+    with pytest.raises(ConfigError, match=r"proxy '/hub/8000': give a path .* contains \{port\}"):
         viewer.show(root, proxy="/hub/8000")
     assert threading.active_count() == before
 
 
-def test_addresses_for_browsers_elsewhere(root, monkeypatch):
+def test_urls_for_remote_browsers(root, monkeypatch):
     monkeypatch.setenv("JUPYTERHUB_SERVICE_PREFIX", "/user/me/")
     hub = viewer.show(root, height="80vh", width='1" onload="')
     assert re.fullmatch(r"/user/me/proxy/\d+/[\w-]{32}/", source(hub).path)
@@ -319,8 +319,8 @@ def test_addresses_for_browsers_elsewhere(root, monkeypatch):
         one.close()
 
 
-def test_behind_a_proxy_that_takes_its_path_away(root, tmp_path):
-    """As jupyter-server-proxy does it."""
+def test_behind_a_proxy_that_strips_its_path(root, tmp_path):
+    """jupyter-server-proxy strips the path in this way."""
     nginx = needs("nginx", "nginx-light")
     outer = free_port()
     frame = viewer.show(root, proxy=f"http://127.0.0.1:{outer}/user/me/proxy/{{port}}/")

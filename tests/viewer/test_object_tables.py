@@ -27,13 +27,13 @@ def repository(sample_repository):
 
 @pytest.fixture
 def own(repository, tmp_path):
-    """A copy, to do damage to."""
+    """A copy that the test may damage."""
     return shutil.copytree(repository, tmp_path / "repo")
 
 
 @pytest.fixture(scope="module")
 def measured(repository):
-    """All tables, as the Butler gives them."""
+    """All tables, read by the Butler."""
     from lsst.daf.butler import Butler
 
     with Butler.from_config(str(repository)) as butler:
@@ -42,7 +42,7 @@ def measured(repository):
 
 
 def ask(catalog, radius=1.0, **words):
-    return catalog.ask(CatalogQuery(Cone(RA, DEC, radius), limit=20_000, **words))
+    return catalog.rows(CatalogQuery(Cone(RA, DEC, radius), limit=20_000, **words))
 
 
 def ids(found):
@@ -76,13 +76,13 @@ def test_a_cone_over_the_seam(repository, measured, radius):
 
 def test_a_file_is_opened_when_its_tract_is_looked_at(repository):
     objects = open_object_tables(str(repository), [CHAIN])
-    objects.ask(CatalogQuery(Cone(RA + 90, DEC, 1)))
+    objects.rows(CatalogQuery(Cone(RA + 90, DEC, 1)))
     assert len(objects._open) == 1  # the first, for its columns
     ask(objects)
     assert len(objects._open) == 2
 
 
-def test_by_sql_where_daf_butler_refuses(own, repository):
+def test_sql_is_used_where_daf_butler_fails(own, repository):
     config = own / "butler.yaml"
     other = "lsst.daf.butler.datastores.posixDatastore.PosixDatastore"
     known = "lsst.daf.butler.datastores.fileDatastore.FileDatastore"
@@ -112,7 +112,7 @@ def tract_in(table):
     return parquet.read_table(table)["tract"][0].as_py()
 
 
-def test_a_damaged_table_is_told_and_the_others_are_served(own, measured):
+def test_a_damaged_table_is_reported_and_the_others_are_served(own, measured):
     broken, whole = tables_of(own)
     broken.write_bytes(b"junk")
     objects = open_object_tables(str(own), [CHAIN])
@@ -131,7 +131,7 @@ def test_a_damaged_table_is_told_and_the_others_are_served(own, measured):
         open_object_tables(str(own), [CHAIN])
 
 
-def test_a_table_with_other_columns_is_told(own):
+def test_a_table_with_other_columns_is_reported(own):
     first, second = tables_of(own)
     parquet.write_table(parquet.read_table(second).drop_columns(["i_psfFlux"]), second)
     objects = open_object_tables(str(own), [CHAIN])
@@ -143,7 +143,7 @@ def test_a_table_with_other_columns_is_told(own):
 
 
 def test_tables_by_patch(own):
-    """And those of a file per tract are preferred, being fewer."""
+    """Tables by tract are preferred, because they are fewer files."""
     from lsst.daf.butler import Butler, DatasetType
 
     with Butler.from_config(str(own), writeable=True) as butler:
@@ -171,11 +171,11 @@ def test_tables_by_patch(own):
     [
         ([], "", "name a collection with -c; there are: sample/coadds"),
         (["other"], "", "no collection 'other'"),
-        ([CHAIN], "source", r"no table of objects source .* patch: objectTable_tract"),
-        ([CHAIN], "deepCoadd_calexp", "no table of objects deepCoadd_calexp"),
+        ([CHAIN], "source", r"no object table source .* patch: objectTable_tract"),
+        ([CHAIN], "deepCoadd_calexp", "no object table deepCoadd_calexp"),
         (["sample/run/20260202T000000Z"], "", "tables by tract or patch: none"),
     ],
 )
-def test_what_there_is_not_is_told_with_what_there_is(repository, collections, table, words):
+def test_missing_tables_are_reported_with_the_alternatives(repository, collections, table, words):
     with pytest.raises(InputError, match=words):
         open_object_tables(str(repository), collections, table)

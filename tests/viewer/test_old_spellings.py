@@ -1,4 +1,4 @@
-"""What users of version 0.1.0 wrote down keeps working: options, addresses, links, arguments."""
+"""Spellings of version 0.1.0 keep working: options, URLs, links, arguments."""
 
 import inspect
 from pathlib import Path
@@ -38,7 +38,7 @@ def client(stars: Path) -> Client:
 
 @pytest.mark.parametrize("option", ["--catalog", "--catalogue"])
 def test_the_option_for_catalogs(root: Path, stars: Path, option: str):
-    """Catalogs are opened first; what is wrong with the port is said when they are in order."""
+    """Catalogs are opened first; the port is checked after them."""
     known = CliRunner().invoke(cli, ["serve", str(root), option, str(stars), "--port", "70000"])
     assert isinstance(known.exception, ConfigError)
     assert "--port 70000" in str(known.exception)
@@ -47,7 +47,7 @@ def test_the_option_for_catalogs(root: Path, stars: Path, option: str):
     assert "gone.csv" in str(gone.exception)
 
 
-def test_help_tells_of_todays_spelling_alone():
+def test_help_shows_only_the_current_spelling():
     told = CliRunner().invoke(cli, ["serve", "--help"]).output
     assert "--catalog " in told
     assert "--catalogue" not in told
@@ -68,7 +68,7 @@ def test_the_address_of_a_catalog(client: Client):
     assert len(now["rows"]) == 2
 
 
-def test_an_unknown_catalog_is_told_under_both_addresses(client: Client):
+def test_an_unknown_catalog_is_reported_at_both_urls(client: Client):
     for word in ("catalogs", "catalogues"):
         assert client.get(f"/api/{word}/gone", params=CONE).status_code == 404
 

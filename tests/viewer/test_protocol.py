@@ -1,4 +1,4 @@
-"""What goes over the wire: many requests at once, parts of files, requests without an end."""
+"""HTTP on the wire: pipelining, range requests, unfinished requests."""
 
 import ast
 import asyncio
@@ -29,7 +29,7 @@ HOST = "Host: here\r\n"
 
 @pytest.fixture(scope="module")
 def survey(tmp_path_factory) -> Path:
-    """A tile of 1 MB, and a MOC larger than what is looked for in memory at a time."""
+    """A tile of 1 MB, and a MOC larger than one check of the page cache covers."""
     survey = make_survey(tmp_path_factory.mktemp("root") / "band_g")
     (survey / TILE.removeprefix("/hips/band_g/")).write_bytes(os.urandom(1 << 20))
     (survey / BIG.removeprefix("/hips/band_g/")).write_bytes(os.urandom((9 << 20) + 12345))
@@ -48,7 +48,7 @@ def content(survey: Path, path: str) -> bytes:
 
 
 def answers(client: socket.socket, methods: list[str]) -> list[tuple[int, bytes]]:
-    """Status and body of one after the other, from the same connection."""
+    """Return status and body of each response on one connection."""
     found = []
     with client.makefile("rb") as stream:
         for method in methods:
@@ -61,7 +61,7 @@ def answers(client: socket.socket, methods: list[str]) -> list[tuple[int, bytes]
 
 @pytest.mark.parametrize("room", [1 << 12, 1 << 22])
 def test_requests_that_do_not_wait_for_answers(port, survey, room):
-    """Whatever the client has room for, and however slowly it takes it."""
+    """With any receive buffer, and with slow clients."""
     asked = [("GET", TILE), ("HEAD", BIG), ("GET", BIG), ("GET", "/nowhere"), ("GET", TILE)]
     with socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, room)
@@ -112,7 +112,7 @@ def test_a_file_system_that_does_not_tell_what_is_in_memory(port, survey, monkey
 
 @pytest.mark.parametrize("line", [b"X: " + b"y" * 1000 + b"\r\n", b"y" * 1000, b"\r\n"])
 def test_a_head_without_an_end_is_not_taken(port, line):
-    """Be it of many lines, of one, or of none at all."""
+    """With many header lines, one, or none."""
     with socket.create_connection(("127.0.0.1", port), 20) as client:
         begin = b"" if line == b"\r\n" else b"GET / HTTP/1.1\r\nHost: here\r\n"
         client.sendall(begin + (b"" if line.startswith((b"X", b"\r")) else b"X: "))
@@ -131,7 +131,7 @@ def test_a_head_without_an_end_is_not_taken(port, line):
     wire.close()
 
 
-def test_a_long_body_is_none_of_the_head(port):
+def test_a_long_body_does_not_count_as_header(port):
     body = b"x" * (2 * LONGEST_HEAD)
     head = f"POST /api/nothing HTTP/1.1\r\n{HOST}Content-Length: {len(body)}\r\n\r\n".encode()
     wire = Wire(port)
@@ -152,7 +152,7 @@ def test_other_protocols_are_not_taken_up(port, survey, protocol):
 
 
 def test_what_comes_behind_an_offer_to_change_the_protocol(port, survey):
-    """In the same packet, whole or in part."""
+    """In the same packet, completely or partially."""
     offer = f"GET /healthz HTTP/1.1\r\n{HOST}Connection: Upgrade\r\nUpgrade: h2c\r\n\r\n".encode()
     asked = f"GET {TILE} HTTP/1.1\r\n{HOST}\r\n".encode()
     for cut in (len(asked), 9):
@@ -165,7 +165,7 @@ def test_what_comes_behind_an_offer_to_change_the_protocol(port, survey):
 
 @pytest.mark.parametrize("path", ["/healthz", "/hips/list", TILE, BIG])
 @pytest.mark.parametrize("count", [1, 3])
-def test_who_asks_no_more_gets_what_he_has_asked_for(port, path, count):
+def test_a_half_closed_connection_gets_its_responses(port, path, count):
     asked = f"GET {path} HTTP/1.1\r\n{HOST}\r\n".encode()
     with socket.create_connection(("127.0.0.1", port), 20) as client:
         client.sendall(asked * count)
@@ -177,14 +177,14 @@ def test_who_asks_no_more_gets_what_he_has_asked_for(port, path, count):
 
 
 def listed(kind: str) -> set[str]:
-    """The names that the module says it uses of one of uvicorn's kinds of objects."""
+    """Return the names of a uvicorn class that the module's docstring lists."""
     found = re.search(rf"{kind}(?: \([^)]*\))?: ([^;.(]*)", protocol.__doc__ or "")
     assert found
     return set(re.findall(r"\w+", found[1]))
 
 
 def used() -> dict[str, set[str]]:
-    """The names that the module uses of them, in fact."""
+    """Return the names of uvicorn classes that the module's code uses."""
     found: dict[str, set[str]] = {"HttpToolsProtocol": set(), "cycle": set(), "flow": set()}
     for owner in (protocol.Connection, protocol._Flow):
         tree = ast.parse(inspect.getsource(owner))
@@ -203,7 +203,7 @@ def used() -> dict[str, set[str]]:
 
 
 def vars_of(tree: ast.AST) -> set[str]:
-    """What is kept in objects, but in those of uvicorn's names that are replaced."""
+    """Return the private attributes that the code assigns."""
     targets = [t for node in ast.walk(tree) if isinstance(node, ast.Assign) for t in node.targets]
     names = {t.attr for t in targets if isinstance(t, ast.Attribute)}
     return {name for name in names if name.startswith("_")}

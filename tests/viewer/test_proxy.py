@@ -1,4 +1,4 @@
-"""Beneath a path, behind proxies: who is believed what."""
+"""The root path, and which forwarding headers are trusted."""
 
 import json
 
@@ -20,14 +20,14 @@ FORGED = {
 
 
 def service_url(port: int, path: str = "/hips/list", **headers: str) -> str:
-    """What the list says where the first survey is."""
+    """Return the URL of the first survey in the list."""
     sent = {name.replace("_", "-"): value for name, value in headers.items()}
     text = httpx.get(f"http://127.0.0.1:{port}{path}", headers=sent).text
     line = next(line for line in text.splitlines() if line.startswith("hips_service_url"))
     return line.partition("= ")[2]
 
 
-def test_nobody_is_believed_who_is_not_named(root, monkeypatch):
+def test_only_trusted_proxies_are_believed(root, monkeypatch):
     # what uvicorn would listen to
     monkeypatch.setenv("FORWARDED_ALLOW_IPS", "*")
     for trusted in ((), parse_networks("10.0.0.0/8,192.168.1.1,::2")):
@@ -99,7 +99,7 @@ def test_an_address_of_ipv6_is_a_host(root):
         ("<script>", "127.0.0.1"),
     ],
 )
-def test_the_client_is_the_last_who_is_no_proxy_of_ours(root, tmp_path, said, client):
+def test_the_client_is_the_last_untrusted_address(root, tmp_path, said, client):
     with (tmp_path / "log").open("ab") as log:
         options = {"trusted": parse_networks("127.0.0.1,10.0.0.0/8"), "access_log": log.fileno()}
         with served(root, **options) as port:
@@ -135,7 +135,7 @@ def test_root_paths(said, meant):
 
 
 @pytest.mark.parametrize("path", ["sky", "/a b", "//sky", "/a//b", "/..", "/a/../b", "/%41", "/é"])
-def test_what_is_no_root_path(path):
+def test_invalid_root_paths(path):
     with pytest.raises(ConfigError, match=r"--root-path .* is not a path like /sky"):
         check_root_path(path)
 
@@ -148,6 +148,6 @@ def test_a_root_path_must_not_look_like_ours(path):
 
 
 @pytest.mark.parametrize("text", ["*", "proxy.example", "10.0.0.1/8", "10.0.0", "1.2.3.4/33"])
-def test_what_is_no_proxy(text):
+def test_invalid_proxies(text):
     with pytest.raises(ConfigError, match=r"--trusted-proxy .*give addresses like 127\.0\.0\.1"):
         parse_networks(text)

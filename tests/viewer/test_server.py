@@ -18,13 +18,13 @@ from viewer.catalogs.catalog import open_file
 
 @pytest.fixture
 def no_run(monkeypatch):
-    """What would have been served, without serving it."""
+    """Record what would be served, without serving it."""
     runs = []
     monkeypatch.setattr(uvicorn.Server, "run", lambda self, sockets: runs.append(sockets))
     return runs
 
 
-def test_one_line_tells_where_and_what(root, no_run, capsys):
+def test_one_line_reports_url_and_surveys(root, no_run, capsys):
     server.serve([root], port=0)
     line = capsys.readouterr().out.splitlines()[0]
     assert line.startswith("http://127.0.0.1:")
@@ -99,18 +99,18 @@ def test_it_really_serves(root, monkeypatch):
     assert b"ivo://test/P/band_g" in seen[0]
 
 
-def test_a_first_view_of_a_survey_that_is_not_here_is_said(root):
+def test_a_first_view_of_a_missing_survey_is_reported(root):
     with pytest.raises(ConfigError, match=r"--view: no survey 'nosuch'; there are band_g"):
         server.serve([root], port=0, view="http://here/#survey=nosuch&ra=1")
 
 
 @pytest.mark.parametrize("view", ["nonsense", "http://here/"])
-def test_a_first_view_that_is_none_is_said(root, view):
+def test_an_invalid_first_view_is_reported(root, view):
     with pytest.raises(ConfigError, match=f"--view '{view}' is not a link"):
         server.serve([root], port=0, view=view)
 
 
-def test_two_catalogs_of_a_name_are_refused_before_anything_is_said(root, tmp_path, capsys):
+def test_two_catalogs_of_a_name_are_refused_before_any_output(root, tmp_path, capsys):
     (tmp_path / "stars.csv").write_text("ra,dec\n1,2\n")
     stars = open_file(str(tmp_path / "stars.csv"))
     with pytest.raises(ConfigError, match="two catalogs are called 'stars'"):
@@ -118,7 +118,7 @@ def test_two_catalogs_of_a_name_are_refused_before_anything_is_said(root, tmp_pa
     assert capsys.readouterr().out == ""
 
 
-def test_a_survey_that_was_begun_and_not_finished_is_said(tmp_path):
+def test_an_unfinished_survey_is_reported(tmp_path):
     begun = tmp_path / "sky" / "band_g" / ".hipsgen"
     begun.mkdir(parents=True)
     (begun / "build.json").write_text("{}")
@@ -126,7 +126,7 @@ def test_a_survey_that_was_begun_and_not_finished_is_said(tmp_path):
         server.serve([tmp_path / "sky"], port=0)
 
 
-def test_who_may_look_is_said_where_others_reach_the_port(root, no_run, capsys):
+def test_a_public_port_prints_a_warning(root, no_run, capsys):
     said = "all who reach this port see them: --token keeps others out"
     server.serve([root], host="0.0.0.0", port=0)
     assert said in capsys.readouterr().out
@@ -153,7 +153,7 @@ def read(port: int) -> bytes:
 
 
 def of_the_process() -> list[object]:
-    """What a server in a thread must leave as it is."""
+    """Global state that a server in a thread must not change."""
     loggers = logging.Logger.manager.loggerDict
     return [
         [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)],

@@ -1,4 +1,4 @@
-"""Statistics from tiles: of any region, of any survey that may be served, at a bounded cost."""
+"""Statistics from tiles: for any region and any served survey, at a bounded cost."""
 
 import time
 
@@ -12,45 +12,45 @@ from hipsgen.sky.polygon import to_vectors
 from hipsgen.survey.provenance import Provenance
 from tests.viewer.conftest import client_for, other_coadd
 from tests.viewer.small_hips import DEC, DEEPEST, RA, make_survey, value_at
-from viewer.coadds.statistics import MeasuredRegion, TileSurvey, of_tiles
+from viewer.coadds.statistics import MeasuredRegion, TileSurvey, tile_statistics
 
 
-def survey(asked: list, **words) -> TileSurvey:
-    """One without tiles, that notes which are asked for."""
+def survey(requested: list, **settings) -> TileSurvey:
+    """A survey without tiles that records which tiles are requested."""
 
-    def tile(one):
-        asked.append(one)
+    def read_tile(tile):
+        requested.append(tile)
 
-    known = {"order": 16, "order_min": 0, "width": 512, "frame": "equatorial", "unit": "nJy"}
-    return TileSurvey(tile, **{**known, "pixel_scale": 0.0, **words})
+    defaults = {"order": 16, "order_min": 0, "width": 512, "frame": "equatorial", "unit": "nJy"}
+    return TileSurvey(read_tile, **{**defaults, "pixel_scale": 0.0, **settings})
 
 
 @pytest.mark.parametrize("radius", [0.01, 1.0, 30.0])
-def test_a_circle_holds_what_is_within_its_radius(radius):
+def test_a_circle_contains_what_is_within_its_radius(radius):
     region = MeasuredRegion(10.0, 20.0, 2 * radius, 2 * radius, True)
     center, directions = SkyCoord(10.0, 20.0, unit="deg"), np.arange(0, 360, 45) * deg
-    for share, is_held in ((0.99, True), (1.01, False)):
+    for share, is_inside in ((0.99, True), (1.01, False)):
         around = center.directional_offset_by(directions, share * radius * deg)
-        held = region.holds(to_vectors(around.ra.deg, around.dec.deg))
-        assert held.tolist() == [is_held] * 8
+        inside = region.contains(to_vectors(around.ra.deg, around.dec.deg))
+        assert inside.tolist() == [is_inside] * 8
 
 
 @pytest.mark.parametrize("sides", [(20.0, 1e-6), (1e-6, 20.0), (20.0, 20.0), (1e-3, 1e-3)])
 def test_a_region_of_any_shape_costs_few_tiles(sides):
-    asked: list = []
+    requested: list = []
     start = time.process_time()
-    of_tiles(survey(asked), MeasuredRegion(10.0, 20.0, *sides, False))
-    assert 0 < len(asked) <= 64
+    tile_statistics(survey(requested), MeasuredRegion(10.0, 20.0, *sides, False))
+    assert 0 < len(requested) <= 64
     assert time.process_time() - start < 2
 
 
 def test_a_region_of_too_many_tiles_is_refused():
     with pytest.raises(CoaddError, match="too large for tiles of order 12"):
-        of_tiles(survey([], order_min=12), MeasuredRegion(10.0, 20.0, 20.0, 1e-6, False))
+        tile_statistics(survey([], order_min=12), MeasuredRegion(10.0, 20.0, 20.0, 1e-6, False))
 
 
 @pytest.mark.parametrize(
-    "words",
+    "properties",
     [
         {"hips_frame": "ecliptic"},
         {"hips_order": "1e300"},
@@ -61,24 +61,24 @@ def test_a_region_of_too_many_tiles_is_refused():
         {"hips_tile_width": "-512"},
     ],
 )
-def test_properties_of_others_are_no_fault_of_the_server(tmp_path, words):
-    make_survey(tmp_path / "odd", **words)
+def test_unsupported_tilings_are_no_server_error(tmp_path, properties):
+    make_survey(tmp_path / "odd", **properties)
     client = client_for(tmp_path)
     place = f"survey=odd&ra={RA}&dec={DEC}"
     for path in (f"statistics?{place}&radius=9", f"profile?{place}&ra2={RA}&dec2={DEC + 0.1}"):
         answer = client.get(f"/api/{path}")
         assert answer.status_code == 404
-        assert "are not measured" in answer.json()["error"]
+        assert "cannot be measured" in answer.json()["error"]
 
 
-def test_tiles_of_another_width_than_told_are_none(tmp_path):
+def test_tiles_of_another_width_than_declared_are_ignored(tmp_path):
     make_survey(tmp_path / "odd", hips_tile_width="256")
     client = client_for(tmp_path)
     answer = client.get(f"/api/statistics?survey=odd&ra={RA}&dec={DEC}&radius=9").json()
     assert answer["statistics"][0]["count"] == 0
 
 
-def test_where_the_coadd_is_gone_tiles_tell_and_say_why(tmp_path):
+def test_tiles_are_measured_if_the_coadd_is_gone(tmp_path):
     folder = make_survey(tmp_path / "band_g")
     gone = other_coadd(uri=(tmp_path / "gone.fits").as_uri())
     (folder / "provenance.fits").write_bytes(Provenance([gone]).to_bytes())
@@ -94,7 +94,7 @@ def test_where_the_coadd_is_gone_tiles_tell_and_say_why(tmp_path):
     assert sum(value is not None for value in values.values()) > 5
 
 
-def test_a_survey_that_cannot_be_measured_keeps_no_other_from_it(tmp_path):
+def test_a_survey_that_cannot_be_measured_does_not_affect_others(tmp_path):
     make_survey(tmp_path / "band_g")
     make_survey(tmp_path / "pictures", hips_tile_format="png")
     client = client_for(tmp_path)

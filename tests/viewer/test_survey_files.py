@@ -150,7 +150,7 @@ def test_missing_is_a_plain_404(client, inner):
 
 @pytest.fixture
 def exposed(tmp_path):
-    """A survey with things about it that nobody shall get."""
+    """A survey with files around it that must not be served."""
     survey = make_survey(tmp_path / "root" / "band_g")
     (tmp_path / "secret.fits").write_text("secret")
     (tmp_path / "Dir0").mkdir()

@@ -1,4 +1,4 @@
-"""A survey that is built, updated or spoilt while it is served."""
+"""Surveys that are built, updated or damaged while they are served."""
 
 import http.client
 import os
@@ -21,7 +21,7 @@ TILE = f"Norder0/Dir0/Npix{FACE}.fits"
 
 @pytest.fixture
 def survey(root, tmp_path) -> Path:
-    """A survey of one's own to spoil."""
+    """A survey that the test may damage."""
     return shutil.copytree(root / "band_g", tmp_path / "root" / "band_g")
 
 
@@ -33,7 +33,7 @@ def put(path: Path, data: bytes) -> None:
 
 
 def retitle(survey: Path, title: bytes) -> None:
-    """Other properties of the same length, of the same time."""
+    """Replace the properties, keeping the length and the modification time."""
     path = survey / "properties"
     before = path.stat()
     text = path.read_bytes().replace(b"Small survey band_g", title)
@@ -42,7 +42,7 @@ def retitle(survey: Path, title: bytes) -> None:
     assert path.stat().st_size == before.st_size
 
 
-def test_all_agree_that_a_survey_is_gone_and_that_it_is_back(survey):
+def test_all_requests_agree_that_a_survey_is_gone_and_back(survey):
     client = client_for(survey.parent)
 
     def known() -> list[bool]:
@@ -82,14 +82,14 @@ def test_an_update_that_ends_within_a_tick_of_the_clock_is_seen(survey):
     assert [s.title for s in surveys.all()] == ["Great survey band_g"]
 
 
-def test_known_surveys_are_checked_without_a_look_over_the_roots(survey, monkeypatch):
+def test_known_surveys_are_checked_without_a_scan(survey, monkeypatch):
     surveys = Surveys([survey.parent], 0.0)
     assert surveys.get("band_g")
     monkeypatch.setattr(module, "survey_folders", lambda root: pytest.fail("looked all over"))
     assert surveys.get("band_g")
 
 
-def test_while_one_looks_over_the_roots_the_others_do_not_wait(survey, monkeypatch):
+def test_during_a_scan_other_requests_do_not_wait(survey, monkeypatch):
     surveys = Surveys([survey.parent], 0.0)
     known = surveys.all()
     looking, go_on = threading.Event(), threading.Event()
@@ -111,7 +111,7 @@ def test_while_one_looks_over_the_roots_the_others_do_not_wait(survey, monkeypat
     one.join()
 
 
-def test_a_tile_that_is_replaced_while_it_is_asked_for_is_always_whole(survey):
+def test_a_tile_replaced_during_a_request_is_always_whole(survey):
     tiles = [bytes([i]) * (400_000 + 150_000 * i) for i in range(4)]
     put(survey / TILE, tiles[0])
     stop = threading.Event()
@@ -140,7 +140,7 @@ def test_a_tile_that_is_replaced_while_it_is_asked_for_is_always_whole(survey):
 
 
 def begun(port: int) -> http.client.HTTPResponse:
-    """An answer of which hardly anything has been taken."""
+    """A response of which the client has read hardly anything."""
     client = socket.socket()
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 14)
     client.connect(("127.0.0.1", port))
@@ -162,7 +162,7 @@ def test_a_file_that_is_replaced_or_removed_is_sent_to_its_end(survey):
     assert told == []
 
 
-def test_of_a_file_that_is_cut_the_connection_is_broken_off(survey, caplog):
+def test_the_connection_is_closed_if_a_file_is_truncated(survey, caplog):
     put(survey / "Moc.fits", b"o" * (32 << 20))
     with served(survey.parent) as port, complaints() as told:
         answer = begun(port)
@@ -178,7 +178,7 @@ def test_of_a_file_that_is_cut_the_connection_is_broken_off(survey, caplog):
 
 @pytest.mark.parametrize("kind", ["fifo", "folder", "loop", "link out", "none"])
 @pytest.mark.parametrize("name", ["properties", "provenance.fits", TILE])
-def test_what_is_no_file_hides_itself_and_nothing_else(kind, name, survey, tmp_path):
+def test_special_files_hide_only_themselves(kind, name, survey, tmp_path):
     shutil.copytree(survey, survey.parent / "other")
     (tmp_path / "outside").write_bytes((survey / name).read_bytes())
     (survey / name).unlink()
@@ -201,7 +201,7 @@ def test_what_is_no_file_hides_itself_and_nothing_else(kind, name, survey, tmp_p
 
 
 @pytest.mark.parametrize("name", ["properties", "provenance.fits", TILE, "Norder0", "."])
-def test_what_may_not_be_read_hides_itself_and_nothing_else(name, survey):
+def test_unreadable_files_hide_only_themselves(name, survey):
     shutil.copytree(survey, survey.parent / "other")
     (survey / name).chmod(0)
     if os.access(survey / name, os.R_OK):
@@ -217,7 +217,7 @@ def test_what_may_not_be_read_hides_itself_and_nothing_else(name, survey):
     (survey / name).chmod(0o755)
 
 
-def test_links_to_where_one_may_not_go_hide_nothing_else(survey):
+def test_links_to_forbidden_folders_hide_nothing_else(survey):
     cellar = survey / ".cellar"
     cellar.mkdir()
     for name in ("provenance.fits", "preview.jpg"):

@@ -20,7 +20,7 @@ def names(*roots):
     return [survey.name for survey in Surveys(roots, 0.0).all()]
 
 
-def test_a_root_may_be_a_survey_or_hold_some(tmp_path):
+def test_a_root_may_be_a_survey_or_contain_some(tmp_path):
     plain(tmp_path / "out" / "band_g")
     plain(tmp_path / "deep" / "a" / "b" / "survey")
     assert names(tmp_path / "out" / "band_g") == ["band_g"]
@@ -28,7 +28,7 @@ def test_a_root_may_be_a_survey_or_hold_some(tmp_path):
     assert names(tmp_path) == ["survey", "band_g"]
 
 
-def test_too_deep_hidden_or_among_tiles_is_not_found(tmp_path):
+def test_too_deep_hidden_or_tile_folders_are_not_searched(tmp_path):
     plain(tmp_path / "1" / "2" / "3" / "4" / "5")
     plain(tmp_path / ".hidden")
     plain(tmp_path / "Norder3" / "inside")
@@ -65,7 +65,7 @@ def test_a_new_survey_shows_up_and_names_stay(tmp_path):
     assert found == {second: "band_g", tmp_path / "a" / "band_g": "a-band_g"}
 
 
-def test_the_disk_is_left_alone_while_a_look_is_fresh(tmp_path, monkeypatch):
+def test_the_disk_is_not_read_while_a_scan_is_fresh(tmp_path, monkeypatch):
     plain(tmp_path / "one")
     surveys = Surveys([tmp_path], 3600.0)
     assert surveys.get("one")
@@ -84,7 +84,7 @@ def test_changed_properties_are_read_again(tmp_path):
     assert surveys.all()[0].title == "New"
 
 
-def test_broken_properties_are_left_out_and_told_once(tmp_path, caplog):
+def test_broken_properties_are_left_out_and_logged_once(tmp_path, caplog):
     plain(tmp_path / "good")
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "properties").write_bytes(b"no equals sign\n")
@@ -127,7 +127,7 @@ def test_description_for_the_page(tmp_path):
     assert found["provenance"] is False
 
 
-def test_nonsense_numbers_become_none(tmp_path):
+def test_invalid_numbers_become_none(tmp_path):
     plain(tmp_path / "a", hips_pixel_cut="1 nan", hips_initial_ra="x", hips_data_range="inf 2 3")
     found = describe(Surveys([tmp_path]).all()[0])
     assert found["cuts"] is None
@@ -135,13 +135,13 @@ def test_nonsense_numbers_become_none(tmp_path):
     assert found["initial"]["ra"] is None
 
 
-def test_a_survey_without_valid_orders_is_described_all_the_same(tmp_path):
+def test_a_survey_without_valid_orders_is_described(tmp_path):
     plain(tmp_path / "a", hips_order="1e300", hips_tile_width="x")
     found = describe(Surveys([tmp_path]).all()[0])
     assert (found["order"], found["order_min"], found["tile_width"]) == (0, 0, 512)
 
 
-def test_planes_are_told_of_masks_alone(tmp_path):
+def test_planes_are_described_for_masks_only(tmp_path):
     plain(tmp_path / "image", hipsgen_planes="SAT:0")
     plain(tmp_path / "mask", hipsgen_plane="mask", hipsgen_planes="SAT:0 CR:1")
     found = {one.name: describe(one) for one in Surveys([tmp_path]).all()}
@@ -160,11 +160,11 @@ def test_planes_are_told_of_masks_alone(tmp_path):
         ("", False),
     ],
 )
-def test_names_of_surveys_that_the_page_makes(name, expected):
+def test_names_of_surveys_that_the_page_computes(name, expected):
     assert is_made_by_the_page(name, ["band_g"]) is expected
 
 
-def test_list_fills_in_what_the_standard_demands(tmp_path):
+def test_list_fills_in_required_properties(tmp_path):
     plain(tmp_path / "bare")
     text = hips_list(Surveys([tmp_path]).all(), "http://host/")
     assert "creator_did" in text

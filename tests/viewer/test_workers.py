@@ -1,4 +1,4 @@
-"""Several processes on one port: they come, are replaced, and go, all of them."""
+"""Several worker processes on one port: start, replacement and stop."""
 
 import os
 import signal
@@ -33,7 +33,7 @@ def server(root, tmp_path):
 
 
 def until(is_so: Callable[[], object], seconds: float = 10.0) -> bool:
-    """Whether something comes true soon."""
+    """Wait for a condition; return whether it became true."""
     end = time.monotonic() + seconds
     while not is_so() and time.monotonic() < end:
         time.sleep(0.01)
@@ -130,7 +130,7 @@ with take_port("127.0.0.1", 0) as listening:
 
 
 def test_they_share_a_port_and_a_folder_of_bounded_size(tmp_path):
-    """What one has made the others give, and none gives half of a file."""
+    """The workers share what one of them made, and serve no partial file."""
     folder, most = tmp_path / "cache", 20
     folder.mkdir()
     words = [sys.executable, "-c", KEEPER_OF_A_FOLDER, str(folder), str(most), str(COUNT)]
@@ -231,7 +231,7 @@ def test_ctrl_c_reaches_all_of_a_terminal_at_once(root, tmp_path):
 
 
 def test_stopping_does_not_wait_for_who_does_not_listen(tmp_path):
-    """A client that takes nothing of its answer, and a worker that is stopped."""
+    """With a stalled client, and with a stopped worker."""
     survey = make_survey(tmp_path / "band_g")
     os.truncate(survey / "Moc.fits", 1 << 30)
     with Process(survey, tmp_path / "log", {"workers": COUNT}) as server:
@@ -274,7 +274,7 @@ def test_stopping_does_not_wait_for_an_answer_that_is_worked_on(root, tmp_path, 
     assert time.monotonic() < start + SOON
 
 
-def test_none_outlives_the_one_that_started_them(server):
+def test_workers_do_not_outlive_their_parent(server):
     workers = server.workers()
     time.sleep(1)
     # one that was started later knows the pipe, too

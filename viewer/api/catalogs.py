@@ -1,4 +1,4 @@
-"""/api/catalogs: tables that can be laid over the images, and their rows."""
+"""/api/catalogs: tables that can be drawn over the images, and their rows."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -26,11 +26,11 @@ class CatalogEndpoints:
 
     def __init__(self, catalogs: Sequence[Catalog]) -> None:
         self._catalogs = by_name(catalogs)
-        # not the pool of the coadds: requests for one must not wait for the other's hanging files
+        # separate from the coadds' pool: a hanging file of one kind must not block the other
         self._reads = ReadPool("catalog")
 
     def routes(self) -> list[Route]:
-        """Routes of these endpoints."""
+        """Return the routes of these endpoints."""
         return [
             Route("/api/catalogs", guarded(self._list)),
             Route("/api/catalogs/{name:str}", guarded(self._rows)),
@@ -40,25 +40,25 @@ class CatalogEndpoints:
         ]
 
     async def _list(self, request: Request, key: str = "catalogs") -> Response:
-        """What can be laid over the images."""
-        return json_response({key: [one.describe() for one in self._catalogs.values()]})
+        """List the catalogs."""
+        return json_response({key: [catalog.describe() for catalog in self._catalogs.values()]})
 
     async def _rows(self, request: Request, key: str = "catalog") -> Response:
-        """Rows of a catalog within a cone."""
+        """Return the rows of a catalog that match a query."""
         name = request.path_params["name"]
         if name not in self._catalogs:
             raise RefusedError(404, f"no catalog {name[:80]!r}; /api/catalogs lists them")
         query = _catalog_query(request.query_params)
 
         def respond() -> Response:
-            return json_response({key: name, **self._catalogs[name].ask(query)})
+            return json_response({key: name, **self._catalogs[name].rows(query)})
 
-        # with the JSON, since a million values take long to write
+        # formatting the JSON belongs in the pool too: a million values take long
         return await self._reads.run(respond)
 
 
 def _catalog_query(query: QueryParams) -> CatalogQuery:
-    """The question in a request. Raises RefusedError."""
+    """Parse the query of a request. Raises RefusedError."""
     limit = number_parameter(query, "limit", 1, MAX_ROWS) if "limit" in query else None
     return CatalogQuery(
         cone=Cone(*position_parameters(query), number_parameter(query, "radius", 1e-7, 180)),

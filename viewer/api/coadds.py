@@ -1,4 +1,4 @@
-"""/api/coadds, pixel, cutout and patches: the coadds of a survey, and what their files hold."""
+"""/api/coadds, pixel, cutout and patches: the coadds of a survey and the pixels of their files."""
 
 from typing import Any
 
@@ -28,31 +28,31 @@ MAX_CUTOUT = 3600.0  # arcsec
 
 
 class CoaddFinder:
-    """Finds the coadds of surveys; of a color survey, those of the bands that it is made of."""
+    """Finds the coadds of surveys; for a color survey, those of the bands it was made from."""
 
     def __init__(self, surveys: Surveys) -> None:
         self._surveys = surveys
         self._tables = ProvenanceTables(surveys.roots)
 
     async def at(self, survey: ServedSurvey, ra: float, dec: float) -> list[UsedCoadd]:
-        """The coadds at an ICRS position (degrees). Raises RefusedError when none are known."""
+        """Return the coadds at an ICRS position (degrees). Raises RefusedError if unknown."""
         sources = await run_in_threadpool(self._surveys.with_provenance, survey)
         if not sources:
             raise RefusedError(404, f"survey {survey.name!r} has no provenance.fits")
         try:
             return [c for one in sources for c in await self._tables.at(one.folder, ra, dec)]
         except SurveyError as error:
-            # the survey itself is in order: the page shows the reason where the coadds would be
+            # the survey itself is valid: the page shows this reason in place of the coadds
             raise RefusedError(404, f"survey {survey.name!r}: {error}") from error
 
     async def all(self, survey: ServedSurvey) -> list[UsedCoadd]:
-        """Every coadd. Raises SurveyError for a table that cannot be read."""
+        """Return every coadd. Raises SurveyError if a table cannot be read."""
         sources = await run_in_threadpool(self._surveys.with_provenance, survey)
         return [coadd for one in sources for coadd in await self._tables.all(one.folder)]
 
 
 class CoaddEndpoints:
-    """Endpoints that tell of coadds. reads: where their files are read."""
+    """Endpoints for coadds. reads: the pool in which their files are read."""
 
     def __init__(self, surveys: Surveys, finder: CoaddFinder, reads: ReadPool) -> None:
         self._surveys = surveys
@@ -60,7 +60,7 @@ class CoaddEndpoints:
         self._reads = reads
 
     def routes(self) -> list[Route]:
-        """Routes of these endpoints."""
+        """Return the routes of these endpoints."""
         return [
             Route("/api/coadds", guarded(self._coadds)),
             Route("/api/pixel", guarded(self._pixel)),
@@ -69,61 +69,60 @@ class CoaddEndpoints:
         ]
 
     async def _coadds(self, request: Request) -> Response:
-        """The coadds that gave pixels at a position."""
-        survey, ra, dec = await self._place(request)
-        found = [describe_coadd(one) for one in await self._finder.at(survey, ra, dec)]
-        return json_response({"survey": survey.name, "ra": ra, "dec": dec, "coadds": found})
+        """Return the coadds that contributed pixels at a position."""
+        survey, ra, dec = await self._survey_and_position(request)
+        coadds = [describe_coadd(one) for one in await self._finder.at(survey, ra, dec)]
+        return json_response({"survey": survey.name, "ra": ra, "dec": dec, "coadds": coadds})
 
     async def _pixel(self, request: Request) -> Response:
-        """The same, with the pixel of each in its own file."""
-        survey, ra, dec = await self._place(request)
-        coadds = await self._finder.at(survey, ra, dec)
-        asked = [(one, ra, dec) for one in coadds]
-        found = await self._reads.run_all(describe_with_pixel, asked)
-        return json_response({"survey": survey.name, "ra": ra, "dec": dec, "coadds": found})
+        """Return the coadds at a position, each with the pixel of its own file."""
+        survey, ra, dec = await self._survey_and_position(request)
+        arguments = [(coadd, ra, dec) for coadd in await self._finder.at(survey, ra, dec)]
+        coadds = await self._reads.run_all(describe_with_pixel, arguments)
+        return json_response({"survey": survey.name, "ra": ra, "dec": dec, "coadds": coadds})
 
     async def _cutout(self, request: Request) -> Response:
-        """A FITS file of a coadd around a position."""
-        survey, ra, dec = await self._place(request)
+        """Return a FITS cutout of a coadd around a position."""
+        survey, ra, dec = await self._survey_and_position(request)
         size = number_parameter(request.query_params, "size", 1e-3, MAX_CUTOUT)
-        wanted = request.query_params.get("coadd", "")
+        coadd_id = request.query_params.get("coadd", "")
         coadds = await self._finder.at(survey, ra, dec)
-        chosen = [one for one in coadds if wanted in ("", pixels.name_of(one))]
-        if not chosen:
-            raise RefusedError(404, f"no coadd {wanted[:80]!r} of {survey.name} at this position")
-        response = await self._reads.run_response(pixels.cutout_of, chosen[0], ra, dec, size)
-        name = _cutout_name(chosen[0].ref, ra, dec)
+        matches = [one for one in coadds if coadd_id in ("", pixels.coadd_id(one))]
+        if not matches:
+            raise RefusedError(404, f"no coadd {coadd_id[:80]!r} of {survey.name} at this position")
+        response = await self._reads.run_response(pixels.fits_cutout, matches[0], ra, dec, size)
+        name = _cutout_name(matches[0].ref, ra, dec)
         response.headers["content-type"] = "application/fits"
         response.headers["content-disposition"] = f'attachment; filename="{name}"'
         return response
 
     async def _patches(self, request: Request) -> Response:
-        """Outlines of the coadds of a survey, each once, whatever its band."""
+        """Return the outlines of a survey's coadds, each once for all bands."""
         survey = await find_survey(self._surveys, request.query_params.get("survey", ""))
-        found: dict[tuple[Any, ...], dict[str, Any]] = {}
+        patches: dict[tuple[Any, ...], dict[str, Any]] = {}
         for coadd in await self._finder.all(survey):
             label, polygon = _patch_label(coadd.ref), coadd.ref.polygon
             if polygon:
                 corners = [[round(a, 7) for a in corner] for corner in polygon]
-                found.setdefault((*label.values(), polygon), {**label, "polygon": corners})
-        return json_response({"survey": survey.name, "patches": list(found.values())})
+                patches.setdefault((*label.values(), polygon), {**label, "polygon": corners})
+        return json_response({"survey": survey.name, "patches": list(patches.values())})
 
-    async def _place(self, request: Request) -> tuple[ServedSurvey, float, float]:
-        """The survey and the ICRS position (degrees) that a request asks about."""
+    async def _survey_and_position(self, request: Request) -> tuple[ServedSurvey, float, float]:
+        """Return the survey and the ICRS position (degrees) of a request."""
         survey = await find_survey(self._surveys, request.query_params.get("survey", ""))
         return survey, *position_parameters(request.query_params)
 
 
 def _cutout_name(ref: CoaddRef, ra: float, dec: float) -> str:
-    """Name of the file that a browser saves."""
-    words = [f"{value}" for _, value in ref.data_id] or [ref.band]
-    name = "_".join([*words, f"{ra:.5f}", f"{dec:+.5f}"])
+    """Return the file name under which a browser saves a cutout."""
+    parts = [f"{value}" for _, value in ref.data_id] or [ref.band]
+    name = "_".join([*parts, f"{ra:.5f}", f"{dec:+.5f}"])
     safe = "".join(c if c.isascii() and (c.isalnum() or c in "._+-") else "-" for c in name)
     return f"cutout_{safe}.fits"
 
 
 def _patch_label(ref: CoaddRef) -> dict[str, Any]:
-    """What a coadd is called on the sky, whatever its band."""
+    """Return what identifies the patch of a coadd, for all bands."""
     data_id = dict(ref.data_id)
     if "tract" in data_id:
         return {key: data_id.get(key) for key in ("skymap", "tract", "patch")}

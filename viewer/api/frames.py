@@ -1,7 +1,8 @@
-"""What passes between a notebook's kernel and the pages in its frames.
+"""/api/frames: commands from a notebook's kernel to the pages in its frames, and their state back.
 
-The kernel's wishes for a frame are numbered. A page asks for those that it has not done yet, which
-is answered when there is one, does them, and tells up to which it came and what its screen shows.
+The kernel's commands to a frame are numbered. A page requests the commands that it has not executed
+yet (long polling: the response waits for one), executes them, and reports the number of the last
+one together with its state, which is what its screen shows.
 """
 
 import asyncio
@@ -18,109 +19,115 @@ from starlette.routing import Route
 from hipsgen.errors import HipsgenError
 from viewer.api.responses import RefusedError, by_method, json_response, read_json_object
 
-# seconds that a page's question waits for a wish
-_HELD = 10.0
-# of such questions at once; a browser has six connections to a server, for all its frames together
-_MOST_HELD = 3
-# seconds after which the page of one frame more asks again
-_LATER = 1.0
-# of a page's words: a profile has thousands of points
+# seconds that a page's request waits for a command
+_POLL_SECONDS = 10.0
+# waiting requests at a time: a browser has six connections to a server, for all its frames together
+_MAX_WAITING = 3
+# seconds after which the pages of further frames repeat their request
+_RETRY_SECONDS = 1.0
+# bytes of a page's state: a profile has thousands of points
 _MAX_BODY = 4 * 1024 * 1024
 
 
 class FrameError(HipsgenError):
-    """A frame has no page that could answer."""
+    """A frame is closed, or its page does not respond or reports an error."""
 
 
 class FrameChannel:
-    """Between the kernel's thread and the server's, for one frame.
+    """Connects the kernel's thread and the server's thread, for one frame.
 
-    come: seconds for a page to take a wish; done: to do it, such as to read a remote coadd.
+    Parameters
+    ----------
+    pickup_seconds
+        Time that a page has to fetch a command.
+    reply_seconds
+        Time that it then has to execute it, which may include reading a remote coadd.
     """
 
-    def __init__(self, come: float = 10.0, done: float = 60.0) -> None:
-        self._come = come
-        self._done = done
+    def __init__(self, pickup_seconds: float = 10.0, reply_seconds: float = 60.0) -> None:
+        self._pickup_seconds = pickup_seconds
+        self._reply_seconds = reply_seconds
         self._changed = threading.Condition()
-        self._wishes: list[dict[str, Any]] = []
-        self._taken = 0
-        self._told: tuple[int, dict[str, Any]] = (0, {})
+        self._commands: list[dict[str, Any]] = []
+        self._fetched = 0
+        self._reported: tuple[int, dict[str, Any]] = (0, {})
         self._wakers: set[Callable[[], object]] = set()
         self.is_closed = False
 
-    def command(self, **words: Any) -> int:
-        """Have the page change; the number of this wish. Raises FrameError when closed."""
+    def command(self, **changes: Any) -> int:
+        """Send changes to the page; return the command's number. Raises FrameError if closed."""
         with self._changed:
             if self.is_closed:
                 raise FrameError("this frame is closed: make another with viewer.show")
-            self._wishes.append(words)
+            self._commands.append(changes)
             self._wake()
-            return len(self._wishes)
+            return len(self._commands)
 
     def ask(self) -> dict[str, Any]:
-        """What the screen shows, when all wishes are done. Raises FrameError without a page."""
+        """Return the page's state after all commands. Raises FrameError if no page responds."""
         number = self.command()
         with self._changed:
-            if not self._until(lambda: self._taken >= number, self._come):
+            if not self._wait(lambda: self._fetched >= number, self._pickup_seconds):
                 raise FrameError(
-                    f"no page has asked for {self._come:g} s: show the frame first, as the last "
-                    "line of a cell, and look whether the browser could load it (`proxy` of "
-                    "viewer.show says how it gets here)"
+                    f"no page has responded for {self._pickup_seconds:g} s: show the frame first, "
+                    "as the last line of a cell, and check that the browser could load it "
+                    "(`proxy` of viewer.show sets how it reaches this server)"
                 )
-            if not self._until(lambda: self._told[0] >= number, self._done):
+            if not self._wait(lambda: self._reported[0] >= number, self._reply_seconds):
                 raise FrameError(
-                    f"the page is busy for {self._done:g} s: wait until it has loaded, try again"
+                    f"the page has been busy for {self._reply_seconds:g} s: wait until it has "
+                    "loaded, then try again"
                 )
-            state = self._told[1]
+            state = self._reported[1]
         if state.get("error"):
             raise FrameError(str(state["error"]))
         return state
 
     def close(self) -> None:
-        """Nothing is asked any more; who waits is let go."""
+        """Close the channel, and wake all waiting threads and requests."""
         with self._changed:
             self.is_closed = True
             self._wake()
 
-    def after(self, seen: int) -> tuple[int, dict[str, Any]]:
-        """For the page: the last number, and all wishes since `seen` as one; later words count."""
+    def commands_since(self, seen: int) -> tuple[int, dict[str, Any]]:
+        """Return the last number, and the commands after `seen` merged: later changes win."""
         with self._changed:
-            number = len(self._wishes)
-            self._taken = max(self._taken, number)
+            number = len(self._commands)
+            self._fetched = max(self._fetched, number)
             self._changed.notify_all()
-            return number, {k: v for wish in self._wishes[seen:] for k, v in wish.items()}
+            return number, {k: v for one in self._commands[seen:] for k, v in one.items()}
 
-    def tell(self, number: int, state: dict[str, Any]) -> None:
-        """By the page: the wishes up to this number are done, and that is on the screen."""
+    def report(self, number: int, state: dict[str, Any]) -> None:
+        """Record the page's state after the commands up to a number."""
         with self._changed:
-            # of two pages of one frame the later may have done less
-            if number >= self._told[0]:
-                self._told = (number, state)
+            # if a frame is open in two pages, one of them may lag behind
+            if number >= self._reported[0]:
+                self._reported = (number, state)
                 self._changed.notify_all()
 
-    async def news(self, seen: int, seconds: float) -> None:
-        """Wait for a wish that was not seen, or the end; not longer than so many seconds."""
-        loop, news = asyncio.get_running_loop(), asyncio.Event()
+    async def wait_for_command(self, seen: int, seconds: float) -> None:
+        """Wait for a command after `seen` or for the channel to close, for at most `seconds`."""
+        loop, woken = asyncio.get_running_loop(), asyncio.Event()
 
         def wake() -> None:
-            loop.call_soon_threadsafe(news.set)
+            loop.call_soon_threadsafe(woken.set)
 
         with self._changed:
-            if self.is_closed or len(self._wishes) > seen:
+            if self.is_closed or len(self._commands) > seen:
                 return
             self._wakers.add(wake)
         try:
             with suppress(TimeoutError):
-                await asyncio.wait_for(news.wait(), seconds)
+                await asyncio.wait_for(woken.wait(), seconds)
         finally:
             with self._changed:
                 self._wakers.discard(wake)
 
-    def _until(self, is_so: Callable[[], bool], seconds: float) -> bool:
-        found = self._changed.wait_for(lambda: is_so() or self.is_closed, seconds)
+    def _wait(self, condition: Callable[[], bool], seconds: float) -> bool:
+        is_met = self._changed.wait_for(lambda: condition() or self.is_closed, seconds)
         if self.is_closed:
-            raise FrameError("this frame was closed meanwhile: make another with viewer.show")
-        return found
+            raise FrameError("this frame has been closed: make another with viewer.show")
+        return is_met
 
     def _wake(self) -> None:
         self._changed.notify_all()
@@ -129,63 +136,66 @@ class FrameChannel:
 
 
 class Frames:
-    """The frames of a server, and what their pages ask under /api/frames."""
+    """The frames of a server, and the endpoints for their pages."""
 
     def __init__(self) -> None:
         self._channels: dict[str, FrameChannel] = {}
-        self._held = 0
+        self._waiting = 0
 
     def routes(self) -> list[Route]:
-        """One for each frame: GET asks for wishes, POST tells of the screen."""
+        """Return the route for a frame: GET fetches commands, POST reports the page's state."""
         path = "/api/frames/{name:str}"
-        return [by_method(path, GET=self._wish, HEAD=self._wish, POST=self._state)]
+        return [by_method(path, GET=self._fetch, HEAD=self._fetch, POST=self._report)]
 
     def open(self) -> tuple[str, FrameChannel]:
-        """A new frame: its name, for the page, and the way to it."""
+        """Open a frame; return its name, for the page, and its channel."""
         name, channel = secrets.token_hex(8), FrameChannel()
         self._channels[name] = channel
         return name, channel
 
     def close(self, name: str) -> bool:
-        """One frame less; whether it was the last."""
+        """Close a frame; return whether it was the last."""
         if channel := self._channels.pop(name, None):
             channel.close()
         return not self._channels
 
     def close_all(self) -> None:
-        """The server ends."""
+        """Close all frames."""
         for name in list(self._channels):
             self.close(name)
 
     def _channel(self, request: Request) -> FrameChannel:
-        """The channel of the frame that a page is in. Raises RefusedError."""
+        """Return the channel of a page's frame. Raises RefusedError if it is closed."""
         channel = self._channels.get(request.path_params["name"])
         if channel is None:
             raise RefusedError(404, "this frame is closed")
         return channel
 
-    async def _state(self, request: Request) -> Response:
-        """The page tells what is on its screen."""
+    async def _report(self, request: Request) -> Response:
+        """Record the state of a page."""
         channel = self._channel(request)
         content = await read_json_object(request, _MAX_BODY)
         number, state = content.get("number"), content.get("state")
         if not isinstance(number, int) or not isinstance(state, dict):
-            raise RefusedError(400, "send number, of the last wish, and state, an object")
-        channel.tell(number, state)
+            raise RefusedError(400, "number must be that of the last command, and state an object")
+        channel.report(number, state)
         return json_response({})
 
-    async def _wish(self, request: Request) -> Response:
-        """The page asks for wishes; the answer waits a while for one."""
+    async def _fetch(self, request: Request) -> Response:
+        """Return the commands since `seen`; wait a while for one."""
         channel = self._channel(request)
         seen = request.query_params.get("seen", "")
         if not (seen.isascii() and seen.isdigit() and len(seen) < 10):
-            raise RefusedError(400, f"seen={seen[:40]}: the number of the last wish that was done")
-        is_held = self._held < _MOST_HELD
-        if is_held:
-            self._held += 1
+            raise RefusedError(
+                400, f"seen={seen[:40]}: give the number of the last command that was executed"
+            )
+        may_wait = self._waiting < _MAX_WAITING
+        if may_wait:
+            self._waiting += 1
             try:
-                await channel.news(int(seen), _HELD)
+                await channel.wait_for_command(int(seen), _POLL_SECONDS)
             finally:
-                self._held -= 1
-        number, wish = channel.after(int(seen))
-        return json_response({"number": number, "wish": wish, "pause": 0 if is_held else _LATER})
+                self._waiting -= 1
+        number, changes = channel.commands_since(int(seen))
+        pause = 0 if may_wait else _RETRY_SECONDS
+        return json_response({"number": number, "wish": changes, "pause": pause})

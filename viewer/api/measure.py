@@ -1,4 +1,4 @@
-"""/api/statistics and /api/profile: numbers of a region and along a line."""
+"""/api/statistics and /api/profile: statistics of a region and values along a line."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -32,16 +32,16 @@ from viewer.http.files import open_inside
 from viewer.http.limits import ReadPool
 from viewer.surveys import ServedSurvey, Surveys
 
-MAX_SURVEYS = 12  # of a request
+MAX_SURVEYS = 12  # per request
 MAX_LINE = 90.0  # degrees
-_KEPT_TILES = 64
+_CACHED_TILES = 64
 Result = dict[str, object]  # statistics, a profile, or an error; as JSON
 _WIDTHS = {1 << k for k in range(6, 13)}
 _TILING = ("hips_order", "hips_order_min", "hips_tile_width", "hips_frame")
 
 
 class MeasurementEndpoints:
-    """Endpoints that measure coadds, or tiles where no coadd has all of what is asked."""
+    """Endpoints that measure coadds, or tiles if no coadd covers the whole region or line."""
 
     def __init__(self, surveys: Surveys, finder: CoaddFinder, reads: ReadPool) -> None:
         self._surveys = surveys
@@ -49,59 +49,68 @@ class MeasurementEndpoints:
         self._reads = reads
 
     def routes(self) -> list[Route]:
-        """Routes of these endpoints."""
+        """Return the routes of these endpoints."""
         return [
             Route("/api/statistics", guarded(self._statistics)),
             Route("/api/profile", guarded(self._profile)),
         ]
 
     async def _statistics(self, request: Request) -> Response:
-        """Of a region, for each survey that is named."""
+        """Return the statistics of a region for each requested survey."""
         query = request.query_params
         region = _region(query)
-        found = await self._each(query, (region.ra, region.dec), self._measure, region)
-        return json_response({"region": asdict(region), "statistics": found})
+        center = region.ra, region.dec
+        results = await self._for_each_survey(query, center, self._region_statistics, region)
+        return json_response({"region": asdict(region), "statistics": results})
 
     async def _profile(self, request: Request) -> Response:
-        """Along a line, for each survey that is named."""
+        """Return the values along a line for each requested survey."""
         query = request.query_params
         start = position_parameters(query)
         line = statistics.Line(start, position_parameters(query, "ra2", "dec2"))
         if line.length > MAX_LINE:
             raise RefusedError(
-                400, f"a line of {line.length:.3g} degrees: {MAX_LINE:g} are the most"
+                400, f"the line is {line.length:.3g} degrees long; the limit is {MAX_LINE:g}"
             )
-        found = await self._each(query, start, self._along, line)
-        return json_response({"length": 3600 * line.length, "profiles": found})
+        results = await self._for_each_survey(query, start, self._line_profile, line)
+        return json_response({"length": 3600 * line.length, "profiles": results})
 
-    async def _each(
+    async def _for_each_survey(
         self,
         query: QueryParams,
-        near: tuple[float, float],
-        work: Callable[..., Result],
-        *shape: Any,
+        position: tuple[float, float],
+        measure: Callable[..., Result],
+        shape: Any,
     ) -> list[Result]:
-        """The result for each survey that is named; one without values among several has an error.
+        """Measure each requested survey; if there are several, errors are part of the results.
 
-        near: an ICRS position (degrees) that the coadds hold. work: called with a survey, its
-        coadds and the shape.
+        Parameters
+        ----------
+        query
+            Parameters of the request, which name the surveys.
+        position
+            ICRS position (degrees) of the coadds to measure.
+        measure
+            Called with a survey, its coadds and the shape.
+        shape
+            The region or the line.
         """
-        found = []
+        results = []
         names = query.getlist("survey")[:MAX_SURVEYS]
         for name in names:
             try:
                 survey = await find_survey(self._surveys, name)
-                coadds = await self._near(survey, *near)
-                result = await self._reads.run(work, survey, coadds, *shape)
+                coadds = await self._coadds_at(survey, *position)
+                result = await self._reads.run(measure, survey, coadds, shape)
             except RefusedError as error:
                 if len(names) == 1:
                     raise
                 result = {"error": str(error)}
-            found.append({"survey": name} | result)
-        return found
+            results.append({"survey": name} | result)
+        return results
 
-    async def _near(self, survey: ServedSurvey, ra: float, dec: float) -> list[UsedCoadd]:
-        """The coadds whose images the survey shows at a position; none where they are not known."""
+    async def _coadds_at(self, survey: ServedSurvey, ra: float, dec: float) -> list[UsedCoadd]:
+        """Return the coadds whose images the survey shows at a position, [] if unknown."""
         if survey.survey.is_color or survey.survey.plane != "image":
             return []
         try:
@@ -109,53 +118,55 @@ class MeasurementEndpoints:
         except RefusedError:
             return []
 
-    def _measure(
+    def _region_statistics(
         self, survey: ServedSurvey, coadds: list[UsedCoadd], region: statistics.MeasuredRegion
     ) -> Result:
         problem: Result = {}
         try:
-            if found := statistics.of_coadds(coadds, region):
-                return {**found}
+            if result := statistics.coadd_statistics(coadds, region):
+                return {**result}
         except CoaddError as error:
             problem = {"error": str(error)}
-        tiles = self._tiles_of(survey)
+        tiles = self._tile_survey(survey)
         try:
-            return {**statistics.of_tiles(tiles, region), **problem}
+            return {**statistics.tile_statistics(tiles, region), **problem}
         except CoaddError as error:
             return {"error": str(error)}
 
-    def _along(
+    def _line_profile(
         self, survey: ServedSurvey, coadds: list[UsedCoadd], line: statistics.Line
     ) -> Result:
-        tiles = self._tiles_of(survey)
+        tiles = self._tile_survey(survey)
         try:
             return {**statistics.profile(coadds, tiles, line)}
         except CoaddError as error:
-            # tiles are there, whatever became of the coadd
+            # the tiles can be measured even if the coadd cannot be read
             return {**statistics.profile([], tiles, line), "error": str(error)}
 
-    def _tiles_of(self, served: ServedSurvey) -> statistics.TileSurvey:
-        """The tiles of a survey, to be measured. Raises RefusedError for tiles without values."""
+    def _tile_survey(self, served: ServedSurvey) -> statistics.TileSurvey:
+        """Return the tiles to measure. Raises RefusedError if they have no pixel values."""
         survey = served.survey
         if "fits" not in survey.formats:
             raise RefusedError(
-                404, f"survey {served.name!r} has no FITS tiles: pictures are no values"
+                404, f"survey {served.name!r} has no FITS tiles: PNG and JPEG tiles have no values"
             )
         if survey.plane == "mask":
-            raise RefusedError(404, f"survey {served.name!r} holds flags, which are no values")
-        width = _measured_width(served)
+            raise RefusedError(
+                404, f"survey {served.name!r} has mask planes, which cannot be measured"
+            )
+        width = _measurable_width(served)
 
-        @lru_cache(_KEPT_TILES)
-        def tile(one: Tile) -> npt.NDArray[np.float32] | None:
+        @lru_cache(_CACHED_TILES)
+        def read_tile(tile: Tile) -> npt.NDArray[np.float32] | None:
             try:
-                with open_inside(self._surveys.roots, served.folder / one.path("fits")) as file:
+                with open_inside(self._surveys.roots, served.folder / tile.path("fits")) as file:
                     values = FitsTile().decode(file.read())
             except (OSError, SurveyError):
                 return None
             return values if values.shape == (width, width) else None
 
         return statistics.TileSurvey(
-            tiles=tile,
+            read_tile=read_tile,
             order=survey.order,
             order_min=survey.order_min,
             width=width,
@@ -165,20 +176,20 @@ class MeasurementEndpoints:
         )
 
 
-def _measured_width(served: ServedSurvey) -> int:
-    """Width of the tiles of a survey that can be measured. Raises RefusedError for others."""
+def _measurable_width(served: ServedSurvey) -> int:
+    """Return the tile width of a survey. Raises RefusedError if its tiling is not supported."""
     survey = served.survey
     with suppress(SurveyError):
         width = survey.tile_width
-        is_deep = survey.order_min <= survey.order and width << survey.order <= 1 << MAX_ORDER
-        if is_deep and width in _WIDTHS and survey.frame in FRAMES:
+        is_valid = survey.order_min <= survey.order and width << survey.order <= 1 << MAX_ORDER
+        if is_valid and width in _WIDTHS and survey.frame in FRAMES:
             return width
-    told = ", ".join(f"{key} = {survey.properties.get(key, '')[:20]}" for key in _TILING)
-    raise RefusedError(404, f"survey {served.name!r}: tiles of {told} are not measured")
+    tiling = ", ".join(f"{key} = {survey.properties.get(key, '')[:20]}" for key in _TILING)
+    raise RefusedError(404, f"survey {served.name!r}: tiles with {tiling} cannot be measured")
 
 
 def _region(query: QueryParams) -> statistics.MeasuredRegion:
-    """A circle or a box; sizes are asked for in arcsec."""
+    """Parse a circle or a box; sizes are in arcsec. Raises RefusedError."""
     ra, dec = position_parameters(query)
     if query.get("radius"):
         width = 2 * number_parameter(query, "radius", 1e-3, 36_000) / 3600

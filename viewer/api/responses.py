@@ -1,4 +1,4 @@
-"""Requests and responses of the JSON API: parameters and bodies in, JSON and errors out."""
+"""Requests and responses of the JSON API: parsing of parameters and bodies, JSON, errors."""
 
 import json
 from collections.abc import Awaitable, Callable
@@ -16,7 +16,7 @@ from viewer.http.limits import BusyError
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
-# of errors that do not carry their own
+# HTTP status of errors that have no `status` of their own
 _STATUS: dict[type[Exception], int] = {
     FilterError: 400,
     BusyError: 503,
@@ -26,7 +26,7 @@ _STATUS: dict[type[Exception], int] = {
 
 
 class RefusedError(Exception):
-    """A request that gets an error response: an HTTP status and one line that says why."""
+    """A request gets an error response: an HTTP status and a one-line reason."""
 
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)
@@ -34,13 +34,13 @@ class RefusedError(Exception):
 
 
 def json_response(content: Any, status: int = 200) -> Response:
-    """JSON, all in ASCII: names of files need not be text, which UTF-8 would refuse."""
+    """Make a JSON response, in ASCII: file names with invalid UTF-8 have no other encoding."""
     text = json.dumps(content, allow_nan=False, separators=(",", ":"))
     return Response(text, status, media_type="application/json")
 
 
 def guarded(endpoint: Endpoint) -> Endpoint:
-    """An endpoint whose errors become JSON responses, `{"error": "one line"}`."""
+    """Wrap an endpoint: its errors become JSON responses, `{"error": "one line"}`."""
 
     async def respond(request: Request) -> Response:
         try:
@@ -55,7 +55,7 @@ def guarded(endpoint: Endpoint) -> Endpoint:
 
 
 def by_method(path: str, **endpoints: Endpoint) -> Route:
-    """A route whose endpoint depends on the HTTP method."""
+    """Make a route with one endpoint for each HTTP method."""
 
     async def respond(request: Request) -> Response:
         return await endpoints[request.method](request)
@@ -63,49 +63,49 @@ def by_method(path: str, **endpoints: Endpoint) -> Route:
     return Route(path, guarded(respond), methods=list(endpoints))
 
 
-async def read_json_object(request: Request, most: int) -> dict[str, Any]:
-    """The JSON object in a request's body, of up to `most` bytes. Raises RefusedError.
+async def read_json_object(request: Request, max_size: int) -> dict[str, Any]:
+    """Read the JSON object in a request's body, of at most `max_size` bytes. Raises RefusedError.
 
-    A form on another site cannot send the content type that is demanded here.
+    The required content type protects against CSRF: a form on another site cannot send it.
     """
     if request.headers.get("content-type", "").partition(";")[0] != "application/json":
-        raise RefusedError(415, "send application/json")
+        raise RefusedError(415, "the content type must be application/json")
     body = b""
     async for chunk in request.stream():
         body += chunk
-        if len(body) > most:
-            raise RefusedError(413, f"more than {most} bytes")
+        if len(body) > max_size:
+            raise RefusedError(413, f"the body has more than {max_size} bytes")
     try:
         content = json.loads(body)
     except (ValueError, RecursionError):
-        raise RefusedError(400, "that is not JSON") from None
+        raise RefusedError(400, "the body is not JSON") from None
     if not isinstance(content, dict):
-        raise RefusedError(400, "send a JSON object")
+        raise RefusedError(400, "the body is not a JSON object")
     return content
 
 
 def position_parameters(
     query: QueryParams, ra: str = "ra", dec: str = "dec"
 ) -> tuple[float, float]:
-    """An ICRS position, degrees. Raises RefusedError."""
-    told = f"{ra}={query.get(ra)!s:.40}, {dec}={query.get(dec)!s:.40}"
+    """Parse an ICRS position, degrees. Raises RefusedError."""
+    given = f"{ra}={query.get(ra)!s:.40}, {dec}={query.get(dec)!s:.40}"
     try:
         lon, lat = float(query.get(ra, "")), float(query.get(dec, ""))
     except ValueError:
-        raise RefusedError(400, f"{told}: give two numbers in degrees") from None
+        raise RefusedError(400, f"{given}: give two numbers in degrees") from None
     # NaN compares false
     if not (-360 <= lon <= 360 and -90 <= lat <= 90):
-        raise RefusedError(400, f"{told}: ra is 0 to 360, dec -90 to 90 degrees")
+        raise RefusedError(400, f"{given}: ra must be 0 to 360, dec -90 to 90 degrees")
     return lon % 360.0, lat
 
 
-def number_parameter(query: QueryParams, name: str, least: float, most: float) -> float:
-    """A number within limits. Raises RefusedError."""
+def number_parameter(query: QueryParams, name: str, minimum: float, maximum: float) -> float:
+    """Parse a number within limits. Raises RefusedError."""
     try:
         value = float(query.get(name, ""))
     except ValueError:
         value = float("nan")
-    if not least <= value <= most:
-        told = f"{name}={query.get(name, '')[:40]}"
-        raise RefusedError(400, f"{told}: a number from {least:g} to {most:g}")
+    if not minimum <= value <= maximum:
+        given = f"{name}={query.get(name, '')[:40]}"
+        raise RefusedError(400, f"{given}: must be a number from {minimum:g} to {maximum:g}")
     return value

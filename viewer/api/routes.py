@@ -1,4 +1,4 @@
-"""All that is served under /api."""
+"""The routes of the JSON API."""
 
 from collections.abc import Sequence
 
@@ -17,9 +17,18 @@ from viewer.surveys import Surveys
 def api_routes(
     surveys: Surveys, read_only: bool = False, catalogs: Sequence[Catalog] = (), view: str = ""
 ) -> list[Route]:
-    """Routes of the JSON API, see docs/reference/http-api.md.
+    """Make the routes of the JSON API, see docs/reference/http-api.md.
 
-    read_only: no annotation is kept here. view: where the page opens.
+    Parameters
+    ----------
+    surveys
+        The surveys to describe and measure.
+    read_only
+        Whether annotations are kept in the browsers and not beside the surveys.
+    catalogs
+        The catalogs to query.
+    view
+        The view that the page opens with, as in its address after #; "" for its own choice.
     """
     finder, reads = CoaddFinder(surveys), ReadPool("coadd")
     endpoints = (

@@ -1,4 +1,4 @@
-"""/api/surveys and /api/view: which surveys there are, and where the page opens."""
+"""/api/surveys and /api/view: the list of surveys, and the view that the page opens with."""
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -10,34 +10,34 @@ from viewer.surveys import ServedSurvey, SurveyDescription, Surveys, describe
 
 
 class SurveyEndpoints:
-    """What the page asks first. view: the part of its address after #, "" for its own choice."""
+    """Endpoints for the page's start. view: see `viewer.api.routes.api_routes`."""
 
     def __init__(self, surveys: Surveys, view: str = "") -> None:
         self._surveys = surveys
         self._view = view
 
     def routes(self) -> list[Route]:
-        """Routes of these endpoints."""
+        """Return the routes of these endpoints."""
         return [
             Route("/api/surveys", guarded(self._list)),
             Route("/api/view", guarded(self._first_view)),
         ]
 
     async def _list(self, request: Request) -> Response:
-        """Every survey, as the page needs it."""
+        """Describe every survey."""
         return json_response(await run_in_threadpool(self._describe_all))
 
     def _describe_all(self) -> list[SurveyDescription]:
-        known = self._surveys
-        return [describe(one, bool(known.with_provenance(one))) for one in known.all()]
+        surveys = self._surveys
+        return [describe(one, bool(surveys.with_provenance(one))) for one in surveys.all()]
 
     async def _first_view(self, request: Request) -> Response:
-        """Where the page opens."""
+        """Return the view that the page opens with."""
         return json_response({"view": self._view})
 
 
 async def find_survey(surveys: Surveys, name: str) -> ServedSurvey:
-    """The survey of this name. Raises RefusedError."""
+    """Return the survey of this name. Raises RefusedError if there is none."""
     survey = await run_in_threadpool(surveys.get, name)
     if survey is None:
         raise RefusedError(404, f"no survey {name[:80]!r}; /api/surveys lists them")

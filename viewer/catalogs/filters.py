@@ -1,7 +1,7 @@
-"""Conditions on the rows of a table, as users write them: `r_psfFlux > 1e3 and not isnan(i_mag)`.
+"""Filters on the rows of a table, such as `r_psfFlux > 1e3 and not isnan(i_mag)`.
 
-Python's parser reads them, a list of what is allowed decides, and numpy works out whole columns;
-nothing is ever executed as Python.
+Python's parser reads a filter, an allow-list restricts its syntax, and numpy evaluates whole
+columns; nothing is ever executed as Python.
 """
 
 import ast
@@ -14,76 +14,97 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-MAX_LETTERS = 2000
+MAX_LENGTH = 2000  # characters
 _MAX_NODES = 300
 _MAX_DEPTH = 40
 _MAX_NUMBER = 2.0**64
-# Python 3.11 loses count of the depth when two threads parse at once
+# the depth counter of Python 3.11 is wrong if two threads parse at the same time
 _PARSER = threading.Lock()
-_SHOWN = 40  # letters of what is refused
+_MAX_QUOTED = 40  # characters of a filter quoted in an error
 _ALLOWED = "columns, numbers, 'text', and, or, not, < <= == != >= >, + - * /, (), isnan(x)"
 
 Values = Mapping[str, npt.NDArray[Any]]
 
 
 class FilterError(Exception):
-    """A filter or a column's name that a table cannot be asked for; says in one line why."""
+    """A filter, a column name or a sort key is invalid; the message is one line."""
 
 
 @dataclass(frozen=True)
 class Filter:
-    """columns: which it needs, each once."""
+    """A compiled filter. columns: names of the columns that it needs, each once."""
 
     columns: tuple[str, ...]
     _term: "_Term"
 
     def __call__(self, values: Values, count: int) -> npt.NDArray[np.bool_]:
-        """Which of `count` rows it keeps: bool, shape (count,).
+        """Evaluate the filter on `count` rows.
 
-        values: of each column that it needs, shape (count,). Comparisons with NaN are false, all
-        but `!=`.
+        Parameters
+        ----------
+        values
+            Values of each column that it needs, shape (count,).
+        count
+            Number of rows.
+
+        Returns
+        -------
+        Whether each row passes: bool, shape (count,). Comparisons with NaN are false, except `!=`.
         """
         with np.errstate(all="ignore"):
-            return np.broadcast_to(np.asarray(self._term.of(values), bool), (count,))
+            return np.broadcast_to(np.asarray(self._term.evaluate(values), bool), (count,))
 
 
 def parse_filter(text: str, kinds: Mapping[str, str]) -> Filter:
-    """A filter on columns of the kinds integer, number, text and flag. Raises FilterError."""
-    if len(text) > MAX_LETTERS:
-        raise FilterError(f"a filter of {len(text)} letters: {MAX_LETTERS} are the most")
+    """Compile a filter.
+
+    Parameters
+    ----------
+    text
+        One line, see the module's docstring.
+    kinds
+        Kind of each column of the table: integer, number, text or flag.
+
+    Raises
+    ------
+    FilterError
+        If the filter is invalid or names a column that does not exist.
+    """
+    if len(text) > MAX_LENGTH:
+        raise FilterError(f"the filter has {len(text)} characters; the limit is {MAX_LENGTH}")
     if not text.isprintable():
-        raise FilterError("a filter is one line of printable letters")
+        raise FilterError("the filter must be one line of printable characters")
     try:
         with _PARSER:
             tree = ast.parse(text.strip(), mode="eval").body
     except SyntaxError as error:
         raise FilterError(
-            f"filter {_short(text)!r} cannot be read: {error.msg}; it is like"
+            f"filter {_short(text)!r} is invalid: {error.msg}; example:"
             " mag < 20 and (flag == 0 or not isnan(flux))"
         ) from None
     except (ValueError, RecursionError, MemoryError):
-        raise FilterError(f"filter {_short(text)!r} cannot be read") from None
-    reader = _Reader(text.strip(), kinds)
-    term = reader.term(tree, 0)
+        raise FilterError(f"filter {_short(text)!r} is invalid") from None
+    compiler = _Compiler(text.strip(), kinds)
+    term = compiler.term(tree, 0)
     if term.kind != "flag":
         raise FilterError(f"filter {_short(text)!r} is a {term.kind}: compare it with something")
-    return Filter(tuple(reader.columns), term)
+    return Filter(tuple(compiler.columns), term)
 
 
-def unknown_column(name: str, known: Mapping[str, Any]) -> FilterError:
-    """That there is no such column, with those whose names are close."""
-    lower = {one.lower(): one for one in known}
+def unknown_column(name: str, columns: Mapping[str, Any]) -> FilterError:
+    """Make the error for a column that does not exist; it suggests similar names."""
+    lower = {one.lower(): one for one in columns}
     close = difflib.get_close_matches(name.lower()[:100], list(lower), 4, 0.6)
-    there_are = ", ".join([lower[one] for one in close] or list(known)[:12])
+    suggestions = ", ".join([lower[one] for one in close] or list(columns)[:12])
     hint = "did you mean" if close else "there are"
-    return FilterError(f"no column {_short(name)!r}; {hint}: {there_are}")
+    return FilterError(f"no column {_short(name)!r}; {hint}: {suggestions}")
 
 
 class _Term(NamedTuple):
-    """A part of a filter. kind: of its values, which are number, text or flag."""
+    """A compiled expression. kind: number, text or flag."""
 
     kind: str
-    of: Callable[[Values], Any]
+    evaluate: Callable[[Values], Any]
 
 
 _ARITHMETIC: dict[type, Callable[[Any, Any], Any]] = {
@@ -102,8 +123,8 @@ _COMPARISONS: dict[type, Callable[[Any, Any], Any]] = {
 }
 
 
-class _Reader:
-    """Makes terms of what the parser found, and notes the columns."""
+class _Compiler:
+    """Compiles syntax trees to terms, and collects the columns that they use."""
 
     def __init__(self, text: str, kinds: Mapping[str, str]) -> None:
         self._text = text
@@ -114,7 +135,7 @@ class _Reader:
     def term(self, node: ast.expr, depth: int) -> _Term:
         self._nodes += 1
         if depth > _MAX_DEPTH or self._nodes > _MAX_NODES:
-            raise FilterError(f"the filter has more than {_MAX_DEPTH} levels or {_MAX_NODES} parts")
+            raise FilterError(f"the filter has more than {_MAX_DEPTH} levels or {_MAX_NODES} nodes")
         deeper = depth + 1
         match node:
             case ast.Name():
@@ -123,31 +144,35 @@ class _Reader:
                 return self._constant(node)
             case ast.BoolOp(op=op, values=parts):
                 join = np.logical_and if isinstance(op, ast.And) else np.logical_or
-                return _joined(join, [self._of(p, "flag", deeper) for p in parts])
+                return _combine(join, [self._term_of_kind(p, "flag", deeper) for p in parts])
             case ast.UnaryOp(op=ast.Not(), operand=part):
-                flag = self._of(part, "flag", deeper).of
+                flag = self._term_of_kind(part, "flag", deeper).evaluate
                 return _Term("flag", lambda values: np.logical_not(flag(values)))
             case ast.UnaryOp(op=ast.USub() | ast.UAdd() as op, operand=part):
-                number = self._of(part, "number", deeper).of
+                number = self._term_of_kind(part, "number", deeper).evaluate
                 sign = -1.0 if isinstance(op, ast.USub) else 1.0
                 return _Term("number", lambda values: sign * _floats(number(values)))
             case ast.BinOp(left=left, op=op, right=right) if type(op) in _ARITHMETIC:
-                work = _ARITHMETIC[type(op)]
-                a, b = (self._of(part, "number", deeper).of for part in (left, right))
-                return _Term("number", lambda values: work(_floats(a(values)), _floats(b(values))))
+                return self._arithmetic(_ARITHMETIC[type(op)], left, right, deeper)
             case ast.Compare(left=left, ops=ops, comparators=others):
                 return self._comparison([left, *others], ops, node, deeper)
             case ast.Call(func=ast.Name(id="isnan"), args=[part], keywords=[]):
-                number = self._of(part, "number", deeper).of
+                number = self._term_of_kind(part, "number", deeper).evaluate
                 return _Term("flag", lambda values: np.isnan(_floats(number(values))))
-        raise FilterError(f"{self._said(node)!r} is not allowed in a filter; allowed: {_ALLOWED}")
+        raise FilterError(f"{self._source(node)!r} is not allowed in a filter; allowed: {_ALLOWED}")
 
-    def _of(self, node: ast.expr, kind: str, depth: int) -> _Term:
+    def _term_of_kind(self, node: ast.expr, kind: str, depth: int) -> _Term:
         term = self.term(node, depth)
         if term.kind != kind:
-            wanted = "a condition" if kind == "flag" else f"a {kind}"
-            raise FilterError(f"{self._said(node)!r} is a {term.kind}, and no {wanted[2:]}")
+            expected = "condition" if kind == "flag" else kind
+            raise FilterError(f"{self._source(node)!r} is a {term.kind}, not a {expected}")
         return term
+
+    def _arithmetic(
+        self, operation: Callable[[Any, Any], Any], left: ast.expr, right: ast.expr, depth: int
+    ) -> _Term:
+        a, b = (self._term_of_kind(part, "number", depth).evaluate for part in (left, right))
+        return _Term("number", lambda values: operation(_floats(a(values)), _floats(b(values))))
 
     def _column(self, name: str) -> _Term:
         if name not in self._kinds:
@@ -162,8 +187,8 @@ class _Reader:
         kind = kinds.get(type(value))
         too_large = type(value) is int and abs(value) >= _MAX_NUMBER
         if kind is None or too_large:
-            why = "is too large a number" if too_large else "is neither number nor text"
-            raise FilterError(f"{self._said(node)!r} {why}")
+            reason = "is too large a number" if too_large else "is neither a number nor a text"
+            raise FilterError(f"{self._source(node)!r} {reason}")
         return _Term(kind, lambda values: value)
 
     def _comparison(
@@ -174,35 +199,35 @@ class _Reader:
         for k, op in enumerate(ops):
             a, b = terms[k], terms[k + 1]
             if type(op) not in _COMPARISONS:
-                raise FilterError(f"{self._said(node)!r} is not allowed; allowed: {_ALLOWED}")
+                raise FilterError(f"{self._source(node)!r} is not allowed; allowed: {_ALLOWED}")
             if (a.kind == "text") != (b.kind == "text"):
-                first, second = self._said(parts[k]), self._said(parts[k + 1])
+                first, second = self._source(parts[k]), self._source(parts[k + 1])
                 raise FilterError(f"{first!r} is a {a.kind} and {second!r} a {b.kind}")
-            pairs.append(_compared(_COMPARISONS[type(op)], a, b))
-        return _joined(np.logical_and, pairs)
+            pairs.append(_compare(_COMPARISONS[type(op)], a, b))
+        return _combine(np.logical_and, pairs)
 
-    def _said(self, node: ast.expr) -> str:
+    def _source(self, node: ast.expr) -> str:
         return _short(ast.get_source_segment(self._text, node) or type(node).__name__)
 
 
-def _compared(compare: Callable[[Any, Any], Any], a: _Term, b: _Term) -> _Term:
-    return _Term("flag", lambda values: compare(a.of(values), b.of(values)))
+def _compare(operation: Callable[[Any, Any], Any], a: _Term, b: _Term) -> _Term:
+    return _Term("flag", lambda values: operation(a.evaluate(values), b.evaluate(values)))
 
 
-def _joined(join: Callable[[Any, Any], Any], terms: list[_Term]) -> _Term:
-    def of(values: Values) -> Any:
-        found = terms[0].of(values)
+def _combine(operation: Callable[[Any, Any], Any], terms: list[_Term]) -> _Term:
+    def evaluate(values: Values) -> Any:
+        result = terms[0].evaluate(values)
         for term in terms[1:]:
-            found = join(found, term.of(values))
-        return found
+            result = operation(result, term.evaluate(values))
+        return result
 
-    return _Term("flag", of)
+    return _Term("flag", evaluate)
 
 
 def _floats(values: Any) -> npt.NDArray[np.float64]:
-    # integers of a byte would overflow in silence
+    # small integer types would overflow silently
     return np.asarray(values, np.float64)
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+    return text if len(text) <= _MAX_QUOTED else f"{text[:_MAX_QUOTED]}…"

@@ -1,4 +1,4 @@
-"""The rows of tables that answer a question, sorted, cut and made ready for JSON."""
+"""Cone queries on tables: rows filtered, sorted, limited and converted for JSON."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,17 +14,27 @@ from viewer.catalogs.sky_index import Cone, Floats, Rows, SkyIndex
 
 MAX_ROWS = 20_000
 MAX_COLUMNS = 64
-_FIRST_COLUMNS = 12  # of a table when none is asked for
-_EXACT = 2**53  # the integers that JavaScript has
+_DEFAULT_COLUMNS = 12  # returned if the query names none
+_MAX_SAFE_INTEGER = 2**53  # JavaScript represents integers exactly up to this
 
 
 @dataclass(frozen=True)
 class CatalogQuery:
-    """What is asked of a catalog.
+    """A query of a catalog.
 
-    filter: see `viewer.catalogs.filters`, "" for all rows. columns: empty for the first few.
-    sort: a column of numbers, smallest first, or largest with "-" before it; "" for the nearest
-    first.
+    Parameters
+    ----------
+    cone
+        Where the rows must lie.
+    filter
+        Condition on the rows, see `viewer.catalogs.filters`; "" for all rows.
+    columns
+        Names of the columns to return; empty for the first few.
+    sort
+        A numeric column, ascending, or descending with "-" before its name; "" for the distance
+        from the center of the cone.
+    limit
+        Maximum number of rows.
     """
 
     cone: Cone
@@ -35,84 +45,86 @@ class CatalogQuery:
 
 
 class QueryResult(NamedTuple):
-    """Rows of one part. key: what they are sorted by."""
+    """Rows of one table. sort_keys: what they are sorted by, ascending."""
 
-    key: Floats
+    sort_keys: Floats
     ra: Floats
     dec: Floats
     values: list[list[Any]]
-    was_cut: bool
+    is_truncated: bool
 
 
-def wanted(question: CatalogQuery, kinds: Mapping[str, str]) -> list[str]:
-    """Names of columns, in the order of the table. Raises FilterError."""
-    sort = question.sort.removeprefix("-")
-    for name in (*question.columns, *([sort] if sort else [])):
+def selected_columns(query: CatalogQuery, kinds: Mapping[str, str]) -> list[str]:
+    """Return the names of the columns to show, in the table's order. Raises FilterError."""
+    sort = query.sort.removeprefix("-")
+    for name in (*query.columns, *([sort] if sort else [])):
         if name not in kinds:
             raise unknown_column(name, kinds)
     if sort and kinds[sort] == "text":
-        raise FilterError(f"sort={question.sort}: a column of text; choose one of numbers")
-    if len(question.columns) > MAX_COLUMNS:
-        raise FilterError(f"{len(question.columns)} columns: {MAX_COLUMNS} are the most")
-    chosen = set(question.columns or list(kinds)[:_FIRST_COLUMNS])
-    return [name for name in kinds if name in chosen]
+        raise FilterError(f"sort={query.sort}: a text column; choose a numeric one")
+    if len(query.columns) > MAX_COLUMNS:
+        raise FilterError(f"{len(query.columns)} columns requested; the limit is {MAX_COLUMNS}")
+    selected = set(query.columns or list(kinds)[:_DEFAULT_COLUMNS])
+    return [name for name in kinds if name in selected]
 
 
-def check(sky: SkyIndex, kinds: Mapping[str, str], names: Sequence[str]) -> None:
-    """Raise InputError when a table lacks a column, or has it of another kind."""
+def check_columns(index: SkyIndex, kinds: Mapping[str, str], names: Sequence[str]) -> None:
+    """Raise InputError if a table lacks a column or has it with another kind."""
     number = {"integer": "number"}
-    own = {c.name: number.get(c.kind, c.kind) for c in sky.table.columns}
+    own = {c.name: number.get(c.kind, c.kind) for c in index.table.columns}
     for name in (name.removeprefix("-") for name in names if name):
         kind = number.get(kinds[name], kinds[name])
         if own.get(name) != kind:
             raise InputError(f"no column {name!r} of kind {kind}, as in the first table")
 
 
-def pick(
-    sky: SkyIndex, question: CatalogQuery, keep: Filter | None, names: Sequence[str]
+def select_rows(
+    index: SkyIndex, query: CatalogQuery, row_filter: Filter | None, names: Sequence[str]
 ) -> QueryResult:
-    """The rows of a table that come first, with the columns of these names."""
-    places, key = _nearest(sky, question, keep)
-    if sort := question.sort.removeprefix("-"):
-        key = np.asarray(sky.values(sort, places), np.float64)
-        key = -key if question.sort.startswith("-") else key
-    first = _first(key, question.limit)
+    """Return the first rows of a table in the query's order, with the named columns."""
+    rows, keys = _nearest(index, query, row_filter)
+    if sort := query.sort.removeprefix("-"):
+        keys = np.asarray(index.values(sort, rows), np.float64)
+        keys = -keys if query.sort.startswith("-") else keys
+    first = _smallest(keys, query.limit)
     return QueryResult(
-        key[first],
-        *sky.positions(places[first]),
-        [_plain(sky, name, places[first]) for name in names],
-        len(first) < len(key),
+        keys[first],
+        *index.positions(rows[first]),
+        [_json_values(index, name, rows[first]) for name in names],
+        len(first) < len(keys),
     )
 
 
-def _nearest(sky: SkyIndex, question: CatalogQuery, keep: Filter | None) -> tuple[Rows, Floats]:
-    """Places of rows that a filter keeps, and their distances (degrees).
+def _nearest(
+    index: SkyIndex, query: CatalogQuery, row_filter: Filter | None
+) -> tuple[Rows, Floats]:
+    """Return index rows that pass the filter, and their distances (degrees).
 
-    All of a cone if they are to be sorted; else, where there are more than the limit, those of a
-    smaller cone that has more, too.
+    These are all rows of the cone if they must be sorted by a column. Otherwise, if more rows than
+    the limit match, a smaller cone with more than `limit` matching rows is enough.
     """
-    cones = [question.cone] if question.sort else sky.growing(question.cone, question.limit)
+    cones = [query.cone] if query.sort else index.expanding_cones(query.cone, query.limit)
     for cone in cones:
-        places, far = sky.within(cone)
-        if keep is not None:
-            values = {name: sky.values(name, places) for name in keep.columns}
-            is_kept = keep(values, len(places))
-            places, far = places[is_kept], far[is_kept]
-        if len(places) > question.limit:
+        rows, distances = index.rows_in(cone)
+        if row_filter is not None:
+            values = {name: index.values(name, rows) for name in row_filter.columns}
+            is_kept = row_filter(values, len(rows))
+            rows, distances = rows[is_kept], distances[is_kept]
+        if len(rows) > query.limit:
             break
-    return places, far
+    return rows, distances
 
 
-def _first(key: Floats, limit: int) -> npt.NDArray[np.int64]:
-    """Where the `limit` smallest are, sorted; NaN is the largest."""
-    if len(key) <= limit:
-        return np.argsort(key, kind="stable")
-    some = np.argpartition(key, limit)[:limit]
-    return some[np.argsort(key[some], kind="stable")]
+def _smallest(keys: Floats, limit: int) -> npt.NDArray[np.int64]:
+    """Return the indices of the `limit` smallest keys, sorted; NaN counts as largest."""
+    if len(keys) <= limit:
+        return np.argsort(keys, kind="stable")
+    smallest = np.argpartition(keys, limit)[:limit]
+    return smallest[np.argsort(keys[smallest], kind="stable")]
 
 
-class FoundRows(TypedDict):
-    """Rows in the order that was asked for. ra, dec: degrees, one a row. more: there are others."""
+class QueryRows(TypedDict):
+    """Rows in the query's order. ra, dec: degrees, one per row. more: whether others match."""
 
     ra: list[float]
     dec: list[float]
@@ -120,37 +132,37 @@ class FoundRows(TypedDict):
     more: bool
 
 
-def merged(picked: Sequence[QueryResult], limit: int, more: bool) -> FoundRows:
-    """Rows of several parts as those of one table."""
-    if not picked:
+def merge_results(results: Sequence[QueryResult], limit: int, more: bool) -> QueryRows:
+    """Merge the rows of several tables, in order. more: whether others are known to match."""
+    if not results:
         return {"ra": [], "dec": [], "rows": [], "more": more}
-    key, ra, dec = (np.concatenate([one[k] for one in picked]) for k in range(3))
-    by_column = zip(*(one.values for one in picked), strict=True)
-    columns = [_exact(list(chain.from_iterable(parts))) for parts in by_column]
+    keys, ra, dec = (np.concatenate([result[k] for result in results]) for k in range(3))
+    by_column = zip(*(result.values for result in results), strict=True)
+    columns = [_exact_integers(list(chain.from_iterable(parts))) for parts in by_column]
     rows = list(zip(*columns, strict=True))
-    first = _first(key, limit)
+    first = _smallest(keys, limit)
     return {
         "ra": ra[first].tolist(),
         "dec": dec[first].tolist(),
         "rows": [rows[k] for k in first],
-        "more": more or len(first) < len(key),
+        "more": more or len(first) < len(keys),
     }
 
 
-def _plain(sky: SkyIndex, name: str, places: npt.NDArray[np.int64]) -> list[Any]:
-    """Values of a column as JSON knows them: None for NaN and infinity."""
-    values = sky.values(name, places)
-    kind = next(column.kind for column in sky.table.columns if column.name == name)
+def _json_values(index: SkyIndex, name: str, rows: Rows) -> list[Any]:
+    """Return values of a column for JSON: None for NaN and infinity."""
+    values = index.values(name, rows)
+    kind = next(column.kind for column in index.table.columns if column.name == name)
     if values.dtype.kind == "f":
-        made = values.astype(object)
+        objects = values.astype(object)
         if kind == "integer":
-            made = np.array([int(v) if np.isfinite(v) else v for v in values], object)
-        made[~np.isfinite(values)] = None
-        return list(made.tolist())
+            objects = np.array([int(v) if np.isfinite(v) else v for v in values], object)
+        objects[~np.isfinite(values)] = None
+        return list(objects.tolist())
     return list(values.tolist())
 
 
-def _exact(values: list[Any]) -> list[Any]:
-    """The same as text if there are integers among them that JavaScript would round."""
-    is_large = any(type(v) is int and abs(v) > _EXACT for v in values)
+def _exact_integers(values: list[Any]) -> list[Any]:
+    """Convert a column to text if JavaScript would round any of its integers."""
+    is_large = any(type(v) is int and abs(v) > _MAX_SAFE_INTEGER for v in values)
     return [None if v is None else str(v) for v in values] if is_large else values

@@ -1,4 +1,4 @@
-"""A table sorted by where its rows lie on the sky, so that a cone is a few runs of rows."""
+"""Spatial index of a table: rows sorted by HEALPix pixel, so that a cone is a few row ranges."""
 
 import math
 from collections.abc import Iterator
@@ -15,8 +15,8 @@ from viewer.catalogs.position_columns import PositionColumns, find_positions
 from viewer.catalogs.tables import Table
 
 _ORDER = 12  # pixels of 52 arcsec, and their numbers fit into four bytes
-_ACROSS = 8  # pixels along a cone's radius, or as many as there are
-_STEPS = 12  # of a growing cone, at most
+_PIXELS_PER_RADIUS = 8  # of a cone, unless that needs pixels smaller than those of _ORDER
+_MAX_STEPS = 12  # of an expanding cone
 
 Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
@@ -32,75 +32,85 @@ class Cone:
 
     @cached_property
     def vector(self) -> Floats:
-        """The unit vector of its axis."""
+        """Unit vector of its axis."""
         return to_vectors(self.ra, self.dec)
 
     @property
     def chord(self) -> float:
-        """How far its edge is from its middle, straight, on a sphere of radius 1."""
+        """Chord length from its center to its edge, on the unit sphere."""
         return 2 * math.sin(math.radians(min(self.radius, 180.0)) / 2)
 
 
 class SkyIndex:
-    """A table and where its rows are. left_out: how many rows have no position."""
+    """The rows of a table sorted by position.
 
-    def __init__(self, table: Table, place: PositionColumns, what: str) -> None:
-        """Raises InputError when no position can be found; what: the table's name."""
-        lon, lat = find_positions(table, place, what)
-        known = np.flatnonzero(~np.isnan(lon + lat))
-        vectors = to_vectors(lon[known], lat[known])
+    Index rows, which `rows_in` returns and other methods take, number the rows in that order.
+
+    Attributes
+    ----------
+    table
+        The table itself.
+    left_out
+        Number of rows that have no position, and are not in the index.
+    """
+
+    def __init__(self, table: Table, columns: PositionColumns, name: str) -> None:
+        """Index a table; name: the table's, for errors. Raises InputError without positions."""
+        lon, lat = find_positions(table, columns, name)
+        valid = np.flatnonzero(~np.isnan(lon + lat))
+        vectors = to_vectors(lon[valid], lat[valid])
         pixels = healpy.vec2pix(1 << _ORDER, *vectors.T, nest=True).astype(np.int32)
         by_pixel = np.argsort(pixels)
         self.table = table
-        self.left_out = table.rows - len(known)
+        self.left_out = table.rows - len(valid)
         self._pixels, self._vectors = pixels[by_pixel], vectors[by_pixel]
-        self._rows = known[by_pixel].astype(np.uint32 if table.rows < 1 << 32 else np.int64)
+        self._rows = valid[by_pixel].astype(np.uint32 if table.rows < 1 << 32 else np.int64)
 
     def __len__(self) -> int:
         return len(self._rows)
 
-    def growing(self, cone: Cone, count: int) -> Iterator[Cone]:
-        """A cone at last, and before it smaller ones round the same position.
+    def expanding_cones(self, cone: Cone, count: int) -> Iterator[Cone]:
+        """Yield concentric cones of increasing radius; the last is the given one.
 
-        The first of them holds about `count` rows, and each of the others 16 times as many.
+        The first contains about `count` rows, and each following one about 16 times as many.
         """
-        smaller = [cone]
-        while len(smaller) < _STEPS and self._runs(smaller[-1])[1].sum() > 16 * count:
-            smaller.append(replace(cone, radius=smaller[-1].radius / 4))
-        yield from reversed(smaller)
+        cones = [cone]
+        while len(cones) < _MAX_STEPS and self._ranges(cones[-1])[1].sum() > 16 * count:
+            cones.append(replace(cone, radius=cones[-1].radius / 4))
+        yield from reversed(cones)
 
-    def within(self, cone: Cone) -> tuple[Rows, Floats]:
-        """Places of the rows in a cone, and how far they are from its middle (degrees).
+    def rows_in(self, cone: Cone) -> tuple[Rows, Floats]:
+        """Return the index rows in a cone and their distances from its center (degrees).
 
-        Both have shape (n,), in no order that means something; see `positions` and `values`.
+        Both have shape (n,), in no particular order; see `positions` and `values`.
         """
-        starts, counts = self._runs(cone)
+        starts, counts = self._ranges(cone)
         before = np.cumsum(counts) - counts
-        places = np.arange(counts.sum()) + np.repeat(starts - before, counts)
-        apart = self._vectors[places] - cone.vector
-        chords = np.sqrt(np.einsum("ij,ij->i", apart, apart))
-        # rounding is 1e-16, and 1e-12 is a microarcsecond
-        inside = chords <= cone.chord + 1e-12
-        far = np.degrees(2 * np.arcsin(np.minimum(chords[inside] / 2, 1.0)))
-        return places[inside], far
+        rows = np.arange(counts.sum()) + np.repeat(starts - before, counts)
+        offsets = self._vectors[rows] - cone.vector
+        chords = np.sqrt(np.einsum("ij,ij->i", offsets, offsets))
+        # the rounding error is 1e-16; 1e-12 is about a microarcsecond
+        is_inside = chords <= cone.chord + 1e-12
+        distances = np.degrees(2 * np.arcsin(np.minimum(chords[is_inside] / 2, 1.0)))
+        return rows[is_inside], distances
 
-    def positions(self, places: Rows) -> tuple[Floats, Floats]:
-        """RA and Dec in degrees, RA from 0 to 360."""
-        return to_lonlat(self._vectors[places])
+    def positions(self, rows: Rows) -> tuple[Floats, Floats]:
+        """Return RA and Dec of index rows in degrees, RA from 0 to 360."""
+        return to_lonlat(self._vectors[rows])
 
-    def values(self, name: str, places: Rows) -> npt.NDArray[Any]:
-        """A column there; see `Table.values`."""
-        return np.asarray(self.table.values(name)[self._rows[places]])
+    def values(self, name: str, rows: Rows) -> npt.NDArray[Any]:
+        """Return the values of a column at index rows; see `Table.values`."""
+        return np.asarray(self.table.values(name)[self._rows[rows]])
 
-    def _runs(self, cone: Cone) -> tuple[Rows, Rows]:
-        """Where runs of rows begin that lie in pixels that touch a cone, and how long they are."""
+    def _ranges(self, cone: Cone) -> tuple[Rows, Rows]:
+        """Return starts and lengths of the ranges of index rows in pixels that overlap a cone."""
         if cone.radius > 90:
-            # healpy (1.20) leaves out pixels of discs beyond 135 degrees, and little is won here
+            # healpy 1.20 misses pixels of discs larger than 135 degrees; all rows cost little more
             return np.zeros(1, np.int64), np.array([len(self)])
-        order = math.ceil(math.log2(58.6 * _ACROSS / cone.radius))
+        order = math.ceil(math.log2(58.6 * _PIXELS_PER_RADIUS / cone.radius))
         order = min(_ORDER, max(0, order))
         radius = math.radians(min(cone.radius, 180.0))
-        touched = healpy.query_disc(1 << order, cone.vector, radius, inclusive=True, nest=True)
-        pixels, shift = touched.astype(np.int32), 2 * (_ORDER - order)
+        overlapping = healpy.query_disc(1 << order, cone.vector, radius, inclusive=True, nest=True)
+        pixels, shift = overlapping.astype(np.int32), 2 * (_ORDER - order)
         starts = np.searchsorted(self._pixels, pixels << shift)
         return starts, np.searchsorted(self._pixels, (pixels + np.int32(1)) << shift) - starts

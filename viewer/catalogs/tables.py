@@ -1,6 +1,6 @@
-"""Tables of files: their columns, and the values of one at a time.
+"""Tables in files: their columns, and the values of one column at a time.
 
-CSV, VOTable and FITS are read whole, by astropy; of Parquet a column is read when it is asked for.
+CSV, VOTable and FITS are read whole, by astropy. Parquet columns are read on demand.
 """
 
 from abc import ABC, abstractmethod
@@ -19,7 +19,7 @@ import numpy.typing as npt
 from hipsgen.errors import InputError, MissingExtraError
 from hipsgen.images.staging import local_file
 
-ROOM = 1 << 30  # bytes of columns kept, of all Parquet files together
+CACHE_SIZE = 1 << 30  # bytes of cached columns of all Parquet files together
 _FORMATS = {
     ".csv": "ascii.csv",
     ".ecsv": "ascii.ecsv",
@@ -28,7 +28,7 @@ _FORMATS = {
     ".votable": "votable",
     ".fits": "fits",
 }
-_EXACT = 2**53  # the integers that float64 has
+_MAX_EXACT_INTEGER = 2**53  # float64 represents integers exactly up to this
 _PARQUET = (".parquet", ".parq", ".pq")
 
 Values = npt.NDArray[Any]
@@ -36,7 +36,7 @@ Values = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Column:
-    """kind: integer, number, text or flag. unit: as the file writes it, "" for none."""
+    """A column. kind: integer, number, text or flag. unit: as in the file, "" for none."""
 
     name: str
     kind: str
@@ -45,7 +45,7 @@ class Column:
 
 
 class Table(ABC):
-    """columns: those of one value a row; others are left out. rows: how many."""
+    """A table. columns: those with one value per row, without the others. rows: their number."""
 
     columns: tuple[Column, ...]
     rows: int
@@ -53,48 +53,51 @@ class Table(ABC):
 
     @abstractmethod
     def values(self, name: str) -> Values:
-        """A column, shape (rows,): numbers, bool, or str, in the order of the file.
+        """Return a column, shape (rows,): numbers, bool, or str, in the order of the file.
 
-        What is missing is NaN, "" or False. Integers are float64 then, longdouble if there are
-        some that float64 would round. Raises InputError.
+        Missing values are NaN, "" or False. Integers with missing values are converted to float64,
+        or to longdouble if float64 would round any of them. Raises InputError.
         """
 
 
-def open_table(uri: str, ending: str = "") -> Table:
-    """The table of a file, by the end of its name. Raises InputError, MissingExtraError."""
+def open_table(uri: str, extension: str = "") -> Table:
+    """Open the table in a file; its extension decides the format.
+
+    Raises InputError or MissingExtraError.
+    """
     name = PurePosixPath(unquote(urlsplit(uri).path)).name
-    ending = ending or PurePosixPath(name).suffix.lower()
-    if ending in _PARQUET:
-        return _Parquet(uri, name)
-    if ending not in _FORMATS:
-        known = " ".join([*_FORMATS, *_PARQUET])
-        raise InputError(f"{name} is no kind of table that is known by its name: {known}")
-    return _Whole(uri, name, _FORMATS[ending])
+    extension = extension or PurePosixPath(name).suffix.lower()
+    if extension in _PARQUET:
+        return _ParquetTable(uri, name)
+    if extension not in _FORMATS:
+        supported = " ".join([*_FORMATS, *_PARQUET])
+        raise InputError(f"{name}: the extension names no supported table format: {supported}")
+    return _AstropyTable(uri, name, _FORMATS[extension])
 
 
-class _Whole(Table):
-    """What astropy reads."""
+class _AstropyTable(Table):
+    """A table that astropy reads whole."""
 
-    def __init__(self, uri: str, name: str, form: str) -> None:
+    def __init__(self, uri: str, name: str, table_format: str) -> None:
         from astropy.table import Table as Astropy
 
         try:
             with local_file(uri) as path:
-                found = Astropy.read(path, format=form)
-        except Exception as error:  # of the parser of each format
-            raise InputError(f"{name} cannot be read: {_line(error)}") from error
-        found.convert_bytestring_to_unicode()
-        if form == "ascii.csv":
-            _find_flags(found)
-        kinds = {c.name: _kind_of(c.dtype) for c in found.columns.values() if c.ndim == 1}
+                table = Astropy.read(path, format=table_format)
+        except Exception as error:  # every parser has its own
+            raise InputError(f"{name} cannot be read: {_one_line(error)}") from error
+        table.convert_bytestring_to_unicode()
+        if table_format == "ascii.csv":
+            _convert_booleans(table)
+        kinds = {c.name: _kind_of(c.dtype) for c in table.columns.values() if c.ndim == 1}
         self.columns = tuple(
-            Column(n, kind, str(found[n].unit or ""), str(found[n].meta.get("ucd", "")))
+            Column(n, kind, str(table[n].unit or ""), str(table[n].meta.get("ucd", "")))
             for n, kind in kinds.items()
             if kind
         )
-        self.rows = len(found)
+        self.rows = len(table)
         self._values = {
-            c.name: _filled(_plain(found[c.name], c.kind), c.kind, _mask_of(found[c.name]))
+            c.name: _filled(_strings(table[c.name], c.kind), c.kind, _mask_of(table[c.name]))
             for c in self.columns
         }
 
@@ -103,40 +106,40 @@ class _Whole(Table):
         return self._values[name]
 
 
-class _Shelf:
-    """The columns that were asked for last, of all Parquet files, as many as there is room for."""
+class _ColumnCache:
+    """The most recently used columns of all Parquet files, up to `CACHE_SIZE` bytes."""
 
     def __init__(self) -> None:
         self._kept: OrderedDict[tuple[int, str], Values] = OrderedDict()
         self._lock = Lock()
 
     def find(self, table: int, name: str) -> Values | None:
-        """A column that is kept."""
+        """Return a cached column, or None."""
         with self._lock:
             if (table, name) in self._kept:
                 self._kept.move_to_end((table, name))
             return self._kept.get((table, name))
 
     def keep(self, table: int, name: str, values: Values) -> None:
-        """Keep a column, and let those go that were asked for longest ago."""
+        """Cache a column, and evict the least recently used ones."""
         with self._lock:
             self._kept[table, name] = values
             size = sum(column.nbytes for column in self._kept.values())
-            while size > ROOM and len(self._kept) > 1:
+            while size > CACHE_SIZE and len(self._kept) > 1:
                 size -= self._kept.popitem(last=False)[1].nbytes
 
     def names(self, table: int) -> set[str]:
-        """Of the columns of a table that are kept."""
+        """Return the names of the cached columns of a table."""
         with self._lock:
             return {name for number, name in self._kept if number == table}
 
 
-shelf = _Shelf()
+column_cache = _ColumnCache()
 _numbers = count()
 
 
-class _Parquet(Table):
-    """What pyarrow reads. number: by which the shelf knows it."""
+class _ParquetTable(Table):
+    """A table that pyarrow reads. number: identifies it in the column cache."""
 
     is_parquet = True
 
@@ -150,10 +153,10 @@ class _Parquet(Table):
         try:
             with local_file(uri) as path, self._open(path) as file:
                 self.rows, schema = file.metadata.num_rows, file.schema_arrow
-        except Exception as error:  # pyarrow's, and those of each kind of place
-            raise InputError(f"{name} cannot be read: {_line(error)}") from error
+        except Exception as error:  # pyarrow's, or those of the storage
+            raise InputError(f"{name} cannot be read: {_one_line(error)}") from error
         units = _units_of(schema)
-        self._masks = {_masked(n) for n in schema.names if _masked(n) in schema.names}
+        self._masks = {_mask_name(n) for n in schema.names if _mask_name(n) in schema.names}
         self.columns = tuple(
             Column(field.name, kind, units.get(field.name, ""))
             for field in schema
@@ -162,32 +165,32 @@ class _Parquet(Table):
 
     def values(self, name: str) -> Values:
         """See `Table.values`."""
-        with self._lock:  # so that a column is read once when several want it
-            values = shelf.find(self.number, name)
+        with self._lock:  # concurrent requests read a column once
+            values = column_cache.find(self.number, name)
             if values is None:
                 values = self._read(name)
-                shelf.keep(self.number, name, values)
+                column_cache.keep(self.number, name, values)
             return values
 
     def _read(self, name: str) -> Values:
         try:
             with local_file(self._uri) as path, self._open(path) as file:
-                found = file.read(columns=[name, *({_masked(name)} & self._masks)])
+                table = file.read(columns=[name, *({_mask_name(name)} & self._masks)])
         except Exception as error:
-            raise InputError(f"{self._name}, column {name}: {_line(error)}") from error
-        if found.num_rows != self.rows:
-            raise InputError(f"{self._name} has changed meanwhile: ask again")
-        column, kind = found.column(name), self._kinds[name]
+            raise InputError(f"{self._name}, column {name}: {_one_line(error)}") from error
+        if table.num_rows != self.rows:
+            raise InputError(f"{self._name} changed while it was read: try again")
+        column, kind = table.column(name), self._kinds[name]
         if kind in ("text", "flag"):
             column = column.cast("string" if kind == "text" else "bool")
             column = column.fill_null("" if kind == "text" else False)
         missing = None
         if kind == "integer" and column.null_count:
-            # pyarrow would make float64 of it
+            # pyarrow would convert it to float64
             missing = np.asarray(column.is_null().to_numpy(), bool)
             column = column.fill_null(0)
-        if _masked(name) in self._masks:
-            masked = np.asarray(found.column(_masked(name)).to_numpy(), bool)
+        if _mask_name(name) in self._masks:
+            masked = np.asarray(table.column(_mask_name(name)).to_numpy(), bool)
             missing = masked if missing is None else missing | masked
         return _filled(np.asarray(column.to_numpy()), kind, missing)
 
@@ -213,11 +216,11 @@ def _kind_of_arrow(arrow: Any) -> str:
         ("text", types.is_string),
         ("text", types.is_large_string),
     )
-    return next((kind for kind, fits in kinds if fits(arrow)), "")
+    return next((kind for kind, is_kind in kinds if is_kind(arrow)), "")
 
 
-def _masked(name: str) -> str:
-    """What astropy calls the column that says which values of another are missing."""
+def _mask_name(name: str) -> str:
+    """Return the name that astropy gives to the mask of a column in Parquet files."""
     return f"{name}.mask"
 
 
@@ -225,9 +228,9 @@ def _mask_of(column: Any) -> Values | None:
     return np.ma.getmaskarray(column) if hasattr(column, "mask") else None
 
 
-def _plain(column: Any, kind: str) -> Values:
+def _strings(column: Any, kind: str) -> Values:
     values = np.asarray(column)
-    # what a VOTable holds of varying length comes as objects
+    # variable-length strings of a VOTable are read as objects
     is_object = kind == "text" and values.dtype.kind == "O"
     return np.array([str(value) for value in values], str) if is_object else values
 
@@ -239,39 +242,44 @@ def _filled(values: Values, kind: str, missing: Values | None) -> Values:
         return np.where(missing, "", values)
     if kind == "flag":
         return values & ~missing
-    is_wide = kind == "integer" and bool(((values > _EXACT) | (values < -_EXACT))[~missing].any())
-    # 64 bits of mantissa, or more
+    is_wide = kind == "integer" and bool(_is_rounded(values)[~missing].any())
+    # longdouble has a mantissa of at least 64 bits
     return np.where(missing, np.nan, values.astype(np.longdouble) if is_wide else values)
 
 
-def _find_flags(table: Any) -> None:
-    """Make columns of nothing but True and False what they are: CSV knows only text."""
+def _is_rounded(integers: Values) -> Values:
+    """Whether float64 would round integers; abs() would overflow for the smallest of them."""
+    return np.asarray((integers > _MAX_EXACT_INTEGER) | (integers < -_MAX_EXACT_INTEGER))
+
+
+def _convert_booleans(table: Any) -> None:
+    """Convert text columns that contain only True and False: CSV has no booleans."""
     for column in list(table.columns.values()):
         if column.dtype.kind != "U":
             continue
-        words = np.char.lower(np.asarray(column))
-        if np.isin(words, ("true", "false")).all():
-            table[column.name] = words == "true"
+        texts = np.char.lower(np.asarray(column))
+        if np.isin(texts, ("true", "false")).all():
+            table[column.name] = texts == "true"
 
 
 def _units_of(schema: Any) -> dict[str, str]:
-    """By column: as astropy and the Butler write them into a Parquet file."""
+    """Return units by column, as astropy and the Butler write them into a Parquet file."""
     from astropy.table.meta import get_header_from_yaml
 
     text = (schema.metadata or {}).get(b"table_meta_yaml", b"").decode("utf-8", "replace")
-    found: dict[str, str] = {}
+    units: dict[str, str] = {}
     if text:
         try:
             columns = get_header_from_yaml(text.split("\n"))["datatype"]
-            found = {one["name"]: str(one["unit"]) for one in columns if one.get("unit")}
-        except Exception:  # of a parser, on what somebody wrote: a table without units
-            found = {}
+            units = {one["name"]: str(one["unit"]) for one in columns if one.get("unit")}
+        except Exception:  # from the YAML parser: malformed metadata means no units
+            units = {}
     for field in schema:
         unit = (field.metadata or {}).get(b"unit", b"").decode("utf-8", "replace")
         if unit:
-            found[field.name] = unit
-    return found
+            units[field.name] = unit
+    return units
 
 
-def _line(error: BaseException) -> str:
+def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split())[:300] or type(error).__name__

@@ -1,17 +1,17 @@
-"""What the API tells of a coadd, as JSON."""
+"""JSON descriptions of coadds for the API."""
 
 import math
 from typing import NotRequired, TypedDict
 
 from hipsgen.errors import CoaddError
 from hipsgen.survey.provenance import UsedCoadd
-from viewer.coadds.pixels import PixelDescription, name_of, pixel_at
+from viewer.coadds.pixels import PixelDescription, coadd_id, pixel_at
 
 
 class CoaddDescription(TypedDict):
-    """A coadd that gave pixels to a survey; its pixel, or the reason why it cannot be read.
+    """A coadd that contributed to a survey, with a pixel or the reason why it cannot be read.
 
-    coadd: names it to the API. t_min, t_max: MJD. scale, t_min, t_max: None when not known.
+    coadd: its identifier in the API. t_min, t_max: MJD. scale, t_min, t_max: None if unknown.
     """
 
     coadd: str
@@ -31,9 +31,9 @@ class CoaddDescription(TypedDict):
 
 
 def describe_coadd(coadd: UsedCoadd) -> CoaddDescription:
-    """What provenance says of a coadd."""
+    """Describe a coadd from the provenance table."""
     return {
-        "coadd": name_of(coadd),
+        "coadd": coadd_id(coadd),
         "data_id": dict(coadd.ref.data_id),
         "dataset_type": coadd.ref.dataset_type,
         "run": coadd.ref.run,
@@ -49,15 +49,15 @@ def describe_coadd(coadd: UsedCoadd) -> CoaddDescription:
 
 
 def describe_with_pixel(coadd: UsedCoadd, ra: float, dec: float) -> CoaddDescription:
-    """The same, with the pixel of its own file at an ICRS position (degrees)."""
-    described = describe_coadd(coadd)
+    """Describe a coadd with the pixel of its own file at an ICRS position (degrees)."""
+    description = describe_coadd(coadd)
     try:
-        described["pixel"] = pixel_at(coadd, ra, dec)
+        description["pixel"] = pixel_at(coadd, ra, dec)
     except CoaddError as error:
-        described["error"] = str(error)
-    return described
+        description["error"] = str(error)
+    return description
 
 
 def _finite(value: float) -> float | None:
-    # JSON knows no NaN
+    # JSON has no NaN
     return value if math.isfinite(value) else None

@@ -1,4 +1,4 @@
-"""What the coadds themselves say, read from their own files: pixels, flags, cutouts."""
+"""Reads coadds from their own files: single pixels with their mask planes, and cutouts."""
 
 import hashlib
 import math
@@ -23,12 +23,12 @@ _reader = FitsReader(excluded=()).with_range_reads()
 
 
 class PixelDescription(TypedDict):
-    """A pixel as the coadd's file has it.
+    """A pixel of a coadd's file.
 
-    x, y: in the patch, from 0; at: the same for the position that was asked for. tract_x, tract_y:
-    in the tract. ra, dec: of the pixel's center. value, variance, sn (value over standard
-    deviation), surface_brightness (AB mag/arcsec²): None where the file has none. mask: names of
-    the planes that are set. pixel_scale: arcsec.
+    x, y: in the patch, from 0; at: the requested position in the same system. tract_x, tract_y: in
+    the tract. ra, dec: of the pixel's center. value, variance, sn (value over standard deviation),
+    surface_brightness (AB mag/arcsec²): None if the file has none. mask: names of the planes that
+    are set. pixel_scale: arcsec.
     """
 
     x: int
@@ -48,94 +48,110 @@ class PixelDescription(TypedDict):
     pixel_scale: float
 
 
-def name_of(coadd: UsedCoadd) -> str:
-    """What a coadd goes by in the addresses of the API: its UUID, or a digest of its URI."""
+def coadd_id(coadd: UsedCoadd) -> str:
+    """Return the identifier of a coadd in API URLs: its UUID, or a digest of its URI."""
     text = f"{coadd.ref.uri}[{coadd.ref.hdu}]"
     return coadd.ref.dataset_id or hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _as_it_is_now(coadd: UsedCoadd) -> CoaddRef:
-    """Reference for reading whatever the file holds now, changed since the build or not."""
-    return replace(coadd.ref, identity=name_of(coadd))
+def _current_ref(coadd: UsedCoadd) -> CoaddRef:
+    """Return a reference for reading the file as it is now, even if it changed since the build."""
+    return replace(coadd.ref, identity=coadd_id(coadd))
 
 
 def info_of(coadd: UsedCoadd) -> CoaddInfo:
-    """Headers of a coadd. Raises CoaddError."""
-    return _reader.info(_as_it_is_now(coadd))
+    """Read the headers of a coadd. Raises CoaddError."""
+    return _reader.info(_current_ref(coadd))
 
 
 def read(coadd: UsedCoadd, section: Section) -> Cutout:
-    """Pixels of a coadd. Raises CoaddError; also for more than `MAX_PIXELS`."""
+    """Read pixels of a coadd. Raises CoaddError, also for more than `MAX_PIXELS`."""
     rows, cols = section
     count = (rows.stop - rows.start) * (cols.stop - cols.start)
     if count > MAX_PIXELS:
-        raise CoaddError(f"{count} pixels are more than the {MAX_PIXELS} that are read at a time")
-    return _reader.cutout(_as_it_is_now(coadd), section)
+        raise CoaddError(f"{count} pixels requested; the limit is {MAX_PIXELS}")
+    return _reader.cutout(_current_ref(coadd), section)
 
 
 def pixel_at(coadd: UsedCoadd, ra: float, dec: float) -> PixelDescription:
-    """The pixel in which an ICRS position (degrees) lies.
+    """Read the pixel at an ICRS position (degrees).
 
-    Raises CoaddError when the coadd cannot be read or has no pixel there.
+    Raises CoaddError if the coadd cannot be read or has no pixel there.
     """
     info = info_of(coadd)
-    place = place_in(info, ra, dec)
-    if place is None:
-        raise CoaddError("its image does not reach here")
-    x, y = (math.floor(axis + 0.5) for axis in place)
-    found = read(coadd, (slice(y, y + 1), slice(x, x + 1)))
-    value = float(found.image[0, 0])
-    variance = None if found.variance is None else float(found.variance[0, 0])
+    position = place_in(info, ra, dec)
+    if position is None:
+        raise CoaddError("its image does not cover this position")
+    x, y = (math.floor(axis + 0.5) for axis in position)
+    cutout = read(coadd, (slice(y, y + 1), slice(x, x + 1)))
+    value = float(cutout.image[0, 0])
+    variance = None if cutout.variance is None else float(cutout.variance[0, 0])
     lon, lat = to_lonlat(info.wcs.to_sky(np.array([float(x)]), np.array([float(y)])))
     return {
         "x": x,
         "y": y,
-        "at": [round(axis, 3) for axis in place],
-        "tract_x": x + found.origin[0],
-        "tract_y": y + found.origin[1],
+        "at": [round(axis, 3) for axis in position],
+        "tract_x": x + cutout.origin[0],
+        "tract_y": y + cutout.origin[1],
         "ra": float(lon[0]),
         "dec": float(lat[0]),
-        "value": _number(value),
+        "value": _finite(value),
         "unit": info.unit,
-        "variance": _number(variance),
-        "sn": _number(value / math.sqrt(variance)) if variance and variance > 0 else None,
+        "variance": _finite(variance),
+        "sn": _finite(value / math.sqrt(variance)) if variance and variance > 0 else None,
         "surface_brightness": surface_brightness(value, info.unit, 3600 * info.pixel_scale),
-        "mask": found.flags(0, 0),
-        "has_mask": found.mask is not None,
+        "mask": cutout.flags(0, 0),
+        "has_mask": cutout.mask is not None,
         "pixel_scale": 3600 * info.pixel_scale,
     }
 
 
 def surface_brightness(value: float, unit: str, pixel: float) -> float | None:
-    """AB mag/arcsec² of a value in nJy per pixel of `pixel` arcsec; None for others."""
+    """Convert nJy per pixel of `pixel` arcsec to AB mag/arcsec²; None for other units."""
     if unit != "nJy" or not value > 0:
         return None
     return _NJY_ZERO_POINT - 2.5 * math.log10(value / pixel**2)
 
 
-def cutout_of(coadd: UsedCoadd, ra: float, dec: float, size: float) -> bytes:
-    """A FITS file of `size` arcsec round an ICRS position, as far as the coadd reaches.
+def fits_cutout(coadd: UsedCoadd, ra: float, dec: float, size: float) -> bytes:
+    """Make a FITS cutout of a coadd.
 
-    Raises CoaddError when it has no pixel there.
+    Parameters
+    ----------
+    coadd
+        The coadd to read.
+    ra, dec
+        ICRS position of the center, degrees.
+    size
+        Width and height, arcsec; the cutout ends where the coadd ends.
+
+    Returns
+    -------
+    The bytes of a FITS file.
+
+    Raises
+    ------
+    CoaddError
+        If the coadd cannot be read or has no pixel there.
     """
     info = info_of(coadd)
     section = section_around(info, ra, dec, size / 3600.0)
     cards = [
-        ("ORIGIN", "hipsgen", "cut out by its viewer"),
+        ("ORIGIN", "hipsgen", "cutout made by its viewer"),
         ("HIERARCH DATASET TYPE", coadd.ref.dataset_type, ""),
         ("HIERARCH DATASET UUID", coadd.ref.dataset_id, ""),
         ("HIERARCH RUN", coadd.ref.run, ""),
         *((f"HIERARCH DATA ID {key.upper()}", value, "") for key, value in coadd.ref.data_id),
-        ("CUT_RA", ra, "[deg] ICRS, that was asked for"),
+        ("CUT_RA", ra, "[deg] ICRS, as requested"),
         ("CUT_DEC", dec, "[deg]"),
         ("CUT_SIZE", size, "[arcsec]"),
         ("CUT_X0", section[1].start, "first column, in the coadd, from 0"),
         ("CUT_Y0", section[0].start, "first row, in the coadd, from 0"),
     ]
-    known = [(key, value, comment) for key, value, comment in cards if value != ""]
-    return read(coadd, section).to_fits(known)
+    filled = [(key, value, comment) for key, value, comment in cards if value != ""]
+    return read(coadd, section).to_fits(filled)
 
 
-def _number(value: float | None) -> float | None:
-    # JSON knows no NaN
+def _finite(value: float | None) -> float | None:
+    # JSON has no NaN
     return value if value is not None and math.isfinite(value) else None

@@ -1,4 +1,4 @@
-"""Reads the provenance tables of surveys: which coadds gave pixels at a position."""
+"""Reads the provenance tables of surveys: which coadds contributed pixels at a position."""
 
 import asyncio
 import os
@@ -14,9 +14,9 @@ from viewer.http.files import open_inside, stamp
 
 
 class ProvenanceTables:
-    """The provenance tables of surveys; each is read once, and again when it changes.
+    """The provenance tables of surveys, cached until their files change.
 
-    roots: real folders; a table that lies elsewhere is not read.
+    roots: resolved folders; tables outside of them are not read.
     """
 
     def __init__(self, roots: Iterable[Path]) -> None:
@@ -25,17 +25,17 @@ class ProvenanceTables:
         self._lock = asyncio.Lock()
 
     async def at(self, folder: Path, ra: float, dec: float) -> list[UsedCoadd]:
-        """The coadds at an ICRS position (degrees).
+        """Return the coadds at an ICRS position (degrees).
 
-        Raises SurveyError without a table, or with one that cannot be read.
+        Raises SurveyError if the table is missing or cannot be read.
         """
-        return await run_in_threadpool((await self._known(folder)).at, ra, dec)
+        return await run_in_threadpool((await self._provenance(folder)).at, ra, dec)
 
     async def all(self, folder: Path) -> Sequence[UsedCoadd]:
-        """The coadds of a survey; see `at`."""
-        return (await self._known(folder)).coadds
+        """Return all coadds of a survey; raises like `at`."""
+        return (await self._provenance(folder)).coadds
 
-    async def _known(self, folder: Path) -> Provenance:
+    async def _provenance(self, folder: Path) -> Provenance:
         try:
             return await self._table(folder / FILE_NAME)
         except OSError as error:
@@ -45,10 +45,10 @@ class ProvenanceTables:
         with await run_in_threadpool(open_inside, self._roots, path) as file:
             now = stamp(os.fstat(file.fileno()))
             async with self._lock:
-                known = self._tables.get(path)
-                if known is None or known[0] != now:
+                cached = self._tables.get(path)
+                if cached is None or cached[0] != now:
                     async with aiofiles.open(file.fileno(), "rb", closefd=False) as table:
                         data = await table.read()
-                    known = (now, await run_in_threadpool(Provenance.from_bytes, data))
-                    self._tables[path] = known
-        return known[1]
+                    cached = (now, await run_in_threadpool(Provenance.from_bytes, data))
+                    self._tables[path] = cached
+        return cached[1]
