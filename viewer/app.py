@@ -23,7 +23,12 @@ from viewer.http.health import PATH as HEALTH
 from viewer.http.health import Health
 from viewer.http.host_check import HostCheck
 from viewer.http.proxy import BehindProxy, Network
-from viewer.http.survey_files import ALWAYS_ASK, PLAIN_TEXT, serve_page_file, serve_survey_file
+from viewer.http.survey_files import (
+    ALWAYS_REVALIDATE,
+    PLAIN_TEXT,
+    serve_page_file,
+    serve_survey_file,
+)
 from viewer.surveys import FRESH_SECONDS, Surveys, hips_list
 
 STATIC = Path(__file__).parent / "static"
@@ -186,7 +191,7 @@ class SafeHeaders:
                 headers.setdefault("content-security-policy", CONTENT_SECURITY_POLICY)
                 headers["x-content-type-options"] = "nosniff"
                 headers["referrer-policy"] = "no-referrer"
-                headers.setdefault("cache-control", ALWAYS_ASK)
+                headers.setdefault("cache-control", ALWAYS_REVALIDATE)
                 if is_shared:
                     headers["access-control-allow-origin"] = "*"
                     headers["access-control-expose-headers"] = "ETag, Content-Length"

@@ -24,7 +24,7 @@ from viewer.annotations import Annotations
 from viewer.api.frames import FrameChannel, Frames
 from viewer.app import ViewerConfig, create_app
 from viewer.coadds.description import CoaddDescription
-from viewer.server import check_root, find_surveys, make_server, take_port
+from viewer.server import bind_socket, check_root, find_surveys, make_server
 from viewer.surveys import Surveys, is_made_by_the_page
 
 SkyPosition: TypeAlias = SkyCoord | str | tuple[float, float] | Sequence[float]
@@ -351,8 +351,8 @@ class _Server:
             frames=self._frames,
         )
         find_surveys(config)
-        self._server = make_server(create_app(config), sets_logging=False)
-        self._socket = take_port("127.0.0.1", 0)
+        self._server = make_server(create_app(config), configure_logging=False)
+        self._socket = bind_socket("127.0.0.1", 0)
         self.port = int(self._socket.getsockname()[1])
         self._thread = threading.Thread(
             target=self._server.run,

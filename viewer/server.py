@@ -1,4 +1,4 @@
-"""Runs the viewer: checks the folders, takes the port, says where to look."""
+"""Running the viewer: checks of its arguments, the listening socket, the uvicorn server."""
 
 import asyncio
 import errno
@@ -29,16 +29,18 @@ from viewer.http.access_log import STDOUT, open_log
 from viewer.http.auth import check_token
 from viewer.http.host_check import is_local
 from viewer.http.proxy import check_root_path, parse_networks
-from viewer.http.workers import PATIENCE, supervise
+from viewer.http.workers import STOP_TIMEOUT, supervise
 from viewer.surveys import Surveys, is_made_by_the_page
 
-_SHOWN = 6
-_BACKLOG = 512  # connections that wait to be accepted, and that are accepted at a time
-_NO_ROOM = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
-_EVERY = 60.0  # seconds between warnings of the same
-KEEP_ALIVE = 5  # seconds that an idle connection stays open: docs and proxies count on it
+_MAX_NAMES = 6  # names that are listed in a message
+_BACKLOG = 512  # connections that may wait to be accepted, and that are accepted at a time
+_OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+_WARNING_INTERVAL = 60.0  # seconds between repeated warnings
+KEEP_ALIVE = (
+    5  # seconds that an idle connection stays open; docs and proxy configurations rely on it
+)
 logger = logging.getLogger(__name__)
-OPEN_TO_ALL = "all who reach this port see them: --token keeps others out"
+PUBLIC_PORT = "anyone who can reach this port can see them: use --token to restrict access"
 
 
 def serve(
@@ -55,11 +57,11 @@ def serve(
     catalogs: Sequence[Catalog] = (),
     view: str = "",
 ) -> None:
-    """Serve the surveys under the folders until interrupted; port 0 takes any free one.
+    """Serve the surveys in the folders until interrupted; port 0 means any free port.
 
-    trusted_proxies: addresses and networks between commas. workers: processes that answer.
-    access_log: a file, '-' for stdout. view: a copied link, or its part after #.
-    The rest as in ViewerConfig. Raises ConfigError, InputError and SurveyError.
+    trusted_proxies: comma-separated addresses and networks. workers: number of processes.
+    access_log: a file, or '-' for stdout. view: a link copied from the page, or its part after #.
+    Other parameters are those of ViewerConfig. Raises ConfigError, InputError and SurveyError.
     """
     config = ViewerConfig(
         tuple(check_root(Path(root)) for root in roots),
@@ -70,30 +72,30 @@ def serve(
         access_log=None if access_log is None else open_log(access_log),
         catalogs=tuple(catalogs),
         view=view.rpartition("#")[2],
-        # a token is asked for, and a proxy answers, by whatever name
+        # with a token or a proxy, any host name is allowed
         local_names=is_local(host) and not (token or trusted_proxies or root_path),
     )
     names = find_surveys(config)
     check_view(config.view, names)
     app = create_app(config)
-    with take_port(host, port) as listening:
-        url = url_of(listening, host, config.root_path)
-        # stdout is for the lines of the log alone, if they go there
-        said = sys.stderr if access_log == STDOUT else sys.stdout
-        print(f"{url} shows {_summary(names)} (stop with Ctrl-C)", file=said, flush=True)
+    with bind_socket(host, port) as listener:
+        url = server_url(listener, host, config.root_path)
+        # an access log on stdout must not be mixed with other lines
+        output = sys.stderr if access_log == STDOUT else sys.stdout
+        print(f"{url} shows {_summary(names)} (stop with Ctrl-C)", file=output, flush=True)
         if not (config.static / "index.html").is_file():
-            print(NOT_BUILT, file=said, flush=True)
+            print(NOT_BUILT, file=output, flush=True)
         for catalog in catalogs:
-            print(f"with {catalog}", file=said, flush=True)
+            print(f"with {catalog}", file=output, flush=True)
         if token is None and not is_local(host):
-            print(OPEN_TO_ALL, file=said, flush=True)
+            print(PUBLIC_PORT, file=output, flush=True)
         if open_browser:
-            # the socket listens already: the browser waits until the server answers
+            # the socket is already listening, so the browser waits until the server responds
             webbrowser.open(url)
-        allow_many_files()
+        raise_file_limit()
 
         def work() -> None:
-            make_server(app).run(sockets=[listening])
+            make_server(app).run(sockets=[listener])
 
         if workers == 1:
             work()
@@ -102,46 +104,49 @@ def serve(
 
 
 class Server(uvicorn.Server):
-    """Ends within PATIENCE of SIGINT or SIGTERM; uvicorn waits for threads and tasks."""
+    """uvicorn server that exits within STOP_TIMEOUT of SIGINT or SIGTERM.
 
-    _told = float("-inf")
+    uvicorn itself waits for threads and tasks without limit.
+    """
+
+    _last_warning = float("-inf")
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start to accept connections."""
-        asyncio.get_running_loop().set_exception_handler(self._complain)
+        """Start accepting connections."""
+        asyncio.get_running_loop().set_exception_handler(self._handle_loop_error)
         await super().startup(sockets)
 
-    def _complain(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    def _handle_loop_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")
-        if not isinstance(error, OSError) or error.errno not in _NO_ROOM:
+        if not isinstance(error, OSError) or error.errno not in _OUT_OF_RESOURCES:
             loop.default_exception_handler(context)
-        elif loop.time() - self._told > _EVERY:
-            # asyncio tries again by itself, and reports every try
-            self._told = loop.time()
+        elif loop.time() - self._last_warning > _WARNING_INTERVAL:
+            # asyncio retries by itself, and reports every attempt
+            self._last_warning = loop.time()
             most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
             logger.warning(
-                "new clients wait: %s (this process may have %d files and connections open: "
-                "raise 'ulimit -n', LimitNOFILE= of systemd)", error.strerror, most,
+                "new connections must wait: %s (this process may open %d files and connections: "
+                "raise 'ulimit -n', or LimitNOFILE= of systemd)", error.strerror, most,
             )  # fmt: skip
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Stop after a signal; exit after PATIENCE at the latest."""
-        leave = threading.Timer(PATIENCE, os._exit, [128 + sig])
+        """Stop after a signal; exit after STOP_TIMEOUT at the latest."""
+        leave = threading.Timer(STOP_TIMEOUT, os._exit, [128 + sig])
         leave.daemon = True
         leave.start()
         super().handle_exit(sig, frame)
 
 
-def make_server(app: ASGIApp, sets_logging: bool = True) -> Server:
-    """A server of the application: HTTP/1.1 only, which logs nothing but warnings and errors.
+def make_server(app: ASGIApp, configure_logging: bool = True) -> Server:
+    """Return a server of the application: HTTP/1.1 only, logging only warnings and errors.
 
-    sets_logging: configure logging as uvicorn does, which closes handlers that others have opened.
+    configure_logging: configure logging as uvicorn does, which closes handlers of other packages.
     """
     return Server(
         uvicorn.Config(
             app,
             http=protocol.Connection,
-            # not uvloop, should it be installed: protocol.py needs the real socket
+            # not uvloop, even if it is installed: protocol.py needs the real socket
             loop="asyncio",
             backlog=_BACKLOG,
             timeout_keep_alive=KEEP_ALIVE,
@@ -149,84 +154,84 @@ def make_server(app: ASGIApp, sets_logging: bool = True) -> Server:
             lifespan="off",
             log_level="warning",
             access_log=False,
-            log_config=uvicorn.config.LOGGING_CONFIG if sets_logging else None,
-            # viewer/http/proxy.py does that, and trusts only the proxies that are named
+            log_config=uvicorn.config.LOGGING_CONFIG if configure_logging else None,
+            # viewer/http/proxy.py handles them, and trusts only the configured proxies
             proxy_headers=False,
         )
     )
 
 
-def allow_many_files() -> None:
-    """Raise the number of open files as far as one may: a connection is one, a tile another."""
+def raise_file_limit() -> None:
+    """Raise the limit on open files to its maximum: connections and tiles being sent count."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    # some systems say 'any number' and then refuse it
+    # some systems report an unlimited maximum but refuse to set it
     with suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def check_root(root: Path) -> Path:
-    """The folder, if it is one."""
+    """Return the folder. Raises InputError if it is none."""
     if not root.is_dir():
         state = "is a file, not a folder" if root.exists() else "does not exist"
-        raise InputError(f"{root} {state}: name the folder that 'hipsgen build' wrote")
+        raise InputError(f"{root} {state}: choose the output folder of 'hipsgen build'")
     return root
 
 
 def find_surveys(config: ViewerConfig) -> list[str]:
-    """The names of the surveys; every folder that was named must hold one."""
+    """Return the names of the surveys. Raises SurveyError for a root without any."""
     for root in config.roots:
         if not Surveys([root]).all():
             if any(survey_folders(root, marker=paths.BUILD)):
                 raise SurveyError(
-                    f"no finished survey under {root}: run its 'hipsgen build' again, which goes on"
-                    " and says what is in the way"
+                    f"no finished survey under {root}: run its 'hipsgen build' again: it resumes"
+                    " and reports what prevents the survey from being finished"
                 )
             raise SurveyError(
-                f"no survey under {root} (a readable 'properties' file, {MAX_DEPTH} levels down):"
+                f"no survey under {root} (no readable 'properties' file within {MAX_DEPTH} levels):"
                 " build one with 'hipsgen build', or wait until a running build has finished"
             )
     return [survey.name for survey in Surveys(config.roots).all()]
 
 
 def check_view(view: str, names: Sequence[str]) -> None:
-    """Raise ConfigError for what is no view, or for one of a survey that is not here."""
+    """Raise ConfigError if the view is malformed, or shows a survey that is not served."""
     if view and not parse_qs(view):
-        raise ConfigError(f"--view {view!r} is not a link that was copied from the page")
+        raise ConfigError(f"--view {view!r} is not a link copied from the page")
     (name,) = parse_qs(view).get("survey", [""])[:1]
     if name and name not in names and not is_made_by_the_page(name, names):
         raise ConfigError(f"--view: no survey {name!r}; there are {_listed(names)}")
 
 
-def take_port(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises ConfigError when the address cannot be had."""
-    # getaddrinfo would take 70000 as 70000 modulo 65536
+def bind_socket(host: str, port: int) -> socket.socket:
+    """Return a listening socket. Raises ConfigError if the address is not available."""
+    # getaddrinfo reduces ports modulo 65536
     if not 0 <= port <= 65535:
-        raise ConfigError(f"--port {port}: choose one from 0 (any) to 65535")
+        raise ConfigError(f"--port {port}: must be from 0 (any free port) to 65535")
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
     except OSError as error:
         raise ConfigError(f"--host {host}: {error.strerror or error}") from error
-    taken = socket.socket(family, kind, protocol)
-    taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener = socket.socket(family, kind, protocol)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        taken.bind(address)
-        taken.listen(_BACKLOG)
+        listener.bind(address)
+        listener.listen(_BACKLOG)
     except OSError as error:
-        taken.close()
+        listener.close()
         if error.errno == errno.EADDRINUSE:
             raise ConfigError(
-                f"port {port} on {host} is in use: choose another with --port (0 takes any)"
+                f"port {port} on {host} is in use: choose another --port (0 means any free one)"
             ) from error
         reason = error.strerror or error
         raise ConfigError(f"cannot listen on {host} port {port}: {reason}") from error
-    return taken
+    return listener
 
 
-def url_of(listening: socket.socket, host: str, root_path: str = "") -> str:
-    """The address to type into a browser."""
-    port = listening.getsockname()[1]
+def server_url(listener: socket.socket, host: str, root_path: str = "") -> str:
+    """Return the URL to open in a browser."""
+    port = listener.getsockname()[1]
     shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}.get(host, host)
     if ":" in shown and not shown.startswith("["):
         shown = f"[{shown}]"
@@ -238,4 +243,4 @@ def _summary(names: Sequence[str]) -> str:
 
 
 def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
+    return ", ".join(names[:_MAX_NAMES]) + (", …" if len(names) > _MAX_NAMES else "")

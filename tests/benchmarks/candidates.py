@@ -64,11 +64,11 @@ def commands(candidates: bool) -> dict[str, Sequence[str]]:
 def main() -> None:
     """Serve an application as `hipsgen serve` would."""
     from viewer.http.workers import supervise
-    from viewer.server import make_server, take_port
+    from viewer.server import bind_socket, make_server
 
     port, name = int(sys.argv[1]), sys.argv[2]
     app = viewer() if name == "viewer" else survey_file
-    with take_port("127.0.0.1", port) as listening:
+    with bind_socket("127.0.0.1", port) as listening:
         supervise(WORKERS, lambda: make_server(app).run(sockets=[listening]))
 
 

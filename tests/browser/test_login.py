@@ -17,7 +17,7 @@ def test_the_login_leads_to_the_view_that_was_asked_for(chromium, surveys):
         page.goto(f"{asked}#ra=180&dec=1")
         page.get_by_label("Token of this viewer").fill("something else")
         page.keyboard.press("Enter")
-        page.get_by_text("That is not the token.").wait_for()
+        page.get_by_text("Wrong token.").wait_for()
         assert context.cookies() == []
         # nothing but the answer itself was complained about: the page keeps to its policy
         assert [text for text in told if "401" not in text] == []

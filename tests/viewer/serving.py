@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from starlette.types import ASGIApp
 
 from viewer.app import ViewerConfig, create_app
-from viewer.server import make_server, take_port
+from viewer.server import bind_socket, make_server
 
 PATIENCE = 20
 
@@ -29,10 +29,10 @@ def served(*roots: Path, **options: Any) -> Iterator[int]:
 
 
 @contextmanager
-def served_app(app: ASGIApp, sets_logging: bool = True) -> Iterator[int]:
+def served_app(app: ASGIApp, configure_logging: bool = True) -> Iterator[int]:
     """Run another application in a thread; yield its port."""
-    with take_port("127.0.0.1", 0) as listening:
-        server = make_server(app, sets_logging)
+    with bind_socket("127.0.0.1", 0) as listening:
+        server = make_server(app, configure_logging)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
         try:

@@ -167,7 +167,7 @@ def test_a_full_disk_is_reported_once(root, tmp_path):
     with Process(root, tmp_path / "errors", {"access_log": "/dev/full"}) as server:
         for _ in range(3):
             assert httpx.get(f"{server.url}hips/list").status_code == 200
-    assert server.complaints() == "the access log is not written: No space left on device\n"
+    assert server.complaints() == "cannot write the access log: No space left on device\n"
 
 
 def test_a_pipe_without_a_reader(root):

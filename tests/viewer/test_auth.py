@@ -212,7 +212,7 @@ def test_the_cookie_is_for_this_server_alone_and_is_not_the_token(guarded, root)
 def test_a_wrong_token_gets_an_error_message(guarded, token):
     answer = login(guarded, token)
     assert answer.status_code == 401
-    assert "That is not the token." in answer.text
+    assert "Wrong token." in answer.text
     assert "set-cookie" not in answer.headers
 
 
@@ -234,7 +234,7 @@ def test_invalid_forms_are_no_server_error(guarded, body):
 
 
 def test_an_unfinished_form_times_out(root, monkeypatch):
-    monkeypatch.setattr(protocol, "PATIENCE", 0.5)
+    monkeypatch.setattr(protocol, "REQUEST_TIMEOUT", 0.5)
     with served(root, token=TOKEN) as port, complaints() as told:
         wire = Wire(port)
         unfinished = form("/", TOKEN).replace(b"Content-Length: ", b"Content-Length: 9")

@@ -144,7 +144,7 @@ def test_more_clients_than_a_process_may_have_files(surveys, tmp_path):
         assert within(5, lambda: server.open_files() == 96)
         assert wire.get(TILE)[0].status == 503
         said = server.complaints()
-        assert said.count("new clients wait: Too many open files") == 1
+        assert said.count("new connections must wait: Too many open files") == 1
         assert "Traceback" not in said
         for client in idle:
             client.close()
@@ -162,7 +162,7 @@ def test_more_clients_than_a_process_may_have_files(surveys, tmp_path):
     ],
 )
 def test_unfinished_requests_time_out(said, surveys, monkeypatch):
-    monkeypatch.setattr(protocol, "PATIENCE", 1.0)
+    monkeypatch.setattr(protocol, "REQUEST_TIMEOUT", 1.0)
     with served(surveys) as port:
         client = connect(port, said)
         start = time.monotonic()
@@ -179,7 +179,7 @@ def test_unfinished_requests_time_out(said, surveys, monkeypatch):
 
 
 def test_stalled_clients_are_disconnected_and_slow_ones_are_not(surveys, monkeypatch):
-    monkeypatch.setattr(protocol, "TAKING", 2.0)
+    monkeypatch.setattr(protocol, "SEND_TIMEOUT", 2.0)
     with served(surveys) as port:
         assert is_well(port)
         before = len(os.listdir("/proc/self/fd"))
@@ -282,7 +282,7 @@ def test_what_is_made_for_a_client_that_left_is_cancelled(said, leave):
         assert events == ["begun"]
         leave(client)
         # well before the time in which an answer may still be begun
-        assert within(protocol.GRACE / 2, lambda: len(events) == 3)
+        assert within(protocol.HALF_CLOSED_TIMEOUT / 2, lambda: len(events) == 3)
         client.close()
     assert events == ["begun", "cancelled", said.partition(b"\r\n\r\n")[2]]
     assert told == []

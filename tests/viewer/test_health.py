@@ -52,14 +52,14 @@ def test_a_hanging_file_system_is_reported_and_blocks_one_thread(places, monkeyp
     class System:
         scandir = staticmethod(hanging)
 
-    monkeypatch.setattr(health, "PATIENCE", 0.2)
+    monkeypatch.setattr(health, "TIMEOUT", 0.2)
     monkeypatch.setattr(health, "os", System)
     with served(*places) as port:
         url = f"http://127.0.0.1:{port}"
         for _ in range(5):
             answer = httpx.get(f"{url}/healthz")
             assert answer.status_code == 503
-            assert answer.text == "folders are not listed within 0.2 s\n"
+            assert answer.text == "folders could not be listed within 0.2 s\n"
         assert len(looks) == 1
         goes_on.set()
         start = time.monotonic()

@@ -14,7 +14,7 @@ from starlette.routing import Route
 from tests.viewer.serving import PATIENCE, Wire, complaints
 from viewer.http import limits
 from viewer.http.limits import BusyError, ReadPool
-from viewer.server import make_server, take_port
+from viewer.server import bind_socket, make_server
 
 SIZE = 24 << 20  # more than the system keeps of an answer for a client
 ROOM = 60 << 20
@@ -23,7 +23,7 @@ ROOM = 60 << 20
 @pytest.fixture
 def port():
     """A server of large responses, with memory for two."""
-    pool = ReadPool("answer", room=ROOM)
+    pool = ReadPool("answer", max_unsent=ROOM)
 
     async def large(request):
         try:
@@ -32,7 +32,7 @@ def port():
             return Response(status_code=503)
 
     app = Starlette(routes=[Route("/", large)])
-    with take_port("127.0.0.1", 0) as listening:
+    with bind_socket("127.0.0.1", 0) as listening:
         server = make_server(app)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
@@ -76,7 +76,7 @@ def test_those_who_take_large_answers_slowly_hold_no_more_than_there_is_room_for
 
 
 def test_a_stalled_client_is_disconnected(port, monkeypatch):
-    monkeypatch.setattr(limits, "_SLOWEST", 0.3)
+    monkeypatch.setattr(limits, "_SEND_TIMEOUT", 0.3)
     slow = [slow_client(port) for _ in range(2)]
     until(port, 200)
     for client in slow:
@@ -91,7 +91,7 @@ def test_a_delivered_response_logs_nothing(port):
 
 def test_work_of_one_request_runs_at_the_same_time():
     """Each job waits for all others: sequentially they would never end."""
-    pool = ReadPool("coadd", at_once=3, seconds=PATIENCE)
+    pool = ReadPool("coadd", max_running=3, timeout=PATIENCE)
     together = threading.Barrier(3)
 
     def work(number: int) -> int:
@@ -102,7 +102,7 @@ def test_work_of_one_request_runs_at_the_same_time():
 
 
 def test_one_request_takes_one_place_and_leaves_turns_to_others():
-    pool = ReadPool("coadd", at_once=2, waiting=0, seconds=PATIENCE)
+    pool = ReadPool("coadd", max_running=2, max_waiting=0, timeout=PATIENCE)
     running, most, order = 0, 0, []
     lock = threading.Lock()
 
@@ -128,7 +128,7 @@ def test_one_request_takes_one_place_and_leaves_turns_to_others():
 
 
 def test_a_place_is_free_again_only_when_all_that_was_begun_has_ended():
-    pool = ReadPool("coadd", at_once=2, waiting=-1, seconds=0.1)
+    pool = ReadPool("coadd", max_running=2, max_waiting=-1, timeout=0.1)
     end = threading.Event()
     begun = []
 
@@ -149,7 +149,7 @@ def test_a_place_is_free_again_only_when_all_that_was_begun_has_ended():
 
 
 def test_an_error_ends_the_request_and_frees_its_place():
-    pool = ReadPool("coadd", at_once=1, waiting=0, seconds=PATIENCE)
+    pool = ReadPool("coadd", max_running=1, max_waiting=0, timeout=PATIENCE)
     begun = []
 
     def fail(number: int) -> None:

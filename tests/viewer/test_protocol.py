@@ -21,7 +21,7 @@ from uvicorn.server import ServerState
 from tests.viewer.serving import Wire, complaints, served
 from tests.viewer.small_hips import make_survey
 from viewer.http import protocol
-from viewer.http.protocol import LONGEST_HEAD
+from viewer.http.protocol import MAX_HEAD_SIZE
 
 TILE, BIG = "/hips/band_g/Norder3/Dir0/Npix1.fits", "/hips/band_g/Moc.fits"
 HOST = "Host: here\r\n"
@@ -118,21 +118,21 @@ def test_a_head_without_an_end_is_not_taken(port, line):
         client.sendall(begin + (b"" if line.startswith((b"X", b"\r")) else b"X: "))
         sent = 0
         try:
-            while sent < 100 * LONGEST_HEAD:
+            while sent < 100 * MAX_HEAD_SIZE:
                 sent += client.send(line * 100)
             client.settimeout(5)
             while client.recv(1 << 16):
                 pass
         except ConnectionError:
             pass
-    assert sent < 100 * LONGEST_HEAD
+    assert sent < 100 * MAX_HEAD_SIZE
     wire = Wire(port)
     assert wire.get(TILE)[0].status == 200
     wire.close()
 
 
 def test_a_long_body_does_not_count_as_header(port):
-    body = b"x" * (2 * LONGEST_HEAD)
+    body = b"x" * (2 * MAX_HEAD_SIZE)
     head = f"POST /api/nothing HTTP/1.1\r\n{HOST}Content-Length: {len(body)}\r\n\r\n".encode()
     wire = Wire(port)
     for _ in range(3):

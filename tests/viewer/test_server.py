@@ -42,7 +42,7 @@ def test_browser_is_opened_on_demand(root, no_run, monkeypatch):
 
 
 def test_no_such_folder(tmp_path):
-    with pytest.raises(InputError, match=r"nothing_here does not exist: name the folder"):
+    with pytest.raises(InputError, match=r"nothing_here does not exist: choose the output folder"):
         server.serve([tmp_path / "nothing_here"])
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"file is a file, not a folder"):
@@ -76,10 +76,10 @@ def test_many_names_are_shortened():
 
 
 def test_address_to_type():
-    with server.take_port("127.0.0.1", 0) as listening:
+    with server.bind_socket("127.0.0.1", 0) as listening:
         port = listening.getsockname()[1]
-        assert server.url_of(listening, "0.0.0.0") == f"http://127.0.0.1:{port}/"
-        assert server.url_of(listening, "::1") == f"http://[::1]:{port}/"
+        assert server.server_url(listening, "0.0.0.0") == f"http://127.0.0.1:{port}/"
+        assert server.server_url(listening, "::1") == f"http://[::1]:{port}/"
 
 
 def test_it_really_serves(root, monkeypatch):
@@ -127,7 +127,7 @@ def test_an_unfinished_survey_is_reported(tmp_path):
 
 
 def test_a_public_port_prints_a_warning(root, no_run, capsys):
-    said = "all who reach this port see them: --token keeps others out"
+    said = "anyone who can reach this port can see them: use --token to restrict access"
     server.serve([root], host="0.0.0.0", port=0)
     assert said in capsys.readouterr().out
     server.serve([root], host="0.0.0.0", port=0, token="correct-horse")
@@ -173,9 +173,9 @@ def test_several_servers_run_and_end_in_threads_of_a_process_with_a_loop_of_its_
     async def kernel() -> None:
         before = of_the_process()
         with ExitStack() as others, ExitStack() as first:
-            one = first.enter_context(served_app(wait_or_answer, sets_logging=False))
+            one = first.enter_context(served_app(wait_or_answer, configure_logging=False))
             ports = [
-                others.enter_context(served_app(wait_or_answer, sets_logging=False))
+                others.enter_context(served_app(wait_or_answer, configure_logging=False))
                 for _ in range(2)
             ]
             for port in (one, *ports):

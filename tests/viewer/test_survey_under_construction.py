@@ -172,7 +172,7 @@ def test_the_connection_is_closed_if_a_file_is_truncated(survey, caplog):
         wire = Wire(port)
         assert wire.get(f"/hips/band_g/{TILE}")[0].status == 200
         wire.close()
-    assert "Moc.fits became shorter while it was sent" in caplog.text
+    assert "Moc.fits was truncated while it was sent" in caplog.text
     assert "Traceback" not in "".join(told)
 
 

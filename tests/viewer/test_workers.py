@@ -103,7 +103,7 @@ KEEPER_OF_A_FOLDER = """
 import asyncio, os, secrets, sys
 from pathlib import Path
 from viewer.http.workers import supervise
-from viewer.server import make_server, take_port
+from viewer.server import bind_socket, make_server
 
 folder, most, workers = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 
@@ -123,7 +123,7 @@ async def app(scope, receive, send):
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
-with take_port("127.0.0.1", 0) as listening:
+with bind_socket("127.0.0.1", 0) as listening:
     print(listening.getsockname()[1], flush=True)
     supervise(workers, lambda: make_server(app).run(sockets=[listening]))
 """
@@ -167,7 +167,7 @@ def test_one_that_ends_is_replaced(server, number):
     assert set(first) - {first[1]} < set(server.workers())
     assert until(lambda: server.zombies() == [])
     assert all(is_well(server) for _ in range(20))
-    said = f"process {first[1]} ended ({signal.Signals(number).name}): another takes its place\n"
+    said = f"process {first[1]} ended ({signal.Signals(number).name}): starting a replacement\n"
     assert server.complaints() == said
 
 
@@ -226,7 +226,7 @@ def test_ctrl_c_reaches_all_of_a_terminal_at_once(root, tmp_path):
         assert time.monotonic() < start + SOON
         assert alive(workers) == []
         told = server.complaints()
-        assert "takes its place" not in told
+        assert "starting a replacement" not in told
         assert told.count("Traceback") <= 1  # of the keeper itself: the command takes care of it
 
 
@@ -306,7 +306,7 @@ def test_work_that_always_fails_is_not_begun_all_the_time(tmp_path):
     keeper.terminate()
     _, told = keeper.communicate(timeout=20)
     assert time.monotonic() < start + SOON
-    assert "ended (exit code 3): another takes its place" in told
+    assert "ended (exit code 3): starting a replacement" in told
     assert "Traceback" not in told
 
 

@@ -1,4 +1,4 @@
-"""One line for each request, as JSON, for whoever keeps the viewer running."""
+"""Access log: one JSON line per request, for the operator of the server."""
 
 import json
 import logging
@@ -14,45 +14,49 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from hipsgen.errors import ConfigError
 
 STDOUT = "-"
-# with it a line is shorter than what a pipe takes in one piece (POSIX: 512 bytes, Linux: 4096)
-_LONGEST = 1500
+# characters of path and query: keeps lines below the size up to which writes to a pipe are atomic
+# (4096 bytes on Linux; POSIX guarantees only 512)
+_MAX_TARGET = 1500
 
 logger = logging.getLogger(__name__)
 
 
-def open_log(place: str) -> int:
-    """The descriptor of a file to append to, or that of stdout for '-'. Raises ConfigError."""
-    if place == STDOUT:
+def open_log(path: str) -> int:
+    """Return the descriptor of a file opened for appending, or of stdout for '-'.
+
+    Raises ConfigError when the file cannot be opened.
+    """
+    if path == STDOUT:
         return 1
     try:
-        return os.open(place, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
     except OSError as error:
         reason = error.strerror or error
         raise ConfigError(
-            f"--access-log {place}: {reason}; name a file that can be written, or - for stdout"
+            f"--access-log {path}: {reason}; choose a writable file, or - for stdout"
         ) from error
 
 
 class AccessLog:
-    """Writes down who asked what, and what came of it.
+    """Middleware that logs the client, target, status, size and duration of each request.
 
-    Each line is one write, so those of several processes do not mix. One that cannot be written,
-    or that nobody takes just now, is dropped: serving goes on.
+    Each line is one write, so that lines of several processes do not mix. A line is dropped if it
+    cannot be written, or if a pipe is full at the moment: serving continues.
     """
 
     def __init__(self, app: ASGIApp, descriptor: int) -> None:
         self.app = app
         self._descriptor = descriptor
-        self._room = select.poll()
-        self._room.register(descriptor, select.POLLOUT)
+        self._writable = select.poll()
+        self._writable.register(descriptor, select.POLLOUT)
         self._is_failing = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, and write its line when the answer has been given."""
+        """Pass a request on, and log it when its response has ended."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        begun, start = datetime.now(UTC), time.perf_counter()
+        time_of_day, start = datetime.now(UTC), time.perf_counter()
         status: int | None = None
         size = 0
 
@@ -75,7 +79,7 @@ class AccessLog:
             client = scope.get("client")
             self._write(
                 {
-                    "time": begun.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+                    "time": time_of_day.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
                     "client": client[0] if client else None,
                     "method": scope["method"],
                     "path": target_of(scope),
@@ -85,28 +89,28 @@ class AccessLog:
                 }
             )
 
-    def _write(self, words: dict[str, Any]) -> None:
-        line = json.dumps(words, separators=(",", ":")).encode() + b"\n"
+    def _write(self, record: dict[str, Any]) -> None:
+        line = json.dumps(record, separators=(",", ":")).encode() + b"\n"
         try:
-            if self._room.poll(0):
+            if self._writable.poll(0):
                 os.write(self._descriptor, line)
                 self._is_failing = False
         except OSError as error:
-            # once, not for every request
+            # warn once, not for every request
             if not self._is_failing:
-                logger.warning("the access log is not written: %s", error.strerror or error)
+                logger.warning("cannot write the access log: %s", error.strerror or error)
             self._is_failing = True
 
 
 def target_of(scope: Scope) -> str:
-    """Path and query as they came, without what somebody may have put there as a token."""
+    """Return the path and query as received, with the values of token parameters masked."""
     path = scope.get("raw_path", b"").decode("latin-1")
     query = "&".join(
-        _without_token(word) for word in scope["query_string"].decode("latin-1").split("&")
+        _masked(parameter) for parameter in scope["query_string"].decode("latin-1").split("&")
     )
-    return (f"{path}?{query}" if query else path)[:_LONGEST]
+    return (f"{path}?{query}" if query else path)[:_MAX_TARGET]
 
 
-def _without_token(word: str) -> str:
-    name, _, _ = word.partition("=")
-    return f"{name}=***" if "token" in unquote_plus(name).lower() else word
+def _masked(parameter: str) -> str:
+    name, _, _ = parameter.partition("=")
+    return f"{name}=***" if "token" in unquote_plus(name).lower() else parameter

@@ -1,4 +1,4 @@
-"""Who may look: whoever knows the token, as a header, or as a cookie that the login page gives."""
+"""Authentication by a token, sent as a header, or by the cookie that the login page sets."""
 
 import hashlib
 import hmac
@@ -13,15 +13,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from hipsgen.errors import ConfigError
 from viewer.http import health
 
-SHORTEST = 8
+MIN_LENGTH = 8
 _MAX_BODY = 4096
-_REMEMBERED = 30 * 86400  # seconds
+_COOKIE_MAX_AGE = 30 * 86400  # seconds
 _FORM = "application/x-www-form-urlencoded"
-_REFUSED = (
+_UNAUTHORIZED = (
     "this viewer needs its token: open it in a browser, or send 'Authorization: Bearer TOKEN'"
 )
 
-# the login page has no script, and what is typed goes nowhere else
+# the login page has no script, and its form can only be sent to this server
 _POLICY = "; ".join(
     (
         "default-src 'none'",
@@ -32,7 +32,8 @@ _POLICY = "; ".join(
         "frame-ancestors 'none'",
     )
 )
-# the form goes to the address that was asked, whatever stands before it, and that is shown then
+# without an action, the form is posted to the requested URL, whatever proxy is in front; a
+# successful login redirects to the same URL
 _PAGE = """<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
@@ -57,48 +58,51 @@ p { margin: 0; min-height: 1.5em }
 
 
 def check_token(token: str | None) -> str | None:
-    """A token that headers can carry, or None for none. Raises ConfigError, without telling it."""
+    """Return the token if it is valid in a header, or None if there is none.
+
+    Raises ConfigError, whose message does not contain the token.
+    """
     if token is None:
         return None
-    if len(token) < SHORTEST or not re.fullmatch(r"[!-~]+", token):
+    if len(token) < MIN_LENGTH or not re.fullmatch(r"[!-~]+", token):
         raise ConfigError(
-            f"--token (or HIPSGEN_TOKEN) of {len(token)} characters: give at least {SHORTEST},"
-            " ASCII without spaces, such as 'openssl rand -hex 16' makes"
+            f"--token (or HIPSGEN_TOKEN) of {len(token)} characters is invalid: use at least"
+            f" {MIN_LENGTH} ASCII characters without spaces, such as from 'openssl rand -hex 16'"
         )
     return token
 
 
 class TokenRequired:
-    """Answers those who know the token; all others get the login page, or are told of it (401).
+    """Middleware that requires the token; otherwise responds 401, to browsers with the login page.
 
-    The cookie is an HMAC of the token: it opens this viewer, tells nobody the token, and is void
-    when there is another. A token in an address is not taken, since addresses are written down.
+    The cookie is an HMAC of the token: it is valid for this viewer, does not reveal the token, and
+    becomes invalid when the token changes. A token in the URL is ignored, since URLs are logged.
     """
 
     def __init__(self, app: ASGIApp, token: str) -> None:
         self.app = app
         self._token = token.encode()
-        # viewers on other ports of the same host share its cookies
+        # a host's cookies are shared by all its ports, so each viewer needs its own name
         self._cookie = f"hipsgen-{self._derived('name')[:8]}".encode()
         self._pass = self._derived("pass").encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, or answer it here."""
+        """Pass an authenticated request on, or respond to it here."""
         if scope["type"] != "http" or scope["path"] == _root(scope) + health.PATH:
             await self.app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        # nothing else takes forms
+        # only the login page sends forms
         if scope["method"] == "POST" and headers.get("content-type", "").startswith(_FORM):
-            body = await _body_of(receive)
+            body = await _read_body(receive)
             if body is not None:
                 await self._login(body, scope)(scope, receive, send)
-        elif self._knows(headers):
-            await self.app(scope, receive, _for_one(send))
+        elif self._is_authenticated(headers):
+            await self.app(scope, receive, _privately(send))
         else:
-            await _refuse(headers)(scope, receive, send)
+            await _unauthorized(headers)(scope, receive, send)
 
-    def _knows(self, headers: Headers) -> bool:
+    def _is_authenticated(self, headers: Headers) -> bool:
         scheme, _, given = headers.get("authorization", "").encode("latin-1").partition(b" ")
         if scheme.lower() == b"bearer" and _same(given.strip(), self._token):
             return True
@@ -112,56 +116,56 @@ class TokenRequired:
         except ValueError:
             given = b""
         if not _same(given, self._token):
-            return _login_page("That is not the token.")
-        answer = Response(status_code=303, headers={"location": _here(scope)})
-        answer.set_cookie(
+            return _login_page("Wrong token.")
+        response = Response(status_code=303, headers={"location": _same_url(scope)})
+        response.set_cookie(
             self._cookie.decode(),
             self._pass.decode(),
-            max_age=_REMEMBERED,
+            max_age=_COOKIE_MAX_AGE,
             path=_root(scope) or "/",
             secure=scope["scheme"] == "https",
             httponly=True,
             samesite="strict",
         )
-        answer.headers["cache-control"] = "no-store"
-        return answer
+        response.headers["cache-control"] = "no-store"
+        return response
 
     def _derived(self, purpose: str) -> str:
         return hmac.digest(self._token, f"hipsgen viewer {purpose}".encode(), "sha256").hex()
 
 
-def _same(given: bytes, kept: bytes) -> bool:
-    """Compares in a time that tells nothing, not even of the length."""
-    return hmac.compare_digest(hashlib.sha256(given).digest(), hashlib.sha256(kept).digest())
+def _same(given: bytes, expected: bytes) -> bool:
+    """Compare in a time that depends neither on the contents nor on the length of the secret."""
+    return hmac.compare_digest(hashlib.sha256(given).digest(), hashlib.sha256(expected).digest())
 
 
-def _refuse(headers: Headers) -> Response:
+def _unauthorized(headers: Headers) -> Response:
     if "text/html" in headers.get("accept", ""):
         return _login_page("")
-    return PlainTextResponse(f"{_REFUSED}\n", 401, _UNKNOWN)
+    return PlainTextResponse(f"{_UNAUTHORIZED}\n", 401, _CHALLENGE)
 
 
-def _login_page(complaint: str) -> Response:
-    headers = {**_UNKNOWN, "content-security-policy": _POLICY}
-    return Response(_PAGE % html.escape(complaint), 401, headers, "text/html")
+def _login_page(message: str) -> Response:
+    headers = {**_CHALLENGE, "content-security-policy": _POLICY}
+    return Response(_PAGE % html.escape(message), 401, headers, "text/html")
 
 
-_UNKNOWN = {"www-authenticate": 'Bearer realm="hipsgen"', "cache-control": "no-store"}
+_CHALLENGE = {"www-authenticate": 'Bearer realm="hipsgen"', "cache-control": "no-store"}
 
 
 def _root(scope: Scope) -> str:
     return str(scope.get("root_path", ""))
 
 
-def _here(scope: Scope) -> str:
-    """The address that was asked, told in a way that does not depend on what stands before it."""
+def _same_url(scope: Scope) -> str:
+    """Return the requested URL, relative to itself: any proxy may add a prefix to the path."""
     last = scope.get("raw_path", b"").rpartition(b"/")[2].decode("latin-1")
     query = scope["query_string"].decode("latin-1")
     return f"./{last}" + (f"?{query}" if query else "")
 
 
-async def _body_of(receive: Receive) -> bytes | None:
-    """What was sent, as far as a login can be long; None when the client has gone."""
+async def _read_body(receive: Receive) -> bytes | None:
+    """Return the body, empty if too long for a login, or None if the client has disconnected."""
     body = b""
     while len(body) <= _MAX_BODY:
         message = await receive()
@@ -173,14 +177,14 @@ async def _body_of(receive: Receive) -> bytes | None:
     return b""
 
 
-def _for_one(send: Send) -> Send:
-    """Caches that several people share must not keep what only some may see."""
+def _privately(send: Send) -> Send:
+    """Make responses private, so that shared caches do not store them."""
 
     async def send_private(message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = MutableHeaders(scope=message)
-            if "public" in (known := headers.get("cache-control", "")):
-                headers["cache-control"] = known.replace("public", "private")
+            if "public" in (policy := headers.get("cache-control", "")):
+                headers["cache-control"] = policy.replace("public", "private")
         await send(message)
 
     return send_private

@@ -1,4 +1,4 @@
-"""Whether the viewer can do its work, as those ask who keep it running."""
+"""Health check of the server, for monitoring."""
 
 import asyncio
 import os
@@ -10,27 +10,27 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 PATH = "/healthz"
-PATIENCE = 5.0  # seconds for a file system
+TIMEOUT = 5.0  # seconds for the file systems to respond
 
 
 class Health:
-    """Says ok when every root can be listed. Tells neither their names nor what is in them."""
+    """Endpoint that checks that every root can be listed, without revealing names or contents."""
 
     def __init__(self, roots: Iterable[Path]) -> None:
         self._roots = tuple(roots)
-        self._look: asyncio.Future[str] | None = None
+        self._check: asyncio.Future[str] | None = None
 
     async def answer(self, request: Request) -> Response:
-        """200, or 503 with the reason in one line."""
-        # one look for all who ask: a file system that hangs would take a thread of each
-        if self._look is None or self._look.done():
-            self._look = asyncio.ensure_future(run_in_threadpool(self._complaint))
-        look = self._look
-        done, _ = await asyncio.wait({look}, timeout=PATIENCE)
-        reason = look.result() if done else f"folders are not listed within {PATIENCE:g} s"
+        """Respond with 200, or with 503 and the reason in one line."""
+        # concurrent requests share one check: on a hanging file system, each would block a thread
+        if self._check is None or self._check.done():
+            self._check = asyncio.ensure_future(run_in_threadpool(self._problem))
+        check = self._check
+        done, _ = await asyncio.wait({check}, timeout=TIMEOUT)
+        reason = check.result() if done else f"folders could not be listed within {TIMEOUT:g} s"
         return PlainTextResponse(f"{reason or 'ok'}\n", 503 if reason else 200)
 
-    def _complaint(self) -> str:
+    def _problem(self) -> str:
         problems = []
         for root in self._roots:
             try:

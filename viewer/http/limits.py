@@ -1,4 +1,4 @@
-"""What reads coadds is done a few at a time, with few waiting, and nobody waits for long."""
+"""Limits on reads (how many run or wait, and for how long) and on memory for responses."""
 
 import asyncio
 import threading
@@ -9,119 +9,121 @@ from typing import Any, TypeVar
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
-_PIECE = 1 << 20
-_SLOWEST = 60.0  # seconds for a piece
+_PIECE = 1 << 20  # bytes that are sent at a time
+_SEND_TIMEOUT = 60.0  # seconds for a client to accept a piece
 
 
 class BusyError(Exception):
-    """Too many wait already, or it took too long; says so in one line."""
+    """Too many requests are waiting, or one took too long; the message is one line."""
 
 
 class ReadPool:
-    """what: is read there, at_once of them; waiting: how many may stand in line.
+    """Thread pool with a bounded queue for blocking reads.
 
-    seconds: for each; room: bytes of answers that clients have not taken yet.
+    what: what is read, for error messages. max_running, max_waiting: numbers of requests.
+    timeout: seconds for each request. max_unsent: bytes of responses not yet sent to clients.
     """
 
     def __init__(
         self,
         what: str,
-        at_once: int = 4,
-        waiting: int = 32,
-        seconds: float = 30.0,
-        room: int = 768 << 20,
+        max_running: int = 4,
+        max_waiting: int = 32,
+        timeout: float = 30.0,
+        max_unsent: int = 768 << 20,
     ) -> None:
         self._what = what
-        self._at_once = at_once
-        self._pool = ThreadPoolExecutor(at_once, thread_name_prefix="hipsgen-read")
-        self._room = threading.BoundedSemaphore(at_once + waiting)
-        self._seconds = seconds
-        self._left = room
+        self._max_running = max_running
+        self._pool = ThreadPoolExecutor(max_running, thread_name_prefix="hipsgen-read")
+        self._slots = threading.BoundedSemaphore(max_running + max_waiting)
+        self._timeout = timeout
+        self._available = max_unsent
 
-    async def run(self, work: Callable[..., Answer], *words: Any) -> Answer:
-        """The answer of a function that blocks. Raises BusyError.
+    async def run(self, work: Callable[..., Result], *args: Any) -> Result:
+        """Return the result of a blocking function. Raises BusyError.
 
-        One that takes too long keeps its place until it ends, so that no more than `at_once` run.
+        A function that times out keeps its slot until it ends, so that no more than `max_running`
+        run at any time.
         """
-        (answer,) = await self.run_all(work, [words])
-        return answer
+        (result,) = await self.run_all(work, [args])
+        return result
 
     async def run_all(
-        self, work: Callable[..., Answer], several: Sequence[tuple[Any, ...]]
-    ) -> list[Answer]:
-        """The answers of a function that blocks, for several arguments; see `run`.
+        self, work: Callable[..., Result], calls: Sequence[tuple[Any, ...]]
+    ) -> list[Result]:
+        """Return the results of a blocking function for several tuples of arguments; see `run`.
 
-        Together they take one place in line and have `seconds`. They run at the same time, but
-        never more than `at_once` of them stand before the work of others.
+        Together the calls occupy one slot and share one timeout. They run concurrently, but at most
+        `max_running` of them are queued ahead of other requests' calls.
         """
-        if not self._room.acquire(blocking=False):
+        if not self._slots.acquire(blocking=False):
             raise BusyError(f"too many requests for {self._what}s at once: try again")
-        turns = asyncio.Semaphore(self._at_once)
+        concurrent = asyncio.Semaphore(self._max_running)
 
-        async def one(words: tuple[Any, ...], place: _Place) -> Answer:
-            async with turns:
-                future = self._pool.submit(work, *words)
-                place.take(future)
+        async def one(args: tuple[Any, ...], slot: _Slot) -> Result:
+            async with concurrent:
+                future = self._pool.submit(work, *args)
+                slot.hold_for(future)
                 return await asyncio.wrap_future(future)
 
-        with _Place(self._room.release) as place:
-            tasks = [asyncio.create_task(one(words, place)) for words in several]
+        with _Slot(self._slots.release) as slot:
+            tasks = [asyncio.create_task(one(args, slot)) for args in calls]
             try:
-                return await asyncio.wait_for(asyncio.gather(*tasks), self._seconds)
+                return await asyncio.wait_for(asyncio.gather(*tasks), self._timeout)
             except TimeoutError:
                 raise BusyError(
-                    f"the {self._what} could not be read within {self._seconds:g} s:"
+                    f"the {self._what} could not be read within {self._timeout:g} s:"
                     " try a smaller region"
                 ) from None
             finally:
-                # nothing more is begun for a request that has ended
+                # start no more calls for a request that has ended
                 for task in tasks:
                     task.cancel()
 
-    async def run_response(self, make: Callable[..., bytes], *words: Any) -> "MeteredResponse":
-        """The bytes that a function makes, to be sent; see `run`. They take room until then."""
-        body = await self.run(make, *words)
-        if len(body) > self._left:
-            raise BusyError("too many large answers are on their way: try again")
-        self._left -= len(body)
-        return MeteredResponse(body, self._give_back)
+    async def run_response(self, make: Callable[..., bytes], *args: Any) -> "MeteredResponse":
+        """Return a response with the bytes of a function (see `run`), limited by `max_unsent`."""
+        body = await self.run(make, *args)
+        if len(body) > self._available:
+            raise BusyError("too many large responses are being sent: try again")
+        self._available -= len(body)
+        return MeteredResponse(body, self._release)
 
-    def _give_back(self, size: int) -> None:
-        self._left += size
+    def _release(self, size: int) -> None:
+        self._available += size
 
 
-class _Place:
-    """A place in line, given back when its request has ended and all work that was begun for it."""
+class _Slot:
+    """A slot of the queue, released when its request and all calls started for it have ended."""
 
-    def __init__(self, give_back: Callable[[], None]) -> None:
-        self._give_back = give_back
+    def __init__(self, release: Callable[[], None]) -> None:
+        self._release = release
         self._holders = 1
         self._lock = threading.Lock()
 
-    def __enter__(self) -> "_Place":
+    def __enter__(self) -> "_Slot":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._let_go()
+        self._drop()
 
-    def take(self, future: Future[Any]) -> None:
-        """Hold the place until this work has ended, too."""
+    def hold_for(self, future: Future[Any]) -> None:
+        """Hold the slot until this call has ended, too."""
         with self._lock:
             self._holders += 1
-        future.add_done_callback(lambda _: self._let_go())
+        future.add_done_callback(lambda _: self._drop())
 
-    def _let_go(self) -> None:
+    def _drop(self) -> None:
         with self._lock:
             self._holders -= 1
             is_free = self._holders == 0
         if is_free:
-            self._give_back()
+            self._release()
 
 
 class MeteredResponse(Response):
-    """Bytes that go out piece by piece, as the client takes them. done: told their number then."""
+    """Response sent in pieces as the client accepts them; calls `done` with its size afterwards."""
 
     def __init__(self, body: bytes, done: Callable[[int], None]) -> None:
         super().__init__()
@@ -129,7 +131,7 @@ class MeteredResponse(Response):
         self._bytes, self._done = body, done
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it; one who takes it too slowly is left, and the server breaks off."""
+        """Send the pieces; stop if the client is too slow: the server then closes the connection."""
         size = len(self._bytes)
         start = {"status": self.status_code, "headers": self.raw_headers}
         try:
@@ -137,7 +139,7 @@ class MeteredResponse(Response):
             for at in range(0, size, _PIECE):
                 piece, more = self._bytes[at : at + _PIECE], at + _PIECE < size
                 message = {"type": "http.response.body", "body": piece, "more_body": more}
-                await asyncio.wait_for(send(message), _SLOWEST)
+                await asyncio.wait_for(send(message), _SEND_TIMEOUT)
         except TimeoutError:
             return
         finally:

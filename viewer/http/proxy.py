@@ -1,4 +1,4 @@
-"""What stands between the viewer and the world: under which path it is seen, by whom, and how."""
+"""Operation behind a reverse proxy: the root path, and headers of trusted proxies."""
 
 import hmac
 import ipaddress
@@ -16,25 +16,25 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _PATH = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+")
 _HOST = re.compile(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
-# beneath one of these a path could be meant with the root or without
-_OWN = {"api", "healthz", "hips", "static"}
+# a root path that begins with one of these would make paths ambiguous: with the root, or without?
+_RESERVED = {"api", "healthz", "hips", "static"}
 
 
 def check_root_path(path: str) -> str:
-    """The path as the application needs it, '' for none: /sky. Raises ConfigError."""
+    """Return a root path such as /sky without a trailing slash, '' for none. Raises ConfigError."""
     trimmed = path.rstrip("/")
     if trimmed and not _PATH.fullmatch(trimmed):
         raise ConfigError(f"--root-path {path!r} is not a path like /sky")
-    if trimmed.split("/")[1:2] and trimmed.split("/")[1] in _OWN:
+    if trimmed.split("/")[1:2] and trimmed.split("/")[1] in _RESERVED:
         raise ConfigError(
-            f"--root-path {path!r} begins like the viewer's own paths"
-            f" ({', '.join(sorted(_OWN))}): choose another, like /sky"
+            f"--root-path {path!r} begins with one of the viewer's own paths"
+            f" ({', '.join(sorted(_RESERVED))}): choose another, like /sky"
         )
     return trimmed
 
 
 def parse_networks(text: str) -> tuple[Network, ...]:
-    """Addresses and networks between commas. Raises ConfigError."""
+    """Parse comma-separated addresses and networks. Raises ConfigError."""
     words = [word.strip() for word in text.split(",") if word.strip()]
     try:
         return tuple(ipaddress.ip_network(word) for word in words)
@@ -45,13 +45,13 @@ def parse_networks(text: str) -> tuple[Network, ...]:
 
 
 class BehindProxy:
-    """Puts into a request what a proxy knows of it: the client, http or https, the host, the path.
+    """Middleware that restores what a proxy knows of a request: client, scheme, host and path.
 
-    root_path: what the site has before our paths; whether the proxy takes it away is up to it.
-    only_beneath: whether nothing answers elsewhere; then the root path may be a secret.
-    trusted: whom X-Forwarded-For, -Proto and -Host are believed. Clients can send them, too, and
-    proxies add to them, so it is the last value that counts; of addresses the last that is not a
-    trusted proxy's.
+    root_path: prefix of the site's URLs; the proxy may strip it from requests or leave it.
+    only_below_root_path: respond with 404 to all other paths, so that the root path can be secret.
+    trusted: proxies whose X-Forwarded-For, -Proto and -Host headers are used. Clients can send
+    these headers, too, and proxies append to them, so the last value counts; of addresses, the last
+    one that is not a trusted proxy's.
     """
 
     def __init__(
@@ -59,29 +59,29 @@ class BehindProxy:
         app: ASGIApp,
         root_path: str = "",
         trusted: Sequence[Network] = (),
-        only_beneath: bool = False,
+        only_below_root_path: bool = False,
     ) -> None:
         self.app = app
         self._root_path = root_path
-        self._only_beneath = only_beneath
+        self._only_below_root_path = only_below_root_path
         self._trusted = tuple(trusted)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on as the client made it."""
         if scope["type"] == "http":
-            if self._only_beneath and not self._is_beneath(scope["path"]):
+            if self._only_below_root_path and not self._is_below_root_path(scope["path"]):
                 await PlainTextResponse("Not Found", 404)(scope, receive, send)
                 return
-            scope = self._placed(self._told(scope))
+            scope = self._with_root_path(self._as_forwarded(scope))
         await self.app(scope, receive, send)
 
-    def _is_beneath(self, path: str) -> bool:
+    def _is_below_root_path(self, path: str) -> bool:
         root = f"{self._root_path}/".encode()
-        # in a time that does not tell how much of it was right
+        # in a time that does not reveal how many characters of a secret root path are right
         return hmac.compare_digest(path.encode()[: len(root)], root)
 
-    def _told(self, scope: Scope) -> Scope:
-        # most viewers have no proxy, and every tile comes by here
+    def _as_forwarded(self, scope: Scope) -> Scope:
+        # the cheap check first: most servers have no proxy, and this runs for every tile
         peer = _address(scope["client"][0]) if self._trusted and scope.get("client") else None
         if peer is None or not self._trusts(peer):
             return scope
@@ -108,7 +108,7 @@ class BehindProxy:
     def _trusts(self, address: Address) -> bool:
         return any(address in network for network in self._trusted)
 
-    def _placed(self, scope: Scope) -> Scope:
+    def _with_root_path(self, scope: Scope) -> Scope:
         root, path = self._root_path, scope["path"]
         if not root:
             return scope
@@ -124,7 +124,7 @@ def _values(headers: Headers, name: str) -> list[str]:
 
 
 def _address(word: str) -> Address | None:
-    """An IP address, with or without a port."""
+    """Return the IP address in a text with or without a port, or None if there is none."""
     bracketed = re.fullmatch(r"\[(.*)\](?::[0-9]*)?", word) or re.fullmatch(
         r"([0-9.]*):[0-9]*", word
     )
@@ -132,5 +132,5 @@ def _address(word: str) -> Address | None:
         found = ipaddress.ip_address(bracketed[1] if bracketed else word)
     except ValueError:
         return None
-    # what a socket that listens to both calls 127.0.0.1
+    # a dual-stack socket reports 127.0.0.1 as ::ffff:127.0.0.1
     return getattr(found, "ipv4_mapped", None) or found

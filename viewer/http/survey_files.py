@@ -1,4 +1,4 @@
-"""Serves the files of a survey: which may be seen, as what, and for how long they stay fresh."""
+"""Serving of a survey's files: which are public, their media types, caching and ranges."""
 
 import errno
 import logging
@@ -34,11 +34,11 @@ MEDIA_TYPES = {
 }
 PLAIN_TEXT = "text/plain; charset=utf-8"
 
-# HiPS has no place for a version in the URL of a tile, so this is how long one from before an
-# update may be seen beside those from after it. Panning to and fro asks nothing; later a 304 says
-# that the tile is still good, at a few hundred bytes instead of a megabyte.
+# URLs of HiPS tiles contain no version, so this is how long an old tile may be shown next to new
+# ones after an update. Within that time, panning back and forth sends no requests; later a 304
+# confirms the cached tile with a few hundred bytes instead of a megabyte.
 TILE_FRESH = "public, max-age=60"
-ALWAYS_ASK = "no-cache"
+ALWAYS_REVALIDATE = "no-cache"
 
 _IMAGE = r"\.(?:fits|png|jpg|webp)"
 _TILE = re.compile(rf"Norder[0-9]{{1,2}}/Dir[0-9]{{1,12}}/Npix[0-9]{{1,12}}{_IMAGE}")
@@ -51,21 +51,20 @@ _OTHER = re.compile(
 )
 _PAGE = re.compile(rf"(?:{_WORD}/){{0,3}}{_WORD}")
 
-
-# one range; several are answered with all of the file, as RFC 9110 allows (14.2)
+# a single range; a request for several gets the whole file, as RFC 9110 (14.2) allows
 _RANGE = re.compile(r"bytes=([0-9]{0,99})-([0-9]{0,99})", re.IGNORECASE)
 
-# bytes that are read and sent at a time, and that a slow client has in memory
+# bytes that are read and sent at a time, which is the memory that a slow client occupies
 _PIECE = 1 << 18
 
-# what the machine cannot do just now: a tile that is not told of would be a hole in the sky
-_FOR_NOW = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ESTALE}
+# temporary errors, reported as 503: a 404 would look like a hole in the survey
+_TRANSIENT = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ESTALE}
 
 logger = logging.getLogger(__name__)
 
 
 class SurveyFile(Response):
-    """A part of an open file; whatever takes its place meanwhile, what was begun is sent."""
+    """Response with part of an open file, unaffected if another file takes its path meanwhile."""
 
     def __init__(self, file: FileIO, part: range, headers: Mapping[str, str], status: int) -> None:
         super().__init__(status_code=status, headers=headers)
@@ -81,13 +80,13 @@ class SurveyFile(Response):
                 await send({"type": "http.response.body", "body": b""})
             else:
                 await self._send_part(send)
-        # fewer bytes than content-length says: the server closes the connection
+        # fewer bytes than Content-Length: the server closes the connection
         except EOFError:
-            logger.warning("%s became shorter while it was sent", self._file.name)
+            logger.warning("%s was truncated while it was sent", self._file.name)
         except ConnectionError:
-            raise  # of the client, not of the file
+            raise  # about the client, not the file
         except OSError as error:
-            logger.warning("%s cannot be read to its end: %s", self._file.name, error)
+            logger.warning("%s could not be read completely: %s", self._file.name, error)
         finally:
             self._file.close()
 
@@ -102,7 +101,7 @@ class SurveyFile(Response):
             await send({"type": "http.response.body", "body": piece, "more_body": more})
 
     async def _read(self, position: int, size: int) -> bytes:
-        """Bytes of the file; other requests do not wait while the disk is read."""
+        """Read bytes of the file, in a thread if other requests would have to wait for the disk."""
         if is_cached(self._file, position, position + size):
             return os.pread(self._file.fileno(), size, position)
         return await run_in_threadpool(os.pread, self._file.fileno(), size, position)
@@ -111,7 +110,7 @@ class SurveyFile(Response):
 async def serve_survey_file(
     roots: Iterable[Path], folder: Path, inner: str, request: Request
 ) -> Response:
-    """Answer for one file of a survey; 404 for what is missing, hidden or not of a survey."""
+    """Respond with a file of a survey, or 404 if it is missing, private or not part of a survey."""
     if _TILE.fullmatch(inner):
         return await serve_file(roots, f"{folder}/{inner}", request, TILE_FRESH)
     if _OTHER.fullmatch(inner):
@@ -120,66 +119,66 @@ async def serve_survey_file(
 
 
 async def serve_page_file(static: Path, inner: str, request: Request) -> Response:
-    """Answer for one file of the page, under the same rules."""
+    """Respond with one file of the page, by the same rules."""
     if not _PAGE.fullmatch(inner):
         raise HTTPException(404)
     return await serve_file([static.resolve()], f"{static}/{inner}", request)
 
 
 async def serve_file(
-    roots: Iterable[Path], path: str, request: Request, freshness: str = ALWAYS_ASK
+    roots: Iterable[Path], path: str, request: Request, freshness: str = ALWAYS_REVALIDATE
 ) -> Response:
-    """The file or the asked part of it, or 304 when the client's copy is good.
+    """Respond with a file or the requested range of it, or 304 if the client's copy is current.
 
-    404 unless it really lies beneath a root, 503 while the machine cannot read it.
+    404 unless its real path is inside a root; 503 for temporary errors.
     """
     file = await _open(roots, path)
-    found = os.fstat(file.fileno())
+    status = os.fstat(file.fileno())
     headers = {
-        "etag": f'"{found.st_mtime_ns:x}-{found.st_size:x}"',
-        "last-modified": format_date_time(modified(found)),
+        "etag": f'"{status.st_mtime_ns:x}-{status.st_size:x}"',
+        "last-modified": format_date_time(modified(status)),
         "cache-control": freshness,
     }
-    if is_unchanged(request.headers, headers):
+    if is_not_modified(request.headers, headers):
         file.close()
         return Response(status_code=304, headers=headers)
     headers |= {"content-type": media_type(path), "accept-ranges": "bytes"}
-    # HEAD has no parts (RFC 9110, 14.2)
-    part = asked_part(request.headers, headers["etag"], found.st_size)
+    # ranges are defined for GET only (RFC 9110, 14.2)
+    part = requested_range(request.headers, headers["etag"], status.st_size)
     if part is None or request.method == "HEAD":
-        headers["content-length"] = str(found.st_size)
-        return SurveyFile(file, range(found.st_size), headers, 200)
+        headers["content-length"] = str(status.st_size)
+        return SurveyFile(file, range(status.st_size), headers, 200)
     if not part:
         file.close()
-        raise HTTPException(416, headers={"content-range": f"bytes */{found.st_size}"})
-    headers["content-range"] = f"bytes {part[0]}-{part[-1]}/{found.st_size}"
+        raise HTTPException(416, headers={"content-range": f"bytes */{status.st_size}"})
+    headers["content-range"] = f"bytes {part[0]}-{part[-1]}/{status.st_size}"
     headers["content-length"] = str(len(part))
     return SurveyFile(file, part, headers, 206)
 
 
 def media_type(name: str) -> str:
-    """What a file is, told from its name; Starlette calls .fits an image, properties nothing."""
+    """Return the media type of a file name; Starlette has image/fits, and none for `properties`."""
     return MEDIA_TYPES.get(os.path.splitext(name)[1], PLAIN_TEXT)
 
 
-def is_unchanged(asked: Headers, answer: Mapping[str, str]) -> bool:
-    """Whether the client's copy is good (RFC 9110, 13.1: an ETag wins over a date)."""
-    if (tags := asked.get("if-none-match")) is not None:
+def is_not_modified(request: Headers, response: Mapping[str, str]) -> bool:
+    """Return whether the client's copy is current (RFC 9110, 13.1: ETags have precedence)."""
+    if (tags := request.get("if-none-match")) is not None:
         known = {tag.strip().removeprefix("W/") for tag in tags.split(",")}
-        return "*" in known or answer["etag"] in known
-    if (since := asked.get("if-modified-since")) is None:
+        return "*" in known or response["etag"] in known
+    if (since := request.get("if-modified-since")) is None:
         return False
     try:
-        return parsedate_to_datetime(since) >= parsedate_to_datetime(answer["last-modified"])
+        return parsedate_to_datetime(since) >= parsedate_to_datetime(response["last-modified"])
     except (ValueError, TypeError, OverflowError):
-        # not a date, or one without a zone: as if it had not been sent
+        # no date, or one without a time zone: ignored
         return False
 
 
-def asked_part(asked: Headers, etag: str, size: int) -> range | None:
-    """The range of bytes that is asked for, empty when there are none; None for all of them."""
-    found = _RANGE.fullmatch(asked.get("range", "").strip())
-    if not found or asked.get("if-range", etag) != etag:
+def requested_range(request: Headers, etag: str, size: int) -> range | None:
+    """Return the requested range of bytes, empty if unsatisfiable, or None for the whole file."""
+    found = _RANGE.fullmatch(request.get("range", "").strip())
+    if not found or request.get("if-range", etag) != etag:
         return None
     first, last = (int(digits) if digits else None for digits in found.groups())
     if first is None:
@@ -194,6 +193,6 @@ async def _open(roots: Iterable[Path], path: str) -> FileIO:
         file = open_if_cached(roots, path)
         return file if file else await run_in_threadpool(open_inside, roots, path)
     except OSError as error:
-        if error.errno in _FOR_NOW:
+        if error.errno in _TRANSIENT:
             raise HTTPException(503, error.strerror, {"retry-after": "1"}) from error
         raise HTTPException(404) from None
