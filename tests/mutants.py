@@ -191,7 +191,7 @@ FAULTS = (
     # the viewer
     Fault(
         "viewer/http/survey_files.py",
-        "{status.st_mtime_ns:x}-",
+        "{info.st_mtime_ns:x}-",
         "",  # an ETag of the size alone
         "tests/viewer/test_survey_files.py",
     ),

@@ -123,17 +123,17 @@ class Server(uvicorn.Server):
         elif loop.time() - self._last_warning > _WARNING_INTERVAL:
             # asyncio retries by itself, and reports every attempt
             self._last_warning = loop.time()
-            most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+            limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
             logger.warning(
                 "new connections must wait: %s (this process may open %d files and connections: "
-                "raise 'ulimit -n', or LimitNOFILE= of systemd)", error.strerror, most,
+                "raise 'ulimit -n', or LimitNOFILE= of systemd)", error.strerror, limit,
             )  # fmt: skip
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Stop after a signal; exit after STOP_TIMEOUT at the latest."""
-        leave = threading.Timer(STOP_TIMEOUT, os._exit, [128 + sig])
-        leave.daemon = True
-        leave.start()
+        timer = threading.Timer(STOP_TIMEOUT, os._exit, [128 + sig])
+        timer.daemon = True
+        timer.start()
         super().handle_exit(sig, frame)
 
 
@@ -163,10 +163,10 @@ def make_server(app: ASGIApp, configure_logging: bool = True) -> Server:
 
 def raise_file_limit() -> None:
     """Raise the limit on open files to its maximum: connections and tiles being sent count."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    _, maximum = resource.getrlimit(resource.RLIMIT_NOFILE)
     # some systems report an unlimited maximum but refuse to set it
     with suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (maximum, maximum))
 
 
 def check_root(root: Path) -> Path:

@@ -176,7 +176,7 @@ def test_a_pipe_without_a_reader(root):
         url = f"http://127.0.0.1:{port}/hips/list"
         assert httpx.get(url).status_code == 200
         assert json.loads(os.read(reading, 4096))["path"] == "/hips/list"
-        # full: nobody reads. More than its 64 kB, and it does not wait
+        # more than the 64 kB of a pipe: the server must not block when it is full
         start = time.monotonic()
         with httpx.Client() as client:
             for _ in range(1000):
@@ -185,7 +185,7 @@ def test_a_pipe_without_a_reader(root):
         taken = os.read(reading, 1 << 20)
         assert taken.count(b"\n") < 1000
         assert all(json.loads(line) for line in taken.splitlines())
-        # there is room again
+        # the pipe has space again
         httpx.get(url)
         assert os.read(reading, 1 << 20).count(b"\n") == 1
         os.close(reading)

@@ -141,7 +141,7 @@ def test_a_browser_gets_a_page_to_log_in(guarded):
         assert {"default-src 'none'", "form-action 'self'", "frame-ancestors 'none'"} <= set(policy)
         assert not any(word.startswith(("script-src", "connect-src")) for word in policy)
         assert answer.headers["x-content-type-options"] == "nosniff"
-    # and nothing else was allowed
+    # the policy of the viewer's own page is unchanged
     page = httpx.get(guarded, headers={**BROWSER, **BEARER})
     assert page.headers["content-security-policy"] == CONTENT_SECURITY_POLICY
     assert "form-action 'none'" in CONTENT_SECURITY_POLICY
@@ -157,7 +157,7 @@ def test_logging_in_leads_back_and_opens_everything(guarded):
         assert browser.head(TILE).status_code == 200
         flag = {"survey": "band_g", "ra": 180, "dec": 1}
         assert browser.post("/api/flags", json=flag).status_code == 201
-        # once more, in another tab
+        # again, in another tab
         assert browser.post("/", data={"token": TOKEN}).status_code == 303
         assert browser.post("/", data={"token": "wrong"}).status_code == 401
     assert httpx.get(f"{guarded}/api/surveys").status_code == 401
@@ -194,7 +194,7 @@ def test_the_cookie_is_for_this_server_alone_and_is_not_the_token(guarded, root)
     assert len(value) == 64
     assert {"httponly", "samesite=strict", "path=/"} <= attributes
     assert "secure" not in attributes
-    # another token: other cookies, beside each other
+    # a viewer with another token uses another cookie, so both can be set
     with served(root, token="another-token") as port:
         other = f"http://127.0.0.1:{port}"
         assert httpx.get(other, cookies={name: value}).status_code == 401
@@ -202,7 +202,7 @@ def test_the_cookie_is_for_this_server_alone_and_is_not_the_token(guarded, root)
         assert other_name != name
         renamed = {"cookie": f"{other_name}={value}"}
         assert httpx.get(f"{other}/api/surveys", headers=renamed).status_code == 401
-    # but the same after a restart
+    # the cookie stays valid after a restart
     with served(root, token=TOKEN) as port:
         again = f"http://127.0.0.1:{port}/api/surveys"
         assert httpx.get(again, headers={"cookie": f"{name}={value}"}).status_code == 200
@@ -275,7 +275,7 @@ def test_invalid_cookies_are_refused(guarded, cookies, authorization):
 
 @pytest.mark.slow
 def test_no_request_gets_past_the_token(root, tmp_path):
-    """Malformed requests, sent through the whole middleware."""
+    """Malformed requests pass through all of the middleware."""
     log = tmp_path / "access.log"
     options = {"root_path": "/sky", "trusted": LOCAL, "access_log": open_log(str(log))}
     with served(root, token=TOKEN, **options) as port, complaints() as told:
@@ -323,7 +323,7 @@ def test_comparisons_take_the_same_time(guarded, monkeypatch):
     httpx.get(guarded, headers={"cookie": f"{name}=x"})
     httpx.get(guarded, headers={"cookie": f"{name}={value}"})
     assert seen == [(32, 32)] * 5
-    # and what is secret is compared nowhere else
+    # secrets are compared nowhere else
     secrets = {"_token", "_pass"}
     for node in ast.walk(ast.parse(inspect.getsource(auth))):
         if isinstance(node, ast.Compare):

@@ -15,7 +15,7 @@ LINUX = pytest.mark.skipif(not hasattr(os, "O_PATH"), reason="needs Linux")
 
 @pytest.fixture
 def root(tmp_path) -> Path:
-    """Files, links and other things, some of which lead out."""
+    """Files, links and special files, some of which are outside the root."""
     root, outside = tmp_path / "root", tmp_path / "outside"
     (root / "folder").mkdir(parents=True)
     outside.mkdir()
@@ -61,7 +61,7 @@ def test_files_inside_the_root_are_opened(opened, root, name):
 @pytest.mark.parametrize("name", BAD)
 def test_files_elsewhere_and_special_files_are_not_opened(opened, root, name):
     before = len(os.listdir("/proc/self/fd"))
-    with pytest.raises(OSError):  # noqa: PT011 - of whatever kind
+    with pytest.raises(OSError):  # noqa: PT011 - any subclass
         opened([root], f"{root}/{name}")
     assert len(os.listdir("/proc/self/fd")) == before
 
@@ -87,7 +87,7 @@ def test_what_is_opened_at_once_is_what_would_be_opened(root, name):
     except OSError:
         assert wanted is None
     else:
-        # links, and what is not in memory, are for those who may wait
+        # links and uncached paths need the function that may block
         assert file is None or file.read() == wanted
         assert file is not None or name not in GOOD
         if file is not None:
@@ -119,5 +119,5 @@ def test_what_is_in_memory_is_told_without_bringing_it_in(tmp_path):
             pytest.skip("this file system keeps all in memory")
         assert len(os.pread(file.fileno(), size, 0)) == size
         assert files.is_cached(file, 0, size)
-        # where there is nothing
+        # beyond the end of the file
         assert not files.is_cached(file, size, size + 1)

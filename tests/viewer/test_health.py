@@ -30,7 +30,7 @@ def test_healthy_while_every_folder_can_be_listed(places):
         ill = httpx.get(url)
         assert ill.status_code == 503
         assert ill.text == "1 of 2 folders cannot be listed: No such file or directory\n"
-        # a file in its place is none either
+        # nor can a file in place of the folder
         places[1].write_text("")
         assert httpx.get(url).text == "1 of 2 folders cannot be listed: Not a directory\n"
         assert httpx.head(url).status_code == 503

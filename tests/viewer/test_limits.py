@@ -16,13 +16,13 @@ from viewer.http import limits
 from viewer.http.limits import BusyError, ReadPool
 from viewer.server import bind_socket, make_server
 
-SIZE = 24 << 20  # more than the system keeps of an answer for a client
+SIZE = 24 << 20  # more than the system buffers for a client
 ROOM = 60 << 20
 
 
 @pytest.fixture
 def port():
-    """A server of large responses, with memory for two."""
+    """Port of a server of large responses, with memory for two."""
     pool = ReadPool("answer", max_unsent=ROOM)
 
     async def large(request):
@@ -42,7 +42,7 @@ def port():
 
 
 def slow_client(port: int) -> socket.socket:
-    """A client that reads the start of a response, then stalls."""
+    """Return a client that has read the start of a response, then stalls."""
     client = socket.socket()
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
     client.connect(("127.0.0.1", port))
@@ -90,7 +90,7 @@ def test_a_delivered_response_logs_nothing(port):
 
 
 def test_work_of_one_request_runs_at_the_same_time():
-    """Each job waits for all others: sequentially they would never end."""
+    """Each call waits for all others: run one after the other they would never end."""
     pool = ReadPool("coadd", max_running=3, timeout=PATIENCE)
     together = threading.Barrier(3)
 

@@ -41,7 +41,7 @@ def replaced(text: str, **places: str) -> str:
 
 
 class Site:
-    """The site from outside. log: lines of the viewer's access log."""
+    """The site as seen by clients. log: lines of the viewer's access log."""
 
     def __init__(self, port: int, log: Path) -> None:
         self.log = log
@@ -100,7 +100,7 @@ def site(
     )
     if not from_disk:
         inside = inside[: inside.index("    # Optional")] + "}"
-    # the viewer's files are ours, and so must the one who reads them be
+    # nginx must run as the user that owns the viewer's files
     (folder / "nginx.conf").write_text(
         f"daemon off; user {_me()}; pid {folder}/pid; error_log {folder}/error.log;"
         f"events {{}} http {{ access_log off; {nginx_scratch(folder)} {inside} }}"
@@ -192,7 +192,7 @@ def test_the_example(tmp_path, surveys, tiles):
         bare = httpx.get(f"https://127.0.0.1:{seen.port}/sky", verify=seen.context)
         assert (bare.status_code, bare.headers["location"][-5:]) == (301, "/sky/")
 
-        # what somebody says of himself is not believed
+        # X-Forwarded-For from a client is ignored
         forged = {"x-forwarded-for": "203.0.113.9", "x-forwarded-host": "evil.example"}
         assert "evil" not in client.get("hips/list", headers=forged).text
     lines = seen.lines()
@@ -208,7 +208,7 @@ def test_the_page_is_packed_and_tiles_are_not(tmp_path, surveys):
         with client.stream("GET", "static/main.js") as answer:
             assert answer.headers["content-encoding"] == "gzip"
             assert b"import" in gzip.decompress(b"".join(answer.iter_raw()))
-        # its tag is a weak one then, and still good
+        # compression makes the ETag weak; it is still accepted
         tag = {"if-none-match": answer.headers["etag"]}
         assert answer.headers["etag"].startswith("W/")
         assert client.get("static/main.js", headers=tag).status_code == 304

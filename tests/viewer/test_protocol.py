@@ -227,7 +227,7 @@ def test_what_is_used_of_uvicorn_beyond_its_interface_is_there():
     loop.close()
     gone = [f"{k}.{n}" for k, one in there.items() for n in listed(k) if not hasattr(one, n)]
     assert not gone, f"uvicorn {uvicorn.__version__} lacks {', '.join(gone)}"
-    assert inspect.ismethod(there["cycle"].send)  # so that it has __self__
-    # names of ours that a later uvicorn takes for something else
+    assert inspect.ismethod(there["cycle"].send)  # the module uses its __self__
+    # our private names must not collide with those of a later uvicorn
     ours = {name for name in vars(protocol.Connection) if re.match("_[a-z]", name)}
     assert not ours & {*dir(there["HttpToolsProtocol"])}

@@ -28,7 +28,7 @@ def service_url(port: int, path: str = "/hips/list", **headers: str) -> str:
 
 
 def test_only_trusted_proxies_are_believed(root, monkeypatch):
-    # what uvicorn would listen to
+    # uvicorn would trust the proxies of this variable
     monkeypatch.setenv("FORWARDED_ALLOW_IPS", "*")
     for trusted in ((), parse_networks("10.0.0.0/8,192.168.1.1,::2")):
         with served(root, trusted=trusted) as port:
@@ -42,7 +42,7 @@ def test_a_trusted_proxy_tells_scheme_and_host(root):
         assert service_url(port, **FORGED) == "https://evil.example/hips/band_g"
         plain = service_url(port, X_Forwarded_Proto="https", Host="sky.example:8443")
         assert plain == "https://sky.example:8443/hips/band_g"
-        # clients' words come first, the proxy's last
+        # the client's values come first, the proxy's last
         chain = {"X-Forwarded-Host": "evil.example, sky.example", "X-Forwarded-Proto": "https,http"}
         assert service_url(port, **chain) == "http://sky.example/hips/band_g"
 
@@ -89,9 +89,9 @@ def test_an_address_of_ipv6_is_a_host(root):
         ("2001:db8::7", "2001:db8::7"),
         ("[2001:db8::7]:4711", "2001:db8::7"),
         ("::ffff:203.0.113.9", "203.0.113.9"),
-        # the client wrote the first, the proxy the last
+        # the client has sent the first address, the proxy has appended the last
         ("198.51.100.1, 203.0.113.9", "203.0.113.9"),
-        # a second proxy of ours
+        # a second trusted proxy
         ("198.51.100.1, 203.0.113.9, 10.1.2.3", "203.0.113.9"),
         ("10.9.9.9, 10.1.2.3", "10.9.9.9"),
         ("203.0.113.9, unknown", "127.0.0.1"),

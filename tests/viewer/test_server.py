@@ -136,7 +136,7 @@ def test_a_public_port_prints_a_warning(root, no_run, capsys):
 
 
 async def wait_or_answer(scope, receive, send):
-    """Waits for its client to leave, or gives the port that it was asked at."""
+    """Wait for the client to disconnect, or respond with the port of the request."""
     if scope["path"] == "/wait":
         while (await receive())["type"] != "http.disconnect":
             pass
@@ -153,7 +153,7 @@ def read(port: int) -> bytes:
 
 
 def of_the_process() -> list[object]:
-    """Global state that a server in a thread must not change."""
+    """Return global state that a server in a thread must not change."""
     loggers = logging.Logger.manager.loggerDict
     return [
         [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)],
@@ -165,7 +165,7 @@ def of_the_process() -> list[object]:
 
 def test_several_servers_run_and_end_in_threads_of_a_process_with_a_loop_of_its_own():
     logging.getLogger("somebody").addHandler(logging.NullHandler())
-    logging.getLogger("uvicorn.error")  # they are made by now
+    logging.getLogger("uvicorn.error")  # create the logger before its state is recorded
     logging.getLogger("uvicorn.access")
     logging.getLogger("uvicorn.asgi")
     threads = threading.active_count()
@@ -193,5 +193,5 @@ def test_several_servers_run_and_end_in_threads_of_a_process_with_a_loop_of_its_
         assert of_the_process() == before
 
     asyncio.run(kernel())
-    # those of the loop itself have ended, too
+    # threads of the loop itself have ended, too
     assert threading.active_count() == threads

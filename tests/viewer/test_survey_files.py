@@ -142,7 +142,7 @@ def test_missing_is_a_plain_404(client, inner):
     answer = client.get(f"/hips/band_g/{inner}")
     assert answer.status_code == 404
     assert answer.headers["content-type"].startswith("text/plain")
-    # it may be there soon
+    # the file may be created soon
     assert answer.headers["cache-control"] == "no-cache"
     assert answer.headers["access-control-allow-origin"] == "*"
     assert client.get(f"/hips/nowhere/{inner or 'properties'}").status_code == 404

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 
 COUNT = 3
 TILE = f"hips/band_g/Norder0/Dir0/Npix{FACE}.fits"
-# what is promised is 2 s; the rest is for a machine that has other things to do
+# 2 s are promised; the rest allows for a busy machine
 SOON = 2.0 + 2.0
 
 
@@ -58,7 +58,7 @@ def bytes_read(pid: int) -> int:
 
 
 def count(pid: int, key: str) -> int:
-    """What /proc has of what a process has read: `rchar`, or `read_bytes` from the disk."""
+    """Return a counter of /proc/PID/io: `rchar` for all bytes read, `read_bytes` for the disk."""
     lines = Path(f"/proc/{pid}/io").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{key}:"))
 
@@ -130,7 +130,7 @@ with bind_socket("127.0.0.1", 0) as listening:
 
 
 def test_they_share_a_port_and_a_folder_of_bounded_size(tmp_path):
-    """The workers share what one of them made, and serve no partial file."""
+    """Workers share files that one of them has written, and serve no partial file."""
     folder, most = tmp_path / "cache", 20
     folder.mkdir()
     words = [sys.executable, "-c", KEEPER_OF_A_FOLDER, str(folder), str(most), str(COUNT)]
@@ -187,7 +187,7 @@ def test_one_that_came_later_calls_surveys_as_the_others_do(tmp_path):
     make_survey(root / "run1" / "band_g", obs_title="first")
     with Process(root, tmp_path / "log", {"workers": COUNT}) as server:
         assert until(lambda: len(server.workers()) == COUNT)
-        # of the same name, and before the other in the list
+        # with the same name, and earlier in the list than the other
         make_survey(root / "run0" / "band_g", obs_title="second")
         time.sleep(2.1)
         killed = server.workers()[0]
@@ -203,7 +203,7 @@ def test_one_that_came_later_calls_surveys_as_the_others_do(tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_asked_to_stop_all_end(server, number):
     workers = server.workers()
-    # one client that stays, and one that has just come
+    # one idle client, and one that has just connected
     with httpx.Client(base_url=server.url) as client:
         assert client.get("hips/list").status_code == 200
         start = time.monotonic()
@@ -227,7 +227,7 @@ def test_ctrl_c_reaches_all_of_a_terminal_at_once(root, tmp_path):
         assert alive(workers) == []
         told = server.complaints()
         assert "starting a replacement" not in told
-        assert told.count("Traceback") <= 1  # of the keeper itself: the command takes care of it
+        assert told.count("Traceback") <= 1  # of the supervisor itself; the command handles it
 
 
 def test_stopping_does_not_wait_for_who_does_not_listen(tmp_path):
@@ -269,7 +269,7 @@ def test_stopping_does_not_wait_for_an_answer_that_is_worked_on(root, tmp_path, 
             time.sleep(0.5)
             start = time.monotonic()
             running.send_signal(number)
-            # its workers have the other end of the pipe, too
+            # its workers hold the other end of the pipe, too
             running.communicate(timeout=20)
     assert time.monotonic() < start + SOON
 
@@ -277,7 +277,7 @@ def test_stopping_does_not_wait_for_an_answer_that_is_worked_on(root, tmp_path, 
 def test_workers_do_not_outlive_their_parent(server):
     workers = server.workers()
     time.sleep(1)
-    # one that was started later knows the pipe, too
+    # a replacement has the pipe, too
     os.kill(workers[0], signal.SIGKILL)
     assert until(lambda: len(set(server.workers()) - {workers[0]}) == COUNT)
     workers = server.workers()

@@ -131,7 +131,7 @@ class MeteredResponse(Response):
         self._bytes, self._done = body, done
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the pieces; stop if the client is too slow: the server then closes the connection."""
+        """Send the pieces; if the client is too slow, stop: the server closes the connection."""
         size = len(self._bytes)
         start = {"status": self.status_code, "headers": self.raw_headers}
         try:

@@ -101,7 +101,7 @@ class SurveyFile(Response):
             await send({"type": "http.response.body", "body": piece, "more_body": more})
 
     async def _read(self, position: int, size: int) -> bytes:
-        """Read bytes of the file, in a thread if other requests would have to wait for the disk."""
+        """Read bytes of the file, in a thread unless cached, so that other requests do not wait."""
         if is_cached(self._file, position, position + size):
             return os.pread(self._file.fileno(), size, position)
         return await run_in_threadpool(os.pread, self._file.fileno(), size, position)
@@ -130,13 +130,14 @@ async def serve_file(
 ) -> Response:
     """Respond with a file or the requested range of it, or 304 if the client's copy is current.
 
-    404 unless its real path is inside a root; 503 for temporary errors.
+    Raises HTTPException: 404 unless its real path is inside a root, 416 for a range without bytes,
+    503 for temporary errors.
     """
     file = await _open(roots, path)
-    status = os.fstat(file.fileno())
+    info = os.fstat(file.fileno())
     headers = {
-        "etag": f'"{status.st_mtime_ns:x}-{status.st_size:x}"',
-        "last-modified": format_date_time(modified(status)),
+        "etag": f'"{info.st_mtime_ns:x}-{info.st_size:x}"',
+        "last-modified": format_date_time(modified(info)),
         "cache-control": freshness,
     }
     if is_not_modified(request.headers, headers):
@@ -144,20 +145,20 @@ async def serve_file(
         return Response(status_code=304, headers=headers)
     headers |= {"content-type": media_type(path), "accept-ranges": "bytes"}
     # ranges are defined for GET only (RFC 9110, 14.2)
-    part = requested_range(request.headers, headers["etag"], status.st_size)
+    part = requested_range(request.headers, headers["etag"], info.st_size)
     if part is None or request.method == "HEAD":
-        headers["content-length"] = str(status.st_size)
-        return SurveyFile(file, range(status.st_size), headers, 200)
+        headers["content-length"] = str(info.st_size)
+        return SurveyFile(file, range(info.st_size), headers, 200)
     if not part:
         file.close()
-        raise HTTPException(416, headers={"content-range": f"bytes */{status.st_size}"})
-    headers["content-range"] = f"bytes {part[0]}-{part[-1]}/{status.st_size}"
+        raise HTTPException(416, headers={"content-range": f"bytes */{info.st_size}"})
+    headers["content-range"] = f"bytes {part[0]}-{part[-1]}/{info.st_size}"
     headers["content-length"] = str(len(part))
     return SurveyFile(file, part, headers, 206)
 
 
 def media_type(name: str) -> str:
-    """Return the media type of a file name; Starlette has image/fits, and none for `properties`."""
+    """Return the media type of a file name; Starlette knows no `properties`, and has image/fits."""
     return MEDIA_TYPES.get(os.path.splitext(name)[1], PLAIN_TEXT)
 
 

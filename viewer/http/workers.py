@@ -1,7 +1,8 @@
 """Several worker processes and their supervisor, which replaces those that die.
 
-Not uvicorn's supervisor (0.54): it spawns, so that each worker imports everything again; it waits
-without limit for workers that do not end; and its workers outlive it when it is killed.
+uvicorn's own supervisor (0.54) is not used: it spawns workers, so that each of them imports
+everything again; it waits without limit for workers that do not exit; and its workers keep running
+when it is killed.
 """
 
 import logging
