@@ -36,11 +36,10 @@ _MAX_NAMES = 6  # names that are listed in a message
 _BACKLOG = 512  # connections that may wait to be accepted, and that are accepted at a time
 _OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _WARNING_INTERVAL = 60.0  # seconds between repeated warnings
-KEEP_ALIVE = (
-    5  # seconds that an idle connection stays open; docs and proxy configurations rely on it
-)
+# seconds that an idle connection stays open; docs and proxy configurations rely on it
+KEEP_ALIVE = 5
 logger = logging.getLogger(__name__)
-PUBLIC_PORT = "anyone who can reach this port can see them: use --token to restrict access"
+PUBLIC_PORT = "anyone who can reach this port can see the surveys: use --token to restrict access"
 
 
 def serve(

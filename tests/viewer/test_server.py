@@ -127,7 +127,7 @@ def test_an_unfinished_survey_is_reported(tmp_path):
 
 
 def test_a_public_port_prints_a_warning(root, no_run, capsys):
-    said = "anyone who can reach this port can see them: use --token to restrict access"
+    said = "anyone who can reach this port can see the surveys: use --token to restrict access"
     server.serve([root], host="0.0.0.0", port=0)
     assert said in capsys.readouterr().out
     server.serve([root], host="0.0.0.0", port=0, token="correct-horse")

@@ -73,7 +73,7 @@ def check_token(token: str | None) -> str | None:
 
 
 class TokenRequired:
-    """Middleware that requires the token; otherwise responds 401, to browsers with the login page.
+    """Middleware that responds 401 to requests without the token, to browsers with the login page.
 
     The cookie is an HMAC of the token: it is valid for this viewer, does not reveal the token, and
     becomes invalid when the token changes. A token in the URL is ignored, since URLs are logged.
@@ -82,7 +82,7 @@ class TokenRequired:
     def __init__(self, app: ASGIApp, token: str) -> None:
         self.app = app
         self._token = token.encode()
-        # a host's cookies are shared by all its ports, so each viewer needs its own name
+        # all ports of a host share its cookies, so each viewer needs its own cookie name
         self._cookie = f"hipsgen-{self._derived('name')[:8]}".encode()
         self._pass = self._derived("pass").encode()
 
