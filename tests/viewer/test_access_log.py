@@ -132,7 +132,7 @@ def test_off_by_default(root, tmp_path, capfd):
 @pytest.mark.parametrize("kind", ["folder", "nowhere/log"])
 def test_invalid_logs_are_refused(tmp_path, kind):
     (tmp_path / "folder").mkdir()
-    with pytest.raises(ConfigError, match=rf"--access-log .*{kind}: .*; name a file"):
+    with pytest.raises(ConfigError, match=rf"--access-log .*{kind}: .*; choose a writable file"):
         open_log(str(tmp_path / kind))
 
 
