@@ -82,7 +82,7 @@ def test_the_deepest_order_follows_the_width() -> None:
         deepest = deepest_order(width)
         assert pixel_size(deepest, width) == pytest.approx(pixel_size(29, 1))
         hipsgen.BuildOptions(order=deepest, tile_width=width)
-        with pytest.raises(ConfigError, match=f"not within 0 and {deepest}"):
+        with pytest.raises(ConfigError, match=f"not between 0 and {deepest}"):
             hipsgen.BuildOptions(order=deepest + 1, tile_width=width)
 
 
@@ -94,7 +94,7 @@ def test_other_widths_are_refused(width: int) -> None:
 
 def test_the_width_of_a_survey_stays(coadds: hipsgen.CoaddList, tmp_path: Path) -> None:
     build(coadds, tmp_path / "hips", 64)
-    with pytest.raises(ConfigError, match="tile-width 64, not 128"):
+    with pytest.raises(ConfigError, match="tile_width 64, not 128"):
         build(coadds, tmp_path / "hips", 128)
 
 

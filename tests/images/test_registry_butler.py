@@ -204,7 +204,7 @@ def test_several_skymaps_are_to_be_chosen_from(writable: Any, copy: Path):
     ref = DatasetRef(kind, writable.registry.expandDataId(data_id), run=FIRST_RUN, id=uuid.uuid4())
     with made.named_formatter() as formatter:
         writable.ingest(FileDataset(str(extra), [ref], formatter=formatter), transfer="move")
-    with pytest.raises(InputError, match=f"several skymaps: other, {NAME}; .*--skymap"):
+    with pytest.raises(InputError, match=f"several skymaps: other, {NAME}; .*with skymap"):
         list(source(copy).refs())
     assert len(places(source(copy, skymap=NAME))) == 8
     (found,) = source(copy, skymap="other").refs()

@@ -185,5 +185,5 @@ def test_fits_files_are_narrowed_by_region_only(tmp_path: Path):
 
     (near,) = jobs(region=Region("circle:150,2,1"))
     assert [Path(ref.uri).name for ref in near.source.refs()] == ["0.fits"]
-    with pytest.raises(ConfigError, match="plain FITS have no tract"):
+    with pytest.raises(ConfigError, match="plain FITS files have no tract"):
         jobs(tracts=frozenset({1}))

@@ -134,7 +134,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "pictures upside down": (_flip_pictures, "upside down"),
     "an Allsky of something else": (
         lambda p: rewrite(p / "Norder3" / "Allsky.fits", lambda v: np.full_like(v, 1e6)),
-        "values beyond those of the tiles"),
+        "values outside the range of the tiles"),
     "a flipped byte": (lambda p: _flip_byte(_fullest(p, _order(p))), "CHECKSUM or DATASUM"),
     "a truncated tile": (
         lambda p: _fullest(p, 5).write_bytes(_fullest(p, 5).read_bytes()[:400_000]), "truncated"),

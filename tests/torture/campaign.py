@@ -129,7 +129,7 @@ class Campaign:
             if after < _BEGINNING:
                 return True
             begun = ", order " in said
-            words = "resumes the build" if begun else "hipsgen: stopped"
+            words = "rerun the same command to resume" if begun else "hipsgen: stopped"
             if words not in said and process.returncode != -how:
                 outcome.wrong.append(f"{how.name} after {after:.2f} s: {said!r}")
             if "Traceback" in said:

