@@ -93,7 +93,7 @@ def test_patches_have_outlines(registry: Registry):
 def test_what_is_no_query_is_named(registry: Registry):
     for where in ("tract =", "color = 3", "tract = :mine"):
         with (
-            pytest.raises(InputError, match="^where ") as raised,
+            pytest.raises(InputError, match=r"^where ") as raised,
             registry.translate_errors(where),
         ):
             registry.tracts(Search(DATASET_TYPE, (CHAIN,), NAME, where=where))
