@@ -17,14 +17,14 @@ from hipsgen.sky.stretch import (
 )
 from tests.profiles import examples
 
-GREY = [Linear(-3.0, 30.0), Asinh(-3.0, 30.0, 0.0, 2.0), Asinh(1e-12, 5e-12, 2e-12, 1e-13)]
+GRAY = [Linear(-3.0, 30.0), Asinh(-3.0, 30.0, 0.0, 2.0), Asinh(1e-12, 5e-12, 2e-12, 1e-13)]
 COLOR = Lupton(
     (Channel(0.0, 1.0), Channel(0.5, 1.2, 0.9), Channel(-0.3, 2.0, 1.3)),
     high=200.0,
 )
 
 
-@pytest.fixture(params=GREY, ids=lambda s: s.describe()[:20])
+@pytest.fixture(params=GRAY, ids=lambda s: s.describe()[:20])
 def stretch(request: pytest.FixtureRequest) -> Linear | Asinh:
     return request.param
 

@@ -37,7 +37,7 @@ TILES = {
     "one": SHAPE,
     "larger than the image": (ROWS + 3, COLS + 8),
 }
-QUANTISED = {
+QUANTIZED = {
     "dither 1": {"quantize_method": 1},
     "dither 2": {"quantize_method": 2},
     "no dither": {"quantize_method": -1},
@@ -123,10 +123,10 @@ def same(found: np.ndarray, expected: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("tile", TILES)
-@pytest.mark.parametrize("dither", QUANTISED)
+@pytest.mark.parametrize("dither", QUANTIZED)
 @pytest.mark.parametrize("algorithm", ["RICE_1", "GZIP_1", "GZIP_2"])
 def test_quantized_images(algorithm: str, dither: str, tile: str, tmp_path: Path):
-    hdu = compressed(sky(), algorithm, TILES[tile], **QUANTISED[dither])
+    hdu = compressed(sky(), algorithm, TILES[tile], **QUANTIZED[dither])
     path = write(tmp_path / "x.fits", fits.PrimaryHDU(), hdu)
     for where in SECTIONS:
         same(decoded(path, where), through_astropy(path, where))
@@ -178,7 +178,7 @@ def test_any_section_is_that_of_the_whole(
 ):
     path = tmp_path_factory.getbasetemp() / f"{tile}{rice}.fits"
     if not path.exists():
-        how = QUANTISED["dither 2"] if rice else {}
+        how = QUANTIZED["dither 2"] if rice else {}
         hdu = compressed(sky(), "RICE_1" if rice else "GZIP_2", tile, **how)
         write(path, fits.PrimaryHDU(), hdu)
     same(decoded(path, where), decoded(path, EVERYTHING)[where].copy())
@@ -254,7 +254,7 @@ def same_tiles(number: int, tile: Tile) -> None:
 @pytest.mark.parametrize("letter", ["P", "Q"])
 @pytest.mark.parametrize("gap", [0, 1000])
 def test_descriptors_of_64_bits_and_a_heap_further_on(letter: str, gap: int, tmp_path: Path):
-    hdu = compressed(sky(), "RICE_1", (16, 16), **QUANTISED["dither 1"])
+    hdu = compressed(sky(), "RICE_1", (16, 16), **QUANTIZED["dither 1"])
     path = write(tmp_path / "x.fits", fits.PrimaryHDU(), hdu)
     columns = {"COMPRESSED_DATA": f"{letter}B", "GZIP_COMPRESSED_DATA": f"{letter}B(100)"}
     other = rewritten(path, same_tiles, gap, **columns, ZSCALE="D", ZZERO="D")
@@ -263,7 +263,7 @@ def test_descriptors_of_64_bits_and_a_heap_further_on(letter: str, gap: int, tmp
 
 
 def test_tiles_that_were_not_compressed_at_all(tmp_path: Path):
-    hdu = compressed(sky(), "RICE_1", (1, COLS), **QUANTISED["dither 1"])
+    hdu = compressed(sky(), "RICE_1", (1, COLS), **QUANTIZED["dither 1"])
     path = write(tmp_path / "x.fits", fits.PrimaryHDU(), hdu)
 
     def change(number: int, tile: Tile) -> None:
@@ -280,7 +280,7 @@ def test_tiles_that_were_not_compressed_at_all(tmp_path: Path):
 
 
 def test_a_blank_of_its_own_for_each_tile(tmp_path: Path):
-    hdu = compressed(sky(), "RICE_1", (1, COLS), **QUANTISED["dither 1"])
+    hdu = compressed(sky(), "RICE_1", (1, COLS), **QUANTIZED["dither 1"])
     path = write(tmp_path / "x.fits", fits.PrimaryHDU(), hdu)
 
     def change(number: int, tile: Tile) -> None:
@@ -334,7 +334,7 @@ def test_lossless_images_as_cfitsio_marks_them(tmp_path: Path):
 def test_odd_cards_mean_what_they_mean_to_astropy(
     lossless: bool, cards: dict[str, Any], tmp_path: Path
 ):
-    how = ("GZIP_2", (1, COLS), {}) if lossless else ("RICE_1", (1, COLS), QUANTISED["dither 1"])
+    how = ("GZIP_2", (1, COLS), {}) if lossless else ("RICE_1", (1, COLS), QUANTIZED["dither 1"])
     path = write(tmp_path / "x.fits", fits.PrimaryHDU(), compressed(sky(), *how[:2], **how[2]))
     with_cards(path, **cards)
     found, expected = outcomes(path)
@@ -353,7 +353,7 @@ def left_to_astropy() -> dict[str, Any]:
         "uint16": fits.ImageHDU(ints.astype(np.uint16), tan_header(SHAPE)),
         "int16 in RICE": compressed(ints, "RICE_1", (1, COLS)),
         "float64 in GZIP": compressed(floats.astype(float), "GZIP_2", (1, COLS)),
-        "HCOMPRESS": compressed(floats, "HCOMPRESS_1", (16, 30), **QUANTISED["no dither"]),
+        "HCOMPRESS": compressed(floats, "HCOMPRESS_1", (16, 30), **QUANTIZED["no dither"]),
         "float32 with BSCALE": scaled,
     }
 
@@ -375,8 +375,8 @@ def test_other_kinds_are_read_by_astropy(name: str, tmp_path: Path):
 # damage: refused where astropy refuses, the same values where it sees nothing; what has a checksum
 # may come out whole where it does not look at more than the data
 DAMAGED: dict[str, Any] = {
-    "RICE": ("RICE_1", (1, COLS), QUANTISED["dither 2"]),
-    "RICE in squares": ("RICE_1", (16, 16), QUANTISED["dither 2"]),
+    "RICE": ("RICE_1", (1, COLS), QUANTIZED["dither 2"]),
+    "RICE in squares": ("RICE_1", (16, 16), QUANTIZED["dither 2"]),
     "GZIP_1": ("GZIP_1", (1, COLS), {}),
     "GZIP_2": ("GZIP_2", (16, 16), {}),
 }
