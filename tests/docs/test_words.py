@@ -1,4 +1,4 @@
-"""Words of the house: names that were replaced stay replaced, and the spelling is that of the US."""
+"""Names that were replaced stay replaced, and the spelling is that of the US."""
 
 import re
 import subprocess
@@ -8,43 +8,45 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 # names of version 0.1.0 that were replaced, and which no other meaning keeps
-REPLACED = [
-    "ButlerCatalogue",
-    "SqlCatalogue",
-    "open_catalogue",
-    "Tally",
-    "FileSum",
-    "sum_of",
-    "Earlier",
-    "while_working",
-    "made_and_removed",
-    "check_room",
-    "sweep_top",
-    "Translation",
-    "look_over",
-    "at_a_glance",
-    "glancing",
-    "unrice",
-    "Looker",
-    "LocalNames",
-    "Desk",
-    "Parcel",
-    "open_beneath",
-    "open_at_once",
-    "bring_in",
-    "is_in_memory",
-    "FlagError",
-    "Subject",
-    "names_of",
-    "with_own",
-    "of_planes",
-    "build_all_surveys",
-    "plan_all",
-    "describe_survey",
-    "color_of",
-    "warm_up",
-    "UnfinishedError",
-]
+REPLACED = frozenset(
+    [
+        "ButlerCatalogue",
+        "SqlCatalogue",
+        "open_catalogue",
+        "Tally",
+        "FileSum",
+        "sum_of",
+        "Earlier",
+        "while_working",
+        "made_and_removed",
+        "check_room",
+        "sweep_top",
+        "Translation",
+        "look_over",
+        "at_a_glance",
+        "glancing",
+        "unrice",
+        "Looker",
+        "LocalNames",
+        "Desk",
+        "Parcel",
+        "open_beneath",
+        "open_at_once",
+        "bring_in",
+        "is_in_memory",
+        "FlagError",
+        "Subject",
+        "names_of",
+        "with_own",
+        "of_planes",
+        "build_all_surveys",
+        "plan_all",
+        "describe_survey",
+        "color_of",
+        "warm_up",
+        "UnfinishedError",
+    ]
+)
 BRITISH = re.compile(
     r"colour|centre|neighbour|catalogue|behaviour|licence|\bgrey|normalis|quantis|organis", re.I
 )
