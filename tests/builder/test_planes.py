@@ -558,7 +558,7 @@ def test_a_mask_alone_says_that_there_are_no_previews(tmp_path: Path):
     assert "--planes 'mask,psf' is not one or more of image, variance, mask" in wrong.stderr
     other = hipsgen("build", made.path, "--planes", "variance", "-o", tmp_path / "out")
     assert other.returncode == 2
-    assert "plane mask, not variance" in other.stderr
+    assert "--planes mask, not variance" in other.stderr
 
 
 def test_coadds_without_a_mask_keep_no_other_survey_from_being_made(tmp_path):
