@@ -203,17 +203,40 @@ def test_what_was_built_before_a_failure_is_in_the_error(coadds: Path, tmp_path:
     folder = tmp_path / "in"
     folder.mkdir()
     for band in "gr":
-        write_coadd(folder / f"{band}.fits", band, 40.0, 1)
+        for k, lon in enumerate((40.0, 60.0)):
+            write_coadd(folder / f"{band}{k}.fits", band, lon, k)
     found = hipsgen.find_coadds(folder, bands=["g", "r"])
-    path = folder / "r.fits"
+    path = folder / "r1.fits"
     path.write_bytes(path.read_bytes()[:3000])
-    with pytest.raises((hipsgen.IncompleteBuildError, hipsgen.InputError)) as raised:
+    with pytest.raises(hipsgen.IncompleteBuildError) as raised:
         hipsgen.build(found, tmp_path / "hips", options=hipsgen.BuildOptions(order=5))
     error = raised.value
-    if isinstance(error, hipsgen.IncompleteBuildError):
-        assert [result.name for result in error.results] == ["band_g"]
-        assert error.problems
+    assert [result.name for result in error.results] == ["band_g"]
+    assert [Path(problem.source).name for problem in error.problems] == ["r1.fits[1]"]
     assert hipsgen.check(tmp_path / "hips/band_g").ok
+
+
+@pytest.mark.parametrize("planes", [("image",), ("image", "mask")])
+def test_options_of_reading_apply_with_and_without_other_planes(
+    coadds: Path, tmp_path: Path, planes: tuple[str, ...]
+) -> None:
+    """Mask planes and blank pixels that mean missing data: fewer pixels are left of the image."""
+    found = hipsgen.find_coadds(coadds, bands="g")
+
+    def valid_pixels(name: str, **options: object) -> int:
+        made = hipsgen.BuildOptions(tile_width=64, **options)  # type: ignore[arg-type]
+        out = tmp_path / name
+        hipsgen.build(found, out, options=made, planes=planes)
+        survey = hipsgen.open_survey(out if planes == ("image",) else out / "band_g")
+        tiles = (survey.values(tile) for tile in survey.tiles_of(survey.order))
+        return sum(int(np.isfinite(tile).sum()) for tile in tiles if tile is not None)
+
+    usual = valid_pixels("usual")
+    assert 300 < usual - valid_pixels("excluded", excluded=("CR",)) < 500  # 2 x 10 x 20 pixels
+    with fits.open(coadds / "g0.fits") as hdus:
+        values, counts = np.unique(hdus["IMAGE"].data, return_counts=True)
+        most = float(values[np.argmax(counts)])
+    assert valid_pixels("blank", blank=most) < usual
 
 
 def test_a_library_call_changes_nothing_of_the_process(coadds: Path, tmp_path: Path) -> None:

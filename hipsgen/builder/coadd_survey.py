@@ -8,7 +8,7 @@ from hipsgen.builder.prepare import Preparation, prepare
 from hipsgen.builder.problems import ProblemLog
 from hipsgen.builder.publish import Publication
 from hipsgen.builder.result import IncompleteBuildError
-from hipsgen.coadd import CoaddRef, Problem
+from hipsgen.coadd import Problem
 from hipsgen.errors import InputError
 from hipsgen.images.source import ImageSource
 from hipsgen.journal.changes import ChangeSet
@@ -16,6 +16,7 @@ from hipsgen.journal.journal import Journal
 from hipsgen.journal.lease import BuildLease
 from hipsgen.journal.output import missing_coadds
 from hipsgen.journal.records import BlockRecord
+from hipsgen.planner.coadd_list import list_refs
 from hipsgen.planner.options import BuildOptions, Runtime, tile_bytes
 from hipsgen.planner.sample import known_scales
 from hipsgen.render.block import BlockTask
@@ -25,20 +26,6 @@ from hipsgen.survey.store import Store
 from hipsgen.text import counted
 
 _WINDOW_BYTES = 128 << 20  # per worker: four coadds that overlap in 4x4 tiles of 512 pixels
-
-
-def list_refs(source: ImageSource, reporter: Reporter) -> list[CoaddRef]:
-    """List the coadds of a source and report its problems.
-
-    Raises InputError when there is no coadd.
-    """
-    refs = list(source.refs())
-    for problem in source.problems:
-        reporter.problem(problem)
-    if not refs:
-        reasons = f" ({len(source.problems)} left out)" if source.problems else ""
-        raise InputError(f"no usable coadd in {source.describe()}{reasons}")
-    return refs
 
 
 class CoaddSurvey:

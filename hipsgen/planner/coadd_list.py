@@ -137,13 +137,22 @@ def list_coadds(inputs: Sequence[str], query: CoaddQuery, reporter: Reporter) ->
 
 
 def _list_source(source: ImageSource, reporter: Reporter) -> RefList:
-    refs = tuple(source.refs())
+    refs = tuple(list_refs(source, reporter))
+    return RefList(refs, source.reader(), source.describe(), list(source.problems))
+
+
+def list_refs(source: ImageSource, reporter: Reporter) -> list[CoaddRef]:
+    """List the coadds of a source and report its problems.
+
+    Raises InputError when there is no coadd.
+    """
+    refs = list(source.refs())
     for problem in source.problems:
         reporter.problem(problem)
     if not refs:
-        reasons = f" ({len(source.problems)} were left out)" if source.problems else ""
-        raise InputError(f"no coadd found in {source.describe()}{reasons}")
-    return RefList(refs, source.reader(), source.describe(), list(source.problems))
+        reasons = f" ({len(source.problems)} left out)" if source.problems else ""
+        raise InputError(f"no usable coadd in {source.describe()}{reasons}")
+    return refs
 
 
 def refs_of(source: ImageSource) -> Sequence[CoaddRef]:

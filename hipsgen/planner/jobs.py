@@ -83,8 +83,6 @@ def expand_planes(jobs: Sequence[SurveyJob], readers: Mapping[str, CoaddReader])
     readers : mapping of str to CoaddReader
         The reader of each plane.
     """
-    if list(readers) == ["image"]:
-        return list(jobs)
     made = []
     for job in jobs:
         refs = tuple(job.source.refs())  # the registry is queried only once
