@@ -32,6 +32,17 @@ ARGUMENTS = [
 # seconds after which a page is taken for stuck, beside other tests on a slow machine; how quick it
 # is has a test of its own in test_overlays.py
 PATIENCE = 60
+# Aladin Lite draws all the time, and without a graphics processor a frame takes both cores for a
+# fifth of a second: a few frames a second leave them to the tests
+CALM = """{
+    const native = window.requestAnimationFrame.bind(window);
+    const BETWEEN = 250; // milliseconds
+    let last = -BETWEEN;
+    const draws = (draw) => (now) => { last = performance.now(); draw(now); };
+    window.requestAnimationFrame = (draw) =>
+        setTimeout(() => native(draws(draw)), last + BETWEEN - performance.now());
+    window.cancelAnimationFrame = (id) => clearTimeout(id);
+}"""
 OUTSIDE = re.compile(r"^(?!data:|blob:|http://127\.0\.0\.1[:/])")
 
 
@@ -52,6 +63,17 @@ def chromium(static):
         browser = running.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         yield browser
         browser.close()
+
+
+@contextlib.contextmanager
+def calm_context(browser: Any, **options: Any) -> Iterator[Any]:
+    """A context of the browser in which pages draw a few frames a second."""
+    context = browser.new_context(**options)
+    context.add_init_script(CALM)
+    try:
+        yield context
+    finally:
+        context.close()
 
 
 @pytest.fixture(scope="session")
@@ -241,11 +263,10 @@ def scale() -> float:
 @pytest.fixture
 def watched(chromium, scale) -> Iterator[Watched]:
     size = {"width": 860, "height": 520}
-    context = chromium.new_context(viewport=size, device_scale_factor=scale)
-    found = Watched(context.new_page())
-    found.page.set_default_timeout(PATIENCE * 1000)
-    yield found
-    context.close()
+    with calm_context(chromium, viewport=size, device_scale_factor=scale) as context:
+        found = Watched(context.new_page())
+        found.page.set_default_timeout(PATIENCE * 1000)
+        yield found
     assert found.outside == []
     assert found.refused == []
     assert found.complaints == []

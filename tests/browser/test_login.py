@@ -1,14 +1,16 @@
 """Login with a real browser, to a viewer below a path."""
 
-from tests.browser.conftest import PATIENCE
+from tests.browser.conftest import PATIENCE, calm_context
 from tests.viewer.serving import served
 
 TOKEN = "correct-horse-battery"
 
 
 def test_the_login_leads_to_the_view_that_was_asked_for(chromium, surveys):
-    with served(surveys, token=TOKEN, root_path="/sky") as port:
-        context = chromium.new_context()
+    with (
+        served(surveys, token=TOKEN, root_path="/sky") as port,
+        calm_context(chromium) as context,
+    ):
         page = context.new_page()
         page.set_default_timeout(PATIENCE * 1000)
         told: list[str] = []
@@ -39,4 +41,3 @@ def test_the_login_leads_to_the_view_that_was_asked_for(chromium, surveys):
         context.clear_cookies()
         page.mouse.click(600, 330)
         page.locator("#coadds").get_by_text("asks for its token again: reload").wait_for()
-        context.close()

@@ -19,7 +19,7 @@ from astropy.wcs import WCS
 import viewer
 from hipsgen.images.uris import path_of
 from hipsgen.survey.provenance import Provenance
-from tests.browser.conftest import PATIENCE
+from tests.browser.conftest import PATIENCE, calm_context
 from tests.viewer.small_hips import DEC, RA
 from viewer.annotations import Annotations
 
@@ -136,8 +136,13 @@ def test_flags_in_a_read_only_folder(watched, surveys):
     frame.close()
 
 
-def test_a_survey_in_a_notebook(chromium, jupyter, demo):
-    context = chromium.new_context(viewport={"width": 1300, "height": 900})
+@pytest.fixture
+def context(chromium):
+    with calm_context(chromium, viewport={"width": 1300, "height": 900}) as opened:
+        yield opened
+
+
+def test_a_survey_in_a_notebook(context, jupyter, demo):
     page = context.new_page()
     page.set_default_timeout(PATIENCE * 1000)
     asked: list[str] = []
@@ -233,6 +238,5 @@ def test_a_survey_in_a_notebook(chromium, jupyter, demo):
     site = frame.url.split("/?")[0]
     assert [url for url in asked if not url.startswith((site, "data:", "blob:"))] == []
     assert told == []
-    context.close()
     for flag in Annotations(demo / "band_r").all():
         Annotations(demo / "band_r").delete(flag.id, {"version": flag.version})

@@ -48,7 +48,7 @@ class Disk:
 
 
 OPTIONS = {
-    "order": 3,
+    "order": 2,
     "tile_width": 64,
     "formats": ("fits",),
     "cuts": (0.0, 10.0),

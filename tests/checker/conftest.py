@@ -27,9 +27,10 @@ def sound(tmp_path_factory) -> Path:
     )
     with fits.open(path, mode="update") as hdus:
         hdus[0].data += np.random.default_rng(3).normal(size=(600, 600)).astype(np.float32)
+    options = BuildOptions(order=11, tile_width=128, formats=("fits", "png", "webp"))
     build_one(
         FitsFolder([str(path)]), open_store(folder / "sound"), SurveyIdentity("s", "s", "t", "r"),
-        BuildOptions(formats=("fits", "png", "webp")), Runtime(), QuietReporter(),
+        options, Runtime(), QuietReporter(),
     )  # fmt: skip
     return folder / "sound"
 

@@ -57,7 +57,7 @@ def _unlisted(place: Path) -> None:
 def _flipped_byte(place: Path) -> None:
     for path in (place / "Norder11").rglob("*.fits"):
         data = bytearray(path.read_bytes())
-        data[500_000] ^= 0x20
+        data[len(data) // 2] ^= 0x20
         path.write_bytes(data)
 
 

@@ -22,7 +22,7 @@ from hipsgen.survey.coverage import moc_bytes, moc_of, read_moc, to_ranges
 from hipsgen.survey.fits_tile import FitsTile
 from hipsgen.survey.provenance import Provenance
 from tests.checker.test_check import FAULTS, _set, leaf
-from tests.conftest import StarField
+from tests.conftest import StarField, build_by_command
 
 pytestmark = pytest.mark.slow
 
@@ -214,7 +214,8 @@ def test_what_is_named_is_mended_as_the_advice_says(
         command = [sys.executable, "-m", "hipsgen", *map(str, words)]
         return subprocess.run(command, capture_output=True, text=True, check=False)
 
-    hipsgen("build", tmp_path / "in", "-o", out)
+    build = ("build", tmp_path / "in", "-o", out, "--order", "11", "--tile-width", "128")
+    hipsgen(*build)
     truth = tile_bytes(out)
     _bit(leaf(out, "fits"))
     _bit(leaf(out, "png"))
@@ -225,7 +226,7 @@ def test_what_is_named_is_mended_as_the_advice_says(
     assert len(advised) >= 2
     for record in advised:
         Path(record).unlink()
-    assert hipsgen("build", tmp_path / "in", "-o", out).returncode == 0
+    assert hipsgen(*build).returncode == 0
     assert tile_bytes(out) == truth
     clean = hipsgen("check", out, "--deep", "-q", "--json")
     assert clean.returncode == 0
@@ -249,16 +250,8 @@ class TestAgainstInputs:
         from tests.builder.test_survey import images
 
         images(tmp_path / "in", 3)
-        command = [
-            sys.executable,
-            "-m",
-            "hipsgen",
-            "build",
-            tmp_path / "in",
-            "-o",
-            tmp_path / "out",
-        ]
-        subprocess.run([*map(str, command), "-q"], check=True)
+        options = ("--order", "11", "--tile-width", "128")
+        build_by_command(tmp_path / "out", tmp_path / "in", *options)
         return tmp_path / "out"
 
     def found(self, place: Path) -> list[str]:

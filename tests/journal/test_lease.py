@@ -18,7 +18,7 @@ from tests.conftest import Build, StarField
 from tests.torture.campaign import differences, quiet, tree
 
 OPTIONS = {
-    "order": 3,
+    "order": 2,
     "tile_width": 64,
     "formats": ("fits",),
     "cuts": (0.0, 10.0),
