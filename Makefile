@@ -20,11 +20,11 @@ JS_TOOLS := $(WEB)/node_modules
 # the modules that are held to types and layout: the list in tsconfig.json
 JS_STRICT = $(shell $(NODE) -p "require('./$(WEB)/tsconfig.json').files.map((name) => '$(WEB)/' + name).join(' ')")
 
-.PHONY: help demo test test-newest constraints lint-js test-js docs docs-links bench torture clean
+.PHONY: help demo test test-newest constraints lint lint-js test-js docs docs-links bench torture clean
 
 help:
 	@echo "make demo   sample Butler repository -> its surveys, served at http://127.0.0.1:$(PORT) (SERVE=0: only made)"
-	@echo "make test   lint, types, floors and all tests; of the page's scripts alone: make lint-js test-js"
+	@echo "make test   lint, types, floors and all tests; parts of it: make lint lint-js test-js"
 	@echo "make test-newest  the tests with the newest releases of everything, whatever the bounds are"
 	@echo "make constraints  choose the versions of requirements/ci.txt again"
 	@echo "make docs   the documentation as a site, docs/_build/html; fails on any warning"
@@ -42,15 +42,21 @@ $(VENV)/demo: pyproject.toml
 # the versions and hashes with which the tests are known to pass; made again by `make constraints`
 CONSTRAINTS := requirements/ci.txt
 
+# modules are compiled on first import, and most of these never are imported
+INSTALL := install --quiet --disable-pip-version-check --no-compile
+
 $(VENV)/test: pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(CONSTRAINTS)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+	$(BIN)/python -m pip $(INSTALL) 'pip>=25.1'
+	$(BIN)/python -m pip $(INSTALL) --require-hashes -r $(CONSTRAINTS)
+	$(BIN)/python -m pip $(INSTALL) --no-build-isolation --no-deps -e .
+	@touch $@ $(VENV)/demo
+
+$(SERVER)/ready: pyproject.toml | $(VENV)/test
 	$(PYTHON) -m venv $(SERVER)
 	$(BIN)/python -c "import site; print(site.getsitepackages()[0])" > $(SERVER)/lib/$$(ls $(SERVER)/lib)/site-packages/tests.pth
-	$(BIN)/python -m pip --python $(SERVER)/bin/python install --quiet --disable-pip-version-check --group butler-server
-	@touch $@ $(VENV)/demo
+	$(BIN)/python -m pip --python $(SERVER)/bin/python $(INSTALL) --group butler-server
+	@touch $@
 
 constraints:
 	$(PYTHON) -m venv $(VENV)/uv
@@ -93,11 +99,14 @@ lint-js: $(JS_TOOLS)/.package-lock.json
 test-js: $(VENV)/test
 	$(NODE) --test --test-reporter=dot tests/web/*.test.mjs
 
-test: $(VENV)/test lint-js test-js
+lint: $(VENV)/test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+test:
+	+@$(MAKE) --no-print-directory --jobs=2 --output-sync lint lint-js test-js $(SERVER)/ready
 	HYPOTHESIS_PROFILE=$${HYPOTHESIS_PROFILE:-ci} $(BIN)/python -m pytest -m "" $(PYTEST_ARGS)
 
 # the page of the Python API is generated from this copy, so the package is installed from it
