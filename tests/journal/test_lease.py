@@ -129,7 +129,8 @@ def test_two_processes_race(tmp_path: Path):
         return tree(out)
 
     def start(inputs: list[Path], out: Path) -> "subprocess.Popen[str]":
-        arguments = ["build", *map(str, inputs), "-o", str(out), "--order", "4", "--cuts", "0,10"]
+        options = ["--order", "4", "--tile-width", "128", "--cuts", "0,10"]
+        arguments = ["build", *map(str, inputs), "-o", str(out), *options]
         return subprocess.Popen(
             [sys.executable, "-m", "hipsgen", *arguments],
             env=quiet(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
