@@ -440,7 +440,7 @@ def _system_error(error: OSError) -> str:
         )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"cannot write{place}: {error.strerror}"
-    return f"{error.strerror or error}{place}"
+    return f"{error.strerror or error}:{place}" if place else f"{error.strerror or error}"
 
 
 def _fail(text: str, code: int, debug: bool = False, error: BaseException | None = None) -> None:

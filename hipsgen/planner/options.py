@@ -184,7 +184,9 @@ class Runtime:
         if self.strict and self.skip_bad:
             raise ConfigError("{strict} and {skip_bad} contradict each other: choose one")
         if self.memory < 64 << 20:
-            raise ConfigError(f"{{memory}} {self.memory / (1 << 20):g} MB must be at least 64 MB")
+            whole = self.memory >= 1 << 20
+            size = f"{self.memory / (1 << 20):g} MB" if whole else f"{self.memory} bytes"
+            raise ConfigError(f"{{memory}} {size} must be at least 64 MB (example: 500M)")
 
 
 def deepest_order(tile_width: int) -> int:
