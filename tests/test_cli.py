@@ -306,6 +306,16 @@ def test_a_survey_that_does_not_exist_is_named(command: str, tmp_path: Path) -> 
     assert_one_line(ran, 1, "file is not a folder: name a survey, or a folder of surveys")
 
 
+def test_a_check_counts_the_tiles_that_it_compared(surveys: Path) -> None:
+    """It may be asked for more than there are; a color survey has no coadds to compare with."""
+    ran = hipsgen("check", surveys, "--against-inputs", "1000")
+    assert ran.returncode == 0, ran.stderr
+    for survey in surveys.iterdir():
+        tiles = len(list(survey.glob("Norder11/*/*.fits")))
+        counted = f"; {tiles} leaf tiles rendered again without a difference" if tiles else ""
+        assert f"{survey}: conforms to HiPS 1.0{counted}\n" in ran.stdout
+
+
 def test_a_full_disk_is_said_in_one_line(tmp_path: Path) -> None:
     unshare = needs("unshare", "util-linux")
     disk = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(tmp_path / "disk")]
