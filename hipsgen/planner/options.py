@@ -46,9 +46,9 @@ class BuildOptions:
     formats : tuple of str
         Tile formats, ``fits`` among them: ``fits``, ``png``, ``jpeg``, ``webp``.
     interpolation : str
-        Resampling kernel.
+        Resampling kernel: ``optimal``, ``bilinear``, ``nearest``, ``lanczos3`` or ``lanczos5``.
     overlap : str
-        How overlapping coadds are combined.
+        How overlapping coadds are combined: ``feather``, ``primary`` or ``mean``.
     stretch : str
         Stretch of the previews: ``asinh`` or ``linear``.
     cuts : (float, float), optional
