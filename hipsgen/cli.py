@@ -320,9 +320,13 @@ def color(red: Path, green: Path, blue: Path, out: Path, **given: Any) -> None:
 def info(out: str) -> None:
     """Describe a survey, all surveys of a folder, or the survey at a URL."""
     from hipsgen.survey.folders import surveys_under
-    from hipsgen.survey.summary import summarize
+    from hipsgen.survey.store import is_url
+    from hipsgen.survey.summary import describe, summarize
 
-    click.echo("\n\n".join(map(summarize, surveys_under(out, unfinished=True))))
+    if is_url(out):
+        click.echo(describe(out))
+    else:
+        click.echo("\n\n".join(map(summarize, surveys_under(out, unfinished=True))))
 
 
 @cli.command()

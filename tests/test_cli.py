@@ -306,6 +306,12 @@ def test_a_survey_that_does_not_exist_is_named(command: str, tmp_path: Path) -> 
     assert_one_line(ran, 1, "file is not a folder: name a survey, or a folder of surveys")
 
 
+def test_a_url_that_does_not_answer_is_a_failure_of_info() -> None:
+    ran = hipsgen("info", "http://127.0.0.1:9/hips")
+    assert_one_line(ran, 1, "http://127.0.0.1:9/hips/properties cannot be fetched")
+    assert ran.stdout == ""
+
+
 def test_a_check_counts_the_tiles_that_it_compared(surveys: Path) -> None:
     """It may be asked for more than there are; a color survey has no coadds to compare with."""
     ran = hipsgen("check", surveys, "--against-inputs", "1000")
