@@ -241,7 +241,7 @@ def check(
     if as_json:
         _print_json(report)
     else:
-        _print_findings(report, quiet, _passed_checks(deep, against or 0))
+        _print_findings(report, quiet, deep)
     if not report.ok:
         sys.exit(1)
 
@@ -256,7 +256,7 @@ def _print_json(report: Any) -> None:
     click.echo(json.dumps(findings, indent=1))
 
 
-def _print_findings(report: Any, quiet: bool, details: str) -> None:
+def _print_findings(report: Any, quiet: bool, deep: bool) -> None:
     from hipsgen.checker.survey import group_similar
 
     for name, findings in report.surveys.items():
@@ -264,14 +264,15 @@ def _print_findings(report: Any, quiet: bool, details: str) -> None:
             if finding.level != "note" or not quiet:
                 click.echo(f"{name}: {finding}")
         if all(f.level == "note" for f in findings) and not quiet:
-            click.echo(f"{name}: conforms to HiPS 1.0{details}")
+            passed = _passed_checks(deep, report.compared[name])
+            click.echo(f"{name}: conforms to HiPS 1.0{passed}")
 
 
-def _passed_checks(deep: bool, against: int) -> str:
+def _passed_checks(deep: bool, compared: int) -> str:
     """Describe the optional checks that found no fault."""
     every = "; all tiles are consistent" if deep else ""
-    tiles = counted(against, "leaf tile")
-    return every + (f"; {tiles} rendered again without a difference" if against else "")
+    tiles = counted(compared, "leaf tile")
+    return every + (f"; {tiles} rendered again without a difference" if compared else "")
 
 
 @cli.command()
@@ -319,9 +320,13 @@ def color(red: Path, green: Path, blue: Path, out: Path, **given: Any) -> None:
 def info(out: str) -> None:
     """Describe a survey, all surveys of a folder, or the survey at a URL."""
     from hipsgen.survey.folders import surveys_under
-    from hipsgen.survey.summary import summarize
+    from hipsgen.survey.store import is_url
+    from hipsgen.survey.summary import describe, summarize
 
-    click.echo("\n\n".join(map(summarize, surveys_under(out, unfinished=True))))
+    if is_url(out):
+        click.echo(describe(out))
+    else:
+        click.echo("\n\n".join(map(summarize, surveys_under(out, unfinished=True))))
 
 
 @cli.command()
@@ -440,7 +445,7 @@ def _system_error(error: OSError) -> str:
         )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"cannot write{place}: {error.strerror}"
-    return f"{error.strerror or error}{place}"
+    return f"{error.strerror or error}:{place}" if place else f"{error.strerror or error}"
 
 
 def _fail(text: str, code: int, debug: bool = False, error: BaseException | None = None) -> None:

@@ -35,7 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f" of {tracts[0].nx} x {tracts[0].ny} patches; bands {', '.join(BANDS)};"
         f" collection {CHAIN} of two runs; a table of objects per tract\n"
         f"next: hipsgen build {options.repo} -c {CHAIN} -d {DATASET_TYPE} {bands}"
-        f" --color {''.join(BANDS)} -o demo/hips"
+        f" --color {''.join(BANDS)}"
+        f" -o {options.repo.parent / 'hips'}"
     )
     return 0
 

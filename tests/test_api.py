@@ -195,6 +195,8 @@ def test_errors_are_built_in_ones_too_and_name_their_parameter() -> None:
         hipsgen.BuildOptions(tile_width=100)
     with pytest.raises(LookupError, match="does not exist"):
         hipsgen.find_coadds("/nonexistent/place")
+    with pytest.raises(LookupError, match="no input: name a FITS file"):
+        hipsgen.find_coadds([])
     with pytest.raises(hipsgen.SurveyError, match="not a finished HiPS"):
         hipsgen.open_survey("/nonexistent/place")
 

@@ -192,6 +192,8 @@ WRONG = {
     "cuts that decrease": (["STARS", "--cuts", "5,1"], 2, "do not increase"),
     "an order out of range": (["STARS", "--order", "25"], 2, "20"),
     "a size that is none": (["STARS", "--memory", "much"], 2, "2G"),
+    "too little memory": (["STARS", "--memory", "5"], 2, "--memory 5 bytes must be at least 64 MB"),
+    "a color of images without a band": (["STARS", "--color", "gri"], 1, "omit --band and --color"),
     "a color of two bands": (["STARS", "--color", "gr"], 2, "three bands"),
     "a color of bands that are not built": (
         ["REPO", "-c", "sample/coadds", "-d", "deepCoadd_calexp", "-b", "g", "--color", "gri"], 2,
@@ -275,6 +277,49 @@ def test_a_folder_of_other_things_is_refused(tmp_path: Path) -> None:
     assert ran.returncode == 2
     assert "letter.txt" in ran.stderr
     assert [p.name for p in out.iterdir()] == ["letter.txt"]
+
+
+def test_a_folder_of_surveys_is_neither_an_output_nor_an_input(tmp_path: Path) -> None:
+    stars = StarField(10.0, 20.0, size=64, background=1.0).write(tmp_path / "stars.fits")
+    built = hipsgen("build", stars, "-o", "hips/band_r", "--order", "9", cwd=tmp_path)
+    assert built.returncode == 0, built.stderr
+    ran = hipsgen("build", stars, "-o", "hips", cwd=tmp_path)
+    assert_one_line(ran, 2, "hips contains other surveys (such as band_r); choose an empty")
+    ran = hipsgen("build", "hips", "-o", "out", cwd=tmp_path)
+    assert_one_line(
+        ran, 1, "hips contains no FITS file (.fits, .fit, .fts, .fz, .gz, .bz2) outside"
+    )
+
+
+def test_an_output_inside_a_file_is_refused(tmp_path: Path) -> None:
+    stars = StarField(10.0, 20.0, size=64, background=1.0).write(tmp_path / "stars.fits")
+    ran = hipsgen("build", stars, "-o", "stars.fits/out", cwd=tmp_path)
+    assert_one_line(ran, 2, f"stars.fits/out is inside the file {stars}; choose a folder with")
+
+
+@pytest.mark.parametrize("command", ["info", "check"])
+def test_a_survey_that_does_not_exist_is_named(command: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    ran = hipsgen(command, "nowhere", cwd=tmp_path)
+    assert_one_line(ran, 1, "nowhere does not exist: name a survey, or a folder of surveys")
+    ran = hipsgen(command, "file", cwd=tmp_path)
+    assert_one_line(ran, 1, "file is not a folder: name a survey, or a folder of surveys")
+
+
+def test_a_url_that_does_not_answer_is_a_failure_of_info() -> None:
+    ran = hipsgen("info", "http://127.0.0.1:9/hips")
+    assert_one_line(ran, 1, "http://127.0.0.1:9/hips/properties cannot be fetched")
+    assert ran.stdout == ""
+
+
+def test_a_check_counts_the_tiles_that_it_compared(surveys: Path) -> None:
+    """It may be asked for more than there are; a color survey has no coadds to compare with."""
+    ran = hipsgen("check", surveys, "--against-inputs", "1000")
+    assert ran.returncode == 0, ran.stderr
+    for survey in surveys.iterdir():
+        tiles = len(list(survey.glob("Norder11/*/*.fits")))
+        counted = f"; {tiles} leaf tiles rendered again without a difference" if tiles else ""
+        assert f"{survey}: conforms to HiPS 1.0{counted}\n" in ran.stdout
 
 
 def test_a_full_disk_is_said_in_one_line(tmp_path: Path) -> None:

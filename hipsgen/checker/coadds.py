@@ -2,7 +2,7 @@
 
 import random
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -33,26 +33,27 @@ _NO_RECIPE = "is missing; without the recipe in it no tile can be rendered again
 
 def check_against_inputs(
     survey: Survey, count: int, workers: int, seed: int | None = None
-) -> Iterator[Finding]:
-    """Render leaf tiles chosen at random again and yield differences from those of the survey.
+) -> tuple[list[Finding], int]:
+    """Render leaf tiles chosen at random again and compare them with those of the survey.
 
-    Raises SurveyError when there is no provenance table, ConfigError when the journal is damaged.
+    Returns the differences, and the number of tiles compared: at most `count`, and all tiles if
+    there are fewer. Raises SurveyError when there is no provenance table, ConfigError when the
+    journal is damaged.
     """
     if survey.is_color:
-        yield Finding("note", "color", "a color survey is made of other surveys, not of coadds")
-        return
+        reason = "a color survey is made of other surveys, not of coadds"
+        return [Finding("note", "color", reason)], 0
     journal = Journal(survey.store) if isinstance(survey.store, LocalStore) else None
     recipe = journal.recipe() if journal is not None and journal.kind() == "bands" else None
     if journal is None or recipe is None:
-        yield Finding("error", paths.FOLDER, _NO_RECIPE)
-        return
+        return [Finding("error", paths.FOLDER, _NO_RECIPE)], 0
     comparison = _Comparison(survey, recipe, _coadds(survey, journal))
     npix = survey.npix_of(survey.order)
     chosen = random.Random(seed).sample(range(npix.size), min(count, npix.size))
     tiles = [Tile(survey.order, int(npix[k])) for k in sorted(chosen)]
     with ThreadPoolExecutor(workers) as pool:
-        for found in pool.map(comparison.findings, tiles):
-            yield from found
+        found = [finding for some in pool.map(comparison.findings, tiles) for finding in some]
+    return found, len(tiles)
 
 
 def _coadds(survey: Survey, journal: Journal) -> list[CoaddRef]:

@@ -1,11 +1,11 @@
 """Check several surveys."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from hipsgen.checker.finding import Finding
-from hipsgen.checker.survey import CheckOptions, check_survey
+from hipsgen.checker.survey import CheckOptions, check_and_count
 from hipsgen.run.progress import Reporter
 
 if TYPE_CHECKING:
@@ -20,9 +20,12 @@ class CheckReport:
     ----------
     surveys : mapping of str to sequence of Finding
         Findings of each survey, by its folder or URL.
+    compared : mapping of str to int
+        Number of leaf tiles of each survey that were rendered again from its coadds and compared.
     """
 
     surveys: Mapping[str, Sequence[Finding]]
+    compared: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -52,4 +55,8 @@ def check_surveys(
 ) -> CheckReport:
     """Check each survey; one that cannot be read is a finding."""
     options = CheckOptions(deep, against_inputs, workers)
-    return CheckReport({place: check_survey(place, options, reporter) for place in places})
+    checked = {place: check_and_count(place, options, reporter) for place in places}
+    return CheckReport(
+        {place: findings for place, (findings, _) in checked.items()},
+        {place: compared for place, (_, compared) in checked.items()},
+    )

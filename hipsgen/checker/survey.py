@@ -65,19 +65,29 @@ def check_survey(
 
     A survey that cannot be read is a finding, not an exception.
     """
+    return check_and_count(location, options, reporter)[0]
+
+
+def check_and_count(
+    location: str | os.PathLike[str], options: CheckOptions, reporter: Reporter | None = None
+) -> tuple[list[Finding], int]:
+    """Return the findings on a survey, and how many leaf tiles were compared with its coadds."""
     try:
         survey = Survey.open(open_readable(location))
     except SurveyError as error:
-        return [Finding("error", "properties", str(error))]
-    findings = list(check_properties(survey.properties))
+        return [Finding("error", "properties", str(error))], 0
+    findings, compared = list(check_properties(survey.properties)), 0
     try:
         findings += _check_files(survey, options, reporter or QuietReporter())
         count = options.against_inputs
         if count:
-            findings += check_against_inputs(survey, count, options.workers, options.seed)
+            differences, compared = check_against_inputs(
+                survey, count, options.workers, options.seed
+            )
+            findings += differences
     except SurveyError as error:
         findings.append(Finding("error", "survey", str(error)))
-    return list(dict.fromkeys(findings))
+    return list(dict.fromkeys(findings)), compared
 
 
 def _check_files(survey: Survey, options: CheckOptions, reporter: Reporter) -> Iterator[Finding]:

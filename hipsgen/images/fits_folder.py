@@ -119,7 +119,10 @@ def _expand(text: str, lists: tuple[Path, ...] = ()) -> list[tuple[Path, bool]]:
             raise InputError(f"{text} is a HiPS survey: name the images it was made of")
         files = sorted(_search(path))
         if not files:
-            raise InputError(f"{text} contains no FITS file (.fits, .fit, .fts, .fz, .gz, .bz2)")
+            only = " outside HiPS surveys" if _has_surveys(path) else ""
+            raise InputError(
+                f"{text} contains no FITS file (.fits, .fit, .fts, .fz, .gz, .bz2){only}"
+            )
         return [(file, False) for file in files]
     if text.startswith("@") or _LIST_NAME.search(path.name):
         if path in lists:
@@ -136,6 +139,12 @@ def _search(folder: Path) -> Iterator[Path]:
         yield from (
             p for name in names if _FITS_NAME.search(name) and (p := folder_path / name).is_file()
         )
+
+
+def _has_surveys(folder: Path) -> bool:
+    return any(
+        _is_hips(Path(parent, name)) for parent, folders, _ in os.walk(folder) for name in folders
+    )
 
 
 def _is_hips(folder: Path) -> bool:

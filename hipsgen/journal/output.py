@@ -10,6 +10,7 @@ from hipsgen.journal.previous import load_block
 from hipsgen.journal.records import BlockRecord
 from hipsgen.sky.tiles import Tile
 from hipsgen.survey import paths
+from hipsgen.survey.folders import survey_folders
 from hipsgen.survey.paths import is_survey_file
 from hipsgen.survey.properties import FILE_NAME as PROPERTIES
 from hipsgen.survey.store import LocalStore, Store
@@ -47,9 +48,18 @@ def claim(store: Store, color: bool = False) -> None:
     found = next(others, None)
     if found is not None:
         raise ConfigError(
-            f"{store} contains files that are not from a survey of hipsgen (such as {found}); "
-            "choose an empty or a new folder with {output}"
+            f"{store} contains {_foreign(store, found)}; choose an empty or a new folder with "
+            "{output}"
         )
+
+
+def _foreign(store: Store, found: str) -> str:
+    """Describe what an output contains that is no survey at its root. found: a file in it."""
+    if isinstance(store, LocalStore):
+        survey = next(survey_folders(store.root, marker=paths.BUILD), store.root)
+        if survey != store.root:
+            return f"other surveys (such as {survey.relative_to(store.root)})"
+    return f"files that are not from a survey of hipsgen (such as {found})"
 
 
 def _refuse_inside(root: Path) -> None:
@@ -57,6 +67,8 @@ def _refuse_inside(root: Path) -> None:
     if root.exists() and not root.is_dir():
         raise ConfigError(f"{root} is a file; choose a folder with {{output}}")
     for above in root.absolute().parents:
+        if above.is_file():
+            raise ConfigError(f"{root} is inside the file {above}; choose a folder with {{output}}")
         if Journal(LocalStore(above)).exists():
             raise ConfigError(f"{root} is inside the survey {above}; choose a folder next to it")
 

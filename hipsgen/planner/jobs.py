@@ -115,6 +115,8 @@ def find_jobs(
     ConfigError
         When the query does not fit the inputs; the message lists the possible values.
     """
+    if not inputs:
+        raise InputError("no input: name a FITS file, a folder, a list or a Butler repository")
     repositories = [text for text in inputs if is_repository(text)]
     manifests = [text for text in inputs if Path(text).is_file() and is_manifest(Path(text))]
     if (repositories or manifests) and len(inputs) > 1:
@@ -244,8 +246,8 @@ def known_band(name: str, known: Sequence[str]) -> str:
     if len(alike) != 1:
         if not any(known):
             raise InputError(
-                f"no image of band {name!r}: the images have no band; omit {{bands}} to put all "
-                "into one survey"
+                f"no image of band {name!r}: the images have no band; omit {{bands}} and "
+                "{color} to put all into one survey"
             )
         names = ", ".join(repr(b) for b in known)
         raise InputError(f"no image of band {name!r}; there are: {names}")

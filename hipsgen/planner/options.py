@@ -46,9 +46,9 @@ class BuildOptions:
     formats : tuple of str
         Tile formats, ``fits`` among them: ``fits``, ``png``, ``jpeg``, ``webp``.
     interpolation : str
-        Resampling kernel.
+        Resampling kernel: ``optimal``, ``bilinear``, ``nearest``, ``lanczos3`` or ``lanczos5``.
     overlap : str
-        How overlapping coadds are combined.
+        How overlapping coadds are combined: ``feather``, ``primary`` or ``mean``.
     stretch : str
         Stretch of the previews: ``asinh`` or ``linear``.
     cuts : (float, float), optional
@@ -184,7 +184,9 @@ class Runtime:
         if self.strict and self.skip_bad:
             raise ConfigError("{strict} and {skip_bad} contradict each other: choose one")
         if self.memory < 64 << 20:
-            raise ConfigError(f"{{memory}} {self.memory / (1 << 20):g} MB must be at least 64 MB")
+            whole = self.memory >= 1 << 20
+            size = f"{self.memory / (1 << 20):g} MB" if whole else f"{self.memory} bytes"
+            raise ConfigError(f"{{memory}} {size} must be at least 64 MB (example: 500M)")
 
 
 def deepest_order(tile_width: int) -> int:

@@ -59,8 +59,10 @@ def surveys_under(location: str | Path, unfinished: bool = False) -> list[str]:
     if is_url(location):
         return [str(location)]
     out = Path(location)
+    if not out.exists():
+        raise SurveyError(f"{out} does not exist: name a survey, or a folder of surveys")
     if not out.is_dir():
-        raise SurveyError(f"{out} is not a folder")
+        raise SurveyError(f"{out} is not a folder: name a survey, or a folder of surveys")
     marker = paths.BUILD if unfinished else FILE_NAME
     found = [str(folder) for folder in survey_folders(out, marker=marker)]
     if not found:

@@ -11,9 +11,14 @@ _SKY_AREA = 41252.96  # square degrees
 def summarize(location: str) -> str:
     """Describe the survey in a folder or at a URL; if it cannot be opened, return the reason."""
     try:
-        survey = Survey.open(open_readable(location))
+        return describe(location)
     except SurveyError as error:
         return f"survey    {error}"
+
+
+def describe(location: str) -> str:
+    """Describe the survey in a folder or at a URL. Raises SurveyError if it cannot be opened."""
+    survey = Survey.open(open_readable(location))
     p = survey.properties
     rows = [
         ("survey", f"{survey.title} ({location})"),

@@ -245,3 +245,4 @@ def test_command_prints_the_next_step(
     output = capsys.readouterr().out
     assert "27 files" in output
     assert f"hipsgen build repo -c {CHAIN} -d deepCoadd_calexp -b g -b r -b i" in output
+    assert output.endswith(" -o hips\n")
