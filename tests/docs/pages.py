@@ -18,7 +18,7 @@ from markdown_it import MarkdownIt
 from tests.viewer.serving import free_port
 
 ROOT = Path(__file__).parents[2]
-PATIENCE = 300
+TIMEOUT = 300
 SHELL, PYTHON = ("bash", "console"), ("python", "pycon")
 _NOT_RUN = re.compile(r"<!-- not run: (\S.*?) -->\s*", re.DOTALL)
 _GIVEN = re.compile(r"<!-- given: (\S.*?) -->")
@@ -113,7 +113,7 @@ class Session:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=PATIENCE,
+            timeout=TIMEOUT,
             check=False,
         )
         assert done.returncode == 0, f"{command}\n{done.stdout}"
@@ -146,7 +146,7 @@ class Session:
         """End the server, which has to go quietly."""
         if self._server:
             os.killpg(self._server.pid, signal.SIGINT)
-            self._server.communicate(timeout=PATIENCE)
+            self._server.communicate(timeout=TIMEOUT)
             self._server = None
 
     def _python(self, block: Block, text: str) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
-PATIENCE = 2.0  # seconds in which a build that was asked to stop has to
+TIMEOUT = 2.0  # seconds in which a build that was asked to stop has to
 _BEGINNING = 0.2  # seconds in which Python is on its way to us, and answers as it likes
 _SHORTER = 0.7
 _ROUNDS = 6  # kills before a tree is let finish, at most
@@ -124,7 +124,7 @@ class Campaign:
         took = time.monotonic() - sent
         if how is not signal.SIGKILL and process.returncode != 0:
             outcome.slowest = max(outcome.slowest, took)
-            if took > PATIENCE:
+            if took > TIMEOUT:
                 outcome.wrong.append(f"{how.name} took {took:.1f} s: {said}")
             if after < _BEGINNING:
                 return True
@@ -134,7 +134,7 @@ class Campaign:
                 outcome.wrong.append(f"{how.name} after {after:.2f} s: {said!r}")
             if "Traceback" in said:
                 outcome.wrong.append(f"{how.name} after {after:.2f} s: {said}")
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT
         while (left := workers_of(process.pid)) and time.monotonic() < deadline:
             time.sleep(0.02)
         outcome.wrong += [f"{how.name} left worker {child}" for child in left]
