@@ -199,7 +199,7 @@ class Watched:
         self.page.wait_for_selector("body[data-state=ready]")
 
     def until(self, script: str):
-        """Return a script's result once it is truthy; the page's CSP forbids polling in the page."""
+        """Return a script's result once it is truthy; its CSP forbids the page to poll."""
         end = time.monotonic() + TIMEOUT
         while not (found := self.page.evaluate(script)):
             assert time.monotonic() < end, f"never true: {script}"

@@ -40,4 +40,4 @@ def test_the_login_leads_to_the_view_that_was_asked_for(chromium, surveys):
         page.wait_for_selector("body[data-state=ready]")
         context.clear_cookies()
         page.mouse.click(600, 330)
-        page.locator("#coadds").get_by_text("asks for its token again: reload").wait_for()
+        page.locator("#coadds").get_by_text("requires its token again: reload").wait_for()

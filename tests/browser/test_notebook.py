@@ -234,7 +234,7 @@ def test_a_survey_in_a_notebook(context, jupyter, demo):
     # with the kernel all ends
     (refused,) = notebook.run("frame.close()\ntry: frame.view\nexcept Exception as e: print(e)")
     assert "closed: make another with viewer.show" in refused
-    frame.get_by_text("The notebook has let go of this page").wait_for()
+    frame.get_by_text("The notebook is no longer connected").wait_for()
     site = frame.url.split("/?")[0]
     assert [url for url in asked if not url.startswith((site, "data:", "blob:"))] == []
     assert told == []
