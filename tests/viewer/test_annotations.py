@@ -37,12 +37,12 @@ def test_a_flag_is_kept_changed_and_deleted(tmp_path):
     changed = flags.change(made.id, {"version": 1, "note": "a satellite"})
     assert (changed.version, changed.note, changed.view) == (2, "a satellite", "survey=g")
     assert changed.created == made.created
-    with pytest.raises(AnnotationError, match="changed by somebody else") as stale:
+    with pytest.raises(AnnotationError, match="changed by another user") as stale:
         flags.change(made.id, {"version": 1, "note": "late"})
     assert stale.value.status == 409
     flags.delete(made.id, {"version": 2})
     assert flags.all() == []
-    with pytest.raises(AnnotationError, match="does not exist") as gone:
+    with pytest.raises(AnnotationError, match="no longer exists") as gone:
         flags.change(made.id, {"version": 3, "note": "x"})
     assert gone.value.status == 404
     assert len(list((tmp_path / paths.ANNOTATIONS).iterdir())) == 1

@@ -300,7 +300,7 @@ def test_errors_are_raised_before_the_server_starts(root, tmp_path):
         viewer.show(root, fov=-1)
     with pytest.raises(ConfigError, match=r"fov '1.0 s': .*give degrees"):
         viewer.show(root, fov=1 * units.s)
-    with pytest.raises(ConfigError, match=r"no survey 'band_z': there are band_g, band_r"):
+    with pytest.raises(ConfigError, match=r"no survey 'band_z'; available: band_g, band_r"):
         viewer.show(root, survey="band_z")
     with pytest.raises(ConfigError, match=r"proxy '/hub/8000': give a path .* contains \{port\}"):
         viewer.show(root, proxy="/hub/8000")
