@@ -1,4 +1,4 @@
-"""Planted faults: does a test notice? `python -m tests.mutants [WORD ...]`.
+"""Mutation tests: does a test detect each planted fault? `python -m tests.mutants [WORD ...]`.
 
 Each fault is planted in a copy of the checkout, in which the tests that should notice run until the
 first one fails. WORD: only faults of modules that contain one of these. The exit code is that of

@@ -46,7 +46,9 @@ REPLACED = frozenset(
     ]
 )
 BRITISH = re.compile(
-    r"colour|centre|neighbour|catalogue|behaviour|licence|\bgrey|normalis|quantis|organis", re.I
+    r"colour|centre|neighbour|catalogue|behaviour|licence|\bgrey|normalis|quantis|organis"
+    r"|labelled|artefact|spoilt|\bdiscs?\b|optimis(?!t)|initialis|serialis|recognis|analyse",
+    re.I,
 )
 # stored files or saved links of 0.1.0, or the name of a folder of test data
 KEPT = re.compile(

@@ -1,4 +1,4 @@
-"""Builds that are killed at random instants, and what is left when they were let finish."""
+"""Kill builds at random times, then finish them and compare the results."""
 
 import hashlib
 import os
@@ -14,15 +14,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
-TIMEOUT = 2.0  # seconds in which a build that was asked to stop has to
-_BEGINNING = 0.2  # seconds in which Python is on its way to us, and answers as it likes
+TIMEOUT = 2.0  # seconds within which a build must stop after SIGINT or SIGTERM
+_BEGINNING = 0.2  # seconds in which Python is still starting and may respond to signals in any way
 _SHORTER = 0.7
-_ROUNDS = 6  # kills before a tree is let finish, at most
+_ROUNDS = 6  # largest number of kills before a build is allowed to finish
 
 
 @dataclass
 class Outcome:
-    """How a campaign went. killed: by signal, or "worker"; wrong: what should not have been."""
+    """Result of a campaign. killed: number of kills by signal, or "worker"; wrong: errors."""
 
     killed: Counter[str] = field(default_factory=Counter)
     trees: int = 0
@@ -57,7 +57,7 @@ class Campaign:
     starts: tuple[Path | None, ...] = (None,)
 
     def run(self, kills: int, seed: int, told: Callable[[str], None] = lambda _: None) -> Outcome:
-        """Kill so often; every few times let the build finish and compare."""
+        """Kill builds; every few kills, let the build finish and compare the result."""
         rng, outcome = random.Random(seed), Outcome()
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
@@ -99,7 +99,7 @@ class Campaign:
         )
 
     def _kill(self, out: Path, after: float, rng: random.Random, outcome: Outcome) -> bool:
-        """Whether there was something left to kill."""
+        """Kill the build; return whether it was still running."""
         how = rng.choice(SIGNALS)
         worker = self.engine == "processes" and rng.random() < 0.3
         process = self._start(out)
@@ -141,7 +141,7 @@ class Campaign:
         return True
 
     def _race(self, out: Path, outcome: Outcome) -> None:
-        """Two builds of one place at once: neither harms the other, whatever they say."""
+        """Run two builds of one folder at the same time: neither may damage the other's result."""
         outcome.races += 1
         both = [self._start(out), self._start(out)]
         for process in both:
@@ -178,7 +178,7 @@ def tree(out: Path) -> dict[str, str]:
 
 
 def differences(truth: dict[str, str], found: dict[str, str]) -> list[str]:
-    """Files that are missing, too many or others."""
+    """Return the files that are missing, superfluous or different."""
     return [
         f"{name}: {'missing' if name not in found else 'another' if name in truth else 'too many'}"
         for name in sorted(truth.keys() | found.keys())
@@ -187,7 +187,7 @@ def differences(truth: dict[str, str], found: dict[str, str]) -> list[str]:
 
 
 def workers_of(pid: int) -> list[int]:
-    """Processes whose group was begun by `pid`."""
+    """Return the processes of the group that `pid` leads."""
     found = []
     for place in Path("/proc").glob("[0-9]*"):
         try:

@@ -114,8 +114,8 @@ def test_files_that_are_not_flags_are_skipped(tmp_path):
 )  # fmt: skip
 def test_an_invalid_edited_flag_does_not_hide_others(tmp_path, words):
     folder = make_survey(tmp_path / "band_g")
-    flag, spoilt = Annotations(folder).add(HERE), Annotations(folder).add(HERE)
-    path = folder / paths.ANNOTATIONS / f"{spoilt.id}.1.json"
+    flag, damaged = Annotations(folder).add(HERE), Annotations(folder).add(HERE)
+    path = folder / paths.ANNOTATIONS / f"{damaged.id}.1.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **words}))
     assert Annotations(folder).all() == [flag]
     with served(tmp_path) as port:
