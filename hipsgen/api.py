@@ -296,7 +296,7 @@ def check(
     workers: int = 1,
     reporter: Reporter | None = None,
 ) -> CheckReport:
-    """Check surveys against the HiPS standard and against themselves.
+    """Check that surveys conform to the HiPS standard and are consistent.
 
     Parameters
     ----------
@@ -304,7 +304,7 @@ def check(
         A survey, a folder of surveys, or the http(s) URL of a survey.
     deep : bool
         Whether to check every tile against the journal, its children, its previews, the MOC and
-        the Allsky files, instead of a few tiles of each order.
+        the Allsky files, instead of checking a few tiles of each order.
     against_inputs : int
         Number of random leaf tiles to render again from the coadds and compare.
     workers : int
@@ -333,7 +333,7 @@ def check(
 
 
 def open_survey(survey: Place) -> Survey:
-    """Open a finished HiPS survey, made by hipsgen or another program.
+    """Open a finished HiPS survey, built by hipsgen or another program.
 
     Parameters
     ----------

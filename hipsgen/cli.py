@@ -223,7 +223,7 @@ def _describe_update(plan: Any) -> str:
 def check(
     out: str, deep: bool, against: int | None, as_json: bool, workers: int, quiet: bool
 ) -> None:
-    """Check surveys against the HiPS standard and against themselves.
+    """Check that surveys conform to the HiPS standard and are consistent.
 
     OUT is a survey, a folder of surveys or the http(s) URL of a survey. The exit code is 1 if there
     is an error or a warning.
@@ -383,7 +383,7 @@ def _skipped(problems: Sequence[Any]) -> str:
     faults = sum(problem.is_fault for problem in problems)
     rows = (
         (faults, "input", "left out, listed in provenance.fits"),
-        (len(problems) - faults, "file", "passed over"),
+        (len(problems) - faults, "file", "skipped"),
     )
     return "; ".join(f"{counted(number, thing)} {text}" for number, thing, text in rows if number)
 

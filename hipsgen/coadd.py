@@ -114,7 +114,7 @@ class Problem:
     reason : str
         Why it cannot be used.
     is_fault : bool
-        Whether it is damaged or missing, rather than no coadd at all.
+        Whether it is damaged or missing, rather than not a coadd.
     """
 
     source: str

@@ -1,4 +1,4 @@
-"""The errors that a user can answer; each message names the value, the limit and the next step.
+"""Errors that a user can fix; each message gives the value, the limit and the next step.
 
 A message names a parameter as `{order}`: a script reads `order`, the command line shows `--order`.
 """
@@ -14,7 +14,7 @@ class HipsgenError(Exception):
     Attributes
     ----------
     parameter : str
-        Name of the parameter at fault, empty when it is none.
+        Name of the invalid parameter; empty if no parameter is at fault.
     value : object
         Its value.
     hint : str
@@ -38,7 +38,7 @@ class HipsgenError(Exception):
         return name_parameters(text, name)
 
     def __reduce__(self) -> tuple[object, ...]:
-        # workers send errors home: a subclass with other arguments has a __reduce__ of its own
+        # errors of workers are pickled: a subclass with other arguments must define __reduce__
         return _rebuild, (type(self), self.args, self.__dict__)
 
 

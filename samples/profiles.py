@@ -113,8 +113,8 @@ class Sersic:
 
 
 @dataclass(frozen=True)
-class SpiralDisc:
-    """An exponential disc with logarithmic arms and dust along their inner edges."""
+class SpiralDisk:
+    """An exponential disk with logarithmic arms and dust along their inner edges."""
 
     radius: float
     ratio: float
@@ -126,7 +126,7 @@ class SpiralDisc:
 
     def __call__(self, east: Floats, north: Floats) -> Floats:
         """Return the fraction of the flux per square arcsec at offsets in arcsec."""
-        disc = Sersic(self.radius, 1.0, self.ratio, self.angle)(east, north)
+        disk = Sersic(self.radius, 1.0, self.ratio, self.angle)(east, north)
         u, v = _rotate(east, north, self.angle)
         rho = np.hypot(u, v / self.ratio) / self.radius
         theta = self.handed * np.arctan2(v / self.ratio, u)
@@ -135,7 +135,7 @@ class SpiralDisc:
         # the mean of exp(2 (cos x - 1)) over a turn is 0.3085
         arms = np.exp(2 * (np.cos(phase) - 1)) / 0.3085
         dust = 1 - 0.45 * fade * np.exp(5 * (np.cos(phase + 0.9) - 1))
-        return np.asarray(disc * (1 - fade + fade * arms) * dust)
+        return np.asarray(disk * (1 - fade + fade * arms) * dust)
 
     def arm_position(self, rho: float, arm: int) -> tuple[float, float]:
         """Return the offsets (arcsec) of a point on an arm at `rho` half-light radii."""
@@ -147,8 +147,8 @@ class SpiralDisc:
 
 
 @dataclass(frozen=True)
-class DustyDisc:
-    """An edge-on disc with a dark lane along it."""
+class DustyDisk:
+    """An edge-on disk with a dark lane along it."""
 
     radius: float
     ratio: float
@@ -157,11 +157,11 @@ class DustyDisc:
 
     def __call__(self, east: Floats, north: Floats) -> Floats:
         """Return the fraction of the flux per square arcsec at offsets in arcsec."""
-        disc = Sersic(self.radius, 1.0, self.ratio, self.angle)(east, north)
+        disk = Sersic(self.radius, 1.0, self.ratio, self.angle)(east, north)
         u, v = _rotate(east, north, self.angle)
         width = np.hypot(0.25 * self.ratio * self.radius, _BLUR)
         lane = np.exp(-((v / width) ** 2) / 2 - (u / (1.6 * self.radius)) ** 2 / 2)
-        return np.asarray(disc * (1 - self.lane * lane))
+        return np.asarray(disk * (1 - self.lane * lane))
 
 
 @dataclass(frozen=True)

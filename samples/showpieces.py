@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from samples.field import Field
-from samples.profiles import BleedTrail, Blob, DustyDisc, Profile, Sersic, SpiralDisc, Star
+from samples.profiles import BleedTrail, Blob, DustyDisk, Profile, Sersic, SpiralDisk, Star
 from samples.sky import BANDS, SATURATION, Source
 from samples.skymap import PIXEL_SCALE
 
@@ -45,16 +45,16 @@ def showpieces(field: Field, rng: np.random.Generator) -> Iterator[Source]:
     s = field.scale
     # next to the hole that the second run repairs
     yield from saturated_star(at(-0.11, -0.21), 10.4)
-    disc = SpiralDisc(8.5 * s, 0.78, 35.0, arms=2, pitch=17.0)
-    yield from spiral(at(0.0, -0.22), 14.6, disc, rng)  # on the border between the tracts
+    disk = SpiralDisk(8.5 * s, 0.78, 35.0, arms=2, pitch=17.0)
+    yield from spiral(at(0.0, -0.22), 14.6, disk, rng)  # on the border between the tracts
     yield from spiral(
-        at(0.34, 0.27), 15.6, SpiralDisc(6.0 * s, 0.42, 115.0, arms=3, pitch=22.0, handed=-1), rng
+        at(0.34, 0.27), 15.6, SpiralDisk(6.0 * s, 0.42, 115.0, arms=3, pitch=22.0, handed=-1), rng
     )
     yield from spiral(
-        at(-0.41, -0.05), 16.2, SpiralDisc(4.5 * s, 0.9, 0.0, arms=4, pitch=26.0, contrast=0.6), rng
+        at(-0.41, -0.05), 16.2, SpiralDisk(4.5 * s, 0.9, 0.0, arms=4, pitch=26.0, contrast=0.6), rng
     )
-    yield from edge_on(at(0.17, 0.06), 15.5, DustyDisc(9.0 * s, 0.13, 62.0))
-    yield from edge_on(at(-0.30, -0.36), 17.0, DustyDisc(5.0 * s, 0.11, 150.0))
+    yield from edge_on(at(0.17, 0.06), 15.5, DustyDisk(9.0 * s, 0.13, 62.0))
+    yield from edge_on(at(-0.30, -0.36), 17.0, DustyDisk(5.0 * s, 0.11, 150.0))
     yield from cluster(at(0.30, -0.24), rng)
     yield from colliding_pair(at(-0.22, -0.14), rng)
     yield from ring(at(0.06, 0.36), rng)
@@ -76,18 +76,18 @@ def saturated_star(place: _Place, mag: float) -> Iterator[Source]:
 
 
 def spiral(
-    place: _Place, mag: float, disc: SpiralDisc, rng: np.random.Generator
+    place: _Place, mag: float, disk: SpiralDisk, rng: np.random.Generator
 ) -> Iterator[Source]:
-    """Make blue arms on a redder disc, an old bulge, and star-forming knots along the arms."""
-    yield place.put(mag + 0.7, (0.30, 0.10), disc)
-    old = Sersic(0.8 * disc.radius, 1.0, disc.ratio, disc.angle)
+    """Make blue arms on a redder disk, an old bulge, and star-forming knots along the arms."""
+    yield place.put(mag + 0.7, (0.30, 0.10), disk)
+    old = Sersic(0.8 * disk.radius, 1.0, disk.ratio, disk.angle)
     yield place.put(mag + 1.0, (0.68, 0.32), old)
-    bulge = Sersic(0.16 * disc.radius, 2.5, max(0.7, disc.ratio), disc.angle)
+    bulge = Sersic(0.16 * disk.radius, 2.5, max(0.7, disk.ratio), disk.angle)
     yield place.put(mag + 1.9, (0.92, 0.45), bulge)
-    for _ in range(int(36 * disc.radius / 6) + 6):
+    for _ in range(int(36 * disk.radius / 6) + 6):
         rho = float(rng.uniform(0.45, 2.1))
-        east, north = disc.arm_position(rho, int(rng.integers(disc.arms)))
-        jitter = rng.normal(0.0, 0.05 * disc.radius, 2)
+        east, north = disk.arm_position(rho, int(rng.integers(disk.arms)))
+        jitter = rng.normal(0.0, 0.05 * disk.radius, 2)
         knot = (east + float(jitter[0]), north + float(jitter[1]))
         faint = mag + float(rng.uniform(5.0, 7.4)) + 0.5 * rho
         young = rng.uniform() < 0.7
@@ -95,12 +95,12 @@ def spiral(
         yield place.put(faint, colors, Blob(float(rng.uniform(0.0, 0.35))), knot)
 
 
-def edge_on(place: _Place, mag: float, disc: DustyDisc) -> Iterator[Source]:
-    """Make an edge-on disc with a small bulge and a thick disc."""
-    yield place.put(mag + 0.4, (0.62, 0.30), disc)
-    thick = Sersic(disc.radius, 1.0, 2.6 * disc.ratio, disc.angle)
+def edge_on(place: _Place, mag: float, disk: DustyDisk) -> Iterator[Source]:
+    """Make an edge-on disk with a small bulge and a thick disk."""
+    yield place.put(mag + 0.4, (0.62, 0.30), disk)
+    thick = Sersic(disk.radius, 1.0, 2.6 * disk.ratio, disk.angle)
     yield place.put(mag + 1.9, (0.75, 0.36), thick)
-    bulge = DustyDisc(0.22 * disc.radius, 0.7, disc.angle, lane=0.5)
+    bulge = DustyDisk(0.22 * disk.radius, 0.7, disk.angle, lane=0.5)
     yield place.put(mag + 1.7, (0.95, 0.45), bulge)
 
 
@@ -127,8 +127,8 @@ def cluster(place: _Place, rng: np.random.Generator) -> Iterator[Source]:
 def colliding_pair(place: _Place, rng: np.random.Generator) -> Iterator[Source]:
     """Make two close spirals with tidal tails and knots of young stars between them."""
     s = place.field.scale
-    first = SpiralDisc(4.6 * s, 0.62, 20.0, arms=2, pitch=26.0, contrast=0.85)
-    second = SpiralDisc(3.6 * s, 0.5, 105.0, arms=2, pitch=30.0, contrast=0.85, handed=-1)
+    first = SpiralDisk(4.6 * s, 0.62, 20.0, arms=2, pitch=26.0, contrast=0.85)
+    second = SpiralDisk(3.6 * s, 0.5, 105.0, arms=2, pitch=30.0, contrast=0.85, handed=-1)
     yield from spiral(place, 15.9, first, rng)
     other = _Place(place.field, place.east - 10.5 * s, place.north + 7.0 * s)
     yield from spiral(other, 16.5, second, rng)

@@ -1,4 +1,4 @@
-"""Builds for tests, one call each."""
+"""Functions that build surveys in tests."""
 
 from collections.abc import Sequence
 from pathlib import Path

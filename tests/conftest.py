@@ -1,4 +1,4 @@
-"""What many tests share: skies known analytically, small surveys, where the real data lie."""
+"""Fixtures of many tests: analytic skies, small surveys, the folder of real data."""
 
 import fcntl
 import os
@@ -28,7 +28,7 @@ from tests.building import build_one
 
 profiles.load()
 
-# What the tests of a folder, or of a file, are unless a mark of their own says otherwise.
+# The default marker of the tests of a folder or file; a test may have another one.
 KINDS = {
     "browser": "slow",
     "builder": "integration",
@@ -53,14 +53,14 @@ KINDS = {
     "torture": "slow",
     "viewer": "integration",
 }
-# each loads numba and astropy, and builds with threads of its own
-MOST_WORKERS = 8
-SPARE_WORKERS = 1  # a fifth of their time tests wait for servers, disks and pages
+# each worker loads numba and astropy, and builds with several threads
+MAX_WORKERS = 8
+EXTRA_WORKERS = 1  # tests spend a fifth of their time waiting for servers, disks and pages
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 SCALE = 0.2 / 3600
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest looks at -m
+@pytest.hookimpl(tryfirst=True)  # before pytest evaluates -m
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark each test as unit, integration or slow."""
     for item in items:
@@ -72,22 +72,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Run files and tests that are named in this process, all others in several."""
+    """Run tests in this process if files are named on the command line, else in several."""
     named = any(Path(argument.partition("::")[0]).is_file() for argument in config.args)
-    return 0 if named else min(len(os.sched_getaffinity(0)) + SPARE_WORKERS, MOST_WORKERS)
+    return 0 if named else min(len(os.sched_getaffinity(0)) + EXTRA_WORKERS, MAX_WORKERS)
 
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """Real images and registries; they are not shipped."""
+    """Folder of real images and registries, which are not in the repository."""
     if not SHARED_DATA.is_dir():
-        pytest.skip("needs the folder of real data, shared/data beside the checkout")
+        pytest.skip("needs the folder of real data, shared/data next to the checkout")
     return SHARED_DATA
 
 
 @pytest.fixture(scope="session")
 def sample_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The smallest sample repository, made once for all tests, which must not change it."""
+    """The smallest sample repository, shared by all tests, which must not modify it."""
     pytest.importorskip("lsst.daf.butler", reason="needs the extra butler")
     from samples.repository import make_repository
 
@@ -98,7 +98,7 @@ def sample_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def sample_surveys(sample_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Bands g, r, i and a color of the sample repository; no test must change them either."""
+    """Surveys in g, r, i and color of the sample repository; tests must not modify them."""
 
     def make(out: Path) -> None:
         arguments = ("-c", "sample/coadds", "-d", "deepCoadd_calexp", "--color", "gri")
@@ -108,17 +108,17 @@ def sample_surveys(sample_repository: Path, tmp_path_factory: pytest.TempPathFac
 
 
 def build_by_command(out: Path, *arguments: str | Path) -> None:
-    """Build surveys with the command line, in a process of its own."""
+    """Build surveys with the command line, in a separate process."""
     command = [sys.executable, "-m", "hipsgen", "build", *map(str, arguments), "-o", str(out)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
 
 
 def make_shared(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
-    """Path of what `make` makes there, once for all workers of this run."""
+    """Return a folder that `make` fills, once for all workers of this test run."""
     folder = factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
-        folder = folder.parent  # of all workers
+        folder = folder.parent  # shared by all workers
     root, done = folder / name, folder / f"{name}.done"
     with open(folder / f"{name}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -130,12 +130,12 @@ def make_shared(factory: pytest.TempPathFactory, name: str, make: Callable[[Path
 
 
 def linked_copy(root: Path, folder: Path) -> Path:
-    """A copy that can be written to, as surveys are: whole files, which replace the old ones."""
+    """Copy a survey as hard links: a build replaces files and never modifies the originals."""
     return Path(shutil.copytree(root, folder, copy_function=os.link))
 
 
 def needs(program: str, package: str) -> str:
-    """Path of a program, or skip saying which Debian package has it."""
+    """Return the path of a program; if it is missing, skip the test, naming its Debian package."""
     found = shutil.which(program)
     if found is None:
         pytest.skip(f"needs {program} (Debian package {package})")
@@ -144,7 +144,7 @@ def needs(program: str, package: str) -> str:
 
 @dataclass
 class StarField:
-    """Gaussian stars on an image, known at every point.
+    """Image of Gaussian stars whose value is known at every point.
 
     stars: (x, y, peak) in pixels; sigma in pixels. Evaluate at any position with `at`.
     """
@@ -176,14 +176,14 @@ class StarField:
         self.wcs = wcs
 
     def at(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """The sky without its holes at pixel positions."""
+        """Return the sky, without holes, at pixel positions."""
         value = np.full(np.shape(x), self.background, float)
         for x0, y0, peak in self.stars:
             value += peak * np.exp(-((x - x0) ** 2 + (y - y0) ** 2) / (2 * self.sigma**2))
         return value
 
     def image(self) -> np.ndarray:
-        """(size, size) float32 with NaN in the holes."""
+        """Return the image, (size, size) float32 with NaN in the holes."""
         y, x = np.mgrid[0 : self.size, 0 : self.size]
         value = self.at(x, y)
         for hole in self.holes:
@@ -191,7 +191,7 @@ class StarField:
         return value.astype(np.float32)
 
     def write(self, path: Path, unit: str = "nJy", **cards: object) -> Path:
-        """A FITS file of it."""
+        """Write the image to a FITS file and return its path."""
         header = self.wcs.to_header()
         header["BUNIT"] = unit
         header.update(cards)
@@ -201,7 +201,7 @@ class StarField:
 
 @dataclass
 class Built:
-    """A survey that was built, and how that went."""
+    """A survey that was built, and the result of the build."""
 
     survey: Survey
     summary: BuildResult
@@ -213,7 +213,7 @@ Build = Callable[..., Built]
 
 @pytest.fixture
 def build(tmp_path: Path) -> Build:
-    """Build FITS inputs into a survey of tmp_path."""
+    """Return a function that builds a survey of FITS files in tmp_path."""
 
     def run(
         inputs: Sequence[Path], name: str = "out", workers: int = 1, **options: object
@@ -241,7 +241,7 @@ def build(tmp_path: Path) -> Build:
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """What was found out about repositories, where they were looked at."""
+    """Print the findings of the tests of repositories, if they were run."""
     module = sys.modules.get("tests.repositories.conftest")
     if module is not None and module.FINDINGS.rows:
         terminalreporter.section("repositories")

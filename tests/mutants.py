@@ -1,4 +1,4 @@
-"""Planted faults: does a test notice? `python -m tests.mutants [WORD ...]`.
+"""Mutation tests: does a test detect each planted fault? `python -m tests.mutants [WORD ...]`.
 
 Each fault is planted in a copy of the checkout, in which the tests that should notice run until the
 first one fails. WORD: only faults of modules that contain one of these. The exit code is that of
@@ -16,7 +16,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 COPIED = ("hipsgen", "viewer", "samples", "tests", "pyproject.toml", "Makefile")
-PATIENCE = 600  # seconds for the tests of one fault
+TIMEOUT = 600  # seconds for the tests of one fault
 PASSED, FAILED = 0, 1  # exit codes of pytest; any other means that the tests did not run
 
 
@@ -274,7 +274,7 @@ def run_tests(tests: str, copy: Path) -> int:
     environment = {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
     with open(copy / "log", "w", encoding="utf-8") as log:
         return subprocess.run(
-            pytest, shell=True, cwd=copy, env=environment, stdout=log, stderr=log, timeout=PATIENCE
+            pytest, shell=True, cwd=copy, env=environment, stdout=log, stderr=log, timeout=TIMEOUT
         ).returncode
 
 

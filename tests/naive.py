@@ -1,4 +1,4 @@
-"""Slow twins of the kernels of hipsgen.sky, one pixel or tile at a time, from the rules alone.
+"""Slow reference implementations of the kernels of hipsgen.sky, one pixel or tile at a time.
 
 Each takes arrays, changes none of them and gives back what the kernel should write, floats before
 they are rounded to float32.

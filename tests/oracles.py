@@ -1,4 +1,4 @@
-"""Independent truths: healpy and plain loops."""
+"""Independent reference implementations: healpy and plain loops."""
 
 from functools import lru_cache
 

@@ -1,4 +1,4 @@
-"""How many examples hypothesis tries: the profile named by HYPOTHESIS_PROFILE, dev without it.
+"""Profiles of Hypothesis: number of examples, chosen by HYPOTHESIS_PROFILE (default: dev).
 
 dev is for the desk, ci for `make test` and wherever CI is set, nightly for a search at leisure,
 which has other examples each time.
@@ -22,5 +22,5 @@ def load() -> None:
 
 
 def examples(times: float) -> settings:
-    """Settings for so many times the examples of the profile."""
+    """Return settings with a multiple of the profile's number of examples."""
     return settings(max_examples=max(1, round(times * settings().max_examples)))

@@ -191,7 +191,7 @@ def test_errors_are_built_in_ones_too_and_name_their_parameter() -> None:
         "order",
         True,
     )
-    with pytest.raises(ValueError, match=r"^tile_width 100 is none of: 64, 128"):
+    with pytest.raises(ValueError, match=r"^tile_width 100 is not one of: 64, 128"):
         hipsgen.BuildOptions(tile_width=100)
     with pytest.raises(LookupError, match="does not exist"):
         hipsgen.find_coadds("/nonexistent/place")

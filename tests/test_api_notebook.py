@@ -11,7 +11,7 @@ from jupyter_client.blocking import BlockingKernelClient
 
 from tests.finished.make import write_coadd
 
-PATIENCE = 120.0  # seconds; the kernel compiles its loops first
+TIMEOUT = 120.0  # seconds; the kernel compiles its loops first
 BUILD = """
 import hipsgen
 coadds = hipsgen.find_coadds({coadds!r}, bands="g")
@@ -39,7 +39,7 @@ def kernel(tmp_path: Path) -> Iterator[tuple[KernelManager, BlockingKernelClient
     manager.start_kernel(cwd=str(Path(__file__).parents[1]))
     client = manager.client()
     client.start_channels()
-    client.wait_for_ready(timeout=PATIENCE)
+    client.wait_for_ready(timeout=TIMEOUT)
     yield manager, client
     client.stop_channels()
     manager.shutdown_kernel(now=True)
@@ -52,7 +52,7 @@ def run(client: BlockingKernelClient, code: str) -> tuple[str, str]:
 
 def outcome(client: BlockingKernelClient, cell: str) -> tuple[str, str]:
     out, error = "", ""
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + TIMEOUT
     while time.monotonic() < end:
         try:
             message = client.get_iopub_msg(timeout=1)

@@ -200,7 +200,7 @@ WRONG = {
         "name its three bands with --band, or none"),
     "a patch that is not there": (
         ["REPO", "-c", "sample/coadds", "-d", "deepCoadd_calexp", "--patch", "99"], 1,
-        "there are patches: 0, 1"),
+        "available patches: 0, 1"),
     "a number that is none": (["STARS", "--order", "abc"], 2, "see hipsgen build --help"),
     "no such option": (["STARS", "--ordr", "9"], 2, "--order"),
 }  # fmt: skip
@@ -240,7 +240,7 @@ def places_of(repo: Path, folder: Path) -> dict[str, Path]:
 def assert_one_line(ran: Ran, code: int, expected: str) -> None:
     """Assert the exit code, and one line on stderr besides those about inputs and compiling."""
     assert ran.returncode == code, ran.stderr
-    told = ("cannot be used: ", "passed over: ", "compiling ")
+    told = ("cannot be used: ", "skipped: ", "compiling ")
     lines = [line for line in ran.stderr.splitlines() if not line.startswith(told)]
     assert len(lines) == 1, ran.stderr
     assert expected in lines[0]
@@ -256,7 +256,7 @@ def test_a_file_without_wcs_is_named_and_the_rest_is_built(tmp_path: Path) -> No
     ran = hipsgen("build", folder, "-o", tmp_path / "out")
     assert ran.returncode == 0
     assert ran.stderr.count("nowcs.fits: no celestial WCS") == 1
-    assert "1 file passed over" in ran.stdout
+    assert "1 file skipped" in ran.stdout
 
 
 def test_a_survey_within_a_survey_is_refused(tmp_path: Path) -> None:

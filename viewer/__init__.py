@@ -1,6 +1,6 @@
 """Serve HiPS surveys with a web page to view them, in a browser or a notebook.
 
-Annotations beside a survey (flags) are all that the viewer ever writes.
+The viewer never writes anything except annotations (flags) in the folder of a survey.
 """
 
 from typing import TYPE_CHECKING, Any

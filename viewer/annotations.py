@@ -24,7 +24,7 @@ from viewer.http.files import open_inside
 MAX_ANNOTATIONS = 10_000
 _MAX_LENGTHS = {"note": 2000, "view": 4000, "author": 100}  # characters
 _MAX_FILE_SIZE = 1 << 17  # bytes: six for every character, and the numbers
-_CONFLICT = "this flag has been changed by somebody else: load the list again"
+_CONFLICT = "this flag has been changed by another user: reload the list"
 _NAME = re.compile(r"([0-9a-f]{16})\.([1-9][0-9]{0,5})\.json")
 
 
@@ -123,9 +123,7 @@ class Annotations:
         """Return the annotation if it still has the version that the client last read."""
         current = self._current(name, self._latest().get(name))
         if current is None or current.deleted:
-            raise AnnotationError(
-                f"flag {name[:40]!r} does not exist any more: load the list again", 404
-            )
+            raise AnnotationError(f"flag {name[:40]!r} no longer exists: reload the list", 404)
         if content.get("version") != current.version:
             raise AnnotationError(_CONFLICT, 409)
         return current

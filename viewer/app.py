@@ -67,7 +67,7 @@ class ViewerConfig:
     fresh_seconds
         How long the list of surveys is valid before the roots are scanned again.
     read_only
-        Whether flags are kept in the browsers and not beside the surveys.
+        Whether flags are stored in the browsers instead of in the folders of the surveys.
     token
         Secret that requests must present; None for access without a login.
     root_path

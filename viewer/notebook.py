@@ -62,8 +62,8 @@ def show(
     height, width
         Size of the frame: pixels, or a CSS length.
     read_only
-        Whether flags are kept in the page, for folders that you cannot write to, instead of beside
-        the surveys.
+        Whether flags are stored in the page instead of in the folders of the surveys, for folders
+        that you cannot write to.
     proxy
         URL or path, with ``{port}`` in it, at which the browser reaches a port of the kernel's
         machine if it runs on another one: "/proxy/{port}/" with jupyter-server-proxy. The default
@@ -233,7 +233,7 @@ class Frame:
     def survey(self, name: str) -> None:
         names = [one.name for one in self._server.surveys.all() if one.survey.plane != "mask"]
         if name not in names and not is_made_by_the_page(name, names):
-            raise ConfigError(f"no survey {name!r}: there are {', '.join(names)}")
+            raise ConfigError(f"no survey {name!r}; available: {', '.join(names)}")
         self._channel.command(survey=name)
 
     @property

@@ -169,7 +169,7 @@ def raise_file_limit() -> None:
 
 
 def check_root(root: Path) -> Path:
-    """Return the folder. Raises InputError if it is none."""
+    """Return the folder. Raises InputError if it is not a folder."""
     if not root.is_dir():
         state = "is a file, not a folder" if root.exists() else "does not exist"
         raise InputError(f"{root} {state}: choose the output folder of 'hipsgen build'")
@@ -198,7 +198,7 @@ def check_view(view: str, names: Sequence[str]) -> None:
         raise ConfigError(f"--view {view!r} is not a link copied from the page")
     (name,) = parse_qs(view).get("survey", [""])[:1]
     if name and name not in names and not is_made_by_the_page(name, names):
-        raise ConfigError(f"--view: no survey {name!r}; there are {_listed(names)}")
+        raise ConfigError(f"--view: no survey {name!r}; available: {_listed(names)}")
 
 
 def bind_socket(host: str, port: int) -> socket.socket:

@@ -66,7 +66,7 @@ class SurveyPlan:
     n_coadds : int
         Number of coadds.
     n_unusable : int
-        Number of inputs that cannot be used; with any, a build needs ``skip_bad`` to finish.
+        Number of inputs that cannot be used; if not 0, a build needs ``skip_bad`` to finish.
     order : int
         Deepest HiPS order.
     n_leaf_tiles, n_tiles : int

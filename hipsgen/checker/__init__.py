@@ -1,1 +1,1 @@
-"""Check a survey against the HiPS standard, against itself and against its coadds."""
+"""Check a survey: conformance to the HiPS standard, consistency, agreement with its coadds."""

@@ -1,4 +1,4 @@
-"""Check a survey against IVOA HiPS 1.0 (2017) and against itself.
+"""Check that a survey conforms to IVOA HiPS 1.0 (2017) and is consistent.
 
 An error violates a MUST or contradicts the survey itself; a warning violates a SHOULD that clients
 rely on; a note names a missing optional property.

@@ -41,9 +41,9 @@ class Rules:
     Attributes
     ----------
     is_ours
-        Whether by hipsgen; then parents can be reproduced exactly from the leaf tiles.
+        Whether hipsgen built it; parents can then be reproduced exactly from the leaf tiles.
     recipe
-        The recipe, if the journal exists; then previews can be reproduced exactly, too.
+        The recipe, if the journal exists; previews can then be reproduced exactly, too.
     """
 
     is_ours: bool = False

@@ -74,7 +74,7 @@ def open_registry(repository: str) -> tuple[Registry, str]:
             raise
         except InputError:
             if status := getattr(error, "status_code", 0):
-                reason = f"the server answers with status {status}: check the repository's name"
+                reason = f"the server responds with status {status}: check the repository's name"
             if "://" in location and isinstance(error, FileNotFoundError):
                 reason = "there is no butler.yaml (a Butler server's is at /api/butler/repo/NAME)"
             raise InputError(f"{repository} cannot be opened: {reason}") from error
@@ -126,7 +126,7 @@ class ButlerSource:
         found = registry.skymaps(self.dataset_type, self.collections)
         if self.skymap and self.skymap not in found:
             raise InputError(
-                f"no skymap {self.skymap!r} with coadds; there are: {comma_separated(found)}"
+                f"no skymap {self.skymap!r} with coadds; available: {comma_separated(found)}"
             )
         if not self.skymap and len(found) > 1:
             raise InputError(

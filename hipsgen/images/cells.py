@@ -20,7 +20,7 @@ from hipsgen.images.calibration import Calibration
 from hipsgen.images.source import Section
 
 _NAN = int(np.float32(np.nan).view(np.int32))
-# dtypes of the columns; the mask had 16 bits before 2025-12, which its format version does not tell
+# dtypes of the columns; the mask had 16 bits before 2025-12, with the same format version
 _KINDS = {"cell_id": ("i2", "i4", "i8"), "image": ("f4",), "mask": ("i4", "i2", "u1")}
 _COLUMNS = _KINDS.keys()
 _NO_UNIT = ("", "legacy")  # an arbitrary zero point

@@ -14,10 +14,10 @@ _ADVICE = {
     "no pg_hba.conf entry": "the server refuses this user from this host: ask its administrator",
     "permission denied": "ask for: GRANT SELECT ON ALL TABLES IN SCHEMA public TO {user}",
     "does not exist": "see registry.db in the repository's butler.yaml",
-    "Connection refused": "no server answers there: is it running, and is the host right?",
+    "Connection refused": "no server responds: is it running, and is the host correct?",
     "could not translate host name": "the host is unknown: see registry.db in butler.yaml",
     "resolve": "the host is unknown: see registry.db in butler.yaml",
-    "timeout": "no server answers there: is a tunnel or a firewall in between?",
+    "timeout": "no server responds: is it behind a firewall, or does it need a tunnel?",
 }
 _CREDENTIALS = (
     "put it into ~/.lsst/db-auth.yaml or the file named by LSST_DB_AUTH, "

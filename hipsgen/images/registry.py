@@ -162,10 +162,10 @@ class Registry(ABC):
         bands = self.bands(dataset_type, searched)
         if not bands:
             where = ", ".join(collections)
-            raise InputError(f"no {dataset_type} in {where}: name another collection or type")
+            raise InputError(f"no {dataset_type} in {where}: choose another collection or type")
         if band and band not in bands:
             raise InputError(
-                f"no {dataset_type} in band {band!r}; there are bands: {comma_separated(bands)}"
+                f"no {dataset_type} in band {band!r}; available bands: {comma_separated(bands)}"
             )
 
     def coadd_types(self, collections: Sequence[str]) -> list[str]:
@@ -252,10 +252,10 @@ def comma_separated(names: Sequence[str]) -> str:
 
 
 def available(ordered: Sequence[str], thing: str = "") -> str:
-    """Return a list of the first names for a message: "there are tracts: 1, 2 and 3 more"."""
+    """Return a list of the first names for a message: "available tracts: 1, 2 and 3 more"."""
     more = f" and {len(ordered) - _SHOWN} more" if len(ordered) > _SHOWN else ""
-    there_are = f"there are {thing}".strip()
-    return f"{there_are}: {', '.join(ordered[:_SHOWN])}{more}" if ordered else "there are none"
+    names = f"{', '.join(ordered[:_SHOWN])}{more}" if ordered else "none"
+    return f"{f'available {thing}'.strip()}: {names}"
 
 
 def one_line(error: BaseException) -> str:

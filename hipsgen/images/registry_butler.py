@@ -131,7 +131,7 @@ class ButlerRegistry(Registry):
 
 def _where(search: Search) -> tuple[str, dict[str, Any]]:
     """Return a query expression and its bound values."""
-    # daf_butler takes a bound name equal to that of a dimension for the dimension: hence of_...
+    # daf_butler mistakes a bound name that equals a dimension's for the dimension: so use of_...
     where, bind = "skymap = :of_skymap", {"of_skymap": search.skymap}
     if search.band:
         where, bind = where + " AND band = :of_band", {**bind, "of_band": search.band}

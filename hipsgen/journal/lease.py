@@ -74,5 +74,5 @@ class BuildLease:
     def _error(self) -> ConfigError:
         return ConfigError(
             f"another build with other inputs has started in {self.store}: wait until it has "
-            "ended, then run the build again whose survey you want to keep"
+            "ended, then rerun the build whose survey you want to keep"
         )

@@ -101,7 +101,7 @@ def wipe(store: Store) -> None:
     """Delete all files of a survey, but no other file and no annotation.
 
     The file that identifies the folder as an output of hipsgen is deleted last. Until then a mark
-    tells the next build that the survey is half deleted, so that it continues here.
+    shows the next build that the survey is half deleted, so that it continues here.
     """
     store.write(paths.WIPING, b"")
     store.delete(PROPERTIES)

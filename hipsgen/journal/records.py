@@ -202,7 +202,7 @@ class BlockSummary:
     allsky_layers : dict of Tile to Layer
         Tiles of low orders, reduced to their size in the Allsky files.
     content : str
-        As in the block's record, to tell whether they belong together.
+        As in the block's record, to check that they belong together.
     """
 
     root_layer: Layer | None

@@ -159,7 +159,7 @@ def _butler_jobs(
     with registry, registry.translate_errors(query.where):
         if not query.collections:
             known = ", ".join(registry.collections()[:12])
-            raise ConfigError(f"choose a collection with {{collections}}; there are: {known}")
+            raise ConfigError(f"choose a collection with {{collections}}; available: {known}")
         if not query.dataset_type:
             found = registry.coadd_types(query.collections)
             raise ConfigError(
@@ -250,7 +250,7 @@ def known_band(name: str, known: Sequence[str]) -> str:
                 "{color} to put all into one survey"
             )
         names = ", ".join(repr(b) for b in known)
-        raise InputError(f"no image of band {name!r}; there are: {names}")
+        raise InputError(f"no image of band {name!r}; available: {names}")
     return alike[0]
 
 

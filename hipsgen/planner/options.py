@@ -85,7 +85,7 @@ class BuildOptions:
         _one_of("plane", self.plane, PLANES)
         if self.tile_width not in TILE_WIDTHS:
             known = ", ".join(map(str, TILE_WIDTHS))
-            raise ConfigError(f"{{tile_width}} {self.tile_width} is none of: {known}")
+            raise ConfigError(f"{{tile_width}} {self.tile_width} is not one of: {known}")
         deepest = deepest_order(self.tile_width)
         if self.order is not None and not 0 <= self.order <= deepest:
             raise ConfigError(
@@ -180,7 +180,9 @@ class Runtime:
             raise ConfigError(f"{{workers}} {self.workers} must be at least 1")
         if self.engine not in ENGINES and not self.engine.startswith("tcp://"):
             known = ", ".join(ENGINES)
-            raise ConfigError(f"{{engine}} {self.engine!r} is none of: {known}, or tcp://HOST:PORT")
+            raise ConfigError(
+                f"{{engine}} {self.engine!r} is not one of: {known}, or tcp://HOST:PORT"
+            )
         if self.strict and self.skip_bad:
             raise ConfigError("{strict} and {skip_bad} contradict each other: choose one")
         if self.memory < 64 << 20:
@@ -223,4 +225,4 @@ def parse_size(text: str) -> int:
 
 def _one_of(option: str, value: str, known: tuple[str, ...]) -> None:
     if value not in known:
-        raise ConfigError(f"{{{option}}} {value!r} is none of: {', '.join(known)}")
+        raise ConfigError(f"{{{option}}} {value!r} is not one of: {', '.join(known)}")

@@ -232,7 +232,9 @@ def check_excluded(options: BuildOptions, sample: CoaddSample) -> None:
     for name in options.excluded:
         if name not in (*DEFAULT_EXCLUDED, *sample.available_planes):
             planes = sample.available_planes
-            known = f"there are {', '.join(planes)}" if planes else "the coadds have no mask planes"
+            known = (
+                f"available: {', '.join(planes)}" if planes else "the coadds have no mask planes"
+            )
             raise ConfigError(f"{{excluded}}: the masks have no plane {name!r}; {known}")
 
 

@@ -62,7 +62,7 @@ def open_engine(name: str, workers: int) -> Iterator[Executor]:
             yield client.get_executor(pure=False)
     else:
         known = ", ".join(ENGINES)
-        raise ConfigError(f"{{engine}} {name!r} is none of: {known}, or a Dask address tcp://...")
+        raise ConfigError(f"{{engine}} {name!r} is not one of: {known}, or tcp://HOST:PORT")
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Interrupts by Ctrl-C or SIGTERM: the build stops within two seconds and tells how to resume.
+"""Interrupts by Ctrl-C or SIGTERM: the build stops within two seconds and prints how to resume.
 
 Unfinished work may be dropped at any time: files are written atomically, and blocks that are not in
 the journal are rendered again.

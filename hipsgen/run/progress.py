@@ -210,7 +210,7 @@ class CallbackReporter:
 
 
 def _describe(problem: Problem) -> str:
-    return f"{'cannot be used' if problem.is_fault else 'passed over'}: {problem}"
+    return f"{'cannot be used' if problem.is_fault else 'skipped'}: {problem}"
 
 
 def reporter(quiet: bool, verbose: bool) -> Reporter:

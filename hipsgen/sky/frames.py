@@ -7,7 +7,7 @@ FloatArray = npt.NDArray[np.float64]
 
 # ICRS vectors = matrix @ vectors of the frame; keys are values of hips_frame. The galactic matrix
 # is astropy's: the IAU 1958 pole carried to FK5 J2000 and from there to ICRS. The Hipparcos matrix,
-# which takes the same numbers as if they were ICRS, differs from it by 17 mas.
+# which takes the same numbers as if they were ICRS, differs from it by up to 25 mas.
 _TO_ICRS: dict[str, FloatArray] = {
     "equatorial": np.eye(3),
     "galactic": np.array(

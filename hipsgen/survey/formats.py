@@ -152,9 +152,9 @@ def _png_lines(pixels: Pixels) -> Pixels:
 def zlib_stream(lines: Pixels) -> list[bytes]:
     """Compress uint8 pixels to a zlib stream, in pieces; equal pixels give equal bytes.
 
-    ISA-L (2.31, igzip_icf_body_h1_gr_bt.asm, .write_first_byte) takes an address for data when the
-    first bytes go through its fast loop, so that the result differs between processes. The first
-    bytes are therefore passed separately: so few of them go through another loop.
+    ISA-L (2.31, igzip_icf_body_h1_gr_bt.asm, .write_first_byte) mistakes an address for data when
+    the first bytes go through its fast loop, so that the result differs between processes. The
+    first bytes are therefore passed separately: so few bytes go through another loop.
     """
     from isal import isal_zlib
 

@@ -114,7 +114,7 @@ def _await(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
                 time.sleep(2)  # its other processes
                 return
         time.sleep(0.1)
-    raise SystemExit(f"{process.args!r} does not answer: {log.read_text()[-500:]}")
+    raise SystemExit(f"{process.args!r} does not respond: {log.read_text()[-500:]}")
 
 
 def nginx_command(root: Path, port: int, scratch: Path) -> Sequence[str]:

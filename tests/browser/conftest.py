@@ -21,7 +21,7 @@ from tests.viewer.small_hips import make_survey
 from viewer.app import STATIC, ViewerConfig, create_app
 
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
-# the same browser without its windows, where it is installed: half the CPU time for each page
+# Chromium without windows, used if it is installed: needs half the CPU time for each page
 HEADLESS = "/usr/bin/chromium-headless-shell"
 ARGUMENTS = [
     "--no-sandbox",
@@ -31,12 +31,12 @@ ARGUMENTS = [
     "--disable-sync",
     "--no-first-run",
 ]
-# seconds after which a page is taken for stuck, beside other tests on a slow machine; how quick it
-# is has a test of its own in test_overlays.py
-PATIENCE = 60
-# Aladin Lite draws all the time, and without a graphics processor a frame takes both cores for a
-# fifth of a second: a few frames a second leave them to the tests
-CALM = """{
+# seconds after which a page counts as stuck, while other tests run on a slow machine;
+# test_overlays.py tests its speed
+TIMEOUT = 60
+# Aladin Lite renders continuously, and without a GPU a frame keeps two cores busy for a fifth of a
+# second: limiting the frame rate leaves CPU time to the tests
+LIMIT_FRAME_RATE = """{
     const native = window.requestAnimationFrame.bind(window);
     const BETWEEN = 250; // milliseconds
     let last = -BETWEEN;
@@ -55,7 +55,7 @@ def static() -> Path:
     return STATIC
 
 
-# until the last test here: while it runs, playwright keeps an event loop in this thread
+# ends with the tests of this folder: while it runs, playwright keeps an event loop in this thread
 @pytest.fixture(scope="package")
 def chromium(static):
     if not Path(CHROMIUM).is_file():
@@ -71,9 +71,9 @@ def chromium(static):
 
 @contextlib.contextmanager
 def calm_context(browser: Any, **options: Any) -> Iterator[Any]:
-    """A context of the browser in which pages draw a few frames a second."""
+    """Provide a browser context in which pages render a few frames per second."""
     context = browser.new_context(**options)
-    context.add_init_script(CALM)
+    context.add_init_script(LIMIT_FRAME_RATE)
     try:
         yield context
     finally:
@@ -82,7 +82,7 @@ def calm_context(browser: Any, **options: Any) -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def surveys(tmp_path_factory) -> Path:
-    """Two bands, one of pictures only, one in galactic coordinates; the first has provenance."""
+    """Two bands, a survey without FITS tiles, a galactic one; the first has a provenance table."""
     root = tmp_path_factory.mktemp("surveys")
     make_survey(root / "band_g", em_min="3.9e-7")
     make_survey(root / "band_r", 200.0, em_min="5.5e-7")
@@ -113,7 +113,7 @@ def site(surveys) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def plain_site(surveys, static, tmp_path_factory) -> Iterator[str]:
-    """A survey with its own page, on a plain file server, at a sub-path."""
+    """URL of a survey with its own page, on a plain file server, below a path."""
     root = tmp_path_factory.mktemp("www")
     shutil.copytree(surveys / "band_g", root / "my sky" / "band_g")
     add_page(root / "my sky" / "band_g")
@@ -122,7 +122,7 @@ def plain_site(surveys, static, tmp_path_factory) -> Iterator[str]:
 
 
 def add_page(folder: Path) -> None:
-    """Give a survey its own page, as the build does."""
+    """Add the page to a survey, as a build does."""
     shutil.copytree(STATIC / "survey", folder, dirs_exist_ok=True)
     shutil.copytree(STATIC / "aladin", folder / "page" / "aladin")
 
@@ -146,7 +146,7 @@ class QuietHandler(http.server.SimpleHTTPRequestHandler):
 
 @pytest.fixture(scope="package")
 def demo(chromium, sample_surveys, tmp_path_factory) -> Path:
-    """Bands g, r, i and a color of the sample repository; requires Chromium."""
+    """Surveys in g, r, i and color of the sample repository; requires Chromium."""
     return linked_copy(sample_surveys, tmp_path_factory.mktemp("demo") / "hips")
 
 
@@ -181,7 +181,7 @@ class Watched:
             self.refused.append(response.url)
 
     def _failed(self, request) -> None:
-        # what a page that is left had under way is aborted
+        # leaving a page aborts its pending requests
         if request.failure != "net::ERR_ABORTED":
             self.refused.append(f"{request.url} {request.failure}")
 
@@ -199,8 +199,8 @@ class Watched:
         self.page.wait_for_selector("body[data-state=ready]")
 
     def until(self, script: str):
-        """Return the result of a script once it is truthy; the page's CSP forbids polling in it."""
-        end = time.monotonic() + PATIENCE
+        """Return a script's result once it is truthy; its CSP forbids the page to poll."""
+        end = time.monotonic() + TIMEOUT
         while not (found := self.page.evaluate(script)):
             assert time.monotonic() < end, f"never true: {script}"
             time.sleep(0.05)
@@ -208,13 +208,13 @@ class Watched:
 
     def once(self, what: Callable[[], object]) -> None:
         """Wait until a condition of the test is true."""
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + TIMEOUT
         while not what():
-            assert time.monotonic() < end, "never so"
+            assert time.monotonic() < end, "the condition never became true"
             self.page.wait_for_timeout(100)
 
     def fold_values(self) -> None:
-        """Make the page request only the values of what is shown."""
+        """Collapse the table of values, so that the page requests only those of shown surveys."""
         script = "try { localStorage.setItem('hipsgen-values', '\"closed\"') } catch {}"
         self.page.add_init_script(script)
 
@@ -230,7 +230,7 @@ class Watched:
         self.page.evaluate(f"viewer.app.sky.center({{ra: {ra}, dec: {dec}, fov: {fov}}})")
 
     def readout_at(self, x: float, y: float):
-        """Return the readout once it is that of the pointer at (x, y)."""
+        """Return the readout once it shows the values at the pointer position (x, y)."""
         self.page.mouse.move(x, y)
         there = f"viewer.app.sky.position([{x}, {y}])"
         return self.until(
@@ -242,7 +242,7 @@ class Watched:
 
     def drawn(self) -> set:
         """Return the colors at the center of the sky, once it is not blank."""
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + TIMEOUT
         while len(found := self.pixels()) <= 10:
             assert time.monotonic() < end, f"the sky is blank: {found}"
             time.sleep(0.1)
@@ -260,7 +260,7 @@ class Watched:
 
 @pytest.fixture
 def scale() -> float:
-    """Pixels of the screen for one of the page: drawn by software, the sky costs by the pixel."""
+    """Device pixels per CSS pixel: with software rendering, the time grows with their number."""
     return 0.5
 
 
@@ -269,7 +269,7 @@ def watched(chromium, scale) -> Iterator[Watched]:
     size = {"width": 860, "height": 520}
     with calm_context(chromium, viewport=size, device_scale_factor=scale) as context:
         found = Watched(context.new_page())
-        found.page.set_default_timeout(PATIENCE * 1000)
+        found.page.set_default_timeout(TIMEOUT * 1000)
         yield found
     assert found.outside == []
     assert found.refused == []

@@ -381,7 +381,7 @@ def test_a_missing_patch_is_shown(page):
     box = page.page.get_by_label("Go to RA Dec (ICRS)")
     box.fill("tract=1 patch=99")
     box.press("Enter")
-    page.page.locator("#goto-error").get_by_text("“tract=1 patch=99” is no position").wait_for()
+    page.page.locator("#goto-error").get_by_text("“tract=1 patch=99” is not a position").wait_for()
     assert box.get_attribute("aria-invalid") == "true"
 
 
@@ -390,7 +390,7 @@ def test_a_position_without_data_is_shown_and_keys_move_the_sky_again(page):
     box.fill("180 45")
     box.press("Enter")
     page.page.locator("#goto-error").get_by_text(
-        "has nothing at 12:00:00.000 +45:00:00.00"
+        "has no data at 12:00:00.000 +45:00:00.00"
     ).wait_for()
     assert box.get_attribute("aria-invalid") == "false"
     page.page.keyboard.press("h")
@@ -509,7 +509,7 @@ def test_flags_of_a_read_only_server_stay_in_the_browser(watched, demo):
         watched.page.locator("#flags textarea").fill("mine")
         watched.page.locator("#flags textarea").press("Enter")
         watched.until("viewer.app.flags.store.flags[0]?.note === 'mine'")
-        assert "kept in this browser" in watched.page.locator("#flags").inner_text()
+        assert "stored in this browser" in watched.page.locator("#flags").inner_text()
         watched.page.reload()
         watched.page.wait_for_selector("body[data-state=ready]")
         watched.until("viewer.app.flags.store.flags[0]?.note === 'mine'")

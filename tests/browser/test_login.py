@@ -1,6 +1,6 @@
 """Login with a real browser, to a viewer below a path."""
 
-from tests.browser.conftest import PATIENCE, calm_context
+from tests.browser.conftest import TIMEOUT, calm_context
 from tests.viewer.serving import served
 
 TOKEN = "correct-horse-battery"
@@ -12,7 +12,7 @@ def test_the_login_leads_to_the_view_that_was_asked_for(chromium, surveys):
         calm_context(chromium) as context,
     ):
         page = context.new_page()
-        page.set_default_timeout(PATIENCE * 1000)
+        page.set_default_timeout(TIMEOUT * 1000)
         told: list[str] = []
         page.on("console", lambda said: told.append(said.text) if said.type == "error" else None)
         asked = f"http://127.0.0.1:{port}/sky/"
@@ -40,4 +40,4 @@ def test_the_login_leads_to_the_view_that_was_asked_for(chromium, surveys):
         page.wait_for_selector("body[data-state=ready]")
         context.clear_cookies()
         page.mouse.click(600, 330)
-        page.locator("#coadds").get_by_text("asks for its token again: reload").wait_for()
+        page.locator("#coadds").get_by_text("requires its token again: reload").wait_for()

@@ -23,7 +23,7 @@ from scipy.ndimage import minimum_filter
 from hipsgen.images.masks import plane_bits
 from hipsgen.images.uris import path_of
 from hipsgen.survey.provenance import Provenance
-from tests.browser.conftest import ARGUMENTS, CHROMIUM, PATIENCE, running
+from tests.browser.conftest import ARGUMENTS, CHROMIUM, TIMEOUT, running
 from tests.conftest import build_by_command, linked_copy, make_shared
 from tests.viewer.serving import Process
 from tests.viewer.small_hips import value_at
@@ -112,7 +112,7 @@ def around(page, ra: float, dec: float) -> np.ndarray:
 
 def sky_at_rest(page) -> np.ndarray:
     """Return a screenshot of the sky once all tiles are loaded and nothing changes."""
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + TIMEOUT
     loading = page.page.locator("#readout [data-part=loading]")
     seen: list[np.ndarray] = []
     while len(seen) < 3 or seen[-1].std() <= 5:

@@ -381,7 +381,7 @@ def test_an_updated_survey_of_a_plane_is_that_of_a_build_from_scratch(
 
 def test_a_plane_that_no_mask_has_is_refused_before_anything_is_made(tmp_path: Path):
     coadd(tmp_path / "in" / "a.fits", 40.0)
-    with pytest.raises(ConfigError, match=r"no plane 'SATT'; there are .*SAT"):
+    with pytest.raises(ConfigError, match=r"no plane 'SATT'; available: .*SAT"):
         build([tmp_path / "in"], tmp_path / "out", "image", excluded=("NO_DATA", "SATT"))
     assert not list(tmp_path.glob("out/**/Npix*"))
     plan = hipsgen("plan", tmp_path / "in", "--exclude-mask", "SATT")

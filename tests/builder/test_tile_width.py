@@ -88,7 +88,7 @@ def test_the_deepest_order_follows_the_width() -> None:
 
 @pytest.mark.parametrize("width", [0, 32, 100, 8192])
 def test_other_widths_are_refused(width: int) -> None:
-    with pytest.raises(ConfigError, match=rf"^tile_width {width} is none of: 64, .*4096$"):
+    with pytest.raises(ConfigError, match=rf"^tile_width {width} is not one of: 64, .*4096$"):
         hipsgen.BuildOptions(tile_width=width)
 
 

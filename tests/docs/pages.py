@@ -18,7 +18,7 @@ from markdown_it import MarkdownIt
 from tests.viewer.serving import free_port
 
 ROOT = Path(__file__).parents[2]
-PATIENCE = 300
+TIMEOUT = 300
 SHELL, PYTHON = ("bash", "console"), ("python", "pycon")
 _NOT_RUN = re.compile(r"<!-- not run: (\S.*?) -->\s*", re.DOTALL)
 _GIVEN = re.compile(r"<!-- given: (\S.*?) -->")
@@ -28,7 +28,7 @@ _FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block of a page. reason: why it is not run; empty for one that is."""
+    """A fenced block of a page. reason: why it is not run; empty if it is run."""
 
     page: str
     line: int
@@ -53,7 +53,7 @@ def name_of(page: Path) -> str:
 
 
 def blocks_of(page: Path) -> list[Block]:
-    """All code blocks of a page; directives of Sphinx are none."""
+    """Return the code blocks of a page, without directives of Sphinx."""
     tokens = MarkdownIt().parse(page.read_text(encoding="utf-8"))
     found = []
     for before, token in pairwise(tokens):
@@ -66,7 +66,7 @@ def blocks_of(page: Path) -> list[Block]:
 
 
 def given_to(page: Path) -> list[str]:
-    """Names of the sample data that the page begins with."""
+    """Return the names of the sample data that a page requires."""
     match = _GIVEN.search(page.read_text(encoding="utf-8"))
     return match[1].split(", ") if match else []
 
@@ -105,7 +105,7 @@ class Session:
                 raise AssertionError(f"{block}: is neither run nor marked `not run: REASON`")
 
     def shell(self, command: str) -> str:
-        """Run a command; what it said. Raises AssertionError when it fails."""
+        """Run a command and return its output. Raises AssertionError when it fails."""
         done = subprocess.run(
             ["bash", "-e", "-o", "pipefail", "-c", command],
             cwd=self._folder,
@@ -113,7 +113,7 @@ class Session:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=PATIENCE,
+            timeout=TIMEOUT,
             check=False,
         )
         assert done.returncode == 0, f"{command}\n{done.stdout}"
@@ -143,10 +143,10 @@ class Session:
         assert f":{self._port}/" in first, f"{block}\n{command}\n{first}"
 
     def _stop(self) -> None:
-        """End the server, which has to go quietly."""
+        """Stop the server; it must end without an error."""
         if self._server:
             os.killpg(self._server.pid, signal.SIGINT)
-            self._server.communicate(timeout=PATIENCE)
+            self._server.communicate(timeout=TIMEOUT)
             self._server = None
 
     def _python(self, block: Block, text: str) -> None:

@@ -1,11 +1,11 @@
-"""Names that were replaced stay replaced, and the spelling is that of the US."""
+"""Names that were replaced are not used again, and spelling is American."""
 
 import re
 import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-# names of version 0.1.0 that were replaced, and which no other meaning keeps
+# names of version 0.1.0 that were replaced and have no other meaning
 REPLACED = frozenset(
     [
         "ButlerCatalogue",
@@ -46,9 +46,11 @@ REPLACED = frozenset(
     ]
 )
 BRITISH = re.compile(
-    r"colour|centre|neighbour|catalogue|behaviour|licence|\bgrey|normalis|quantis|organis", re.I
+    r"colour|centre|neighbour|catalogue|behaviour|licence|\bgrey|normalis|quantis|organis"
+    r"|labelled|artefact|spoilt|\bdiscs?\b|optimis(?!t)|initialis|serialis|recognis|analyse",
+    re.I,
 )
-# stored or written down by users of 0.1.0, or the name of a folder of test data
+# stored files or saved links of 0.1.0, or the name of a folder of test data
 KEPT = re.compile(
     r"live-colour|[&\" ]colour[=\"]|galactic_centre|--catalogue|/api/catalogues|\bcatalogues\b"
     r"|key=\"catalogue\"|\.pop\(\"catalogue\"\)|get_all_neighbours"

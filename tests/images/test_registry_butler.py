@@ -134,7 +134,7 @@ def test_a_folder_without_butler_yaml_is_no_repository(tmp_path: Path):
 
 @pytest.fixture
 def copy(repository: Path, tmp_path: Path) -> Path:
-    """One's own repository, to be spoilt."""
+    """A copy of the repository, to be damaged."""
     return Path(shutil.copytree(repository, tmp_path / "copy"))
 
 

@@ -1,4 +1,4 @@
-"""Repositories of all ages, with files behind their references; what was found out about them."""
+"""Repositories of several versions with files for their references; findings for the summary."""
 
 import hashlib
 import shutil
@@ -47,7 +47,7 @@ def _yaml(old: str, new: str) -> Callable[[Path], None]:
 
 
 # what a site's repository may have come to, and daf_butler refuses
-SPOILT = {
+DAMAGED = {
     "another version of the dimensions": _attributes(
         "UPDATE butler_attributes SET value = '9.0.0' "
         "WHERE name LIKE 'version:%StaticDimensionRecordStorageManager'"
@@ -64,26 +64,26 @@ SPOILT = {
         "datastore:\n", "includeConfigs: $OBS_SITE_DIR/config/site.yaml\ndatastore:\n"
     ),
 }
-REPOSITORIES = (*AS_WRITTEN, *SPOILT)
+REPOSITORIES = (*AS_WRITTEN, *DAMAGED)
 
 
 @pytest.fixture(params=REPOSITORIES)
 def aged(request: pytest.FixtureRequest, shared_data: Path, tmp_path: Path) -> tuple[str, Path]:
-    """Name and folder of one's own copy of a repository, its files in place."""
+    """Name and folder of a copy of a repository, with its files."""
     return request.param, make_aged(request.param, shared_data, tmp_path / "repository")
 
 
 def make_aged(name: str, shared_data: Path, root: Path) -> Path:
-    """A copy of an old registry, spoilt if the name says so, with coadds where it says."""
+    """Copy an old registry, damage it if the name says so, and write its coadds."""
     shutil.copytree(shared_data / "old_registries" / (name if name in AS_WRITTEN else "rv28"), root)
     write_coadds(root)
-    if name in SPOILT:
-        SPOILT[name](root)
+    if name in DAMAGED:
+        DAMAGED[name](root)
     return root
 
 
 def write_coadds(root: Path) -> None:
-    """A small image for every reference of the chain; the same for the same data ID and run."""
+    """Write a small image for every reference of the chain, determined by data ID and run."""
     for band in BANDS:
         for ref in ButlerSource(str(root), DATASET_TYPE, (CHAIN,), band).refs():
             path = path_of(ref.uri)
@@ -93,7 +93,7 @@ def write_coadds(root: Path) -> None:
 
 
 def image_of(ref: CoaddRef, size: int = 60) -> fits.PrimaryHDU:
-    """Noise on the outline of a reference, in nJy."""
+    """Return an image of noise, in nJy, on the outline of a reference."""
     corners = to_vectors(*np.array(ref.polygon).T)
     lon, lat = to_lonlat(corners.sum(axis=0, keepdims=True))
     side = np.degrees(np.linalg.norm(corners[0] - corners[1])) / size
@@ -116,7 +116,7 @@ def build_band(root: Path, out: Path, band: str = "r") -> dict[str, str]:
 
 
 def survey_bytes(out: Path) -> dict[str, str]:
-    """Hashes of what of a survey says nothing about where it came from."""
+    """Return hashes of the parts of a survey that do not depend on the path of its inputs."""
     return {
         str(path.relative_to(out)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(out.rglob("*"))
@@ -126,13 +126,13 @@ def survey_bytes(out: Path) -> dict[str, str]:
 
 
 def hashes(root: Path) -> dict[str, str]:
-    """Of all files of a folder."""
+    """Return hashes of all files of a folder."""
     files = sorted(p for p in root.rglob("*") if p.is_file())
     return {str(p.relative_to(root)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
 
 
 class Findings:
-    """What holds of which repository, for the table at the end of a run."""
+    """Findings about each repository, for the table at the end of a test run."""
 
     columns = ("open", "count", "build", "untouched")
 
@@ -154,7 +154,7 @@ FINDINGS = Findings()
 
 @pytest.fixture(scope="session")
 def truth(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The survey of the same coadds in a repository that daf_butler reads."""
+    """Survey of the same coadds, from a repository that daf_butler can read."""
     place = tmp_path_factory.mktemp("truth")
     root = make_aged("rv28", shared_data, place / "repository")
     return build_band(root, place / "out")

@@ -8,8 +8,8 @@ from hipsgen.images.registry_sql import SqlRegistry
 from tests.repositories.conftest import (
     BANDS,
     CHAIN,
+    DAMAGED,
     DATASET_TYPE,
-    SPOILT,
     Findings,
     build_band,
     hashes,
@@ -23,7 +23,7 @@ def test_it_is_opened_counted_built_and_left_untouched(
     before = hashes(root)
     registry, refusal = open_registry(str(root))
     registry.close()
-    by_sql = name in SPOILT or name == "23int"
+    by_sql = name in DAMAGED or name == "23int"
     assert isinstance(registry, SqlRegistry if by_sql else ButlerRegistry)
     assert bool(refusal) == by_sql
     assert "\n" not in refusal

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from samples.profiles import SEEING, Blob, DustyDisc, Profile, Sersic, SpiralDisc, Star
+from samples.profiles import SEEING, Blob, DustyDisk, Profile, Sersic, SpiralDisk, Star
 from samples.sky import BANDS, PIXEL_AREA, SATURATION
 from samples.skymap import make_tracts
 from samples.tractfiles import sample_sky
@@ -19,8 +19,8 @@ SIZE, SEED = 200, 7
         (Sersic(3.0, 1.0, 0.5, 30.0), 0.01),
         (Sersic(1.0, 4.0, 0.8, 0.0), 0.15),
         # dust takes light away, arms only move it
-        (SpiralDisc(5.0, 0.7, 20.0), 0.25),
-        (DustyDisc(5.0, 0.15, 20.0), 0.6),
+        (SpiralDisk(5.0, 0.7, 20.0), 0.25),
+        (DustyDisk(5.0, 0.15, 20.0), 0.6),
     ],
 )
 def test_profiles_hold_their_flux(profile: Profile, loss: float) -> None:
@@ -43,12 +43,12 @@ def test_position_angle_turns_north_through_east() -> None:
 
 
 def test_knots_lie_on_the_arms() -> None:
-    disc = SpiralDisc(6.0, 0.8, 25.0, contrast=0.9)
-    on = np.array([disc.arm_position(rho, 0) for rho in (0.8, 1.2, 1.7)])
-    quarter = 90.0 / disc.arms * 2
+    disk = SpiralDisk(6.0, 0.8, 25.0, contrast=0.9)
+    on = np.array([disk.arm_position(rho, 0) for rho in (0.8, 1.2, 1.7)])
+    quarter = 90.0 / disk.arms * 2
     sin, cos = np.sin(np.radians(quarter)), np.cos(np.radians(quarter))
     off = on @ np.array([[cos, -sin], [sin, cos]])
-    assert np.all(disc(on[:, 0], on[:, 1]) > 1.5 * disc(off[:, 0], off[:, 1]))
+    assert np.all(disk(on[:, 0], on[:, 1]) > 1.5 * disk(off[:, 0], off[:, 1]))
 
 
 def test_rendered_tracts_are_the_analytic_sky() -> None:

@@ -12,7 +12,7 @@ from hipsgen.survey.extent import initial_view
 ORDER = 11
 
 
-def disc(lon: float, lat: float, radius: float, order: int = ORDER) -> np.ndarray:
+def disk(lon: float, lat: float, radius: float, order: int = ORDER) -> np.ndarray:
     vector = healpy.ang2vec(lon, lat, lonlat=True)
     return healpy.query_disc(1 << order, vector, np.radians(radius), nest=True)
 
@@ -32,27 +32,27 @@ def apart(a: tuple[float, float], b: tuple[float, float]) -> float:
 @pytest.mark.parametrize("radius", [0.2, 1.5, 20.0])
 def test_a_round_survey_is_centerd_and_fits(lon: float, lat: float, radius: float):
     order = 8 if radius > 10 else ORDER
-    center, icrs, fov = initial_view(moc(disc(lon, lat, radius, order), order=order), "equatorial")
+    center, icrs, fov = initial_view(moc(disk(lon, lat, radius, order), order=order), "equatorial")
     assert apart(center, (lon, lat)) < 0.1 * radius + 0.12
     assert center == pytest.approx(icrs)
     assert 2 * radius < fov < 2.4 * radius + 0.5
 
 
 def test_the_center_in_icrs_is_that_of_astropy_for_a_galactic_survey():
-    center, icrs, _ = initial_view(moc(disc(123.0, -20.0, 1.0)), "galactic")
+    center, icrs, _ = initial_view(moc(disk(123.0, -20.0, 1.0)), "galactic")
     sky = SkyCoord(*center, unit="deg", frame="galactic").icrs
     assert apart(icrs, (sky.ra.deg, sky.dec.deg)) < 1e-9
 
 
 def test_the_center_lies_in_the_survey_even_if_that_has_a_hole_there():
-    ring = np.setdiff1d(disc(30.0, 10.0, 4.0), disc(30.0, 10.0, 3.0))
+    ring = np.setdiff1d(disk(30.0, 10.0, 4.0), disk(30.0, 10.0, 3.0))
     (lon, lat), _, fov = initial_view(moc(ring), "equatorial")
     assert 2.8 < apart((lon, lat), (30.0, 10.0)) < 4.2
     assert fov > 2 * 6.5  # as far as the other side of the ring
 
 
 def test_two_fields_on_opposite_sides_show_one_of_them():
-    two = moc(disc(40.0, 0.0, 1.0), disc(220.0, 0.0, 1.0))
+    two = moc(disk(40.0, 0.0, 1.0), disk(220.0, 0.0, 1.0))
     (lon, lat), _, fov = initial_view(two, "equatorial")
     assert min(apart((lon, lat), (40.0, 0.0)), apart((lon, lat), (220.0, 0.0))) < 1.5
     assert fov == 180.0

@@ -213,9 +213,9 @@ TABLE = Provenance([FULL, patch(30.0, 40.0, 1.0)]).to_bytes()
 @examples(3)
 @given(st.integers(0, len(TABLE)), st.integers(0, 30), st.binary(max_size=99))
 def test_a_table_with_other_bytes_in_it_is_read_or_refused(place: int, many: int, other: bytes):
-    spoilt = TABLE[:place] + other + TABLE[place + many :]
+    damaged = TABLE[:place] + other + TABLE[place + many :]
     with suppress(SurveyError):
-        Provenance.from_bytes(spoilt).at(30.0, 40.0)
+        Provenance.from_bytes(damaged).at(30.0, 40.0)
 
 
 def with_text(column: str, text: str) -> bytes:

@@ -1,4 +1,4 @@
-"""`python -m tests.torture KILLS`: as many kills as asked for, of builds of several kinds."""
+"""`python -m tests.torture KILLS`: kill builds of several kinds KILLS times."""
 
 import argparse
 import sys
@@ -10,7 +10,7 @@ from tests.torture.scenes import color_scene, scene
 
 
 def main() -> int:
-    """Print how it goes; 1 when something was wrong."""
+    """Run the campaigns, print their progress, and return 1 if there was an error."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("kills", type=int, nargs="?", default=200)
     parser.add_argument("--seed", type=int, default=1)

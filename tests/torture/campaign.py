@@ -1,4 +1,4 @@
-"""Builds that are killed at random instants, and what is left when they were let finish."""
+"""Kill builds at random times, then finish them and compare the results."""
 
 import hashlib
 import os
@@ -16,15 +16,15 @@ from pathlib import Path
 from hipsgen.checker.survey import CheckOptions, check_survey
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
-PATIENCE = 2.0  # seconds in which a build that was asked to stop has to
-_BEGINNING = 0.2  # seconds in which Python is on its way to us, and answers as it likes
+TIMEOUT = 2.0  # seconds within which a build must stop after SIGINT or SIGTERM
+_BEGINNING = 0.2  # seconds in which Python is still starting and may respond to signals in any way
 _SHORTER = 0.8
-_ROUNDS = 6  # kills before a tree is let finish, at most
+_ROUNDS = 6  # largest number of kills before a build is allowed to finish
 
 
 @dataclass
 class Outcome:
-    """How a campaign went. killed: by signal, or "worker"; wrong: what should not have been."""
+    """Result of a campaign. killed: number of kills by signal, or "worker"; wrong: errors."""
 
     killed: Counter[str] = field(default_factory=Counter)
     trees: int = 0
@@ -59,7 +59,7 @@ class Campaign:
     starts: tuple[Path | None, ...] = (None,)
 
     def run(self, kills: int, seed: int, told: Callable[[str], None] = lambda _: None) -> Outcome:
-        """Kill so often; every few times let the build finish and compare."""
+        """Kill builds; every few kills, let the build finish and compare the result."""
         rng, outcome = random.Random(seed), Outcome()
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
@@ -106,7 +106,7 @@ class Campaign:
         )
 
     def _kill(self, out: Path, after: float, rng: random.Random, outcome: Outcome) -> bool:
-        """Whether there was something left to kill."""
+        """Kill the build; return whether it was still running."""
         how = rng.choice(SIGNALS)
         worker = self.engine == "processes" and rng.random() < 0.3
         process = self._start(out)
@@ -131,7 +131,7 @@ class Campaign:
         took = time.monotonic() - sent
         if how is not signal.SIGKILL and process.returncode != 0:
             outcome.slowest = max(outcome.slowest, took)
-            if took > PATIENCE:
+            if took > TIMEOUT:
                 outcome.wrong.append(f"{how.name} took {took:.1f} s: {said}")
             if after < _BEGINNING:
                 return True
@@ -141,14 +141,14 @@ class Campaign:
                 outcome.wrong.append(f"{how.name} after {after:.2f} s: {said!r}")
             if "Traceback" in said:
                 outcome.wrong.append(f"{how.name} after {after:.2f} s: {said}")
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT
         while (left := workers_of(process.pid)) and time.monotonic() < deadline:
             time.sleep(0.02)
         outcome.wrong += [f"{how.name} left worker {child}" for child in left]
         return True
 
     def _race(self, out: Path, outcome: Outcome) -> None:
-        """Two builds of one place at once: neither harms the other, whatever they say."""
+        """Run two builds of one folder at the same time: neither may damage the other's result."""
         outcome.races += 1
         both = [self._start(out), self._start(out)]
         for process in both:
@@ -183,7 +183,7 @@ def tree(out: Path) -> dict[str, str]:
 
 
 def differences(truth: dict[str, str], found: dict[str, str]) -> list[str]:
-    """Files that are missing, too many or others."""
+    """Return the files that are missing, superfluous or different."""
     return [
         f"{name}: {'missing' if name not in found else 'another' if name in truth else 'too many'}"
         for name in sorted(truth.keys() | found.keys())
@@ -192,7 +192,7 @@ def differences(truth: dict[str, str], found: dict[str, str]) -> list[str]:
 
 
 def workers_of(pid: int) -> list[int]:
-    """Processes whose group was begun by `pid`."""
+    """Return the processes of the group that `pid` leads."""
     found = []
     for place in Path("/proc").glob("[0-9]*"):
         try:

@@ -1,4 +1,4 @@
-"""What is built while it is killed: surveys from nothing, updates, other cuts, colors."""
+"""Inputs of the builds that are killed: new surveys, updates, other cuts, colors."""
 
 import subprocess
 import sys

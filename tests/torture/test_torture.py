@@ -1,4 +1,4 @@
-"""Killed at random instants, a build ends as if it had not been."""
+"""A build that was killed at random times gives the same survey as an uninterrupted one."""
 
 from pathlib import Path
 

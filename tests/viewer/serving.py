@@ -18,7 +18,7 @@ from starlette.types import ASGIApp
 from viewer.app import ViewerConfig, create_app
 from viewer.server import bind_socket, make_server
 
-PATIENCE = 20
+TIMEOUT = 20
 
 
 @contextmanager
@@ -39,7 +39,7 @@ def served_app(app: ASGIApp, configure_logging: bool = True) -> Iterator[int]:
             yield listening.getsockname()[1]
         finally:
             server.should_exit = True
-            thread.join(PATIENCE)
+            thread.join(TIMEOUT)
     assert not thread.is_alive()
 
 
@@ -98,11 +98,11 @@ class Process:
     def stop(self) -> None:
         """Terminate it, and wait for its end."""
         self._running.terminate()
-        self._running.communicate(timeout=PATIENCE)
+        self._running.communicate(timeout=TIMEOUT)
 
     def wait(self) -> int:
         """Return its exit code, when it ends by itself."""
-        return self._running.wait(PATIENCE)
+        return self._running.wait(TIMEOUT)
 
     def workers(self) -> list[int]:
         """Return its running child processes."""
@@ -167,7 +167,7 @@ class Wire:
     def ask(self, request: bytes) -> tuple[http.client.HTTPResponse, bytes]:
         """Send a request; return the response and its body."""
         if self._socket is None:
-            self._socket = socket.create_connection(("127.0.0.1", self._port), PATIENCE)
+            self._socket = socket.create_connection(("127.0.0.1", self._port), TIMEOUT)
         self._socket.sendall(request)
         answer = http.client.HTTPResponse(self._socket, method=request.split(b" ")[0].decode())
         answer.begin()

@@ -37,12 +37,12 @@ def test_a_flag_is_kept_changed_and_deleted(tmp_path):
     changed = flags.change(made.id, {"version": 1, "note": "a satellite"})
     assert (changed.version, changed.note, changed.view) == (2, "a satellite", "survey=g")
     assert changed.created == made.created
-    with pytest.raises(AnnotationError, match="changed by somebody else") as stale:
+    with pytest.raises(AnnotationError, match="changed by another user") as stale:
         flags.change(made.id, {"version": 1, "note": "late"})
     assert stale.value.status == 409
     flags.delete(made.id, {"version": 2})
     assert flags.all() == []
-    with pytest.raises(AnnotationError, match="does not exist") as gone:
+    with pytest.raises(AnnotationError, match="no longer exists") as gone:
         flags.change(made.id, {"version": 3, "note": "x"})
     assert gone.value.status == 404
     assert len(list((tmp_path / paths.ANNOTATIONS).iterdir())) == 1
@@ -114,8 +114,8 @@ def test_files_that_are_not_flags_are_skipped(tmp_path):
 )  # fmt: skip
 def test_an_invalid_edited_flag_does_not_hide_others(tmp_path, words):
     folder = make_survey(tmp_path / "band_g")
-    flag, spoilt = Annotations(folder).add(HERE), Annotations(folder).add(HERE)
-    path = folder / paths.ANNOTATIONS / f"{spoilt.id}.1.json"
+    flag, damaged = Annotations(folder).add(HERE), Annotations(folder).add(HERE)
+    path = folder / paths.ANNOTATIONS / f"{damaged.id}.1.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **words}))
     assert Annotations(folder).all() == [flag]
     with served(tmp_path) as port:

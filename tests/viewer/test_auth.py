@@ -27,7 +27,7 @@ from viewer.http.proxy import parse_networks
 TOKEN = "correct-horse-battery"
 LOCAL = parse_networks("127.0.0.1")
 REFUSED = (
-    b"this viewer needs its token: open it in a browser, or send 'Authorization: Bearer TOKEN'\n"
+    b"this viewer requires a token: open it in a browser, or send 'Authorization: Bearer TOKEN'\n"
 )
 BEARER = {"authorization": f"Bearer {TOKEN}"}
 BROWSER = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
@@ -83,7 +83,7 @@ def test_without_the_token_every_request_is_refused(guarded, path):
         assert answer.headers["cache-control"] == "no-store"
         assert b"band_g" not in body
         if method != "HEAD":
-            assert b"needs its token" in body
+            assert b"requires a token" in body
     wire.close()
 
 

@@ -55,7 +55,7 @@ def test_everything_is_there_and_aladin_lite_only_once(build_page, tmp_path):
     assert os.listdir(tmp_path) == ["static"]
 
 
-def test_webassembly_is_beside_the_script_that_has_it_within(build_page, tmp_path):
+def test_embedded_webassembly_becomes_a_separate_file(build_page, tmp_path):
     build_page.build(tmp_path / "static")
     folder = tmp_path / "static" / "aladin"
     assert (folder / "aladin.wasm").read_bytes() == BINARY
@@ -64,12 +64,12 @@ def test_webassembly_is_beside_the_script_that_has_it_within(build_page, tmp_pat
     assert "aladin.wasm" in (folder / "SOURCE.txt").read_text()
 
 
-def test_a_version_that_loads_it_otherwise_is_not_taken_apart_blindly(build_page, tmp_path):
-    with pytest.raises(build_page.PageError, match="no WebAssembly within"):
-        build_page._apart("export default 1")
+def test_a_script_without_embedded_webassembly_is_an_error(build_page, tmp_path):
+    with pytest.raises(build_page.PageError, match="no embedded WebAssembly"):
+        build_page._extract_wasm("export default 1")
 
 
-def test_what_a_page_asks_for_at_once_is_there(build_page, tmp_path):
+def test_preloaded_files_exist(build_page, tmp_path):
     import re
 
     static = tmp_path / "static"

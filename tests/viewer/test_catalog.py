@@ -216,7 +216,7 @@ HOSTILE = {
     "ra > 1\nor dec": "one line",
     "ra > \0": "one line",
     "r_psflux > 2": "did you mean: r_psfFlux",
-    "qqq > 2": "there are: objectId, ra, dec",
+    "qqq > 2": "available: objectId, ra, dec",
 }
 
 
@@ -356,7 +356,7 @@ def test_a_ucd_takes_precedence_over_a_name(tmp_path):
 def test_columns_that_the_user_names(tmp_path):
     table = Table({"x,ra": [10.0], "y": [20.0], "z": ["a"]})
     path = write(table, tmp_path / "a,b.csv")
-    with pytest.raises(InputError, match=r"there are x,ra, y, z; .*--catalog FILE,ra=COLUMN"):
+    with pytest.raises(InputError, match=r"available: x,ra, y, z; .*--catalog FILE,ra=COLUMN"):
         open_file(path)
     assert ask(open_file(f"{path},ra=x,ra,dec=y"), 10, 20, 1)["dec"] == [20.0]
     for wrong, words in (

@@ -11,7 +11,7 @@ from starlette.applications import Starlette
 from starlette.responses import Response
 from starlette.routing import Route
 
-from tests.viewer.serving import PATIENCE, Wire, complaints
+from tests.viewer.serving import TIMEOUT, Wire, complaints
 from viewer.http import limits
 from viewer.http.limits import BusyError, ReadPool
 from viewer.server import bind_socket, make_server
@@ -38,7 +38,7 @@ def port():
         thread.start()
         yield listening.getsockname()[1]
         server.should_exit = True
-        thread.join(PATIENCE)
+        thread.join(TIMEOUT)
 
 
 def slow_client(port: int) -> socket.socket:
@@ -60,7 +60,7 @@ def status(port: int) -> int:
 
 
 def until(port: int, wanted: int) -> None:
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + TIMEOUT
     while status(port) != wanted:
         assert time.monotonic() < end
         time.sleep(0.1)
@@ -91,18 +91,18 @@ def test_a_delivered_response_logs_nothing(port):
 
 def test_work_of_one_request_runs_at_the_same_time():
     """Each call waits for all others: run one after the other they would never end."""
-    pool = ReadPool("coadd", max_running=3, timeout=PATIENCE)
+    pool = ReadPool("coadd", max_running=3, timeout=TIMEOUT)
     together = threading.Barrier(3)
 
     def work(number: int) -> int:
-        together.wait(PATIENCE)
+        together.wait(TIMEOUT)
         return number
 
     assert asyncio.run(pool.run_all(work, [(k,) for k in range(3)])) == [0, 1, 2]
 
 
 def test_one_request_takes_one_place_and_leaves_turns_to_others():
-    pool = ReadPool("coadd", max_running=2, max_waiting=0, timeout=PATIENCE)
+    pool = ReadPool("coadd", max_running=2, max_waiting=0, timeout=TIMEOUT)
     running, most, order = 0, 0, []
     lock = threading.Lock()
 
@@ -134,7 +134,7 @@ def test_a_place_is_free_again_only_when_all_that_was_begun_has_ended():
 
     def hang(number: int) -> None:
         begun.append(number)
-        assert end.wait(PATIENCE)
+        assert end.wait(TIMEOUT)
 
     async def requests() -> None:
         with pytest.raises(BusyError, match=r"within 0\.1 s"):
@@ -149,7 +149,7 @@ def test_a_place_is_free_again_only_when_all_that_was_begun_has_ended():
 
 
 def test_an_error_ends_the_request_and_frees_its_place():
-    pool = ReadPool("coadd", max_running=1, max_waiting=0, timeout=PATIENCE)
+    pool = ReadPool("coadd", max_running=1, max_waiting=0, timeout=TIMEOUT)
     begun = []
 
     def fail(number: int) -> None:
@@ -167,7 +167,7 @@ def test_an_error_ends_the_request_and_frees_its_place():
 
 async def one_that_is_taken(pool: ReadPool) -> None:
     """Retry until the server has capacity again."""
-    for _ in range(int(PATIENCE / 0.01)):
+    for _ in range(int(TIMEOUT / 0.01)):
         with suppress(BusyError):
             assert await pool.run(lambda: 1) == 1
             return

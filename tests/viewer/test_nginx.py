@@ -17,7 +17,7 @@ import pytest
 
 from hipsgen.survey.properties import parse_properties
 from tests.conftest import needs
-from tests.viewer.serving import PATIENCE, free_port, nginx_scratch
+from tests.viewer.serving import TIMEOUT, free_port, nginx_scratch
 from tests.viewer.small_hips import FACE, make_survey
 
 DOCS = Path(__file__).parents[2] / "docs" / "howto" / "production.md"
@@ -117,7 +117,7 @@ def site(
     try:
         assert viewer.stdout
         assert f":{inner}/sky/ shows" in viewer.stdout.readline()
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + TIMEOUT
         while not _listens(outer):
             assert front.poll() is None, front.communicate()
             assert time.monotonic() < end
@@ -126,7 +126,7 @@ def site(
     finally:
         for process in (front, viewer):
             process.terminate()
-            process.communicate(timeout=PATIENCE)
+            process.communicate(timeout=TIMEOUT)
     assert "[error]" not in (folder / "error.log").read_text()
 
 

@@ -20,7 +20,7 @@ from astropy.coordinates import SkyCoord
 import viewer
 from hipsgen.errors import ConfigError, InputError, SurveyError
 from tests.conftest import needs
-from tests.viewer.serving import PATIENCE, free_port, nginx_scratch, served
+from tests.viewer.serving import TIMEOUT, free_port, nginx_scratch, served
 from tests.viewer.small_hips import DEC, RA, make_survey
 from viewer.annotations import Annotations
 from viewer.api.frames import FrameChannel, FrameError
@@ -67,7 +67,7 @@ class Page:
 
     def _follow(self) -> None:
         seen = 0
-        with httpx.Client(timeout=PATIENCE) as client:
+        with httpx.Client(timeout=TIMEOUT) as client:
             while (answer := client.get(self._url, params={"seen": seen})).status_code == 200:
                 told = answer.json()
                 if told["number"] > seen:
@@ -161,7 +161,7 @@ def test_many_frames_leave_the_browser_connections_for_tiles(root):
         frames = [stack.enter_context(closing(viewer.show(root))) for _ in range(4)]
 
         def ask(one: Frame) -> dict:
-            return httpx.get(channel(one), params={"seen": 0}, timeout=PATIENCE).json()
+            return httpx.get(channel(one), params={"seen": 0}, timeout=TIMEOUT).json()
 
         last = frames.pop()
         last.goto((1, 2))
@@ -225,7 +225,7 @@ print(channel(frame).port, flush=True)
         assert running.stderr
         port, start = int(running.stdout.readline()), time.monotonic()
         assert running.stderr.read() == b""
-        assert running.wait(PATIENCE) == 0
+        assert running.wait(TIMEOUT) == 0
         assert time.monotonic() - start < 5
     assert refuses(port)
 
@@ -300,7 +300,7 @@ def test_errors_are_raised_before_the_server_starts(root, tmp_path):
         viewer.show(root, fov=-1)
     with pytest.raises(ConfigError, match=r"fov '1.0 s': .*give degrees"):
         viewer.show(root, fov=1 * units.s)
-    with pytest.raises(ConfigError, match=r"no survey 'band_z': there are band_g, band_r"):
+    with pytest.raises(ConfigError, match=r"no survey 'band_z'; available: band_g, band_r"):
         viewer.show(root, survey="band_z")
     with pytest.raises(ConfigError, match=r"proxy '/hub/8000': give a path .* contains \{port\}"):
         viewer.show(root, proxy="/hub/8000")
@@ -334,7 +334,7 @@ def test_behind_a_proxy_that_strips_its_path(root, tmp_path):
         [nginx, "-p", tmp_path, "-e", tmp_path / "error.log", "-c", tmp_path / "nginx.conf"]
     )
     try:
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + TIMEOUT
         while refuses(outer):
             assert time.monotonic() < end
             time.sleep(0.05)
@@ -352,4 +352,4 @@ def test_behind_a_proxy_that_strips_its_path(root, tmp_path):
         assert followed.left()
     finally:
         front.terminate()
-        front.wait(PATIENCE)
+        front.wait(TIMEOUT)

@@ -169,7 +169,7 @@ def test_tables_by_patch(own):
 @pytest.mark.parametrize(
     ("collections", "table", "words"),
     [
-        ([], "", "name a collection with -c; there are: sample/coadds"),
+        ([], "", "name a collection with -c; available: sample/coadds"),
         (["other"], "", "no collection 'other'"),
         ([CHAIN], "source", r"no object table source .* patch: objectTable_tract"),
         ([CHAIN], "deepCoadd_calexp", "no object table deepCoadd_calexp"),

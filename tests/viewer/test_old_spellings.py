@@ -82,7 +82,7 @@ def test_links_that_were_copied_from_the_page(survey: str):
 @pytest.mark.parametrize("survey", ["band_x", "sn-band_x", "live-color"])
 def test_links_to_surveys_that_are_not_here(survey: str):
     link = LINK.format(survey=survey)
-    with pytest.raises(ConfigError, match=rf"no survey '{survey}'; there are band_g, band_r"):
+    with pytest.raises(ConfigError, match=rf"no survey '{survey}'; available: band_g, band_r"):
         check_view(link.rpartition("#")[2], ["band_g", "band_r"])
 
 

@@ -100,7 +100,7 @@ def test_it_really_serves(root, monkeypatch):
 
 
 def test_a_first_view_of_a_missing_survey_is_reported(root):
-    with pytest.raises(ConfigError, match=r"--view: no survey 'nosuch'; there are band_g"):
+    with pytest.raises(ConfigError, match=r"--view: no survey 'nosuch'; available: band_g"):
         server.serve([root], port=0, view="http://here/#survey=nosuch&ra=1")
 
 

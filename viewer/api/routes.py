@@ -24,7 +24,7 @@ def api_routes(
     surveys
         The surveys to describe and measure.
     read_only
-        Whether annotations are kept in the browsers and not beside the surveys.
+        Whether annotations are stored in the browsers instead of in the folders of the surveys.
     catalogs
         The catalogs to query.
     view

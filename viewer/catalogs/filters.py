@@ -96,7 +96,7 @@ def unknown_column(name: str, columns: Mapping[str, Any]) -> FilterError:
     lower = {one.lower(): one for one in columns}
     close = difflib.get_close_matches(name.lower()[:100], list(lower), 4, 0.6)
     suggestions = ", ".join([lower[one] for one in close] or list(columns)[:12])
-    hint = "did you mean" if close else "there are"
+    hint = "did you mean" if close else "available"
     return FilterError(f"no column {_short(name)!r}; {hint}: {suggestions}")
 
 

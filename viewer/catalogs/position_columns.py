@@ -92,7 +92,7 @@ def _position_columns(
             if ra in columns and dec in columns:
                 return columns[ra], columns[dec]
     raise InputError(
-        f"{table_name}: cannot tell which columns are RA and Dec; {_list_columns(table)}; "
+        f"{table_name}: cannot determine which columns are RA and Dec; {_list_columns(table)}; "
         "name them: --catalog FILE,ra=COLUMN,dec=COLUMN"
     )
 
@@ -117,4 +117,4 @@ def _are_radians(table: Table, ra: Column, lon: Floats, lat: Floats) -> bool:
 def _list_columns(table: Table) -> str:
     names: Sequence[str] = [column.name for column in table.columns]
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return f"there are {', '.join(names[:_SHOWN]) or 'no columns'}{more}"
+    return f"available: {', '.join(names[:_SHOWN]) or 'no columns'}{more}"

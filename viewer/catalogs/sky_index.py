@@ -105,7 +105,7 @@ class SkyIndex:
     def _ranges(self, cone: Cone) -> tuple[Rows, Rows]:
         """Return starts and lengths of the ranges of index rows in pixels that overlap a cone."""
         if cone.radius > 90:
-            # healpy 1.20 misses pixels of discs larger than 135 degrees; all rows cost little more
+            # healpy 1.20 misses pixels of disks larger than 135 degrees; all rows cost little more
             return np.zeros(1, np.int64), np.array([len(self)])
         order = math.ceil(math.log2(58.6 * _PIXELS_PER_RADIUS / cone.radius))
         order = min(_ORDER, max(0, order))

@@ -18,7 +18,7 @@ _MAX_BODY = 4096
 _COOKIE_MAX_AGE = 30 * 86400  # seconds
 _FORM = "application/x-www-form-urlencoded"
 _UNAUTHORIZED = (
-    "this viewer needs its token: open it in a browser, or send 'Authorization: Bearer TOKEN'"
+    "this viewer requires a token: open it in a browser, or send 'Authorization: Bearer TOKEN'"
 )
 
 # the login page has no script, and its form can only be sent to this server
@@ -38,7 +38,7 @@ _PAGE = """<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Token needed</title>
+<title>Token required</title>
 <link rel="icon" href="data:,">
 <style>
 :root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif }
@@ -50,7 +50,7 @@ p { margin: 0; min-height: 1.5em }
 <form method="post">
 <label for="token">Token of this viewer</label>
 <input id="token" name="token" type="password" autocomplete="current-password" required autofocus>
-<button>Show the sky</button>
+<button>Log in</button>
 <p role="alert">%s</p>
 </form>
 </html>

@@ -45,7 +45,7 @@ def parse_networks(text: str) -> tuple[Network, ...]:
 
 
 class BehindProxy:
-    """Middleware that restores what a proxy knows of a request: client, scheme, host and path.
+    """Middleware that restores client, scheme, host and path of requests that a proxy forwards.
 
     root_path: prefix of the site's URLs; the proxy may strip it from requests or leave it.
     only_below_root_path: respond with 404 to all other paths, so that the root path can be secret.

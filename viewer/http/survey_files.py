@@ -158,7 +158,7 @@ async def serve_file(
 
 
 def media_type(name: str) -> str:
-    """Return the media type of a file name; Starlette knows no `properties`, and has image/fits."""
+    """Return the media type of a file name; Starlette has none for `properties`, and image/fits."""
     return MEDIA_TYPES.get(os.path.splitext(name)[1], PLAIN_TEXT)
 
 

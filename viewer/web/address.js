@@ -1,16 +1,16 @@
-// All that is on the screen, as the part of the address behind #: a copied link shows the same picture.
+// The state of the page as the part of its address after #: a copied link shows the same view.
 //
-//   survey=band_r&ra=…&dec=…&fov=…       what is shown, and where
-//   over=band_i:0.5,band_g:0.3           stacked, with opacity
-//   look.band_r=fits,log,-5,300,viridis,1    format, stretch, cuts, colors, inverted; if not as at first
-//   mode=swipe&with=band_i&at=0.4        compared: swipe, blink (turned=1: the other is seen), 2 or 4 views
+//   survey=band_r&ra=…&dec=…&fov=…       base survey and position
+//   over=band_i:0.5,band_g:0.3           stacked surveys with their opacity
+//   look.band_r=fits,log,-5,300,viridis,1    format, stretch, cuts, colors, inverted; if not the default
+//   mode=swipe&with=band_i&at=0.4        comparison: swipe, blink (turned=1: the other one is visible), 2 or 4 views
 //   show=grid,patches,coverage,flags     overlays
 //   mask.mask_r=SAT,CR                   painted planes
 //   colour=band_i,band_r,band_g,8,500,0,0,0,1,1,1    live color: red, green, blue; Q, span; black; gain
-//   here=150.1,2.2                       the place that was clicked; in here.of=band_i, if not the first view's
-//   region=circle,150.1,2.2,10           what is measured
+//   here=150.1,2.2                       clicked position; in here.of=band_i, if not in the first view's survey
+//   region=circle,150.1,2.2,10           measured region
 //   objects.NAME=filter                  a catalog, with its filter
-//   lock=1                               the same cuts for all bands
+//   lock=1                               same cuts for all bands
 
 /**
  * @typedef {{ra: number, dec: number, fov: number}} View degrees
@@ -29,10 +29,10 @@
  * @typedef {object} State
  * @property {string | null} survey
  * @property {View | null} view
- * @property {[string, number][]} over names and opacities, from the bottom to the top
+ * @property {[string, number][]} over names and opacities, from bottom to top
  * @property {[string, Look][]} looks
  * @property {string} mode single, swipe, blink, 2 or 4
- * @property {string[]} others what is compared
+ * @property {string[]} others surveys to compare with
  * @property {number} swipe
  * @property {boolean} turned
  * @property {string[]} shown overlays
@@ -55,7 +55,7 @@ const KINDS = {
 };
 
 /**
- * What a Viewer's state is called in the address.
+ * Format a state as the part of the address after #.
  * @param {State & {survey: string, view: View}} state
  */
 export function toHash(state) {
@@ -113,7 +113,7 @@ function regionWords({ kind, ...rest }) {
 }
 
 /**
- * The state that an address tells of; what it says nothing of, or nonsense, is left out.
+ * Parse the state in an address; missing or invalid parts get default values.
  * @param {string} text
  * @returns {State}
  */
@@ -141,7 +141,7 @@ export function fromHash(text) {
 }
 
 /**
- * The words `what.NAME=value`: pairs of name and value.
+ * Return name and value of the parameters `what.NAME=value`.
  * @param {URLSearchParams} words
  * @param {string} what
  * @returns {[string, string][]}
@@ -173,7 +173,7 @@ function overIn(text) {
 /**
  * @param {string} name
  * @param {string} text
- * @returns {[string, Look][]} none, if its cuts are none
+ * @returns {[string, Look][]} empty if the cuts are invalid
  */
 function lookIn(name, text) {
   const [format, stretch, low, high, colormap, reversed] = text.split(",");

@@ -1,11 +1,11 @@
-"""Builds the page: our own files, and Aladin Lite from npm, into viewer/static.
+"""Build the page in viewer/static from the files of this folder and Aladin Lite from npm.
 
-Runs as hatch's build hook (wheels and editable installs) and by hand:
+Runs as a build hook of hatch (wheels and editable installs), or as a script:
 python viewer/web/build_page.py [--force]
 
     static/index.html, *.css, *.js    the viewer's page
-    static/aladin/                    Aladin Lite, replaceable, its licenses, its source
-    static/survey/                    the page that goes into each survey's folder
+    static/aladin/                    Aladin Lite (replaceable), its licenses and source URL
+    static/survey/                    the page that is copied into each survey's folder
 """
 
 import base64
@@ -22,10 +22,10 @@ from typing import Any
 
 try:
     from hatchling.builders.hooks.plugin.interface import BuildHookInterface
-except ImportError:  # by hand, without hatch
+except ImportError:  # run as a script, without hatch
 
     class BuildHookInterface:  # type: ignore[no-redef]
-        """Stands in for hatch's class."""
+        """Placeholder for hatch's class."""
 
 
 WEB = Path(__file__).resolve().parent
@@ -33,9 +33,9 @@ STATIC = WEB.parent / "static"
 STAMP = "stamp.json"
 PACKAGE = "aladin-lite"
 SOURCE = "https://github.com/cds-astro/aladin-lite"
-WITHIN = re.compile(r'new URL\("data:application/wasm;base64,([A-Za-z0-9+/=]+)",[^)]*\)')
+EMBEDDED_WASM = re.compile(r'new URL\("data:application/wasm;base64,([A-Za-z0-9+/=]+)",[^)]*\)')
 
-# what both pages use
+# used by both pages
 SHARED = (
     *("sky.js", "pace.js", "gate.js", "moc.js", "fits.js", "healpix.js", "coords.js"),
     "readout.js",
@@ -54,14 +54,14 @@ ALADIN = ("aladin.js", "aladin.wasm", "LICENSE", "COPYING", "SOURCE.txt")
 
 
 class PageError(Exception):
-    """The page cannot be built; says why in one line."""
+    """The page cannot be built; the message is one line."""
 
 
 class CustomBuildHook(BuildHookInterface):  # type: ignore[type-arg]
-    """Builds the page before a wheel or an editable install; a source archive carries none."""
+    """Builds the page before a wheel or an editable install; sdists do not contain it."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Build, or end the installation with one line."""
+        """Build the page; if this fails, end the installation with a one-line message."""
         if self.target_name == "sdist":
             return
         try:
@@ -71,7 +71,7 @@ class CustomBuildHook(BuildHookInterface):  # type: ignore[type-arg]
 
 
 def build(static: Path = STATIC, force: bool = False) -> bool:
-    """Make `static`; False when it was complete and up to date already."""
+    """Build the page in `static`; return False if it was already up to date."""
     stamp = _stamp()
     if not force and _is_complete(static, stamp):
         return False
@@ -90,14 +90,14 @@ def build(static: Path = STATIC, force: bool = False) -> bool:
 
 
 def _add_aladin(folder: Path, static: Path, stamp: dict[str, str] | None, scratch: Path) -> None:
-    """Aladin Lite: the one that is there already if it is the right one, else from npm."""
+    """Copy Aladin Lite from the previous build if it has the right version, else from npm."""
     if stamp and _read_stamp(static).get("npm") == stamp["npm"] and _has(static, _aladin_files()):
         shutil.copytree(static / "aladin", folder)
         return
     package = _npm_ci(scratch / "npm") / PACKAGE
     version = json.loads((package / "package.json").read_text(encoding="utf-8"))["version"]
     folder.mkdir(parents=True)
-    script, binary = _apart((package / "dist" / "aladin.js").read_text(encoding="utf-8"))
+    script, binary = _extract_wasm((package / "dist" / "aladin.js").read_text(encoding="utf-8"))
     (folder / "aladin.js").write_text(script, encoding="utf-8")
     (folder / "aladin.wasm").write_bytes(binary)
     for name in ("LICENSE", "COPYING"):
@@ -105,17 +105,20 @@ def _add_aladin(folder: Path, static: Path, stamp: dict[str, str] | None, scratc
     (folder / "SOURCE.txt").write_text(_source_text(version), encoding="utf-8")
 
 
-def _apart(script: str) -> tuple[str, bytes]:
-    """Aladin Lite, and the WebAssembly that it has within, which compiles while it arrives then."""
-    found = WITHIN.search(script)
+def _extract_wasm(script: str) -> tuple[str, bytes]:
+    """Return the script without its embedded WebAssembly, and the WebAssembly.
+
+    As a separate file, it is compiled while it is downloaded.
+    """
+    found = EMBEDDED_WASM.search(script)
     if not found:
-        raise PageError("aladin.js has no WebAssembly within: look how this version loads it")
-    outside = 'new URL("./aladin.wasm",import.meta.url)'
-    return script.replace(found[0], outside), base64.b64decode(found[1])
+        raise PageError("aladin.js has no embedded WebAssembly: check how this version loads it")
+    url = 'new URL("./aladin.wasm",import.meta.url)'
+    return script.replace(found[0], url), base64.b64decode(found[1])
 
 
 def _npm_ci(folder: Path) -> Path:
-    """Install what the lock file names, checked by its hashes; the node_modules folder."""
+    """Install the locked packages, verified by hash; return the node_modules folder."""
     _copy(("package.json", "package-lock.json", ".npmrc"), folder)
     command = [*_npm(), "ci", "--omit=dev", "--ignore-scripts", "--no-progress", "--loglevel=error"]
     command += ["--fetch-retries=2", "--fetch-timeout=60000"]
@@ -153,17 +156,17 @@ def _reason(stderr: str) -> str:
 
 
 def _stamp() -> dict[str, str]:
-    """Hashes of what the page is made of: our files, and the packages that it uses."""
+    """Return hashes of the sources of the page: our files, and the packages that it uses."""
     names = sorted({*PAGE, *SURVEY_PAGE, "survey.html", Path(__file__).name})
     ours = {name: (WEB / name).read_bytes() for name in names}
     return {"page": _hash(ours), "npm": _hash(_locked_packages())}
 
 
 def _locked_packages() -> dict[str, bytes]:
-    """Return the entry of each package in the lock file, without those that only check scripts."""
+    """Return the entry of each package in the lock file, without development dependencies."""
     lock = json.loads((WEB / "package-lock.json").read_text(encoding="utf-8"))
     used = {name: entry for name, entry in lock["packages"].items() if not entry.get("dev")}
-    del used[""]  # ourselves
+    del used[""]  # the root package
     return {name: json.dumps(entry).encode() for name, entry in used.items()}
 
 
@@ -203,7 +206,7 @@ def _copy(names: tuple[str, ...], folder: Path) -> None:
 
 
 def _preload(page: Path, place: str, names: tuple[str, ...]) -> None:
-    """Have a browser ask at once for what the first picture needs; else one leads to the other."""
+    """Add preload links, so that a browser requests all files at once instead of in a chain."""
     text = page.read_text(encoding="utf-8")
     begin = text.index('<script type="module"')
     scripts = ["aladin/aladin.js", *(name for name in names if name.endswith(".js"))]
@@ -224,14 +227,14 @@ def _source_text(version: str) -> str:
         f"Aladin Lite {version}, by CDS, Strasbourg (LGPL-3.0-or-later; see LICENSE, COPYING).\n"
         f"Source: {SOURCE}, version {version}\n"
         f"Package: https://www.npmjs.com/package/{PACKAGE}/v/{version}\n"
-        "aladin.js is the file of that package but for one thing: the WebAssembly that it has\n"
-        "within, as base64, is beside it, in aladin.wasm. Both are loaded as separate files: put\n"
-        "another version's aladin.js in the place of this one to use it instead.\n"
+        "aladin.js is the file of that package with one change: the WebAssembly that it embeds\n"
+        "as base64 is a separate file, aladin.wasm. To use another version, replace aladin.js by\n"
+        "the file of that version.\n"
     )
 
 
 def main() -> None:
-    """Build by hand."""
+    """Build the page from the command line."""
     try:
         built = build(force="--force" in sys.argv[1:])
     except PageError as error:

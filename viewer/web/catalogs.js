@@ -1,14 +1,14 @@
-// Catalogs over the sky: those that the server was given, asked for what is on the screen.
+// Catalogs of the server, drawn over the sky: the objects in the displayed field.
 
 import { api } from "./api.js";
 import { formatUnit, formatValue } from "./coords.js";
 import { button, copyButton, make } from "./elements.js";
 
 const COLORS = ["#ff7d9c", "#8fb8ff", "#d4e157", "#ce93d8", "#4dd0e1", "#ffab91"];
-const NEAR = 9; // pixels from an object that a click may miss it by
+const CLICK_RADIUS = 9; // pixels within which a click selects an object
 const MOST = 2000;
-const COLUMNS = 64; // that the server gives at a time
-const SAME = 1e-7; // degrees within which a row is asked for again
+const MAX_COLUMNS = 64; // that the server returns per request
+const TOLERANCE = 1e-7; // degrees: radius of the cone with which a known row is requested again
 
 export class Catalogs {
   constructor(box, viewer) {
@@ -46,7 +46,7 @@ export class Catalogs {
     }));
   }
 
-  /** Whether a click in a view hit an object; its columns are shown. */
+  /** If a click in a view hits an object, show its columns; return whether it does. */
   picked(sky, ra, dec) {
     const at = sky.pixel(ra, dec);
     let best = null;
@@ -55,7 +55,7 @@ export class Catalogs {
       layer.rows.forEach((row, i) => {
         const place = sky.pixel(...row);
         const far = place && at ? Math.hypot(place[0] - at[0], place[1] - at[1]) : Infinity;
-        if (far <= NEAR && far < (best?.far ?? Infinity)) best = { layer, i, far };
+        if (far <= CLICK_RADIUS && far < (best?.far ?? Infinity)) best = { layer, i, far };
       });
     }
     if (best) this.choose(best);
@@ -78,7 +78,7 @@ export class Catalogs {
     const here = card.querySelector("[data-part=actions]");
     here.replaceChildren(
       copyButton("Copy RA Dec", `${place[0].toFixed(7)} ${place[1].toFixed(7)}`),
-      button("Coadds here", () => this.viewer.inspect(...place, this.viewer.seen()), { title: "What the coadds hold at this place" }),
+      button("Coadds here", () => this.viewer.inspect(...place, this.viewer.seen()), { title: "List the coadds at this position" }),
     );
     const rest = layer.columns.map(({ name }) => name).filter((name) => !shown.has(name));
     const more = card.querySelector("[data-part=more]");
@@ -88,18 +88,18 @@ export class Catalogs {
     more.onclick = () => this.more(layer, layer.rows[i], rest);
   }
 
-  /** The other columns of a row, as many at a time as the server gives. */
+  /** Show the other columns of a row, as many per request as the server allows. */
   async more(layer, place, names) {
     const [card, button] = [this.card, this.card.querySelector("[data-part=more]")];
     const still = () => layer.chosen !== undefined && layer.rows[layer.chosen] === place;
     button.disabled = true;
-    for (let i = 0; i < names.length; i += COLUMNS) {
-      const columns = names.slice(i, i + COLUMNS).join();
-      const found = await layer.ask({ ra: place[0], dec: place[1], radius: SAME, limit: 1, columns });
+    for (let i = 0; i < names.length; i += MAX_COLUMNS) {
+      const columns = names.slice(i, i + MAX_COLUMNS).join();
+      const found = await layer.ask({ ra: place[0], dec: place[1], radius: TOLERANCE, limit: 1, columns });
       if (!still()) return;
       if (found.error || !found.rows.length) {
         button.disabled = false;
-        button.textContent = found.error ?? "this row is no longer there";
+        button.textContent = found.error ?? "this row no longer exists";
         return;
       }
       card.querySelector("tbody").append(...rowsOf(found.columns, found.rows[0]));
@@ -111,7 +111,7 @@ export class Catalogs {
     return document.getElementById("object");
   }
 
-  /** No object is chosen any more. */
+  /** Deselect the object. */
   forget() {
     for (const layer of this.layers) layer.chosen = undefined;
     this.card.hidden = true;
@@ -129,7 +129,7 @@ function rowsOf(columns, values) {
 
 class Layer {
   constructor({ name, rows, columns }, color, all) {
-    // rows: their positions; values: one list each, of the columns shown
+    // rows: their positions; values: of the columns, one list per row
     Object.assign(this, { name, columns, color, all, rows: [], values: [], shown: [], turn: 0 });
     this.check = make("input", { type: "checkbox", onchange: () => this.changed() });
     this.filter = make("input", { type: "text", placeholder: "filter, e.g. r_psfFlux > 1000", "aria-label": `Filter of ${name}`, spellcheck: "false" });
@@ -151,7 +151,7 @@ class Layer {
 
   async renew() {
     const turn = ++this.turn;
-    // a layer that is off has nothing to take away, but once
+    // clear a layer only once after it was turned off
     if (!this.on && !this.rows.length) return;
     const { ra, dec, fov } = this.all.viewer.sky.view();
     const found = this.on ? await this.ask({ ra, dec, radius: Math.min(180, 0.72 * fov), limit: MOST }) : { rows: [], columns: [] };
@@ -165,22 +165,22 @@ class Layer {
     const chosen = this.rows[this.chosen];
     this.rows = found.error ? [] : found.rows.map((_, i) => [found.ra[i], found.dec[i]]);
     [this.values, this.shown] = found.error ? [[], []] : [found.rows, found.columns];
-    // the chosen one keeps its mark as long as it is in view
+    // keep the selected object marked as long as it is in view
     const place = chosen ? this.rows.findIndex((row) => row[0] === chosen[0] && row[1] === chosen[1]) : -1;
     if (chosen && place < 0) this.all.forget();
     else if (chosen) this.chosen = place;
     this.all.viewer.redraw();
   }
 
-  /** How many are on the screen; of too many only the nearest to its middle are known. */
+  /** Describe how many objects are in view; if there are too many, only those nearest to the center are known. */
   counted({ ra, dec, more }) {
     const { sky } = this.all.viewer;
     const { clientWidth, clientHeight } = sky.div;
     const seen = ra.map((one, i) => sky.pixel(one, dec[i])).filter((at) => at && at[0] >= 0 && at[1] >= 0 && at[0] <= clientWidth && at[1] <= clientHeight);
-    return more ? `more in view: the ${ra.length} nearest to its middle are drawn` : `${seen.length} in view`;
+    return more ? `more in view: only the ${ra.length} nearest to its center are drawn` : `${seen.length} in view`;
   }
 
-  /** What the server answers; {error} if it does not. */
+  /** Return the server's response, or {error}. */
   async ask(words) {
     if (this.filter.value.trim()) words.filter = this.filter.value;
     const path = `api/catalogs/${encodeURIComponent(this.name)}?${new URLSearchParams(words)}`;

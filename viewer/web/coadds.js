@@ -1,4 +1,4 @@
-// What a click tells: the coadds beneath, the pixel of each in its own file, and what to take along.
+// The panel of a click: the coadds at the position, their pixels, links and cutouts.
 
 import { api } from "./api.js";
 import { formatDec, formatRa, formatValue, toGalactic } from "./coords.js";
@@ -9,7 +9,10 @@ export const CUTOUT = 20; // arcsec
 
 let asked = 0;
 
-/** Fill and open `card` for an ICRS position in surveys; those without provenance tell nothing. What was told: coadds, or a problem. */
+/**
+ * Show the coadds of surveys at an ICRS position in `card`; return them, or the problem.
+ * Surveys without provenance are skipped.
+ */
 export async function coaddCard(card, title, surveys, ra, dec, linkHere) {
   const turn = ++asked;
   const telling = surveys.filter((one) => one.provenance);
@@ -32,7 +35,7 @@ export async function coaddCard(card, title, surveys, ra, dec, linkHere) {
   const answers = await Promise.all(queries.map(ask));
   if (turn !== asked) return null;
   const items = answers.flatMap(({ found, problem }, i) => (found ? found.coadds.map((coadd) => coaddItem(coadd, queries[i])) : [make("li", {}, problem)]));
-  list.replaceChildren(...(items.length ? items : [make("li", {}, "No coadd gave pixels here.")]));
+  list.replaceChildren(...(items.length ? items : [make("li", {}, "No coadd contributed pixels here.")]));
   card.dataset.state = "told";
   const problem = answers.map((one) => one.problem).filter(Boolean).join("; ");
   return { survey: telling[0].name, coadds: answers.flatMap(({ found }) => found?.coadds ?? []), problem };
@@ -112,7 +115,7 @@ function place(dimension) {
   return at < 0 ? FIRST.length : at;
 }
 
-/** The line of Python that reads the coadd from its Butler. */
+/** Return the Python expression that reads the coadd from its Butler. */
 function butlerGet({ dataset_type, data_id, run }) {
   const id = Object.entries(data_id).map(([key, value]) => `${key}=${JSON.stringify(value)}`);
   return `butler.get(${[JSON.stringify(dataset_type), ...id, `collections=${JSON.stringify(run)}`].join(", ")})`;

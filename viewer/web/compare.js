@@ -1,4 +1,4 @@
-// Surveys compared: one after the other in the same place, on two sides of a bar, in views beside each other.
+// Comparison of surveys: blinking, separated by a bar, or in linked views.
 
 import { make } from "./elements.js";
 
@@ -12,7 +12,7 @@ export class Comparison {
     // names of the surveys that the base is compared with
     this.others = [];
     this.swipe = 0.5;
-    // the survey that blinks with the base, and whether it is the one that is seen
+    // the survey that blinks with the base, and whether it is the visible one
     this.blinker = null;
     this.turned = false;
     $("partner").querySelector("select").addEventListener("change", ({ target }) => {
@@ -21,7 +21,7 @@ export class Comparison {
     });
   }
 
-  /** What the first view shows. */
+  /** The survey that the first view shows. */
   get seen() {
     return this.turned ? this.blinker : this.viewer.base;
   }
@@ -35,11 +35,11 @@ export class Comparison {
     return this.viewer.step(() => this.show(this.mode, this.others.with(i, name)));
   }
 
-  /** names: of the others, as far as they are known; the best are taken for those that lack. */
+  /** Set the mode. names: the surveys to compare with; missing ones are chosen automatically. */
   async show(mode, names) {
     const { viewer } = this;
     const wanted = this.partners(names).slice(0, PARTNERS[mode]);
-    if (wanted.length < PARTNERS[mode]) viewer.tell("Nothing to compare with", `There are ${viewer.images().length} surveys; ${mode === "4" ? "four views want four" : "two are needed"}.`);
+    if (wanted.length < PARTNERS[mode]) viewer.tell("Nothing to compare with", `Number of surveys: ${viewer.images().length}; needed: ${mode === "4" ? "four" : "two"}.`);
     const { blinker } = this;
     if (blinker && (mode !== "blink" || blinker !== wanted[0] || viewer.isStale(this.layer(), blinker))) {
       viewer.sky.unstack(blinker, "blink");
@@ -56,7 +56,7 @@ export class Comparison {
     this.badge();
   }
 
-  /** Those that are named, then all other images: first the same band of another collection. */
+  /** Return the named surveys, then all other images, those of the same band in other collections first. */
   partners(names) {
     const { base } = this.viewer;
     const rest = this.viewer.images().filter((one) => one !== base && !names.includes(one.name));
@@ -66,10 +66,10 @@ export class Comparison {
     return [...names.map((name) => this.viewer.find(name)), ...rest].filter(Boolean);
   }
 
-  /** Space: the other of two surveys. */
+  /** Switch to the other of two blinking surveys (space). */
   flip() {
     if (this.mode !== "blink") return this.choose("blink").then(() => this.mode === "blink" && this.flip());
-    // the other is still to come
+    // the other one is still being loaded
     if (!this.blinker) return null;
     this.turnTo(!this.turned);
     this.badge();
@@ -78,26 +78,26 @@ export class Comparison {
     return null;
   }
 
-  /** Which of two that blink is seen; the other is not there, lest it show in the holes of this one. */
+  /** Show one of two blinking surveys; the other is transparent, so that it is not visible through holes. */
   turnTo(turned) {
     this.turned = turned;
     this.viewer.sky.baseLayer().setOpacity(Number(!turned));
     this.layer()?.setOpacity(Number(turned));
   }
 
-  /** The layer that blinks. */
+  /** Return the blinking layer. */
   layer() {
     return this.blinker && this.viewer.sky.overlay(this.blinker, "blink");
   }
 
-  /** Show a survey as its settings are now. */
+  /** Apply the current settings of a survey. */
   apply(survey) {
     this.viewer.panes.apply(survey);
     const layer = survey === this.blinker && this.layer();
     if (layer) this.viewer.sky.apply(layer, this.viewer.settings.get(survey.name), Number(this.turned));
   }
 
-  /** What the first view shows, where there is something to compare it with. */
+  /** Show which survey the first view shows, while surveys are compared. */
   badge() {
     const { base } = this.viewer;
     $("badge").hidden = this.mode === "single";

@@ -1,11 +1,11 @@
-// Positions as people write and read them; ICRS and galactic. No names: those need a resolver.
+// Parsing and formatting of positions, ICRS and galactic. Names of objects, which need a resolver, are not supported.
 
 const RADIANS = Math.PI / 180;
 
 /** @typedef {{ra: number, dec: number}} Position degrees */
 
 /**
- * A position from "150.1 2.2", "10:00:24 +02:12:00", "10h00m24s 2d12m"; null if it is none.
+ * Parse a position such as "150.1 2.2", "10:00:24 +02:12:00", "10h00m24s 2d12m"; null for any other text.
  * @param {string} text
  * @returns {Position | null}
  */
@@ -100,7 +100,7 @@ export function formatAngle(degrees) {
 }
 
 /**
- * Six digits, as short as they go.
+ * Format a number with six digits, without trailing zeros.
  * @param {number} value
  */
 export function formatValue(value) {
@@ -130,7 +130,7 @@ export function toGalactic(ra, dec) {
 }
 
 /**
- * A unit as people write it: nJy² for nJy**2.
+ * Format a unit for display: nJy² for nJy**2.
  * @param {string | null} [unit]
  */
 export function formatUnit(unit) {

@@ -1,9 +1,9 @@
-// Cuts of sorted values: percentiles, and zscale as IRAF's display has it.
+// Cuts of sorted values: percentiles, and the zscale algorithm of IRAF's display task.
 
 /** @typedef {number[] | Float64Array} Values */
 
 /**
- * The value below which a share of sorted values lies; between two it is in proportion.
+ * Return a quantile of sorted values, interpolated linearly.
  * @param {Values} sorted
  * @param {number} share 0 to 1
  */
@@ -15,7 +15,7 @@ export function quantile(sorted, share) {
 }
 
 /**
- * Cuts that leave out equal shares at both ends: `percent` of all values lie between.
+ * Return cuts that include `percent` of all values, and exclude as many below as above.
  * @param {Values} sorted
  * @param {number} percent
  */
@@ -25,13 +25,13 @@ export function percentileCuts(sorted, percent) {
 }
 
 /**
- * The cuts of IRAF's display: a line through the sorted values, outliers left out.
+ * Return the cuts of IRAF's display task: a line fitted to the sorted values, without outliers.
  * @param {Values} sorted
  */
 export function zscaleCuts(sorted, { contrast = 0.25, rejected = 2.5, most = 5, least = 5 } = {}) {
   const count = sorted.length;
   const [low, high] = [sorted[0], sorted[count - 1]];
-  // what lies beside an outlier goes with it
+  // values next to an outlier are rejected, too
   const wide = Math.max(1, Math.floor(count * 0.01));
   const after = Math.floor((wide - 1) / 2);
   const needed = Math.max(least, Math.floor(count * 0.5));
@@ -91,7 +91,7 @@ function deviation(values, good) {
 }
 
 /**
- * Cuts that increase, also where all values are one.
+ * Return increasing cuts, even if all values are equal.
  * @param {number} low
  * @param {number} high
  * @returns {[number, number]}

@@ -1,4 +1,4 @@
-// Elements of the page, made in one line each.
+// Functions that create elements of the page.
 
 /** Make an element: attributes, listeners (on…), then children. */
 export function make(tag, attributes = {}, ...children) {
@@ -11,22 +11,22 @@ export function make(tag, attributes = {}, ...children) {
   return element;
 }
 
-/** What there is room for where several surveys are told apart. */
+/** Return a short name that distinguishes a survey from others. */
 export function shortName({ band, plane, title }) {
   return [band || title, band && plane].filter(Boolean).join(" ");
 }
 
-/** A labelled control in a row of two columns. */
+/** Make a labeled control in a row of two columns. */
 export function row(text, control) {
   return make("label", { class: "row" }, make("span", {}, text), control);
 }
 
-/** A button that says what it does. */
+/** Make a button with a text. */
 export function button(text, act, attributes = {}) {
   return make("button", { type: "button", class: "quiet", onclick: act, ...attributes }, text);
 }
 
-/** A button that copies a text and says so; without https there is no clipboard: it shows the text. */
+/** Make a button that copies a text and confirms it; without https there is no clipboard, so it shows the text. */
 export function copyButton(label, text) {
   const made = button(label, async () => {
     try {
@@ -40,7 +40,7 @@ export function copyButton(label, text) {
   return made;
 }
 
-/** What the browser keeps for us under a key; null for nothing, or where it keeps nothing. */
+/** Return the stored value of a key; null if there is none, or if the browser's storage is disabled. */
 export function recall(key) {
   try {
     return JSON.parse(localStorage.getItem(key));
@@ -49,7 +49,7 @@ export function recall(key) {
   }
 }
 
-/** Have the browser keep something; false where it does not. */
+/** Store a value in the browser; return false if its storage is disabled or full. */
 export function keep(key, value) {
   try {
     localStorage.setItem(key, JSON.stringify(value));
@@ -59,7 +59,7 @@ export function keep(key, value) {
   }
 }
 
-/** Hand a file to the browser. */
+/** Let the browser download a file. */
 export function save(name, blob) {
   const link = make("a", { href: URL.createObjectURL(blob), download: name });
   link.click();

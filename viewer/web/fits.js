@@ -1,4 +1,4 @@
-// FITS tiles as the server sends them: plain images, read at single pixels.
+// Reader of FITS tiles: uncompressed images, accessed pixel by pixel.
 
 const BLOCK = 2880;
 /** @type {Record<number, (view: DataView, i: number) => number>} */
@@ -14,7 +14,7 @@ const READERS = {
 /** @typedef {Record<string, string | number | boolean>} Cards */
 
 /**
- * Cards of the header at `offset`, and where its data begin.
+ * Return the cards of the header at `offset`, and the offset of its data.
  * @param {ArrayBuffer} buffer
  */
 export function readHeader(buffer, offset = 0) {
@@ -39,7 +39,7 @@ function cardValue(text) {
   return bare === "T" ? true : bare === "F" ? false : Number(bare);
 }
 
-/** One tile. A compressed one has no image in its primary HDU: it cannot be read here. */
+/** A tile. Compressed tiles, which have no image in the primary HDU, are not supported. */
 export class FitsTile {
   /** @type {Float32Array | undefined} */
   #values;
@@ -58,14 +58,14 @@ export class FitsTile {
     this.zero = Number(cards.BZERO ?? 0);
   }
 
-  /** Reads the pixel of a number, as it is stored. */
+  /** Read a stored pixel value by its index. */
   get read() {
     if (!this.reader) throw new Error("a compressed tile");
     return this.reader;
   }
 
   /**
-   * The physical value, NaN where there is none; row 0 is at the bottom.
+   * Return the physical value, NaN if missing; row 0 is at the bottom.
    * @param {number} row
    * @param {number} column
    */
@@ -78,14 +78,14 @@ export class FitsTile {
     return stored === this.blank ? NaN : stored * this.scale + this.zero;
   }
 
-  /** All physical values, row 0 at the bottom. */
+  /** Return all physical values, row 0 at the bottom. */
   floats() {
     const { read, view } = this;
     this.#values ??= new Float32Array(this.width ** 2).map((_, i) => this.physical(read(view, i)));
     return this.#values;
   }
 
-  /** All numbers as they are stored, for flags. */
+  /** Return all stored values, for masks. */
   integers() {
     const { read, view } = this;
     this.#stored ??= new Int32Array(this.width ** 2).map((_, i) => read(view, i));
@@ -93,7 +93,7 @@ export class FitsTile {
   }
 }
 
-/** The last tiles that were asked for; the browser's own cache has most of them. */
+/** Cache of the tiles requested last; the browser's own cache has most others. */
 export class TileCache {
   constructor(limit = 48) {
     this.limit = limit;
@@ -102,7 +102,7 @@ export class TileCache {
   }
 
   /**
-   * A promise of the tile, or of null where the survey has none.
+   * Return a promise of the tile, or of null if it does not exist.
    * @param {string} url
    */
   get(url) {
@@ -115,7 +115,7 @@ export class TileCache {
   }
 }
 
-/** Of all who look at values. */
+/** The cache shared by everything that reads values. */
 export const tiles = new TileCache(96);
 
 /** @param {string} url */

@@ -1,16 +1,16 @@
-// The flag list: places with a note and the view in which they were seen, on the server or in the browser.
+// The list of flags (positions with a note and a view), stored on the server or in the browser.
 
 import { api } from "./api.js";
 import { formatDec, formatRa } from "./coords.js";
 import { button, keep, make, recall, save } from "./elements.js";
 
 const KEY = "hipsgen-flags";
-// what people type, and what a spreadsheet takes for more than text
+// columns with text of users, and text that a spreadsheet would take for a formula
 const TYPED = ["note", "author"];
 const FORMULA = /^'*[=+\-@\t\r]/;
 const COLUMNS = ["survey", "ra", "dec", "note", "author", "created", "view", "id"];
 
-/** Where flags are kept: the server's, unless it is read-only; then this browser's. */
+/** Flags on the server or, if it is read-only, in this browser. */
 export class FlagStore {
   constructor() {
     this.flags = [];
@@ -52,7 +52,7 @@ export class FlagStore {
   }
 
   keep() {
-    if (this.local && !keep(KEY, this.flags.filter((one) => one.local))) throw new Error("this browser keeps nothing for the page: export the flags before you leave");
+    if (this.local && !keep(KEY, this.flags.filter((one) => one.local))) throw new Error("this browser does not allow the page to store data: export the flags before you leave");
   }
 }
 
@@ -64,7 +64,7 @@ function send(method, url, words) {
   return api(url, { method, headers: { "content-type": "application/json" }, body: JSON.stringify(words) });
 }
 
-/** All flags as CSV (RFC 4180). What spreadsheets would run as a formula has an apostrophe before it. */
+/** Return flags as CSV (RFC 4180). Text that spreadsheets would run as a formula is preceded by an apostrophe. */
 export function toCsv(flags) {
   const cell = (value) => (/[",\r\n]/.test(value) ? `"${value.replaceAll('"', '""')}"` : value);
   const text = (value, name) => (TYPED.includes(name) && FORMULA.test(value) ? `'${value}` : value);
@@ -72,7 +72,7 @@ export function toCsv(flags) {
   return [COLUMNS.join(","), ...rows].join("\r\n") + "\r\n";
 }
 
-/** Rows of a CSV text as objects; the first row has the names. Apostrophes that `toCsv` put are gone. */
+/** Parse CSV into objects, with keys from the first row; removes the apostrophes that `toCsv` adds. */
 export function fromCsv(text) {
   const rows = [[""]];
   let quoted = false;
@@ -95,7 +95,7 @@ export function fromCsv(text) {
   return lines.map((line) => Object.fromEntries(keys.map((key, i) => [key, plain(line[i] ?? "", key)])));
 }
 
-/** The list on the page. */
+/** The panel with the list of flags. */
 export class FlagPanel {
   constructor(box, viewer) {
     this.viewer = viewer;
@@ -105,7 +105,7 @@ export class FlagPanel {
     const file = make("input", { type: "file", accept: ".csv,text/csv", hidden: true, "aria-label": "CSV file of flags" });
     file.addEventListener("change", () => this.guarded(() => this.read(file)));
     box.querySelector("[data-part=actions]").append(
-      button("Flag the center", () => this.flagHere(), { title: "Flag what the pointer shows, or the center (f)" }),
+      button("Flag the center", () => this.flagHere(), { title: "Flag the position of the pointer, or the center (f)" }),
       button("Export CSV", () => this.export()),
       button("Import CSV", () => file.click()),
       file,
@@ -117,7 +117,7 @@ export class FlagPanel {
     this.update();
   }
 
-  /** Do something with flags; what fails is told, and the list is what the server has. */
+  /** Run a change of flags; if it fails, show the error and reload the list from the server. */
   async guarded(work) {
     try {
       await work();
@@ -128,7 +128,7 @@ export class FlagPanel {
     this.update();
   }
 
-  /** What the pointer is at, else what was clicked, else the middle. */
+  /** Return the position of the pointer, else the clicked one, else the center. */
   place() {
     const { readout, here, sky } = this.viewer;
     if (readout.last && readout.last.at === "pointer") return readout.last;
@@ -166,7 +166,7 @@ export class FlagPanel {
 
   update() {
     const { flags, local } = this.store;
-    this.box.querySelector("[data-part=kept]").textContent = local ? "kept in this browser: the server is read-only" : "";
+    this.box.querySelector("[data-part=kept]").textContent = local ? "stored in this browser: the server is read-only" : "";
     this.box.querySelector("[data-part=count]").textContent = String(flags.length);
     if (!this.list.contains(document.activeElement) || document.activeElement.tagName !== "TEXTAREA") {
       this.list.replaceChildren(...flags.map((flag) => this.item(flag)));
@@ -175,7 +175,7 @@ export class FlagPanel {
   }
 
   item(flag) {
-    const note = make("textarea", { rows: 2, maxlength: 2000, placeholder: "note (Enter keeps it)", "aria-label": "Note" });
+    const note = make("textarea", { rows: 2, maxlength: 2000, placeholder: "note (Enter saves it)", "aria-label": "Note" });
     note.value = flag.note;
     note.addEventListener("change", () => this.guarded(() => this.store.change(this.now(flag), { note: note.value })));
     note.addEventListener("keydown", (event) => (event.key === "Escape" || (event.key === "Enter" && !event.shiftKey)) && note.blur());

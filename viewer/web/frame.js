@@ -1,9 +1,9 @@
-// In a frame of a notebook: does what the kernel wishes, and tells it what is on the screen.
+// In a frame of a notebook: executes the kernel's commands, and reports the state of the page.
 
-const LONGEST = 30_000; // milliseconds between questions to a kernel that does not answer
-const TOLD = 4; // failures, until the page says so
+const MAX_PAUSE = 30_000; // milliseconds between requests to a kernel that does not respond
+const MAX_FAILURES = 4; // failed requests until a message is shown
 
-/** Ask for wishes, do them, tell; until the kernel closes the frame. */
+/** Request commands, execute them and report the state, until the kernel closes the frame. */
 export async function followKernel(viewer, name) {
   const address = `api/frames/${encodeURIComponent(name)}`;
   let seen = 0;
@@ -21,13 +21,13 @@ export async function followKernel(viewer, name) {
       if (wait) await pause(wait * 1000);
     } catch {
       failures += 1;
-      if (failures === TOLD) ended(viewer);
-      await pause(Math.min(LONGEST, 500 * 2 ** failures));
+      if (failures === MAX_FAILURES) ended(viewer);
+      await pause(Math.min(MAX_PAUSE, 500 * 2 ** failures));
     }
   }
 }
 
-/** Do a wish: another survey, another place. What is on the screen then, with all that was asked for there. */
+/** Execute a command (another survey or position); return the state after everything has been loaded. */
 async function done(viewer, { survey, ra, dec, fov }) {
   if (survey) {
     await viewer.select(survey);
@@ -45,7 +45,7 @@ async function done(viewer, { survey, ra, dec, fov }) {
   };
 }
 
-/** When all that was asked for is there, also what was asked for meanwhile: what the last click told. */
+/** Wait for all requests, including those made meanwhile; return the result of the last click. */
 async function settled(viewer) {
   const asked = () => [viewer.work, viewer.measuring.work, viewer.inspected];
   let before, told;
@@ -57,7 +57,7 @@ async function settled(viewer) {
 }
 
 function ended(viewer) {
-  viewer.tell("The notebook has let go of this page", "What it shows may no longer be there: run the cell again.");
+  viewer.tell("The notebook is no longer connected", "Its kernel may have stopped: run the cell again.");
 }
 
 function pause(milliseconds) {

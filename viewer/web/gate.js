@@ -1,25 +1,25 @@
-// Keeps requests for what a survey does not have from going out.
+// Blocks requests for tiles that a survey does not have.
 //
-// Aladin Lite asks for tiles as soon as it knows the properties and heeds Moc.fits only once that has
-// come. Each tile that is not there would be a 404, which the browser writes to the console as an
-// error. Aladin Lite cannot be given a MOC before it starts; but all its tiles, pictures too, come
-// through window.fetch. So a tile waits here for the MOC, and the "404" is ours: the outcome is the
-// same whichever answer comes first.
+// Aladin Lite requests tiles as soon as it has the properties, and respects Moc.fits only after it has
+// arrived. Each missing tile would be a 404, which the browser logs to the console as an error. Aladin
+// Lite cannot be given a MOC before it starts, but it requests all its tiles, including images, through
+// window.fetch. So a request waits here for the MOC, and missing tiles get a 404 from this module: the
+// result does not depend on which response arrives first.
 //
-// Aladin Lite also asks for Norder3/Allsky, FITS by fetch, pictures by <img>. Not every survey has
-// one, and a FITS one is 13 MB. Told that there is none, Aladin Lite takes the tiles of order 0
-// instead: these are as fine, and the MOC leaves few of the twelve.
+// Aladin Lite also requests Norder3/Allsky, FITS by fetch, images by <img>. Not every survey has one,
+// and a FITS Allsky has 13 MB. If there is none, Aladin Lite uses the tiles of order 0 instead, which
+// have the same resolution, and few of the twelve are in the MOC.
 
 import { coverageOf } from "./moc.js";
 
 const PLACE = /^(.*)\/Norder(\d+)\/(?:Allsky|Dir\d+\/Npix(\d+))\.\w+$/;
 
-/** Beneath it are the surveys that are made here; nobody is asked for them, not even for old ones. */
+/** URL prefix of surveys made by the page; requests below it never reach the server. */
 const LIVE = new URL("hips/~live/", document.baseURI).href;
 
-// milliseconds: no picture is waited for any longer; no tile, where none is asked for at first
-const PATIENCE = 1500;
-const NONE = 250;
+// milliseconds to wait for the first tiles, and for the first request of a tile
+const TIMEOUT = 1500;
+const REQUEST_TIMEOUT = 250;
 
 const surveys = new Map();
 const live = new Map();
@@ -29,15 +29,15 @@ const waiting = { count: 0, tell: () => {} };
 let open;
 const opened = new Promise((done) => (open = done));
 
-/** From now on nobody is asked for tiles that this survey does not have; its MOC is fetched. */
+/** Block requests for tiles that this survey does not have, from now on; fetch its MOC. */
 export function watch(survey) {
   surveys.set(survey.url, survey);
   coverageOf(survey.url);
 }
 
 /**
- * From now on a survey that is made here, of others, answers under the address that is returned.
- * answer(path): a promise of a Response to a path within it, or of null.
+ * Serve a survey that the page makes of others; return its URL.
+ * answer(path): a promise of the Response to a path below it, or of null.
  */
 export function answerFor(name, answer) {
   const url = LIVE + name;
@@ -45,7 +45,7 @@ export function answerFor(name, answer) {
   return url;
 }
 
-/** The survey is not wanted any more; what a layer of it still asks for is missing. */
+/** Stop serving a survey; later requests get a 404. */
 export function forget(url) {
   live.delete(url);
 }
@@ -60,7 +60,7 @@ window.fetch = async function fetch(resource, options) {
   if (!place) return ask(resource, options);
   tiles.begun ||= performance.now();
   if (!(await hasTile(place))) return missing();
-  // what stands for an Allsky is as large as the tiles that are wanted
+  // tiles of order 0, which replace an Allsky, must not delay the displayed tiles
   if (place.order === 0 && place.survey.order > 0) await opened;
   tiles.asked++;
   try {
@@ -79,25 +79,25 @@ async function counted(tile) {
   }
 }
 
-/** Call `listener` with the number of tiles that are on their way, whenever that changes. */
+/** Call `listener` with the number of tiles being loaded, whenever it changes. */
 export function onLoading(listener) {
   waiting.tell = listener;
 }
 
 /**
- * Resolves when the first tiles are drawn, or could be. Whatever may come later should: a browser
- * that draws without a graphics processor has no time for anything else.
+ * Resolves when the first tiles are drawn, or after a timeout. Everything that can wait should wait for
+ * it: a browser that renders without a GPU has no time for anything else.
  */
 export async function firstPicture() {
-  const end = performance.now() + PATIENCE;
+  const end = performance.now() + TIMEOUT;
   const until = async (isSo) => {
     while (!isSo() && performance.now() < end) await pause(20);
   };
   const areThere = () => tiles.asked > 0 && tiles.came === tiles.asked;
-  await until(() => areThere() || (!tiles.asked && tiles.begun && performance.now() > tiles.begun + NONE));
+  await until(() => areThere() || (!tiles.asked && tiles.begun && performance.now() > tiles.begun + REQUEST_TIMEOUT));
   open();
   if (tiles.asked) await until(areThere);
-  // there are no frames while the page is not looked at
+  // there are no frames while the page is hidden
   await Promise.race([frame().then(frame), pause(500)]);
 }
 
@@ -119,12 +119,12 @@ window.Image = class extends window.Image {
   }
 
   set src(url) {
-    // no picture: "error" is fired, as by a 404
+    // not an image: fires "error", like a 404
     super.src = placeOf(url)?.npix === null ? "data:," : url;
   }
 };
 
-/** The survey, order and number (null for an Allsky) that an address is of; null for others. */
+/** Return the survey, order and npix (null for an Allsky) of a tile's URL; null for any other URL. */
 function placeOf(address) {
   const found = PLACE.exec(new URL(address, document.baseURI).href);
   const survey = found && surveys.get(found[1]);
@@ -134,6 +134,6 @@ function placeOf(address) {
 async function hasTile({ survey, order, npix }) {
   if (npix === null || order < survey.order_min || order > survey.order) return false;
   const coverage = await coverageOf(survey.url);
-  // without a MOC the server has to say
+  // without a MOC the server decides
   return coverage?.meets(order, npix) ?? true;
 }

@@ -1,11 +1,11 @@
-// HEALPix in the NESTED numbering (Górski et al. 2005, ApJ 622, 759): a position to its pixel.
+// HEALPix, NESTED scheme (Górski et al. 2005, ApJ 622, 759): from positions to pixels.
 
 const RADIANS = Math.PI / 180;
 
 /** @typedef {{face: number, x: number, y: number}} Pixel x, y: even and odd bits of the index */
 
 /**
- * The pixel at a position.
+ * Return the pixel at a position.
  * @param {number} lon degrees
  * @param {number} lat degrees
  * @param {number} nside a power of two
@@ -42,7 +42,7 @@ function equatorial(z, turn, nside) {
 function polar(z, lat, turn, nside) {
   const quarter = Math.min(3, Math.floor(turn));
   const part = turn - quarter;
-  // cos(lat) keeps its digits at the pole, where 1 - |z| loses them
+  // cos(lat) is precise at the pole, unlike 1 - |z|
   const scale = (nside * Math.cos(lat * RADIANS)) / Math.sqrt((1 + Math.abs(z)) / 3);
   const up = Math.min(nside - 1, Math.floor(part * scale));
   const down = Math.min(nside - 1, Math.floor((1 - part) * scale));
@@ -52,7 +52,7 @@ function polar(z, lat, turn, nside) {
 }
 
 /**
- * NESTED index; plain arithmetic, since it outgrows 32 bits.
+ * Return the NESTED index, by floating-point arithmetic since it can exceed 32 bits.
  * @param {Pixel} pixel
  * @param {number} nside
  */
@@ -65,7 +65,7 @@ export function nestedIndex({ face, x, y }, nside) {
 }
 
 /**
- * Tile, and row (from the bottom) and column in its FITS file, of a position in the survey's frame.
+ * Return the tile of a position in the survey's frame, and row (from the bottom) and column in its FITS file.
  * @param {number} lon degrees
  * @param {number} lat degrees
  * @param {number} order

@@ -1,4 +1,4 @@
-// Values on the screen: a sample of them, and a picture of how many there are.
+// Histogram of a sample of the displayed values.
 
 import { ordered, quantile } from "./cuts.js";
 import { probe } from "./readout.js";
@@ -7,7 +7,7 @@ const ACROSS = 72;
 const DOWN = 48;
 const BINS = 64;
 
-/** Values of a survey at a grid of points on the screen, in the order of the tiles that are shown. */
+/** Return the values of a survey at a grid of points in the view, from tiles of the displayed order. */
 export async function sampleScreen(sky, survey) {
   const box = sky.div.getBoundingClientRect();
   const order = sky.order(survey);
@@ -22,7 +22,7 @@ export async function sampleScreen(sky, survey) {
   return Float64Array.from(found.filter((one) => one.state === "value").map((one) => one.value)).sort();
 }
 
-/** Bars of how many values there are from one end of the drawn range to the other; the cuts as lines. */
+/** Draw the histogram of values, with the cuts as lines. */
 export function drawHistogram(canvas, sorted, low, high) {
   const [width, height] = [(canvas.width = canvas.clientWidth * devicePixelRatio), (canvas.height = canvas.clientHeight * devicePixelRatio)];
   const context = canvas.getContext("2d");

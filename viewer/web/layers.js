@@ -1,4 +1,4 @@
-// The panel on the left: a card for each survey, with its controls while it is on the screen.
+// The panel on the left: a card for each survey, with its controls while it is displayed.
 
 import { formatUnit } from "./coords.js";
 import { percentileCuts, zscaleCuts } from "./cuts.js";
@@ -31,13 +31,13 @@ export class LayerPanel {
     for (const card of this.cards) card.update();
   }
 
-  /** What is on the screen has changed: count again where a histogram is open. */
+  /** Update open histograms after the view has changed. */
   count() {
     for (const card of this.cards) card.count?.();
   }
 }
 
-/** A survey of mask planes: each may be painted over the others. */
+/** Card of a mask survey, with a checkbox for each plane. */
 class MaskCard {
   constructor(survey, viewer) {
     this.survey = survey;
@@ -80,7 +80,7 @@ class Card {
       make("span", { class: "names" }, make("span", { class: "title" }, title), about(survey, index)),
     );
     this.check = make("input", { type: "checkbox", onchange: () => viewer.stack(name, this.check.checked) });
-    const label = make("label", { class: "stack", title: "Lay over the survey that is shown, half transparent" }, this.check, make("span", { class: "sr" }, `Stack ${title}`));
+    const label = make("label", { class: "stack", title: "Overlay on the displayed survey, half transparent" }, this.check, make("span", { class: "sr" }, `Stack ${title}`));
     this.controls = make("div", { class: "controls" }, ...this.makeControls());
     this.element = make("li", { class: "card", "data-survey": name }, this.pick, label, this.controls);
   }
@@ -97,8 +97,8 @@ class Card {
       oninput: () => this.viewer.fade(name, Number(this.opacity.value)),
     });
     this.opacityRow = row("Opacity", this.opacity);
-    this.higher = button("Raise", () => this.viewer.raise(name, 1), { title: "Over the next of those that are stacked" });
-    this.lower = button("Lower", () => this.viewer.raise(name, -1), { title: "Beneath the one before it" });
+    this.higher = button("Raise", () => this.viewer.raise(name, 1), { title: "Move above the next stacked survey" });
+    this.lower = button("Lower", () => this.viewer.raise(name, -1), { title: "Move below the previous stacked survey" });
     this.orderRow = make("div", { class: "row" }, make("span", {}, "Order"), make("div", { class: "actions" }, this.higher, this.lower));
     return [this.opacityRow, this.orderRow];
   }
@@ -134,19 +134,19 @@ class Card {
     return [this.fitsOnly];
   }
 
-  /** What is on the screen, and cuts that follow from it. */
+  /** Histogram of the displayed values, and buttons that derive cuts from them. */
   makeHistogram() {
     const { name } = this.survey;
     this.histogram = make("canvas", { class: "histogram", role: "img", "aria-label": "Histogram of the values on the screen" });
     const take = (cuts) => async () => {
       const values = await sampleScreen(this.viewer.sky, this.survey);
-      if (values.length < 5) return this.viewer.tell("No values on the screen", "Move to where this survey has data.");
+      if (values.length < 5) return this.viewer.tell("No values in this view", "Move to a position where this survey has data.");
       const [low, high] = cuts(values);
       await this.viewer.change(name, { low, high });
       this.count();
     };
-    const percents = PERCENTS.map((percent) => button(`${percent}%`, take((values) => percentileCuts(values, percent)), { title: `${percent} % of the values on the screen lie between the cuts` }));
-    const zscale = button("zscale", take(zscaleCuts), { title: "Cuts as IRAF chooses them" });
+    const percents = PERCENTS.map((percent) => button(`${percent}%`, take((values) => percentileCuts(values, percent)), { title: `Cuts that include ${percent} % of the displayed values` }));
+    const zscale = button("zscale", take(zscaleCuts), { title: "Cuts by IRAF's zscale algorithm" });
     return make("div", { class: "histogram-box" }, this.histogram, make("div", { class: "actions" }, ...percents, zscale));
   }
 
@@ -166,7 +166,7 @@ class Card {
     this.histogram.dataset.count = this.counted.length;
   }
 
-  /** Which bands are red, green and blue, Q, and what each band is multiplied with. */
+  /** Controls of the live color: bands for red, green and blue; Q; gain of each band. */
   makeMix() {
     const { viewer } = this;
     const bands = viewer.bands();
@@ -205,7 +205,7 @@ class Card {
     return input;
   }
 
-  /** A cut that is no number, or would turn the range over, is refused and marked. */
+  /** Set a cut; it is rejected and marked if it is not a number or the cuts would not increase. */
   setCut(key, input) {
     const settings = this.viewer.settings.get(this.survey.name);
     const cuts = { low: settings.low, high: settings.high, [key]: input.valueAsNumber };

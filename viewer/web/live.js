@@ -1,6 +1,6 @@
-// Surveys that are made in the page, of the FITS tiles of others: color, mask planes, signal to noise.
+// Surveys that the page computes from FITS tiles: live color, mask planes, signal-to-noise ratio.
 //
-// Aladin Lite asks for their tiles as for any others, and the gate brings the question here.
+// Aladin Lite requests their tiles like any others, and gate.js passes the requests to this module.
 
 import { answerFor, forget } from "./gate.js";
 import { tiles } from "./fits.js";
@@ -9,7 +9,7 @@ import { coverageOf } from "./moc.js";
 
 let made = 0;
 
-/** Colors of mask planes, the strongest for what is worst. */
+/** Colors of mask planes; the most harmful planes have the strongest ones. */
 const PLANE_COLORS = {
   SAT: "#ff4d4d", SATURATED: "#ff4d4d", BAD: "#ff8c1a", CR: "#ff5cf0", COSMIC_RAY: "#ff5cf0",
   NO_DATA: "#8f99ad", INTRP: "#35d07f", INTERPOLATED: "#35d07f", EDGE: "#ffe14d", SENSOR_EDGE: "#ffe14d",
@@ -21,7 +21,7 @@ export function planeColor(name) {
   return PLANE_COLORS[name] ?? `hsl(${[...name].reduce((sum, c) => sum * 31 + c.charCodeAt(0), 7) % 360} 80% 62%)`;
 }
 
-/** A survey that answers for itself. `survey`: as those of the server, with its address. */
+/** A survey computed by the page. `survey`: described like those of the server, with its URL. */
 class Live {
   constructor(survey, parts) {
     this.parts = parts;
@@ -36,7 +36,7 @@ class Live {
     this.renew();
   }
 
-  /** Another address, so that no old tile is taken for a new one. */
+  /** Use a new URL, so that no old tile is used for a new one. */
   renew() {
     if (this.survey.url) forget(this.survey.url);
     this.survey.url = answerFor(`${this.survey.name}-${++made}`, (path) => this.answer(path));
@@ -58,7 +58,7 @@ class Live {
     }).map(([key, value]) => `${key} = ${value}`).join("\n");
   }
 
-  /** Tiles of the surveys it is made of, null for one that has none there; null if no survey has. */
+  /** Return the tiles of the input surveys, null for a missing one; null if all are missing. */
   async tilesOf(order, npix) {
     const found = await Promise.all(this.parts.map(async (part) => {
       const coverage = await coverageOf(part.url);
@@ -73,7 +73,7 @@ export function tileAddress(survey, order, npix) {
   return `${survey.url}/Norder${order}/Dir${Math.floor(npix / 10000) * 10000}/Npix${npix}.fits`;
 }
 
-/** Three surveys as red, green and blue. settings: {q, span, low: [3], gain: [3]}. */
+/** Color composition of three surveys. settings: {q, span, low: [3], gain: [3]}. */
 export class LiveColor extends Live {
   constructor(parts, settings) {
     super({ name: "live-colour", title: "Live color", band: "", color: true, unit: "", formats: ["png"], bitpix: null }, parts);
@@ -91,7 +91,7 @@ export class LiveColor extends Live {
   }
 }
 
-/** Chosen planes of a mask survey, each in its color. settings: {planes: [names]}. */
+/** Chosen planes of a mask survey, each in its own color. settings: {planes: [names]}. */
 export class MaskPaint extends Live {
   constructor(mask, planes) {
     super({ name: `painted-${mask.name}`, title: `Mask ${mask.band}`, color: true, formats: ["png"], bitpix: null }, [mask]);
@@ -129,7 +129,7 @@ export class SignalToNoise extends Live {
   }
 }
 
-/** Surveys that the page makes itself: a live color of three bands, signal to noise. */
+/** Return the surveys that the page computes: live color of three bands, signal-to-noise ratios. */
 export function madeHere(surveys) {
   const made = [];
   const values = surveys.filter((one) => one.formats.includes("fits") && one.bitpix && !one.planes);
@@ -141,11 +141,11 @@ export function madeHere(surveys) {
   const [first] = bands;
   const alike = bands.filter((one) => one.collection === first.collection && one.frame === first.frame && one.tile_width === first.tile_width && one.unit === first.unit && one.order === first.order);
   if (alike.length >= 3) {
-    // bands go from blue to red
+    // bands are sorted from blue to red
     const parts = [alike.at(-1), alike[Math.floor((alike.length - 1) / 2)], alike[0]];
     const cuts = parts.map((part) => part.cuts ?? part.data_range ?? [0, 1]);
     const span = Math.max(...cuts.map(([, high]) => high));
-    // the lower cut is a few times the noise of the sky below it
+    // the lower cut is a few sigma of the sky noise below the sky level
     const noise = Math.max(...cuts.map(([low]) => Math.abs(low)), span / 2000);
     const q = Math.max(1, Number((span / noise / 2).toPrecision(2)));
     const settings = { parts: parts.map((part) => part.name), q, span, low: [0, 0, 0], gain: parts.map((part) => part.white ?? 1) };
@@ -154,7 +154,7 @@ export function madeHere(surveys) {
   return made.map((maker) => Object.assign(maker.survey, { maker }));
 }
 
-/** A PNG of width² pixels. each(i, put): i counts from the bottom row, as in FITS. */
+/** Make a PNG of width² pixels. each(i, put): i counts from the bottom row, as in FITS. */
 async function paint(width, each) {
   const canvas = new OffscreenCanvas(width, width);
   const context = canvas.getContext("2d");

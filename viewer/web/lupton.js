@@ -2,21 +2,21 @@
 
 /**
  * @typedef {object} Stretch
- * @property {number} q from where on brightness grows with the logarithm: above span / q
- * @property {number} span mean of the three that is shown white
- * @property {number[]} low black, of each of the three
- * @property {number[]} gain of each of the three
+ * @property {number} q softening: brightness is logarithmic above span / q
+ * @property {number} span mean of the bands that is shown as white
+ * @property {number[]} low value of each band that is shown as black
+ * @property {number[]} gain factor of each band
  */
 
 /**
- * Levels 0 to 255 of three numbers, keeping their ratios.
+ * Return levels 0 to 255 for three values, preserving their ratios.
  * @param {number[]} values red, green, blue; NaN for none
  * @param {Stretch} stretch
  */
 export function lupton(values, { q, span, low, gain }) {
   const known = values.map((value, k) => (value - low[k]) * gain[k]).filter(Number.isFinite);
   const mean = known.reduce((sum, value) => sum + value, 0) / known.length;
-  // a band that is missing counts as the mean of the others
+  // a missing band is replaced by the mean of the others
   const scaled = values.map((value, k) =>
     Number.isFinite(value) ? (value - low[k]) * gain[k] : mean,
   );

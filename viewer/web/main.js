@@ -25,7 +25,7 @@ function wireTools(viewer) {
   act("previous", () => viewer.patch(-1));
   act("next", () => viewer.patch(1));
   act("bookmark", () => bookmark(viewer));
-  act("picture", () => savePicture(viewer).catch((error) => viewer.tell("The picture could not be made", error.message)));
+  act("picture", () => savePicture(viewer).catch((error) => viewer.tell("The image could not be saved", error.message)));
   act("link", () => copyLink(viewer));
   act("help-open", () => $("help").showModal());
   for (const name of ["grid", "patches", "coverage"]) act(name, () => viewer.toggle(name));
@@ -33,7 +33,7 @@ function wireTools(viewer) {
   act("panel-toggle", () => togglePanel(viewer));
   for (const button of document.querySelectorAll("#modes button")) {
     button.addEventListener("click", () => viewer.comparison.choose(button.dataset.mode));
-    // after the mouse, space is for blinking and not for the button
+    // after a mouse click, the space key blinks instead of pressing the button again
     button.addEventListener("click", (event) => event.detail && button.blur());
   }
   $("lock").addEventListener("change", () => viewer.setLock($("lock").checked));
@@ -57,7 +57,7 @@ async function go(viewer, text) {
   $("goto-error").textContent = complaint;
   $("goto-error").hidden = !complaint;
   input.setAttribute("aria-invalid", String(place === null));
-  // keys are for the sky again
+  // return the keyboard focus to the sky
   if (place) input.blur();
 }
 
@@ -94,7 +94,7 @@ const KEYS = {
   Escape: (viewer) => closeAll(viewer),
 };
 
-/** 1 to 9 switch the base survey, letters do what the help says; unless something is being typed. */
+/** Handle a key (see KEYS; 1 to 9 choose the base survey), unless the user is typing text. */
 function pressed(viewer, event) {
   const { target, key } = event;
   if (target.closest("input:not([type=checkbox], [type=range]), select, textarea, dialog")) return;
@@ -139,7 +139,7 @@ function keepBookmark(viewer, event) {
   keep(BOOKMARKS, [...bookmarks(), { name, hash: viewer.hash() }]);
   listBookmarks();
   $("keep").close();
-  // a browser leaves the focus in there until it draws
+  // until the next frame, browsers leave the focus in the closed dialog
   document.activeElement.blur();
 }
 
@@ -166,7 +166,7 @@ async function copyLink(viewer) {
   }
 }
 
-/** The sky and what lies over it, as the screen shows them. */
+/** Save the sky and its overlays as displayed. */
 async function savePicture(viewer) {
   const box = $("panes").getBoundingClientRect();
   const canvas = make("canvas", { width: Math.round(box.width * devicePixelRatio), height: Math.round(box.height * devicePixelRatio) });
@@ -202,12 +202,12 @@ async function fetchSurveys() {
     .filter((survey) => shownFormats(survey).length);
 }
 
-/** The part after # with which the server wants to be opened. */
+/** Return the server's initial view (the part of the address after #). */
 async function firstView() {
   return api("api/view").then(({ view }) => view, () => "");
 }
 
-// milliseconds until the page is shown as it is, whatever has not come yet
+// milliseconds until the page is shown even if something is still loading
 const LATE = 3000;
 
 async function start() {

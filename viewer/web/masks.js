@@ -1,4 +1,4 @@
-// Planes of mask surveys, painted over every view, each in its color.
+// Planes of mask surveys, overlaid on every view, each in its own color.
 
 import { make } from "./elements.js";
 import { forget } from "./gate.js";
@@ -6,19 +6,19 @@ import { MaskPaint, planeColor } from "./live.js";
 import { defaultSettings } from "./sky.js";
 
 const OPACITY = 0.65;
-// set nearly everywhere, or of no harm
+// planes that are set nearly everywhere, or harmless
 const MILD = /^(DETECTED|OTHER|INEXACT)/;
 
 export class Masks {
-  /** legend: the element that says which color is which plane. */
+  /** legend: the element that lists the planes and their colors. */
   constructor(legend, viewer) {
     this.legend = legend;
     this.viewer = viewer;
     this.surveys = viewer.surveys.filter((one) => one.planes);
-    // by the name of a mask survey: the planes that are chosen, and the survey that paints them
+    // by name of the mask survey: the chosen planes, and the survey that paints them
     this.chosen = new Map();
     this.paints = new Map();
-    // what was chosen when all were put out
+    // the planes that were chosen before all were turned off
     this.last = null;
   }
 
@@ -26,12 +26,12 @@ export class Masks {
     return this.chosen.get(name) ?? [];
   }
 
-  /** The surveys that paint, from the bottom to the top. */
+  /** Return the surveys that paint masks, from bottom to top. */
   painting() {
     return [...this.paints.values()].map((paint) => paint.survey);
   }
 
-  /** Paint planes of a mask survey over the others; none: not at all. */
+  /** Overlay planes of a mask survey; an empty list removes them. */
   set(name, planes) {
     return this.viewer.step(() => this.paint(name, planes));
   }
@@ -56,7 +56,7 @@ export class Masks {
     await Promise.all(skies.map((sky) => lay(paint.survey, sky)));
   }
 
-  /** Over a view that is new. */
+  /** Overlay the masks on a new view. */
   async cover(sky) {
     for (const survey of this.painting()) await lay(survey, sky);
   }
@@ -71,7 +71,7 @@ export class Masks {
     this.legend.replaceChildren(...items);
   }
 
-  /** m: the mask of the base's band on, or all of them off. */
+  /** Turn on the mask of the base's band, or turn off all masks (key m). */
   toggle() {
     const { viewer } = this;
     if (!this.surveys.length) return viewer.tell("No mask survey", "Build one with “hipsgen build … --planes image,mask”.");
@@ -83,7 +83,7 @@ export class Masks {
     });
   }
 
-  /** The mask of the base, and what of it matters. */
+  /** Return the mask survey of the base, and its harmful planes. */
   worst() {
     const { band, collection } = this.viewer.base;
     const mask = this.surveys.find((one) => one.band === band && one.collection === collection) ?? this.surveys[0];

@@ -1,10 +1,10 @@
-// The tool that draws a region, and the drawer that shows what was measured in it.
+// The tool that draws a region, and the panel with its measurements.
 
 import { formatDec, formatRa } from "./coords.js";
 import { button, make } from "./elements.js";
 import { cornersOf, measure, regionOf, resultElements } from "./regions.js";
 
-const LEAST = 4; // pixels that a drag has to go
+const MIN_DRAG = 4; // pixels
 
 export class Measuring {
   constructor(drawer, viewer) {
@@ -21,7 +21,7 @@ export class Measuring {
     drawer.querySelector("[data-part=close]").addEventListener("click", () => this.clear());
   }
 
-  /** While a region is being drawn clicks mean that. */
+  /** Whether a region is being drawn, so that clicks do not inspect coadds. */
   get busy() {
     return this.kind !== null;
   }
@@ -55,7 +55,7 @@ export class Measuring {
     const stop = (now) => {
       this.cover.removeEventListener("pointermove", move);
       const far = Math.hypot(now.clientX - from[0], now.clientY - from[1]);
-      const region = far >= LEAST ? this.drawn : null;
+      const region = far >= MIN_DRAG ? this.drawn : null;
       this.drawn = null;
       this.choose(null);
       if (region) this.measure(region).then(() => this.viewer.writeHash(true));
@@ -88,7 +88,7 @@ export class Measuring {
       body.replaceChildren(...resultElements(region, found, title));
     } catch (error) {
       if (turn !== this.turn) return;
-      body.replaceChildren(make("p", { class: "problem" }, error.message), button("Again", () => this.measure(region)));
+      body.replaceChildren(make("p", { class: "problem" }, error.message), button("Retry", () => this.measure(region)));
     }
     this.drawer.querySelector("h2").textContent = `${describe(region)} · ${formatRa(region.ra)} ${formatDec(region.dec)}`;
     this.drawer.dataset.state = "told";

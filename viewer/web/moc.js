@@ -1,17 +1,17 @@
-// The coverage of a survey (IVOA MOC, NUNIQ or RANGE): keeps us from asking for tiles that are not.
+// The coverage of a survey (IVOA MOC, NUNIQ or RANGE), used to avoid requests for missing tiles.
 
 import { readHeader } from "./fits.js";
 import { nestedIndex, pixelAt } from "./healpix.js";
 
 const DEEPEST = 29n;
 
-/** @typedef {[first: bigint, end: bigint]} Range cells of order 29, without the end */
+/** @typedef {[first: bigint, end: bigint]} Range cells of order 29, excluding the end */
 
 /** @type {Map<string, Promise<Coverage | null>>} */
 const known = new Map();
 
 /**
- * The coverage of a survey, asked for once; null when its Moc.fits is missing or not readable.
+ * Return the coverage of a survey, requested once; null if its Moc.fits is missing or unreadable.
  * @param {string} surveyUrl
  * @returns {Promise<Coverage | null>}
  */
@@ -32,7 +32,7 @@ async function loadCoverage(url) {
   }
 }
 
-/** Where a survey has pixels, in its own frame. */
+/** Coverage of a survey, in its own frame. */
 export class Coverage {
   /** @param {Range[]} ranges */
   constructor(ranges) {
@@ -50,7 +50,7 @@ export class Coverage {
   }
 
   /**
-   * Whether a cell, a tile's for one, and the coverage have a part in common.
+   * Whether a cell, such as that of a tile, overlaps the coverage.
    * @param {number} order
    * @param {bigint} index
    */
@@ -74,7 +74,7 @@ export class Coverage {
 }
 
 /**
- * The ranges in the bytes of a Moc.fits.
+ * Parse the ranges of a Moc.fits.
  * @param {ArrayBuffer} buffer
  * @returns {Range[]}
  */
@@ -119,7 +119,7 @@ function deepRange(order, index) {
  * @param {number} lat
  */
 function deepIndex(lon, lat) {
-  // 24 orders are as deep as plain numbers are exact; its center goes for the rest
+  // numbers are exact up to order 24; deeper, use the center of the cell
   const nside = 2 ** 24;
   const index = BigInt(nestedIndex(pixelAt(lon, lat, nside), nside));
   return (index << 10n) + (1n << 9n);

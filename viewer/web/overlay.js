@@ -1,6 +1,6 @@
-// What is drawn over the sky: outlines of patches, flags, objects, regions, and where others point.
+// Overlay on the sky: outlines of patches, flags, objects, regions, and the pointer in other views.
 
-const LABEL_SIZE = 44; // pixels: an outline smaller than that has no label
+const LABEL_SIZE = 44; // pixels: smaller outlines have no label
 
 export class Overlay {
   /** items(): [{kind, ...}], see `draw`. */
@@ -20,7 +20,7 @@ export class Overlay {
     requestAnimationFrame(tick);
   }
 
-  /** Draw anew, whatever has changed. */
+  /** Redraw everything. */
   renew() {
     this.last = "";
   }
@@ -94,7 +94,7 @@ export class Overlay {
     context.stroke();
   }
 
-  /** {ra, dec, color, gap}: a cross that leaves its middle free. */
+  /** {ra, dec, color, gap}: a cross with an empty center. */
   cross(context, { ra, dec, color, gap = 5 }) {
     const at = this.sky.pixel(ra, dec);
     if (!at) return;
@@ -131,7 +131,7 @@ export class Overlay {
   }
 }
 
-/** Where the sky begins in a view that spans a box, beside and below the panels. */
+/** Return the offset (x, y) of the part of a view that the panels do not cover. */
 function corner(box) {
   const edge = (id, side) => document.getElementById(id)?.getBoundingClientRect()[side] ?? 0;
   return [Math.max(0, edge("panel", "right") - box.left), Math.max(0, edge("tools", "bottom") - box.top)];

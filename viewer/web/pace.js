@@ -1,10 +1,10 @@
-// What draws slowly leaves as much time to all else.
+// Slow rendering leaves time for everything else.
 //
-// Without a graphics processor a frame takes a fifth of a second, Aladin Lite draws one after the
-// other, and a browser does that first. So it is asked for the next one only when as much time has
-// gone by. To be imported before Aladin Lite, which takes what it finds.
+// Without a GPU a frame takes a fifth of a second, Aladin Lite renders frames continuously, and browsers
+// give them priority. So the next frame is requested only after a pause that is as long as the frame
+// took. This module must be imported before Aladin Lite, so that it uses this requestAnimationFrame.
 
-/** The frame after this one, whatever drawing takes: for what draws nothing itself. */
+/** The browser's requestAnimationFrame, without a pause: for code that renders nothing itself. */
 export const nextFrame = window.requestAnimationFrame.bind(window);
 
 const SLOW = 40; // milliseconds
@@ -19,7 +19,7 @@ window.requestAnimationFrame = function requestAnimationFrame(draw) {
   const ask = () => nextFrame((now) => {
     if (!drawings.wanted.delete(id)) return;
     frameBegun = performance.now();
-    // heard of when the frame is on its way to the screen
+    // received after the frame has been rendered
     port2.postMessage(null);
     draw(now);
   });

@@ -1,4 +1,4 @@
-// What stands around the sky. It is asked for when the first picture is there.
+// The panels around the sky, loaded after the first tiles have been drawn.
 
 export { Catalogs } from "./catalogs.js";
 export { Comparison } from "./compare.js";

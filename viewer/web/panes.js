@@ -1,17 +1,17 @@
-// Two or four views side by side, or one over the other, which look at the same place.
+// Two or four linked views, side by side or one over the other.
 
 import { make } from "./elements.js";
 import { Overlay } from "./overlay.js";
 import { openSky } from "./sky.js";
 
-/** The first view and those beside it. */
+/** The first view and the linked ones. */
 export class Panes {
   /** first: the viewer's own Sky. */
   constructor(box, first, viewer) {
     this.box = box;
     this.viewer = viewer;
     this.panes = [{ sky: first, div: first.div }];
-    // where each was when all looked at the same place
+    // position of each view after the last synchronization
     this.places = new Map();
     this.follow(this.panes[0]);
     this.bar = make("div", { class: "swipe-bar", role: "slider", tabindex: 0, "aria-label": "Swipe", "aria-valuemin": 2, "aria-valuemax": 98, hidden: true });
@@ -27,10 +27,10 @@ export class Panes {
     return this.panes.map((pane) => pane.sky);
   }
 
-  /** What has to be as this view has it: where it looks, the pointer. */
+  /** Synchronize the other views with this one: position and pointer. */
   follow(pane) {
     const { sky, div } = pane;
-    // a drag goes on over the panels and the other views
+    // a drag continues over the panels and the other views
     div.addEventListener("pointerdown", ({ target, pointerId }) => target.matches("canvas") && target.setPointerCapture(pointerId), { capture: true });
     sky.onMove(() => this.moved(sky));
     pane.overlay = new Overlay(sky, () => this.viewer.overlayItems(sky));
@@ -45,13 +45,13 @@ export class Panes {
     });
   }
 
-  /** A view that is not where it was put was moved by somebody: the others go where it is. */
+  /** If the user has moved a view, move the others to the same position. */
   moved(sky) {
     const place = this.places.get(sky);
     if (!this.aligning && place && differs(sky.view(), place)) this.align(sky);
   }
 
-  /** All views look where one does. */
+  /** Move all views to the position of one. */
   align(leader = this.panes[0].sky) {
     const view = leader.view();
     this.aligning = true;
@@ -66,7 +66,7 @@ export class Panes {
     for (const pane of this.panes) pane.overlay?.renew();
   }
 
-  /** Show as many views as there are surveys; the first is the viewer's. */
+  /** Show one view for each survey, in addition to the first view. */
   async show(mode, surveys) {
     const wanted = mode === "2" || mode === "swipe" ? surveys.slice(0, 1) : mode === "4" ? surveys.slice(0, 3) : [];
     document.body.dataset.mode = mode;
@@ -109,7 +109,7 @@ export class Panes {
     }
   }
 
-  /** Where the swipe bar stands. */
+  /** Place the swipe bar. */
   place() {
     const { swipe } = this.viewer.comparison;
     const at = `${100 * swipe}%`;

@@ -1,4 +1,4 @@
-// Tracts and patches, as the coadds of a survey have them: outlines, one after the other, by name.
+// Tracts and patches of the coadds of a survey: outlines, navigation, search by name.
 
 import { api } from "./api.js";
 import { formatDec, formatRa, parsePosition } from "./coords.js";
@@ -6,14 +6,14 @@ import { formatDec, formatRa, parsePosition } from "./coords.js";
 const RADIANS = Math.PI / 180;
 const known = new Map();
 
-/** The patches of a survey in order: [{tract, patch, skymap, name, polygon, ra, dec, size, label}]. */
+/** Return the patches of a survey, sorted: [{tract, patch, skymap, name, polygon, ra, dec, size, label}]. */
 export function patchesOf(survey) {
   if (!survey.provenance) return Promise.resolve([]);
   if (!known.has(survey.name)) known.set(survey.name, load(survey).catch(() => forgotten(survey)));
   return known.get(survey.name);
 }
 
-/** None now; the server may answer the next time. */
+/** Return no patches after a failed request, which will be repeated the next time. */
 function forgotten(survey) {
   known.delete(survey.name);
   return [];
@@ -47,7 +47,7 @@ function apart(a, b) {
   return (2 * Math.asin(Math.min(1, Math.hypot(...a.map((one, k) => one - b[k])) / 2))) / RADIANS;
 }
 
-/** Degrees between two places {ra, dec}. */
+/** Return the distance in degrees of two positions {ra, dec}. */
 export function distance(a, b) {
   return apart(vector(a.ra, a.dec), vector(b.ra, b.dec));
 }
@@ -60,12 +60,12 @@ function inOrder(a, b) {
   );
 }
 
-/** A view that a patch fills. */
+/** Return the view that a patch fills. */
 export function viewOf(patch) {
   return { ra: patch.ra, dec: patch.dec, fov: 1.05 * patch.size };
 }
 
-/** The next patch (step 1) or the one before (-1), from the one closest to a place; round at the end. */
+/** Return the next (step 1) or previous (-1) patch from the one closest to a position; wraps around. */
 export function beside(patches, place, step) {
   if (!patches.length) return null;
   const nearest = patches.reduce((best, one) => (distance(one, place) < distance(best, place) ? one : best));

@@ -1,4 +1,4 @@
-// What lies under the pointer: the value of a survey's FITS tile, as the survey stores it.
+// Pixel values under the pointer, from the FITS tiles of the surveys.
 
 import { formatAngle, formatDec, formatRa, formatUnit, formatValue, toGalactic } from "./coords.js";
 import { tiles } from "./fits.js";
@@ -7,18 +7,18 @@ import { tilePixel } from "./healpix.js";
 import { coverageOf } from "./moc.js";
 import { nextFrame } from "./pace.js";
 
-// milliseconds for which nothing is said of tiles that are on their way
+// milliseconds of loading before it is indicated
 const MOMENT = 400;
 
 /**
- * The value at an ICRS position in the tiles of one order.
+ * Return the value at an ICRS position in the tiles of one order.
  * state: "value", "none" (no pixel there), "unreadable", or "no-fits".
  */
 export async function probe(survey, ra, dec, order) {
   const native = order >= survey.order;
   const found = { value: null, order, native, unit: survey.unit };
   if (!survey.formats.includes("fits")) return { ...found, state: "no-fits" };
-  // nobody is asked for a tile that is not there
+  // do not request missing tiles
   watch(survey);
   const [lon, lat] = inFrame(survey, ra, dec);
   const { npix, row, column } = tilePixel(lon, lat, order, survey.tile_width);
@@ -32,7 +32,7 @@ export async function probe(survey, ra, dec, order) {
   }
 }
 
-/** Whether the survey has pixels at an ICRS position, as its MOC tells. */
+/** Whether the MOC of a survey contains an ICRS position. */
 export async function isCovered(survey, ra, dec) {
   const coverage = await coverageOf(survey.url);
   return coverage?.holds(...inFrame(survey, ra, dec)) ?? true;
@@ -52,7 +52,7 @@ export class Readout {
     this.bands = bands;
     this.table = document.querySelector("#bands tbody");
     this.pointer = null;
-    // a finger: what it touched is told until the view moves
+    // on touch screens, keep the values of the touched position until the view moves
     this.lifted = false;
     this.last = null;
     this.turn = 0;
@@ -60,7 +60,7 @@ export class Readout {
     onLoading((count) => this.tellLoading(count));
   }
 
-  /** That the picture is not yet what it will be; of moments nothing is said. */
+  /** Indicate that tiles are being loaded, but not for short times. */
   tellLoading(count) {
     this.loading = count;
     this.told ??= setTimeout(() => {
@@ -70,7 +70,7 @@ export class Readout {
     }, MOMENT);
   }
 
-  /** Follow the pointer in a view, too. */
+  /** Follow the pointer in another view, too. */
   listen(sky) {
     for (const kind of ["pointerdown", "pointermove"]) sky.div.addEventListener(kind, (event) => this.follow(sky, event));
     sky.div.addEventListener("pointerleave", ({ pointerType }) => (pointerType === "touch" ? (this.lifted = true) : this.leave()));
@@ -92,7 +92,7 @@ export class Readout {
     this.update();
   }
 
-  /** Ask once a frame at most; an answer that a later question overtook is dropped. */
+  /** Update at most once per frame; results of outdated requests are dropped. */
   update() {
     const turn = ++this.turn;
     nextFrame(async () => {
@@ -139,7 +139,7 @@ export class Readout {
   }
 }
 
-/** AB magnitude per arcsec² of a value in nJy per pixel of the coadds; null for others. */
+/** Convert a value in nJy per pixel of the coadds to AB mag/arcsec²; null for other units. */
 function brightness({ value, state, unit }, survey) {
   if (state !== "value" || unit !== "nJy" || !(value > 0) || !survey.pixel_scale) return null;
   return 31.4 - 2.5 * Math.log10(value / survey.pixel_scale ** 2);

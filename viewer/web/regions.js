@@ -1,4 +1,4 @@
-// Regions drawn on the sky, and what the server measures in them: statistics, profiles.
+// Regions drawn on the sky, and their measurements by the server: statistics and profiles.
 
 import { api } from "./api.js";
 import { formatAngle, formatValue } from "./coords.js";
@@ -6,7 +6,7 @@ import { make } from "./elements.js";
 
 const RADIANS = Math.PI / 180;
 
-/** Offsets in degrees, on the tangent plane, to the east and north of a place. */
+/** Return the offsets (degrees, east and north) of a position on the tangent plane at `center`. */
 export function offset(center, place) {
   const [a, d] = [(place.ra - center.ra) * RADIANS, place.dec * RADIANS];
   const d0 = center.dec * RADIANS;
@@ -16,7 +16,7 @@ export function offset(center, place) {
   return [east / RADIANS, north / RADIANS];
 }
 
-/** The place at such offsets. */
+/** Return the position at such offsets. */
 export function placeAt(center, [east, north]) {
   const [x, y] = [east * RADIANS, north * RADIANS];
   const d0 = center.dec * RADIANS;
@@ -25,7 +25,7 @@ export function placeAt(center, [east, north]) {
   return { ra: (ra / RADIANS + 360) % 360, dec: dec / RADIANS };
 }
 
-/** A region from where a drag began and where it is: circle, box or line. */
+/** Return the region (circle, box or line) that a drag from `start` to `end` draws. */
 export function regionOf(kind, start, end) {
   if (kind === "line") return { kind, ...start, ra2: end.ra, dec2: end.dec };
   const [east, north] = offset(start, end);
@@ -37,7 +37,7 @@ export function regionOf(kind, start, end) {
   return { kind, ...center, width: 3600 * Math.abs(east), height: 3600 * Math.abs(north) };
 }
 
-/** Its outline: [[ra, dec]]. */
+/** Return the outline of a region: [[ra, dec]]. */
 export function cornersOf(region) {
   if (region.kind === "line") return [[region.ra, region.dec], [region.ra2, region.dec2]];
   const turn = (i, n) => (2 * Math.PI * i) / n;
@@ -50,7 +50,7 @@ export function cornersOf(region) {
   return shape.map((one) => placeAt(region, one)).map(({ ra, dec }) => [ra, dec]);
 }
 
-/** What the server says of a region in some surveys; an Error tells why not. */
+/** Return the server's measurements of a region in some surveys; throws an Error with a message. */
 export async function measure(region, surveys) {
   const { kind, ...words } = region;
   const query = new URLSearchParams(words);
@@ -58,16 +58,16 @@ export async function measure(region, surveys) {
   return api(`api/${kind === "line" ? "profile" : "statistics"}?${query}`);
 }
 
-/** A table of statistics, or a plot of profiles, as elements. */
+/** Return a table of statistics or a plot of profiles, as elements. */
 export function resultElements(region, found, title) {
   return region.kind === "line" ? [profilePlot(found, title)] : [statisticsTable(found.statistics, title)];
 }
 
 const COLUMNS = ["count", "missing", "mean", "median", "sigma", "robust_sigma", "sum", "min", "max"];
 const MEANT = {
-  count: "pixels with a value, whatever the mask says of them", missing: "pixels without one",
-  sigma: "standard deviation of all of them: stars and spikes count",
-  robust_sigma: "1.4826 times the median distance from the median: of the sky, where most pixels are sky",
+  count: "pixels with a value; mask planes are ignored", missing: "pixels without a value",
+  sigma: "standard deviation of all pixels, including stars and artifacts",
+  robust_sigma: "1.4826 times the median absolute deviation: the sky noise, if most pixels are sky",
 };
 
 function statisticsTable(rows, title) {
@@ -79,7 +79,7 @@ function statisticsTable(rows, title) {
       make("td", {}, row.unit || "–"), make("td", { class: "dim" }, source(row))))));
 }
 
-/** Where numbers come from. */
+/** Describe what was measured: a coadd, or tiles. */
 function source(row) {
   const why = row.error ? `; coadd: ${row.error}` : "";
   if (row.source === "coadd") {
@@ -92,7 +92,7 @@ function source(row) {
 const PLOT = { width: 560, height: 190, left: 62, bottom: 24, top: 8, right: 8 };
 const LINES = ["#66d9c2", "#ffb86b", "#8fb8ff", "#ff7d9c", "#d4e157", "#ce93d8"];
 
-/** Values along a line, a curve for each survey; the curves' points are in `data-points`. */
+/** Plot values along a line, one curve per survey; `data-points` is the number of its points. */
 function profilePlot({ profiles, length }, title) {
   const drawn = profiles.filter((one) => one.value?.some((value) => value !== null));
   const values = drawn.flatMap((one) => one.value.filter((value) => value !== null));

@@ -1,4 +1,4 @@
-// Aladin Lite, kept at home: it gets local surveys only, and nothing that would ask the outside.
+// Aladin Lite, restricted to surveys of this server and without features that use other sites.
 
 import "./pace.js";
 import A from "./aladin/aladin.js";
@@ -24,8 +24,8 @@ const QUIET = {
   showReticle: false,
 };
 
-// milliseconds
-const PATIENCE = 30_000;
+// milliseconds to wait for a layer
+const TIMEOUT = 30_000;
 
 export const STRETCHES = ["linear", "asinh", "log", "sqrt", "pow2"];
 export const COLORMAPS = [
@@ -33,46 +33,46 @@ export const COLORMAPS = [
   "redtemperature", "rainbow", "rdbu", "spectral", "blues",
 ];
 
-/** How a survey is shown at first: its FITS tiles when it has some, between its own cuts. */
+/** Return the initial settings of a survey: FITS tiles if it has any, and the cuts of its properties. */
 export function defaultSettings(survey) {
   const format = shownFormats(survey)[0];
   const [low, high] = survey.cuts ?? survey.data_range ?? [0, 1];
-  // over so wide a range Aladin Lite's asinh leaves all that is faint in the dark
+  // over such a wide range Aladin Lite's asinh hides faint sources
   const stretch = low < 0 && high > -50 * low ? "log" : "asinh";
   return { format, stretch, low, high, colormap: "grayscale", reversed: false };
 }
 
-/** Of a look what the survey and Aladin Lite have: an address may tell of anything. */
+/** Return the valid settings of a look, which may come from an edited address. */
 export function possible(survey, look = {}) {
   const known = { format: shownFormats(survey), stretch: STRETCHES, colormap: COLORMAPS };
   return Object.fromEntries(Object.entries(look).filter(([key, value]) => known[key]?.includes(value) ?? true));
 }
 
-/** The formats to choose from, the best first: FITS, and the best of the pictures. */
+/** Return the available formats: FITS, and the best image format. */
 export function shownFormats(survey) {
   const picture = ["png", "webp", "jpeg"].find((format) => survey.formats.includes(format));
-  // Aladin Lite dies of FITS tiles whose bitpix it is not told
+  // Aladin Lite crashes on FITS tiles without hips_pixel_bitpix
   const fits = survey.formats.includes("fits") && (survey.bitpix || !picture);
   return [fits && "fits", picture].filter(Boolean);
 }
 
-/** The first view: what the survey asks for, else all of the sky. */
+/** Return the initial view: that of the survey's properties, or the whole sky. */
 export function initialView(survey) {
   const { ra, dec, fov } = survey.initial;
   return { ra: ra ?? 0, dec: dec ?? 0, fov: Math.min(180, Math.max(0.001, fov || 180)) };
 }
 
-/** Start Aladin Lite in `div` on a survey, whose layer is still to be `added`. */
+/** Start Aladin Lite in `div` with a survey; `added` must be called for its layer. */
 export async function openSky(div, survey, settings, { ra, dec, fov }) {
-  // the MOC comes while Aladin Lite gets ready
+  // fetch the MOC while Aladin Lite starts
   watch(survey);
   await A.init;
-  // a drop would be sent to a converter elsewhere
+  // Aladin Lite would send dropped files to a converter on another site
   for (const kind of ["drop", "dragover"]) div.addEventListener(kind, stop, true);
   const layer = makeLayer(survey, settings, 1);
   const aladin = A.aladin(div, {
     ...QUIET,
-    // two numbers without exponents: a name would go to a resolver
+    // two numbers without exponents; anything else would be sent to a name resolver
     target: `${(((ra % 360) + 360) % 360).toFixed(9)} ${dec.toFixed(9)}`,
     fov,
     projection: "SIN",
@@ -82,7 +82,7 @@ export async function openSky(div, survey, settings, { ra, dec, fov }) {
     gridOpacity: 0.6,
     survey: layer,
   });
-  // an empty view would look for a survey elsewhere, without end, should this one not load
+  // if this survey could not be loaded, an empty view would try surveys of other sites in a loop
   aladin.view.empty = false;
   aladin.constructor.DEFAULT_OPTIONS.survey = survey.url;
   return { sky: new Sky(div, aladin), layer };
@@ -97,7 +97,7 @@ let made = 0;
 
 function makeLayer(survey, settings, opacity) {
   watch(survey);
-  // Aladin Lite remembers options by id and would bring old ones back
+  // Aladin Lite stores options by id and would restore old ones
   const id = `${survey.name}-${++made}`;
   const bitpix = survey.bitpix ?? -32;
   const options = { url: survey.url, name: survey.title, bitpix, ...layerOptions(settings), opacity };
@@ -137,10 +137,10 @@ export class Sky {
     });
   }
 
-  /** Resolves when Aladin Lite has read the layer's properties and taken it in. */
+  /** Resolves when Aladin Lite has read the layer's properties and added it. */
   async added(layer) {
     await layer.query;
-    const end = performance.now() + PATIENCE;
+    const end = performance.now() + TIMEOUT;
     while (!layer.added) {
       if (performance.now() > end) throw new Error(`${layer.name} could not be loaded`);
       await new Promise((done) => setTimeout(done, 15));
@@ -153,12 +153,12 @@ export class Sky {
     await this.added(layer);
   }
 
-  /** kind: what for; a survey may lie over the others once for each. */
+  /** Add a survey as an overlay. kind: its purpose; a survey can be overlaid once for each kind. */
   async stack(survey, settings, opacity, kind = "over") {
     const layer = makeLayer(survey, settings, opacity);
     this.aladin.setOverlayImageLayer(layer, overlayName(survey, kind));
     await this.added(layer);
-    // Aladin Lite takes an opacity of 0 for none given
+    // Aladin Lite treats an opacity of 0 as missing
     layer.setOpacity(opacity);
   }
 
@@ -166,7 +166,7 @@ export class Sky {
     this.aladin.removeImageLayer(overlayName(survey, kind));
   }
 
-  /** wanted: [survey, kind] of what lies over the base, from the bottom to the top. */
+  /** Set the order of the overlays. wanted: [survey, kind] of each, from bottom to top. */
   arrange(wanted) {
     const { view } = this.aladin;
     const names = wanted.map(([survey, kind]) => overlayName(survey, kind)).filter((name) => view.imageLayers.has(name));
@@ -188,9 +188,9 @@ export class Sky {
     layer.setOptions({ ...layerOptions(settings), opacity });
   }
 
-  /** The order of the tiles on the screen. */
+  /** Return the order of the displayed tiles of a survey. */
   order(survey) {
-    // what Aladin Lite wants goes by the view alone, whatever the width of the survey's tiles
+    // Aladin Lite chooses it from the view alone, not from the tile width of the survey
     const wanted = this.aladin.view.wasm.getNOrder();
     return Math.min(survey.order, Math.max(survey.order_min, wanted));
   }
@@ -206,7 +206,7 @@ export class Sky {
     }
   }
 
-  /** The pixel at an ICRS position; null where it is behind us. */
+  /** Return the screen pixel of an ICRS position; null on the far side of the sky. */
   pixel(ra, dec) {
     const found = this.aladin.world2pix(ra, dec, "ICRS");
     return found && found.every(Number.isFinite) ? found : null;
@@ -216,7 +216,7 @@ export class Sky {
     return this.aladin.getFov()[0];
   }
 
-  /** Where the view looks, in one object; two of the same look alike. */
+  /** Return center and width of the view; equal views give equal objects. */
   view() {
     const [ra, dec] = this.position(null);
     return { ra, dec, fov: this.fov() };
@@ -235,7 +235,7 @@ export class Sky {
     this.aladin.setCooGrid({ enabled });
   }
 
-  /** The outline of a survey's coverage; null for none. */
+  /** Show the outline of a survey's coverage; null hides it. */
   showCoverage(survey) {
     if (this.coverage) this.aladin.removeOverlay(this.coverage);
     this.coverage = survey && A.MOCFromURL(`${survey.url}/Moc.fits`, {
@@ -244,7 +244,7 @@ export class Sky {
     if (this.coverage) this.aladin.addMOC(this.coverage);
   }
 
-  /** What is drawn, as an image. */
+  /** Return the rendered view as an image. */
   async picture() {
     const image = new Image();
     image.src = await this.aladin.getViewDataURL({ format: "image/png", logo: true });

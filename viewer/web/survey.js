@@ -1,4 +1,4 @@
-// A survey's own page: works from any web server at any path, and asks for nothing outside its folder.
+// A survey's own page: works on any web server at any path, and requests nothing outside its folder.
 
 import { firstPicture } from "./gate.js";
 import { Readout, probe } from "./readout.js";

@@ -1,4 +1,4 @@
-// What is shown: a base survey, others stacked on it or compared with it, what lies over them.
+// State of the page: a base survey, surveys stacked on it or compared with it, and overlays.
 
 import { fromHash, toHash } from "./address.js";
 import { keep, recall, shortName } from "./elements.js";
@@ -11,13 +11,13 @@ import { defaultSettings, initialView, openSky, possible } from "./sky.js";
 const $ = (id) => document.getElementById(id);
 const OVERLAYS = ["grid", "patches", "coverage", "flags"];
 let panels = null;
-const MOVED = 350; // milliseconds without a move, until what is on the screen is counted again
+const SETTLE_TIME = 350; // milliseconds without a move until histograms and catalogs are updated
 
 export class Viewer {
   constructor(surveys) {
     this.surveys = [...surveys, ...madeHere(surveys)];
     this.settings = new Map(this.surveys.map((survey) => [survey.name, defaultSettings(survey)]));
-    // names and opacities of what lies over the base, from the bottom to the top
+    // names and opacities of the surveys stacked on the base, from bottom to top
     this.stacked = new Map();
     this.shown = new Set();
     this.lock = false;
@@ -28,7 +28,7 @@ export class Viewer {
     this.work = Promise.resolve();
   }
 
-  /** address: the part after # of what is shown first. */
+  /** Open the first view. address: the part after #. */
   async open(address) {
     const asked = fromHash(address);
     this.remix(asked.liveColor);
@@ -60,13 +60,13 @@ export class Viewer {
     this.moved();
   }
 
-  /** A click in any of the views. */
+  /** Handle clicks in a view. */
   listen(sky) {
     sky.onClick(({ ra, dec }) => this.measuring.busy || this.catalogs.picked(sky, ra, dec) || this.inspect(ra, dec, this.seen(sky)));
     if (sky !== this.sky) this.readout.listen(sky);
   }
 
-  /** The survey that was asked for, else the next one that can be shown. */
+  /** Return the requested survey, or the first other one that can be shown. */
   async firstThatLoads(first, layer) {
     const failed = await this.sky.added(layer).then(() => null, (error) => error);
     if (!failed) return first;
@@ -83,11 +83,11 @@ export class Viewer {
     throw failed;
   }
 
-  /** Be as an address says. */
+  /** Restore a state from an address. */
   restore(state) {
     const asked = (this.asked = state);
     return this.queue(async () => {
-      // of several steps back only the last counts
+      // after several quick steps back, restore only the last one
       if (asked !== this.asked) return;
       this.restoring = true;
       try {
@@ -106,7 +106,7 @@ export class Viewer {
     this.lock = state.lock;
     this.remix(state.liveColor);
     const survey = this.find(state.survey) ?? this.base;
-    if (state.survey && state.survey !== survey.name) this.tell("Not here", `No survey ${state.survey.slice(0, 80)}: ${survey.title} is shown.`);
+    if (state.survey && state.survey !== survey.name) this.tell("Survey not found", `No survey ${state.survey.slice(0, 80)}: ${survey.title} is shown.`);
     const over = new Map(state.over.filter(([name]) => name !== survey.name && this.images().includes(this.find(name))));
     for (const name of [...this.stacked.keys()]) {
       if (!over.has(name) || this.isStale(this.sky.overlay(this.find(name)), this.find(name))) {
@@ -157,7 +157,7 @@ export class Viewer {
     return toHash(this.state());
   }
 
-  /** The address says what is on the screen; `step`: one that the browser's "back" undoes. */
+  /** Write the state to the address. `step`: as a new entry, which the browser's "back" undoes. */
   writeHash(step = false) {
     if (this.restoring || !this.panel) return;
     this.isStep ||= step;
@@ -175,10 +175,10 @@ export class Viewer {
     this.counting = setTimeout(() => {
       this.panel.count();
       this.catalogs.renew();
-    }, MOVED);
+    }, SETTLE_TIME);
   }
 
-  /** The right button drags the cuts of a layer in Aladin Lite: the panel follows. */
+  /** Update the panel when the cuts of a layer are dragged with the right mouse button in Aladin Lite. */
   cutsDragged(layer, low, high) {
     const survey = this.visible().map((shown) => shown.survey).find((one) => one.url === layer.url);
     const settings = survey && this.settings.get(survey.name);
@@ -191,17 +191,17 @@ export class Viewer {
     return this.surveys.find((survey) => survey.name === name);
   }
 
-  /** All that are looked at as pictures; masks are painted instead. */
+  /** Return the surveys shown as images: all but masks, which are overlaid. */
   images() {
     return this.surveys.filter((survey) => !survey.planes);
   }
 
-  /** The images in every band of the base's collection. */
+  /** Return the images in every band of the base's collection. */
   bands() {
     return this.withValues().filter((one) => !one.plane);
   }
 
-  /** The surveys whose values are told beside that of the base: its collection's bands, and their variances. */
+  /** Return the surveys with pixel values in the base's collection: its bands, and their variances. */
   withValues() {
     const { collection } = this.base ?? this.surveys[0];
     const values = this.images().filter((one) => !one.live && one.formats.includes("fits"));
@@ -209,29 +209,29 @@ export class Viewer {
     return near.some((one) => !one.plane) ? near : values;
   }
 
-  /** The survey that a view shows: the one the pointer is in, or the first. */
+  /** Return the survey that a view shows (default: the view with the pointer, or the first). */
   seen(sky = this.panes?.pointed?.sky ?? this.sky) {
     const pane = this.panes?.panes.find((one) => one.sky === sky);
     return pane?.survey ?? this.comparison.seen;
   }
 
-  /** The images in every band, and those that are compared. */
+  /** Return the images in every band, and the compared ones. */
   measurable() {
     const others = this.comparison.others.map((name) => this.find(name)).filter((one) => one && !one.live && !one.plane && one.formats.includes("fits"));
     return [...new Set([...this.bands(), ...others])];
   }
 
-  /** What the table of values tells: those, and their variances. */
+  /** Return the surveys in the table of values: those, and their variances. */
   told() {
     return [...new Set([...this.measurable(), ...this.withValues()])].map((survey) => ({ survey, label: this.called(survey) }));
   }
 
-  /** A survey whose folder may keep a flag of what is seen. */
+  /** Return the survey in whose folder a flag is stored. */
   flaggable() {
     return sourcesOf(this.seen())[0];
   }
 
-  /** What the readout tells: the survey that a view shows, then those stacked on it. */
+  /** Return the surveys of the readout: the one that a view shows, and those stacked on it. */
   visible(sky = this.sky) {
     const seen = this.seen(sky);
     const over = sky === this.sky ? this.surveys.filter((s) => this.stacked.has(s.name) && s !== seen) : [];
@@ -239,13 +239,13 @@ export class Viewer {
     return shown.map((survey) => ({ survey, label: shown.length > 1 || this.comparison.mode !== "single" ? this.called(survey) : "" }));
   }
 
-  /** A short name, with the collection where another has the band, too. */
+  /** Return a short name, with the collection if another collection has the same band. */
   called(survey) {
     const isTwin = (one) => !one.live && one.band === survey.band && one.plane === survey.plane && one.color === survey.color && one.collection !== survey.collection;
     return shortName(survey) + (!survey.live && this.images().some(isTwin) ? ` · ${survey.collection}` : "");
   }
 
-  /** One change after the other: Aladin Lite takes layers in as their properties arrive. */
+  /** Run changes one after the other: Aladin Lite adds layers when their properties arrive. */
   queue(change) {
     document.body.classList.add("busy");
     const work = this.work.then(change).then(() => this.arranged(), (error) => this.fail(error));
@@ -254,7 +254,7 @@ export class Viewer {
     return work;
   }
 
-  /** The same, as a step that "back" undoes. */
+  /** Run a change as a step that "back" undoes. */
   step(change) {
     return this.queue(async () => {
       await change();
@@ -271,10 +271,10 @@ export class Viewer {
       await this.sky.setBase(survey, this.settings.get(name));
       this.base = survey;
       this.comparison.badge();
-      // it told of the other survey
+      // the panel shows coadds of the previous survey
       this.forgetHere();
       this.showOverlays();
-      // the view stays, to compare; but not on an empty sky
+      // keep the view, for comparison, unless the survey has no data there
       const { ra, dec } = this.sky.view();
       if (!survey.live && !(await isCovered(survey, ra, dec))) this.sky.center(initialView(survey));
     });
@@ -294,7 +294,7 @@ export class Viewer {
     });
   }
 
-  /** One above its neighbor (step 1) or below it (-1), of those that are stacked. */
+  /** Move a stacked survey above (step 1) or below (-1) its neighbor. */
   raise(name, step) {
     return this.step(() => {
       const all = [...this.stacked];
@@ -305,7 +305,7 @@ export class Viewer {
     });
   }
 
-  /** After a change: what blinks lies on the base, on both what is stacked, the masks over all. */
+  /** Set the order of the layers: base, blinking survey, stacked surveys, masks. */
   arranged() {
     const { blinker } = this.comparison;
     this.sky.arrange([
@@ -316,7 +316,7 @@ export class Viewer {
     this.refresh();
   }
 
-  /** Another look of a survey; cuts and stretch of all bands, when they are locked together. */
+  /** Change the look of a survey; if locked, cuts and stretch of all bands. */
   change(name, part) {
     const all = this.lock && this.bands().some((one) => one.name === name) ? this.bands() : [this.find(name)];
     const shared = Object.fromEntries(Object.entries(part).filter(([key]) => ["low", "high", "stretch"].includes(key)));
@@ -351,7 +351,7 @@ export class Viewer {
     return name === this.base.name ? Number(!this.comparison.turned) : (this.stacked.get(name) ?? 1);
   }
 
-  /** Another mixture of the live color. */
+  /** Change the settings of the live color. */
   mix(part) {
     return this.step(async () => {
       this.mixed({ ...this.liveColor, ...part });
@@ -366,14 +366,14 @@ export class Viewer {
     });
   }
 
-  /** The mixture that an address tells of, if there are such bands and it is another. */
+  /** Apply the live color of an address, if its bands exist and it differs. */
   remix(settings) {
     const isBand = (one) => one && !one.live && !one.color && !one.planes && one.formats.includes("fits");
     if (!settings || !this.liveColor || !settings.parts.every((name) => isBand(this.find(name)))) return;
     if (JSON.stringify(settings) !== JSON.stringify(this.liveColor)) this.mixed(settings);
   }
 
-  /** Whether a layer asks under an address at which its survey does not answer any more. */
+  /** Whether a layer uses an outdated URL of its survey. */
   isStale(layer, survey) {
     return layer?.url !== survey.url;
   }
@@ -386,7 +386,7 @@ export class Viewer {
     maker.renew();
   }
 
-  /** Grid, patches, coverage, flags: shown or not. */
+  /** Show or hide the grid, patches, coverage or flags. */
   toggle(name, on = !this.shown.has(name)) {
     if (on) this.shown.add(name);
     else this.shown.delete(name);
@@ -412,7 +412,7 @@ export class Viewer {
     this.redraw();
   }
 
-  /** The survey whose coadds are outlined. */
+  /** Return the survey whose coadds are outlined. */
   withPatches() {
     return this.base.provenance ? this.base : (this.bands().find((one) => one.provenance) ?? this.base);
   }
@@ -421,7 +421,7 @@ export class Viewer {
     this.panes?.redraw();
   }
 
-  /** What is drawn over one of the views. */
+  /** Return the overlay items of a view. */
   overlayItems(sky) {
     const patches = this.shown.has("patches") ? this.outlines : [];
     const items = patches.map(({ polygon, label }) => ({ kind: "outline", corners: polygon, color: "#9fb4d6", label }));
@@ -454,7 +454,7 @@ export class Viewer {
   }
 
   async goTo(text) {
-    // what has a point or a colon is no patch, and need not wait for them
+    // text with a decimal point or a colon is not a patch: do not wait for the patches
     const place = parsePlace(text, /[.:]/.test(text) ? [] : await patchesOf(this.withPatches()));
     if (!place) return null;
     const survey = place.band && this.bands().find((one) => one.band === place.band);
@@ -463,12 +463,12 @@ export class Viewer {
     return place;
   }
 
-  /** Why a place is not found, or what it lacks; "" where all is well. */
+  /** Return why a position is not found or has no data; "" if there is no problem. */
   async complaintOf(text, place) {
-    if (place) return this.base.live || (await isCovered(this.base, place.ra, place.dec)) ? "" : `${this.base.title} has nothing at ${place.text}.`;
+    if (place) return this.base.live || (await isCovered(this.base, place.ra, place.dec)) ? "" : `${this.base.title} has no data at ${place.text}.`;
     const [one] = await patchesOf(this.withPatches());
     const patches = one ? `, nor is it a patch of this survey, such as ${one.label}` : "";
-    return `“${text.trim().slice(0, 40)}” is no position, such as 150.1 2.2 or 10:00:24 +02:12:00${patches}.`;
+    return `“${text.trim().slice(0, 40)}” is not a position such as 150.1 2.2 or 10:00:24 +02:12:00${patches}.`;
   }
 
   visitPlace(place) {
@@ -477,15 +477,15 @@ export class Viewer {
     this.writeHash(true);
   }
 
-  /** The next or the previous patch, filling the view. */
+  /** Go to the next or previous patch, which fills the view. */
   async patch(step) {
     const found = beside(await patchesOf(this.withPatches()), this.sky.view(), step);
     if (found) this.visitPlace(viewOf(found));
-    else this.tell("No patches", "This survey does not say of which coadds it was made.");
+    else this.tell("No patches", "This survey has no list of its coadds (provenance.fits).");
     return found;
   }
 
-  /** Go where a flag was raised, and look as it was looked then. */
+  /** Restore the view in which a flag was made. */
   visit(flag) {
     if (!flag.view) return this.visitPlace({ ra: flag.ra, dec: flag.dec });
     const state = fromHash(flag.view);
@@ -513,14 +513,14 @@ export class Viewer {
   }
 }
 
-/** Folded or not as it was left. */
+/** Restore and store whether an element is folded. */
 function foldable(details, key) {
   details.open = recall(key) !== "closed";
   details.addEventListener("toggle", () => keep(key, details.open ? "open" : "closed"));
   return details;
 }
 
-/** The surveys of the server that one is, or is made of; of coadds with their images, where one may choose. */
+/** Return the server's surveys from which a survey is computed, without variances; itself if it is not computed. */
 function sourcesOf(survey) {
   return survey.live ? survey.maker.parts.filter((part) => !part.plane) : [survey];
 }
