@@ -58,6 +58,8 @@ def surveys_under(location: str | Path, unfinished: bool = False) -> list[str]:
     """
     if is_url(location):
         return [str(location)]
+    if not str(location):
+        raise SurveyError("the folder is an empty text; the current folder is .")
     out = Path(location)
     if not out.is_dir():
         raise SurveyError(f"{out} is not a folder")
