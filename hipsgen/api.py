@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from hipsgen import values
 from hipsgen.builder.estimate import SurveyPlan, plan_surveys
 from hipsgen.builder.result import BuildResult
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
 Place = str | os.PathLike[str]
 Progress = Callable[[int, int], object]
 _COLOR_FORMATS = "png", "webp"
+# whatever numpy.seterr says: a script may want errors for its own numbers
+_numpy_defaults = np.errstate(divide="warn", over="warn", under="ignore", invalid="warn")
 
 
 def find_coadds(
@@ -119,6 +123,7 @@ def find_coadds(
     return list_coadds(_places(source), query, reporter or CallbackReporter())
 
 
+@_numpy_defaults
 def plan(
     coadds: CoaddList,
     output: Place | None = None,
@@ -171,6 +176,7 @@ def plan(
     return plan_surveys(surveys, reporter or CallbackReporter(), output is not None)
 
 
+@_numpy_defaults
 def build(
     coadds: CoaddList,
     output: Place,
@@ -235,6 +241,7 @@ def build(
     return build_surveys(surveys, _runtime(runtime), reporter or _callback(progress))
 
 
+@_numpy_defaults
 def build_color(
     red: Place,
     green: Place,
@@ -295,6 +302,7 @@ def build_color(
     return build_color_survey(bands, _folder(output), formats, runtime, reporter, lines)
 
 
+@_numpy_defaults
 def check(
     survey: Place,
     *,
