@@ -5,6 +5,9 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from hipsgen import values
 from hipsgen.builder.estimate import SurveyPlan, plan_surveys
 from hipsgen.builder.result import BuildResult
 from hipsgen.builder.surveys import SurveySet, build_color_survey, build_surveys
@@ -14,7 +17,13 @@ from hipsgen.images.selection import Region, Selection
 from hipsgen.images.uris import path_of
 from hipsgen.planner.coadd_list import CoaddList, list_coadds
 from hipsgen.planner.jobs import CoaddQuery
-from hipsgen.planner.options import BuildOptions, Runtime
+from hipsgen.planner.options import (
+    BuildOptions,
+    Runtime,
+    formats_of,
+    planes_of,
+    properties_of,
+)
 from hipsgen.run.progress import CallbackReporter, Reporter
 from hipsgen.survey.folders import surveys_under
 from hipsgen.survey.http_store import open_readable
@@ -28,6 +37,9 @@ if TYPE_CHECKING:
 
 Place = str | os.PathLike[str]
 Progress = Callable[[int, int], object]
+_COLOR_FORMATS = "png", "webp"
+# whatever numpy.seterr says: a script may want errors for its own numbers
+_numpy_defaults = np.errstate(divide="warn", over="warn", under="ignore", invalid="warn")
 
 
 def find_coadds(
@@ -96,24 +108,22 @@ def find_coadds(
     (2, ('g',))
     """
     query = CoaddQuery(
-        collections=_texts(collections),
-        dataset_type=dataset_type,
-        bands=_texts(bands),
-        skymap=skymap,
-        where=where,
+        collections=_texts("collections", collections),
+        dataset_type=values.text("dataset_type", dataset_type),
+        bands=_texts("bands", bands),
+        skymap=values.text("skymap", skymap),
+        where=values.text("where", where),
         selection=Selection(
-            tracts=frozenset(tracts),
-            patches=frozenset(patches),
+            tracts=values.integers("tracts", tracts),
+            patches=values.integers("patches", patches),
             region=None if region is None else Region.of(region),
         ),
-        strict=strict,
+        strict=values.flag("strict", strict),
     )
-    places = [source] if isinstance(source, str | os.PathLike) else source
-    return list_coadds(
-        [os.fspath(place) for place in places], query, reporter or CallbackReporter()
-    )
+    return list_coadds(_places(source), query, reporter or CallbackReporter())
 
 
+@_numpy_defaults
 def plan(
     coadds: CoaddList,
     output: Place | None = None,
@@ -162,10 +172,11 @@ def plan(
     (2, 'nJy')
     """
     folder = Path("survey") if output is None else _folder(output)
-    surveys = SurveySet(coadds, folder, options or BuildOptions(), tuple(planes), color)
+    surveys = _survey_set(coadds, folder, options, planes, color)
     return plan_surveys(surveys, reporter or CallbackReporter(), output is not None)
 
 
+@_numpy_defaults
 def build(
     coadds: CoaddList,
     output: Place,
@@ -226,10 +237,11 @@ def build(
     >>> result.order, result.n_inputs, result.n_tiles
     (2, 2, 6)
     """
-    surveys = SurveySet(coadds, _folder(output), options or BuildOptions(), tuple(planes), color)
-    return build_surveys(surveys, runtime or Runtime(), reporter or CallbackReporter(progress))
+    surveys = _survey_set(coadds, _folder(output), options, planes, color)
+    return build_surveys(surveys, _runtime(runtime), reporter or _callback(progress))
 
 
+@_numpy_defaults
 def build_color(
     red: Place,
     green: Place,
@@ -269,7 +281,8 @@ def build_color(
     Raises
     ------
     ConfigError
-        If the surveys differ in frame or tile width, or have no FITS tiles.
+        If an argument is invalid, or the surveys differ in frame or tile width, or have no FITS
+        tiles.
     SurveyError
         If one of them is not finished.
 
@@ -283,11 +296,13 @@ def build_color(
     (True, 3)
     """
     bands = _folder(red), _folder(green), _folder(blue)
-    runtime, reporter = runtime or Runtime(), reporter or CallbackReporter(progress)
-    formats, lines = tuple(formats), tuple(properties)
+    formats = formats_of(formats, _COLOR_FORMATS) or _COLOR_FORMATS[:1]
+    runtime, reporter = _runtime(runtime), reporter or _callback(progress)
+    lines = properties_of(properties)
     return build_color_survey(bands, _folder(output), formats, runtime, reporter, lines)
 
 
+@_numpy_defaults
 def check(
     survey: Place,
     *,
@@ -319,6 +334,8 @@ def check(
 
     Raises
     ------
+    ConfigError
+        If an argument is invalid.
     SurveyError
         If there is no survey.
 
@@ -328,7 +345,15 @@ def check(
     >>> hipsgen.check("hips", deep=True).ok
     True
     """
-    places = surveys_under(os.fspath(survey), unfinished=True)
+    workers = values.integer("workers", workers)
+    if workers < 1:
+        raise ConfigError(f"{{workers}} {workers} must be at least 1", value=workers)
+    against_inputs = values.integer("against_inputs", against_inputs)
+    if against_inputs < 0:
+        raise ConfigError(
+            f"{{against_inputs}} {against_inputs} must not be negative", value=against_inputs
+        )
+    places = surveys_under(_local_or_url(survey), unfinished=True)
     return check_surveys(places, deep, against_inputs, workers, reporter or CallbackReporter())
 
 
@@ -357,17 +382,70 @@ def open_survey(survey: Place) -> Survey:
     >>> survey.order, survey.tile_width, survey.frame
     (2, 512, 'equatorial')
     """
+    return Survey.open(open_readable(_local_or_url(survey)))
+
+
+def _places(source: Place | Iterable[Place]) -> list[str]:
+    places = [source] if isinstance(source, str | bytes | os.PathLike) else source
+    _require(places, "source", Iterable, "a path or several paths")
+    found = []
+    for place in places:
+        _require(place, "source", (str, os.PathLike), "a path or several paths")
+        found.append(os.fspath(place))
+    return found
+
+
+def _survey_set(
+    coadds: CoaddList,
+    folder: Path,
+    options: BuildOptions | None,
+    planes: Sequence[str],
+    color: str,
+) -> SurveySet:
+    _require(coadds, "coadds", CoaddList, "the result of hipsgen.find_coadds")
+    if options is not None:
+        _require(options, "options", BuildOptions, "a hipsgen.BuildOptions")
+    planes, color = planes_of(planes), values.text("color", color or "")
+    return SurveySet(coadds, folder, options or BuildOptions(), planes, color)
+
+
+def _runtime(runtime: Runtime | None) -> Runtime:
+    if runtime is not None:
+        _require(runtime, "runtime", Runtime, "a hipsgen.Runtime")
+    return runtime or Runtime()
+
+
+def _callback(progress: Progress | None) -> Reporter:
+    if progress is not None and not callable(progress):
+        raise ConfigError(
+            f"progress must be a function, not {values.shown(progress)}",
+            parameter="progress",
+            value=progress,
+        )
+    return CallbackReporter(progress)
+
+
+def _require(given: object, name: str, kind: Any, description: str) -> None:
+    if not isinstance(given, kind):
+        raise ConfigError(
+            f"{name} must be {description}, not {values.shown(given)}", parameter=name, value=given
+        )
+
+
+def _texts(name: str, given: str | Iterable[str]) -> tuple[str, ...]:
+    return () if given == "" else values.names(name, given)
+
+
+def _local_or_url(survey: Place) -> str:
     place = os.fspath(survey)
-    return Survey.open(open_readable(place if is_url(place) else _folder(place)))
-
-
-def _texts(given: str | Iterable[str]) -> tuple[str, ...]:
-    return (given,) if isinstance(given, str) and given else tuple(given)
+    return place if is_url(place) else str(_folder(place))
 
 
 def _folder(place: Place) -> Path:
     """Return the folder of a path or file URI. Raises ConfigError for any other URI."""
     text = os.fspath(place)
+    if not text:
+        raise ConfigError('the name of the folder is empty; the current folder is "."', value=text)
     path: Any = path_of(text) if "://" in text else Path(text)
     if path is None:
         raise ConfigError(

@@ -10,6 +10,19 @@ import click
 from hipsgen.errors import ConfigError
 
 
+class Folder(click.Path):
+    """Path that must not be empty: Path("") is the current folder, which nobody named."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Convert a text to a path; an empty one, as of a variable that is not set, is an error."""
+        if value == "":
+            self.fail("the path is empty; the current folder is .", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 def _combine(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
     def decorate(function: Any) -> Any:
         for option in reversed(options):
@@ -181,7 +194,7 @@ VERBOSITY_OPTIONS = _combine(
 )
 
 OUTPUT_OPTION = click.option(
-    "-o", "--out", required=True, type=click.Path(path_type=Path), help="Output folder.",
+    "-o", "--out", required=True, type=Folder(), help="Output folder.",
 )  # fmt: skip
 
 PROPERTY_OPTION = click.option(
@@ -211,13 +224,9 @@ def options_of(given: dict[str, Any]) -> Any:
 
 def planes_of(given: dict[str, Any]) -> tuple[str, ...]:
     """Return the planes of a command, without duplicates, image first. Raises ConfigError."""
-    from hipsgen.images.coadd_fits import PLANES
+    from hipsgen.planner import options
 
-    requested = split_list(given["planes"])
-    unknown = [plane for plane in requested if plane not in PLANES]
-    if unknown or not requested:
-        raise ConfigError(f"--planes {given['planes']!r} is not one or more of {', '.join(PLANES)}")
-    return tuple(plane for plane in PLANES if plane in requested)
+    return options.planes_of(split_list(given["planes"]))
 
 
 def query_of(given: dict[str, Any]) -> Any:

@@ -22,6 +22,7 @@ from hipsgen.arguments import (
     RUNTIME_OPTIONS,
     SERVE_OPTIONS,
     VERBOSITY_OPTIONS,
+    Folder,
     options_of,
     parse_properties,
     planes_of,
@@ -99,13 +100,13 @@ def build(**given: Any) -> None:
 @click.option(
     "-o",
     "--out",
-    type=click.Path(path_type=Path),
+    type=Folder(),
     help="Output folder of an earlier build: report what would change in it.",
 )
 @click.option(
     "--manifest",
     metavar="FILE",
-    type=click.Path(path_type=Path),
+    type=Folder(),
     help="Save the list of coadds to this file.",
 )
 @VERBOSITY_OPTIONS
@@ -276,9 +277,9 @@ def _passed_checks(deep: bool, compared: int) -> str:
 
 
 @cli.command()
-@click.argument("red", type=click.Path(path_type=Path))
-@click.argument("green", type=click.Path(path_type=Path))
-@click.argument("blue", type=click.Path(path_type=Path))
+@click.argument("red", type=Folder())
+@click.argument("green", type=Folder())
+@click.argument("blue", type=Folder())
 @OUTPUT_OPTION
 @click.option(
     "--format",
@@ -330,7 +331,7 @@ def info(out: str) -> None:
 
 
 @cli.command()
-@click.argument("out", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("out", nargs=-1, required=True, type=Folder())
 @SERVE_OPTIONS
 def serve(
     out: tuple[Path, ...],

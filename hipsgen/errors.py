@@ -4,6 +4,7 @@ A message names a parameter as `{order}`: a script reads `order`, the command li
 """
 
 from collections.abc import Callable
+from typing import Any
 
 from hipsgen.text import PARAMETER, as_keyword, name_parameters
 
@@ -19,7 +20,11 @@ class HipsgenError(Exception):
         Its value.
     hint : str
         What to do about it, when the message does not say.
+    results : tuple of BuildResult
+        The surveys that a build had finished before.
     """
+
+    results: tuple[Any, ...] = ()
 
     def __init__(
         self, message: str = "", *, parameter: str = "", value: object = None, hint: str = ""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 _FLAGS = {"fresh", "recut", "skip_bad", "strict"}
 # parameters of the API whose option on the command line has a different name
 _OPTIONS = {
+    "against_inputs": "--against-inputs",
     "bands": "--band",
     "collections": "--collection",
     "excluded": "--exclude-mask",

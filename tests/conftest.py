@@ -44,6 +44,7 @@ KINDS = {
     "samples": "integration",
     "web": "unit",
     "test_api.py": "integration",
+    "test_api_arguments.py": "integration",
     "test_api_notebook.py": "integration",
     "docs": "integration",
     "sky": "unit",

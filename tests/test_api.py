@@ -247,6 +247,15 @@ def test_a_library_call_changes_nothing_of_the_process(coadds: Path, tmp_path: P
     assert (gc.get_threshold(), gc.get_freeze_count(), threading.active_count()) == before
 
 
+def test_numpy_may_raise_errors_in_the_script(coadds: Path, tmp_path: Path) -> None:
+    found = hipsgen.find_coadds(coadds, bands=list("gri"))
+    with np.errstate(all="raise"):
+        before = np.geterr()
+        hipsgen.build(found, tmp_path / "hips", options=SMALL, color="gri")
+        assert hipsgen.check(tmp_path / "hips", deep=True, against_inputs=2).ok
+        assert np.geterr() == before
+
+
 def test_an_interrupted_build_resumes(coadds: Path, tmp_path: Path) -> None:
     """Ctrl-C in a notebook is a KeyboardInterrupt in the thread that builds, and nothing more."""
 

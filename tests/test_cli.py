@@ -17,8 +17,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
-from hipsgen.cli import main
+from hipsgen.cli import cli, main
 from tests.conftest import StarField, needs
 
 
@@ -395,3 +396,22 @@ def test_a_survey_that_is_not_finished_is_a_finding(tmp_path: Path) -> None:
     assert "band_r: error: properties" in checked.stdout
     assert "band_r is not a finished HiPS" in hipsgen("info", tmp_path / "out").stdout
     assert hipsgen("check", tmp_path / "out" / "band_r").returncode == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("build", "", "-o", "out"),
+        ("build", "in", "-o", ""),
+        ("plan", "in", "-o", ""),
+        ("check", ""),
+        ("info", ""),
+        ("serve", ""),
+        ("color", "a", "", "c", "-o", "out"),
+    ],
+)
+def test_an_empty_path_is_not_the_current_folder(arguments: tuple[str, ...]) -> None:
+    """As of a variable that is not set."""
+    done = CliRunner().invoke(cli, arguments)
+    assert done.exit_code
+    assert "empty" in f"{done.output}{done.exception}"

@@ -19,7 +19,7 @@ from hipsgen.planner.options import BuildOptions, tile_bytes
 from hipsgen.planner.recipe import check_excluded, natural_order, stretch_of
 from hipsgen.planner.sample import known_scales, sample_mask_planes, sample_pixels
 from hipsgen.run.progress import Reporter
-from hipsgen.sky.tiles import pixel_size
+from hipsgen.sky.tiles import order_for, pixel_size
 from hipsgen.survey.store import open_store
 
 if TYPE_CHECKING:
@@ -136,12 +136,13 @@ def _plan(surveys: SurveySet, job: SurveyJob, reporter: Reporter, has_output: bo
         return _update(surveys, job, refs, options)
     sampled = _sample(job, refs, options, reporter)
     width = options.tile_width
-    natural = natural_order(sampled.pixel_scale, width)
-    order = natural if options.order is None else options.order
+    order = options.order
+    if order is None:
+        order = natural_order(sampled.pixel_scale, width)
     plan = make_plan(refs, order, options.frame, width)
     counts = plan.leaf_counts()
     n_leaves, n_tiles = int(counts.sum()), plan.tile_count(counts)
-    pixels = n_leaves * width**2 * 4 ** max(0, natural - order)
+    pixels = n_leaves * width**2 * 4 ** max(0, order_for(sampled.pixel_scale, width) - order)
     return SurveyPlan(
         band=job.band,
         plane=job.plane,

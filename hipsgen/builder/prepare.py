@@ -119,7 +119,11 @@ def _differences(options: BuildOptions, band: str, existing: Recipe) -> tuple[li
 
 def _format_differences(triples: Iterable[tuple[str, object, object]]) -> list[str]:
     return [
-        f"{name} {existing or 'none'}, not {requested or 'none'}"
+        f"{name} {_shown(existing)}, not {_shown(requested)}"
         for name, requested, existing in triples
         if requested != existing
     ]
+
+
+def _shown(value: object) -> object:
+    return "none" if value in (None, "") else value

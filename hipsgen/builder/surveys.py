@@ -11,7 +11,7 @@ from hipsgen.builder.lifecycle import build_survey
 from hipsgen.builder.metadata import SurveyIdentity
 from hipsgen.builder.result import BuildResult, IncompleteBuildError
 from hipsgen.coadd import Problem
-from hipsgen.errors import ConfigError, InputError
+from hipsgen.errors import ConfigError, HipsgenError, InputError
 from hipsgen.images.coadd_fits import FitsReader
 from hipsgen.planner.coadd_list import CoaddList
 from hipsgen.planner.jobs import SurveyJob, color_bands, expand_planes
@@ -48,7 +48,8 @@ class SurveySet:
     color: str = ""
 
     def __post_init__(self) -> None:
-        """Raise ConfigError when the color survey cannot be made of the bands."""
+        """Raise ConfigError when the surveys of these bands cannot be made."""
+        _check_folders(self.coadds.bands)
         if self.color and "image" not in self.planes:
             raise ConfigError("{color} needs the image plane: add image to {planes}")
         if self.color:
@@ -87,7 +88,8 @@ class SurveySet:
 def build_surveys(surveys: SurveySet, runtime: Runtime, reporter: Reporter) -> list[BuildResult]:
     """Build, resume or update every survey of a set, even if some of them lack inputs.
 
-    Raises IncompleteBuildError, with the results of the other surveys, when inputs cannot be used.
+    Raises IncompleteBuildError when inputs cannot be used. It has the results of the other surveys,
+    as any HipsgenError has those of the surveys that were finished before.
     """
     options, out = surveys.options, surveys.output
     precompile(options.interpolation, options.overlap, reporter, "mask" in surveys.planes)
@@ -95,6 +97,18 @@ def build_surveys(surveys: SurveySet, runtime: Runtime, reporter: Reporter) -> l
         reporter.note("a mask survey has no previews: only FITS tiles are written")
     _check_no_survey(out, surveys.are_several)
     results: list[BuildResult] = []
+    try:
+        _build_all(surveys, runtime, reporter, results)
+    except HipsgenError as error:
+        error.results = tuple(results)
+        raise
+    return results
+
+
+def _build_all(
+    surveys: SurveySet, runtime: Runtime, reporter: Reporter, results: list[BuildResult]
+) -> None:
+    """Build the surveys of a set; append those that are finished to `results`."""
     missing: list[str] = []
     problems: dict[Problem, None] = {}
     is_color_blocked = False
@@ -113,7 +127,6 @@ def build_surveys(surveys: SurveySet, runtime: Runtime, reporter: Reporter) -> l
         results.append(_build_color(surveys, runtime, reporter))
     if missing:
         raise _incomplete(missing, results, list(problems), is_color_blocked)
-    return results
 
 
 def _build(surveys: SurveySet, job: SurveyJob, runtime: Runtime, reporter: Reporter) -> BuildResult:
@@ -187,6 +200,19 @@ def _safe_name(text: str) -> str:
 def _reader(options: BuildOptions, plane: str) -> FitsReader:
     adapted = options.of_plane(plane)
     return FitsReader(adapted.excluded, adapted.blank, plane=plane)
+
+
+def _check_folders(bands: Sequence[str]) -> None:
+    """Raise ConfigError when two surveys would be built in the same folder."""
+    names: dict[str, str] = {}
+    for band in bands:
+        other = names.setdefault(band_folder(band), band)
+        if other != band:
+            raise ConfigError(
+                f"{{bands}} {other!r} and {band!r} would both be built in {band_folder(band)}: "
+                "build them one by one, each with its own {output}",
+                value=bands,
+            )
 
 
 def _check_color(color: str, bands: Sequence[str]) -> None:

@@ -115,8 +115,9 @@ def find_jobs(
     ConfigError
         When the query does not fit the inputs; the message lists the possible values.
     """
-    if not inputs:
-        raise InputError("no input: name a FITS file, a folder, a list or a Butler repository")
+    if not inputs or not all(inputs):
+        what = "an input is empty" if inputs else "no input"
+        raise InputError(f"{what}: name a FITS file, a folder, a list or a Butler repository")
     repositories = [text for text in inputs if is_repository(text)]
     manifests = [text for text in inputs if Path(text).is_file() and is_manifest(Path(text))]
     if (repositories or manifests) and len(inputs) > 1:
@@ -226,7 +227,7 @@ def _jobs_by_band(
                 f"or put all into one survey with {{bands}} '{ALL_BANDS}'"
             )
         return [_list_job(found[0], refs, origin, reader, problems)]
-    bands = tuple(known_band(band, found) for band in bands)
+    bands = tuple(dict.fromkeys(known_band(band, found) for band in bands))
     # the band of an input that cannot be used is unknown, so every job reports it
     return [
         _list_job(band, [r for r in refs if r.band == band], origin, reader, problems)

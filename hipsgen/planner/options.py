@@ -5,7 +5,10 @@ import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
 
+from hipsgen import values
 from hipsgen.errors import ConfigError
 from hipsgen.images.coadd_fits import DEFAULT_EXCLUDED, PLANES
 from hipsgen.run.engine import ENGINES
@@ -19,6 +22,7 @@ from hipsgen.survey.formats import FORMATS
 # measured on typical tiles
 _BYTES_PER_PIXEL = {"png": 0.42, "jpeg": 0.23, "webp": 0.15}
 _FITS_BLOCK = 2880
+_KEYWORD = re.compile(r"[A-Za-z][A-Za-z0-9_.]*")
 TILE_WIDTH = 512
 TILE_WIDTHS = tuple(1 << k for k in range(6, 13))
 
@@ -82,34 +86,48 @@ class BuildOptions:
     plane: str = "image"
 
     def __post_init__(self) -> None:
-        _one_of("plane", self.plane, PLANES)
+        set_ = partial(object.__setattr__, self)
+        set_("plane", values.one_of("plane", self.plane, PLANES))
         if self.tile_width not in TILE_WIDTHS:
             known = ", ".join(map(str, TILE_WIDTHS))
-            raise ConfigError(f"{{tile_width}} {self.tile_width} is not one of: {known}")
-        deepest = deepest_order(self.tile_width)
-        if self.order is not None and not 0 <= self.order <= deepest:
             raise ConfigError(
-                f"{{order}} {self.order} is not between 0 and {deepest}, the deepest order for "
-                f"tiles of {self.tile_width} pixels"
+                f"{{tile_width}} {self.tile_width} is not one of: {known}", value=self.tile_width
             )
-        _one_of("frame", self.frame, FRAMES)
-        _one_of("interpolation", self.interpolation, INTERPOLATIONS)
-        _one_of("overlap", self.overlap, OVERLAPS)
-        _one_of("stretch", self.stretch, STRETCHES)
-        for name in self.formats:
-            _one_of("formats", name, tuple(FORMATS))
+        set_("tile_width", values.integer("tile_width", self.tile_width))
+        deepest = deepest_order(self.tile_width)
+        if self.order is not None:
+            set_("order", values.integer("order", self.order))
+            if not 0 <= self.order <= deepest:
+                raise ConfigError(
+                    f"{{order}} {self.order} is not between 0 and {deepest}, the deepest order for "
+                    f"tiles of {self.tile_width} pixels",
+                    value=self.order,
+                )
+        for name, known_names in (
+            ("frame", FRAMES),
+            ("interpolation", INTERPOLATIONS),
+            ("overlap", OVERLAPS),
+            ("stretch", STRETCHES),
+        ):
+            set_(name, values.one_of(name, getattr(self, name), known_names))
+        set_("formats", formats_of(self.formats, tuple(FORMATS)))
         if "fits" not in self.formats:
             raise ConfigError(
-                "{formats} must contain fits: previews, color surveys and checks are made from it"
+                "{formats} must contain fits: previews, color surveys and checks are made from it",
+                value=self.formats,
             )
-        if self.cuts is not None and not -math.inf < self.cuts[0] < self.cuts[1] < math.inf:
-            raise ConfigError(f"{{cuts}} {self.cuts[0]:g},{self.cuts[1]:g} do not increase")
-        if self.blank is not None and not math.isfinite(self.blank):
-            raise ConfigError(
-                f"{{blank}} {self.blank} must be finite: NaN and infinity are always missing data"
-            )
-        for key, value in self.properties:
-            _check_property(key, value)
+        if self.cuts is not None:
+            set_("cuts", values.interval("cuts", self.cuts))
+        set_("excluded", values.names("excluded", self.excluded))
+        if self.blank is not None:
+            set_("blank", values.number("blank", self.blank))
+            if not math.isfinite(self.blank):
+                raise ConfigError(
+                    f"{{blank}} {self.blank} must be finite: NaN and infinity are always missing "
+                    "data",
+                    value=self.blank,
+                )
+        set_("properties", properties_of(self.properties))
 
     def of_plane(self, plane: str, alone: bool = True) -> "BuildOptions":
         """Return the options for another plane of the coadds.
@@ -176,19 +194,28 @@ class Runtime:
     recut: bool = False
 
     def __post_init__(self) -> None:
+        set_ = partial(object.__setattr__, self)
+        set_("workers", values.integer("workers", self.workers))
         if self.workers < 1:
-            raise ConfigError(f"{{workers}} {self.workers} must be at least 1")
-        if self.engine not in ENGINES and not self.engine.startswith("tcp://"):
+            raise ConfigError(f"{{workers}} {self.workers} must be at least 1", value=self.workers)
+        engine = values.text("engine", self.engine)
+        if engine not in ENGINES and not engine.startswith("tcp://"):
             known = ", ".join(ENGINES)
             raise ConfigError(
-                f"{{engine}} {self.engine!r} is not one of: {known}, or tcp://HOST:PORT"
+                f"{{engine}} {engine!r} is not one of: {known}, or tcp://HOST:PORT", value=engine
             )
+        for name in ("strict", "skip_bad", "fresh", "recut"):
+            set_(name, values.flag(name, getattr(self, name)))
         if self.strict and self.skip_bad:
             raise ConfigError("{strict} and {skip_bad} contradict each other: choose one")
-        if self.memory < 64 << 20:
-            whole = self.memory >= 1 << 20
-            size = f"{self.memory / (1 << 20):g} MB" if whole else f"{self.memory} bytes"
-            raise ConfigError(f"{{memory}} {size} must be at least 64 MB (example: 500M)")
+        memory = values.number("memory", self.memory)
+        if not 64 << 20 <= memory < math.inf:
+            whole = memory >= 1 << 20
+            size = f"{memory / (1 << 20):g} MB" if whole else f"{memory:g} bytes"
+            raise ConfigError(
+                f"{{memory}} {size} must be at least 64 MB (example: 500M)", value=self.memory
+            )
+        set_("memory", int(memory))
 
 
 def deepest_order(tile_width: int) -> int:
@@ -203,14 +230,44 @@ def tile_bytes(formats: Iterable[str], tile_width: int = TILE_WIDTH) -> int:
     return sum(fits if name == "fits" else int(_BYTES_PER_PIXEL[name] * pixels) for name in formats)
 
 
-def _check_property(key: str, value: str) -> None:
-    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_.]*", key) or not value.isprintable() or not value:
+def planes_of(planes: object) -> tuple[str, ...]:
+    """Return planes without duplicates, image first. Raises ConfigError for unknown ones."""
+    wanted = [values.one_of("planes", plane, PLANES) for plane in values.names("planes", planes)]
+    if not wanted:
+        raise ConfigError(f"{{planes}} is empty: choose from {', '.join(PLANES)}", value=planes)
+    return tuple(plane for plane in PLANES if plane in wanted)
+
+
+def formats_of(formats: object, known: tuple[str, ...]) -> tuple[str, ...]:
+    """Return tile formats without duplicates. Raises ConfigError for unknown ones."""
+    given = values.names("formats", formats)
+    return tuple(values.one_of("formats", name, known) for name in given)
+
+
+def properties_of(properties: Any) -> tuple[tuple[str, str], ...]:
+    """Return keys and values for the properties file. Raises ConfigError for invalid ones."""
+    try:
+        pairs = [(key, value) for key, value in properties]
+    except (TypeError, ValueError):
         raise ConfigError(
-            f"{{properties}} {key}={value!r}: expected a keyword and one line of text"
+            f"{{properties}} {values.shown(properties)} must be pairs of a keyword and a text",
+            value=properties,
+        ) from None
+    for key, value in pairs:
+        _check_property(key, value)
+    return tuple(pairs)
+
+
+def _check_property(key: Any, value: Any) -> None:
+    is_text = isinstance(key, str) and isinstance(value, str)
+    if not is_text or not re.fullmatch(_KEYWORD, key) or not value.isprintable() or not value:
+        raise ConfigError(
+            f"{{properties}} {key}={value!r}: expected a keyword and one line of text", value=value
         )
     if key in _COMPUTED:
         raise ConfigError(
-            f"{{properties}} {key}: this property is computed from the survey and cannot be set"
+            f"{{properties}} {key}: this property is computed from the survey and cannot be set",
+            value=value,
         )
 
 
@@ -221,8 +278,3 @@ def parse_size(text: str) -> int:
         raise ConfigError(f"{{memory}} {text!r} is an invalid size (examples: 500M, 2G)")
     power = " KMGT".index(match[2].upper()) if match[2] else 0
     return int(float(match[1]) * 1024**power)
-
-
-def _one_of(option: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise ConfigError(f"{{{option}}} {value!r} is not one of: {', '.join(known)}")

@@ -8,11 +8,11 @@ from typing import Any
 
 from hipsgen.errors import ConfigError
 from hipsgen.images.coadd_fits import DEFAULT_EXCLUDED, FitsReader
-from hipsgen.planner.options import TILE_WIDTH, BuildOptions
+from hipsgen.planner.options import TILE_WIDTH, BuildOptions, deepest_order
 from hipsgen.planner.sample import CoaddSample
 from hipsgen.sky.mask_planes import OTHER, OTHER_BIT
 from hipsgen.sky.stretch import Asinh, Linear, SkyLevel, choose_stretch
-from hipsgen.sky.tiles import order_for
+from hipsgen.sky.tiles import order_for, pixel_size
 from hipsgen.survey.fits_tile import FitsTile
 from hipsgen.survey.formats import Format, format_of
 
@@ -185,8 +185,19 @@ class Recipe:
 
 
 def natural_order(pixel_scale: float, tile_width: int) -> int:
-    """Return the order of leaf tiles for coadds with pixels of `pixel_scale` degrees."""
-    return order_for(pixel_scale, tile_width)
+    """Return the order of leaf tiles for coadds with pixels of `pixel_scale` degrees.
+
+    Raises ConfigError when the pixels are smaller than the smallest cells of HEALPix.
+    """
+    order, deepest = order_for(pixel_scale, tile_width), deepest_order(tile_width)
+    if order > deepest:
+        raise ConfigError(
+            f"the pixels of the coadds, {pixel_scale * 3600:.2g} arcsec, are smaller than the "
+            f"smallest of HEALPix, {pixel_size(deepest, tile_width) * 3600:.2g} arcsec: correct "
+            f"their WCS, or choose an {{order}} up to {deepest}",
+            parameter="order",
+        )
+    return order
 
 
 def make_recipe(
@@ -207,9 +218,10 @@ def make_recipe(
     depth : int
         Depth of the blocks below their roots.
     """
+    width = options.tile_width
     return Recipe(
         order=order,
-        render_order=max(order, natural_order(sample.pixel_scale, options.tile_width)),
+        render_order=max(order, min(order_for(sample.pixel_scale, width), deepest_order(width))),
         block_depth=depth,
         frame=options.frame,
         formats=options.formats,

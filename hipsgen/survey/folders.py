@@ -58,6 +58,8 @@ def surveys_under(location: str | Path, unfinished: bool = False) -> list[str]:
     """
     if is_url(location):
         return [str(location)]
+    if not str(location):
+        raise SurveyError('the name of the folder is empty; the current folder is "."')
     out = Path(location)
     if not out.exists():
         raise SurveyError(f"{out} does not exist: name a survey, or a folder of surveys")

@@ -10,6 +10,7 @@ from hipsgen.errors import ConfigError
 from hipsgen.planner.options import TILE_WIDTHS, deepest_order
 from hipsgen.sky.tiles import Tile, deinterleave, pixel_size
 from hipsgen.survey.survey import Survey
+from tests.conftest import StarField
 from tests.finished.make import write_coadd
 
 ORDER = 2  # natural, of tiles of 512 pixels
@@ -104,3 +105,27 @@ def test_an_estimate_follows_the_width(coadds: hipsgen.CoaddList, tmp_path: Path
     (result,) = hipsgen.build(coadds, tmp_path / "hips", options=options)
     assert result.n_tiles <= plan.n_tiles <= 2 * result.n_tiles
     assert result.size["fits"] / result.n_tiles == pytest.approx(plan.n_bytes / plan.n_tiles)
+
+
+@pytest.mark.parametrize(("width", "deepest"), [(64, 23), (512, 20)])
+def test_pixels_smaller_than_those_of_the_deepest_order(
+    tmp_path: Path, width: int, deepest: int
+) -> None:
+    """HEALPix cells of order 29 are 0.4 mas wide; an order is chosen, or the WCS is wrong."""
+    sky = StarField(10, 20, size=40, scale=1e-4 / 3600, background=3.0)
+    coadds = hipsgen.find_coadds(sky.write(tmp_path / "fine.fits"))
+    message = (
+        rf"coadds, 0\.0001 arcsec, are smaller than .* 0\.00039 arcsec: .* order up to {deepest}$"
+    )
+    for call in (hipsgen.plan, hipsgen.build):
+        with pytest.raises(ConfigError, match=message):
+            call(coadds, tmp_path / "out", options=hipsgen.BuildOptions(tile_width=width))
+    options = hipsgen.BuildOptions(tile_width=width, order=deepest)
+    assert hipsgen.plan(coadds, options=options)[0].order == deepest
+    (result,) = hipsgen.build(coadds, tmp_path / "out", options=options)
+    survey = hipsgen.open_survey(result.path)
+    (tile,) = map(survey.values, survey.tiles_of(deepest))
+    assert tile is not None
+    # a square of 4 mas
+    assert 80 < np.isfinite(tile).sum() < 120
+    np.testing.assert_allclose(tile[np.isfinite(tile)], 3.0, rtol=1e-6)
