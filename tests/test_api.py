@@ -218,6 +218,22 @@ def test_what_was_built_before_a_failure_is_in_the_error(coadds: Path, tmp_path:
     assert hipsgen.check(tmp_path / "hips/band_g").ok
 
 
+def test_a_band_without_a_valid_pixel_does_not_stop_the_others(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for k, band in enumerate("gri"):
+        write_coadd(folder / f"{band}.fits", band, 40.0, k)
+    with fits.open(folder / "g.fits", mode="update") as hdus:
+        hdus["IMAGE"].data[:] = np.nan
+    found = hipsgen.find_coadds(folder, bands=list("gri"))
+    with pytest.raises(hipsgen.IncompleteBuildError, match=r"band_g: .* no valid pixel") as raised:
+        hipsgen.build(found, tmp_path / "hips", options=SMALL, color="gri")
+    assert [result.name for result in raised.value.results] == ["band_r", "band_i"]
+    assert "the color survey was not built" in str(raised.value)
+    with pytest.raises(hipsgen.InputError, match="no valid pixel"):
+        hipsgen.build(hipsgen.find_coadds(folder / "g.fits"), tmp_path / "g", options=SMALL)
+
+
 @pytest.mark.parametrize("planes", [("image",), ("image", "mask")])
 def test_options_of_reading_apply_with_and_without_other_planes(
     coadds: Path, tmp_path: Path, planes: tuple[str, ...]

@@ -120,9 +120,10 @@ def _build_all(
             problems |= dict.fromkeys(error.problems)
             is_color_blocked |= bool(surveys.color) and job.plane == "image"
         except InputError as error:
-            if job.plane == "image":
+            if not surveys.are_several:
                 raise
-            missing.append(f"{surveys.folder(job).name}: {error.message}")  # the plane is missing
+            missing.append(f"{surveys.folder(job).name}: {error.message}")
+            is_color_blocked |= bool(surveys.color) and job.plane == "image"
     if surveys.color and not is_color_blocked:
         results.append(_build_color(surveys, runtime, reporter))
     if missing:
