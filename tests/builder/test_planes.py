@@ -555,7 +555,7 @@ def test_a_mask_alone_says_that_there_are_no_previews(tmp_path: Path):
     assert "a mask survey has no previews: only FITS tiles are written" in ran.stderr + ran.stdout
     wrong = hipsgen("build", made.path, "--planes", "mask,psf", "-o", tmp_path / "no")
     assert wrong.returncode == 2
-    assert "--planes 'mask,psf' is not one or more of image, variance, mask" in wrong.stderr
+    assert "--planes 'psf' is not one of: image, variance, mask" in wrong.stderr
     other = hipsgen("build", made.path, "--planes", "variance", "-o", tmp_path / "out")
     assert other.returncode == 2
     assert "--planes mask, not variance" in other.stderr
