@@ -9,6 +9,9 @@ HIPSGEN := $(BIN)/hipsgen
 
 KILLS ?= 200
 
+# tests start hundreds of processes, which start faster from compiled modules
+unexport PYTHONDONTWRITEBYTECODE
+
 # initial view of the demo: a hole that the second run repaired, in blink mode, and a saturated star
 VIEW := survey=band_i&ra=55.680&dec=-31.450&fov=0.045&mode=blink&with=first_run-band_i&mask.mask_i=SAT&show=patches
 
@@ -42,8 +45,7 @@ $(VENV)/demo: pyproject.toml
 # versions and hashes with which the tests are known to pass; updated by `make constraints`
 CONSTRAINTS := requirements/ci.txt
 
-# modules are compiled on first import, and most of them are never imported
-INSTALL := install --quiet --disable-pip-version-check --no-compile
+INSTALL := install --quiet --disable-pip-version-check
 
 $(VENV)/test: pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv $(VENV)
