@@ -56,7 +56,6 @@ KINDS = {
 }
 # each worker loads numba and astropy, and builds with several threads
 MAX_WORKERS = 8
-EXTRA_WORKERS = 1  # tests spend a fifth of their time waiting for servers, disks and pages
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 SCALE = 0.2 / 3600
 
@@ -75,7 +74,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Run tests in this process if files are named on the command line, else in several."""
     named = any(Path(argument.partition("::")[0]).is_file() for argument in config.args)
-    return 0 if named else min(len(os.sched_getaffinity(0)) + EXTRA_WORKERS, MAX_WORKERS)
+    return 0 if named else min(len(os.sched_getaffinity(0)), MAX_WORKERS)
 
 
 @pytest.fixture(scope="session")
