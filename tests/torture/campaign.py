@@ -131,7 +131,7 @@ class Campaign:
         took = time.monotonic() - sent
         if how is not signal.SIGKILL and process.returncode != 0:
             outcome.slowest = max(outcome.slowest, took)
-            if took > _timeout():
+            if took > TIMEOUT:
                 outcome.wrong.append(f"{how.name} took {took:.1f} s: {said}")
             if after < _BEGINNING:
                 return True
@@ -141,7 +141,7 @@ class Campaign:
                 outcome.wrong.append(f"{how.name} after {after:.2f} s: {said!r}")
             if "Traceback" in said:
                 outcome.wrong.append(f"{how.name} after {after:.2f} s: {said}")
-        deadline = time.monotonic() + _timeout()
+        deadline = time.monotonic() + TIMEOUT
         while (left := workers_of(process.pid)) and time.monotonic() < deadline:
             time.sleep(0.02)
         outcome.wrong += [f"{how.name} left worker {child}" for child in left]
@@ -165,12 +165,6 @@ class Campaign:
     def _check(self, out: Path, outcome: Outcome) -> None:
         found = check_survey(out, CheckOptions(deep=True))
         outcome.wrong += [str(finding) for finding in found if finding.level != "note"]
-
-
-def _timeout() -> float:
-    """Return `TIMEOUT`, twice as long while other processes keep all cores busy."""
-    is_busy = os.getloadavg()[0] > 1.5 * len(os.sched_getaffinity(0))
-    return TIMEOUT * (2 if is_busy else 1)
 
 
 def quiet() -> dict[str, str]:
