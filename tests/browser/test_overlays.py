@@ -188,25 +188,39 @@ def test_the_second_view_reads_out_its_own_survey(page):
 def read_out_the_second_view(page, mode: str) -> None:
     page.page.locator("#modes button", has_text=mode).click()
     page.settled()
-    script = "viewer.app.panes.panes[1].div.getBoundingClientRect().toJSON()"
-    box = page.until(script)
-    at = page.page.evaluate(f"viewer.app.panes.panes[1].sky.pixel({HOLE[0]}, {HOLE[1]})")
-    x, y = box["x"] + at[0], box["y"] + at[1]
     if mode == "Swipe":
         page.page.evaluate("viewer.app.comparison.setSwipe(0.3)")
-    page.page.mouse.move(x, y)
-    told = page.until(
-        "viewer.readout?.at === 'pointer' && viewer.readout.values[0].state === 'none'"
-        " && viewer.readout"
-    )
+    # a view takes its new size a while after the layout: find the position anew until it holds
+    at = (0.0, 0.0)
+
+    def is_hole_read_out() -> bool:
+        nonlocal at
+        at = pixel_of_second_view(page, *HOLE)
+        page.page.mouse.move(*at)
+        page.page.wait_for_timeout(500)
+        told = page.page.evaluate("viewer.readout")
+        print(at, told)
+        is_hole = told and told["at"] == "pointer" and told["values"][0]["state"] == "none"
+        return is_hole and at == pixel_of_second_view(page, *HOLE)
+
+    page.once(is_hole_read_out)
+    told = page.page.evaluate("viewer.readout")
     assert told["values"][0]["name"] == "first_run-band_i"
     rows = {row["name"]: row for row in told["bands"]}
     assert rows["band_i"]["state"] == "value"
     assert rows["first_run-band_i"]["state"] == "none"
-    page.page.mouse.click(x, y)
+    page.page.mouse.click(*at)
     page.until("document.querySelector('#coadds').dataset.state === 'told'")
     run = page.page.locator("#coadds li [data-name=run]")
     assert run.inner_text() == FIRST_RUN
+
+
+def pixel_of_second_view(page, ra: float, dec: float) -> tuple[float, float]:
+    """Return the position on the screen of a position on the sky in the second view."""
+    pane = "viewer.app.panes.panes[1]"
+    box = page.page.evaluate(f"{pane}.div.getBoundingClientRect().toJSON()")
+    x, y = page.page.evaluate(f"{pane}.sky.pixel({ra}, {dec})")
+    return box["x"] + x, box["y"] + y
 
 
 def test_space_blinks_after_a_click_on_the_button(page):
