@@ -317,7 +317,9 @@ def _open(location: _FileOrRanges) -> Iterator[Any]:
 
     try:
         file = RangeFile(location) if isinstance(location, RangeReader) else _decompressed(location)
-        with fits.open(file, memmap=False, lazy_load_hdus=True) as hdus:
+        # not scaled: where astropy applies BZERO, unsigned integers lose their BLANK
+        options = {"memmap": False, "lazy_load_hdus": True, "do_not_scale_image_data": True}
+        with fits.open(file, **options) as hdus:
             yield hdus
     except HipsgenError:
         raise

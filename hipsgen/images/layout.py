@@ -12,6 +12,7 @@ from hipsgen.images.calibration import Calibration, calibration_of
 from hipsgen.images.cells import CellCoadd, is_cell_table
 from hipsgen.images.masks import plane_bits
 from hipsgen.images.source import Section
+from hipsgen.images.stored_values import mask_bits, physical_values
 
 if TYPE_CHECKING:
     from astropy.io import fits
@@ -64,13 +65,13 @@ class Layout(Protocol):
         """
 
     def pixels(self, section: Section) -> npt.NDArray[Any]:
-        """Return the pixels of a section as stored in the file."""
+        """Return the pixels of a section, scaled, NaN where an integer equals BLANK."""
 
     def flags(self, section: Section) -> npt.NDArray[np.integer[Any]]:
         """Return the mask of a section."""
 
     def variance(self, section: Section) -> npt.NDArray[Any] | None:
-        """Return the variance of a section as stored in the file; None if there is none."""
+        """Return the variance of a section, as `pixels`; None if there is none."""
 
 
 def layout_of(hdus: "fits.HDUList", number: int) -> Layout:
@@ -126,15 +127,18 @@ class ImageHdus:
 
     def pixels(self, section: Section) -> npt.NDArray[Any]:
         """See `Layout.pixels`."""
-        return _section(self._image, section)
+        return physical_values(_stored(self._image, section), self.header)
 
-    def flags(self, section: Section) -> npt.NDArray[Any]:
+    def flags(self, section: Section) -> npt.NDArray[np.integer[Any]]:
         """See `Layout.flags`."""
-        return _section(self._mask, section)
+        assert self._mask is not None
+        return mask_bits(_stored(self._mask, section), self._mask.header)
 
     def variance(self, section: Section) -> npt.NDArray[Any] | None:
         """See `Layout.variance`."""
-        return None if self._variance is None else _section(self._variance, section)
+        if self._variance is None:
+            return None
+        return physical_values(_stored(self._variance, section), self._variance.header)
 
 
 def coadd_hdus(hdus: "fits.HDUList") -> list[int]:
@@ -209,7 +213,8 @@ def _check_last_header(hdus: "fits.HDUList") -> None:
         raise CoaddError(f"the file is truncated: it ends in the header of HDU {len(hdus)}")
 
 
-def _section(hdu: Any, section: Section) -> npt.NDArray[Any]:
+def _stored(hdu: Any, section: Section) -> npt.NDArray[Any]:
+    """Return the numbers of a section as stored, of a file that was opened without scaling."""
     index = (0,) * (len(hdu.shape) - 2) + section
     rows, cols = section
     shape = (rows.stop - rows.start, cols.stop - cols.start)

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 from urllib.parse import quote, unquote_plus, urlencode
 
 from hipsgen.errors import CoaddError
@@ -196,13 +196,27 @@ def _assemble(uri: str, into: IO[bytes]) -> None:
     with ExitStack() as open_files:
         for key, component_uri in {"": image, **_other_components(uri)}.items():
             path = open_files.enter_context(local_file(component_uri))
-            options = {"memmap": False, "disable_image_compression": True}
+            options = {
+                "memmap": False,
+                "disable_image_compression": True,
+                "do_not_scale_image_data": True,
+            }
             for hdu in open_files.enter_context(fits.open(path, **options)):
                 if key and isinstance(hdu, fits.PrimaryHDU):
                     if hdu.data is None:
                         continue
-                    hdu = fits.ImageHDU(hdu.data, hdu.header)
+                    hdu = _as_extension(hdu)
                 if key == _COMPONENTS["mask"]:
                     hdu.header["EXTTYPE"] = "MASK"
                 hdus.append(hdu)
         hdus.writeto(into, output_verify="ignore")
+
+
+def _as_extension(primary: Any) -> Any:
+    """Return a primary HDU, opened without scaling, as an extension of the same stored numbers."""
+    from astropy.io import fits
+
+    scaling = {k: primary.header[k] for k in ("BSCALE", "BZERO") if k in primary.header}
+    extension = fits.ImageHDU(primary.data, primary.header)
+    extension.header.update(scaling)  # the constructor removes them
+    return extension
