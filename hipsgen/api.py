@@ -13,6 +13,7 @@ from hipsgen.builder.result import BuildResult
 from hipsgen.builder.surveys import SurveySet, build_color_survey, build_surveys
 from hipsgen.checker.report import CheckReport, check_surveys
 from hipsgen.errors import ConfigError
+from hipsgen.images.fits_folder import ImageChoice
 from hipsgen.images.selection import Region, Selection
 from hipsgen.images.uris import path_of
 from hipsgen.planner.coadd_list import CoaddList, list_coadds
@@ -53,6 +54,10 @@ def find_coadds(
     skymap: str = "",
     tracts: Iterable[int] = (),
     patches: Iterable[int] = (),
+    hdu: str | int = "",
+    include: str | Iterable[str] = (),
+    exclude: str | Iterable[str] = (),
+    assume_band: str = "",
     strict: bool = False,
     reporter: Reporter | None = None,
 ) -> CoaddList:
@@ -81,6 +86,15 @@ def find_coadds(
         Butler skymap; required if there are several.
     tracts, patches : iterable of int
         Numbers of tracts and patches.
+    hdu : str or int
+        Number or name (EXTNAME, may contain wildcards) of the HDUs of FITS files to use, or
+        ``all``. By default every image is used that does not accompany another one as its weight,
+        error, mask or the like.
+    include, exclude : str or iterable of str
+        Patterns of the names of FITS files, such as ``*_drz.fits``: only files that match one of
+        `include`, if there is any, and none of `exclude` are used.
+    assume_band : str
+        Band of the FITS images that name none.
     strict : bool
         Whether to raise an error for the first input that cannot be used.
     reporter : Reporter, optional
@@ -117,6 +131,12 @@ def find_coadds(
             tracts=values.integers("tracts", tracts),
             patches=values.integers("patches", patches),
             region=None if region is None else Region.of(region),
+        ),
+        choice=ImageChoice(
+            hdu=hdu if isinstance(hdu, str) else str(values.integer("hdu", hdu)),
+            include=_texts("include", include),
+            exclude=_texts("exclude", exclude),
+            assume_band=values.text("assume_band", assume_band),
         ),
         strict=values.flag("strict", strict),
     )

@@ -66,6 +66,22 @@ INPUT_OPTIONS = _combine(
         "polygon:RA,DEC,RA,DEC,RA,DEC... (degrees, ICRS) or a MOC file.",
     ),
     click.option(
+        "--hdu", default="", metavar="H",
+        help="HDUs of FITS files to use: a number, a name (EXTNAME; with wildcards), or all. "
+        "Default: every image that does not accompany another one (as weight, error, mask ...).",
+    ),
+    click.option(
+        "--include", multiple=True, metavar="GLOB",
+        help="Use only FITS files whose name matches, e.g. '*_drz.fits'; repeat for several.",
+    ),
+    click.option(
+        "--exclude", multiple=True, metavar="GLOB",
+        help="Do not use FITS files whose name matches; repeat for several.",
+    ),
+    click.option(
+        "--assume-band", default="", metavar="B", help="Band of the FITS images that name none."
+    ),
+    click.option(
         "--color", default="", metavar="BANDS",
         help="Also build a color survey of three bands (gri, or J,H,Ks); the longest wavelength "
         "becomes red, whatever their order.",
@@ -231,6 +247,7 @@ def planes_of(given: dict[str, Any]) -> tuple[str, ...]:
 
 def query_of(given: dict[str, Any]) -> Any:
     """Return the `CoaddQuery` of a command. Raises ConfigError."""
+    from hipsgen.images.fits_folder import ImageChoice
     from hipsgen.planner.jobs import CoaddQuery, narrow_to_color
 
     query = CoaddQuery(
@@ -240,6 +257,7 @@ def query_of(given: dict[str, Any]) -> Any:
         skymap=given["skymap"],
         where=given["where"],
         selection=_selection(given),
+        choice=ImageChoice(given["hdu"], given["include"], given["exclude"], given["assume_band"]),
         strict=given["strict"],
     )
     return narrow_to_color(query, given["color"])

@@ -19,9 +19,9 @@ _OPTIONS = {
     "tracts": "--tract",
 }
 _NAMES = (
-    *_OPTIONS, *_FLAGS, "blank", "color", "cuts", "dataset_type", "engine", "frame", "manifest",
-    "memory", "order", "overlap", "planes", "region", "skymap", "stretch", "tile_width", "where",
-    "workers",
+    *_OPTIONS, *_FLAGS, "assume_band", "blank", "color", "cuts", "dataset_type", "engine",
+    "exclude", "frame", "hdu", "include", "manifest", "memory", "order", "overlap", "planes",
+    "region", "skymap", "stretch", "tile_width", "where", "workers",
 )  # fmt: skip
 PARAMETER = re.compile(rf"\{{({'|'.join(_NAMES)})\}}")
 

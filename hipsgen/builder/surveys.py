@@ -1,5 +1,6 @@
 """Build several surveys from one list of coadds: one per band and plane, and a color survey."""
 
+import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from hipsgen.run.progress import Reporter
 from hipsgen.survey.properties import FILE_NAME as PROPERTIES
 from hipsgen.survey.store import open_store
 from hipsgen.survey.survey import Survey
+
+_LONGEST_NAME = 40  # characters of a band in the name of a folder
 
 
 @dataclass(frozen=True)
@@ -195,7 +198,10 @@ def band_folder(band: str, plane: str = "image") -> str:
 
 
 def _safe_name(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9+-]+", "_", text).strip("_") or "none"
+    name = re.sub(r"[^A-Za-z0-9+-]+", "_", text).strip("_") or "none"
+    if len(name) <= _LONGEST_NAME:
+        return name
+    return f"{name[: _LONGEST_NAME - 9]}_{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 def _reader(options: BuildOptions, plane: str) -> FitsReader:

@@ -18,8 +18,9 @@ from hipsgen.errors import CoaddError, HipsgenError
 from hipsgen.images import decode
 from hipsgen.images.calibration import Calibration, ChebyshevField, first_pixel
 from hipsgen.images.cells import CellCoadd, CellColumn
+from hipsgen.images.contents import sky_images
 from hipsgen.images.cutout import Cutout
-from hipsgen.images.layout import Layout, coadd_hdus, layout_of
+from hipsgen.images.layout import Layout, layout_of
 from hipsgen.images.masks import bit_mask
 from hipsgen.images.range_reads import RangeFile, RangeReader, open_range_reader
 from hipsgen.images.source import CoaddInfo, Section, Values
@@ -286,7 +287,7 @@ def _current_stamp(location: _FileOrRanges, ref: CoaddRef) -> str:
 def _parse_headers(reader: FitsReader, location: _FileOrRanges, hdu: str, stamp: str) -> _Headers:
     """Parse the headers of a file with this stamp."""
     with _open(location) as hdus:
-        number = int(hdu) if hdu else coadd_hdus(hdus)[0]
+        number = int(hdu) if hdu else sky_images(hdus).first
         info, field, layout = reader._describe(hdus, number)
         bits = bit_mask(layout.planes, info.excluded)
         if isinstance(location, RangeReader):

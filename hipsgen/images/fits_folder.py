@@ -4,43 +4,94 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from hipsgen.coadd import CoaddRef, Polygon, Problem
 from hipsgen.errors import CoaddError, InputError, NoCoaddError
-from hipsgen.images.band import band_of
+from hipsgen.images.band import band_of, light_of
 from hipsgen.images.coadd_fits import FitsReader, open_fits
-from hipsgen.images.layout import coadd_hdus
+from hipsgen.images.companions import Candidate, leave_out
+from hipsgen.images.contents import ALL_HDUS, sky_images
+from hipsgen.images.source import CoaddInfo
 from hipsgen.images.uris import path_of, stamp_of, uri_of
+from hipsgen.text import counted
 
 _FITS_NAME = re.compile(r"\.(fits|fit|fts|fz)(\.(gz|bz2|fz|z))?$", re.IGNORECASE)
 _LIST_NAME = re.compile(r"\.(txt|lst|list)$", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class ImageChoice:
+    """Which images of FITS files to use.
+
+    Attributes
+    ----------
+    hdu
+        Number or name of the HDUs (see `sky_images`); "" to leave out images that accompany
+        others, `ALL_HDUS` to use these as well.
+    include, exclude
+        Patterns of file names, or of paths if they contain a slash: if there are any of `include`,
+        a file must match one; it must match none of `exclude`.
+    assume_band
+        Band of the images that name none.
+    """
+
+    hdu: str = ""
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    assume_band: str = ""
+
+    def __bool__(self) -> bool:
+        return self != ImageChoice()
+
+    def has(self, path: Path) -> bool:
+        """Whether a file is to be used."""
+        included = not self.include or any(_matches(path, pattern) for pattern in self.include)
+        return included and not any(_matches(path, pattern) for pattern in self.exclude)
 
 
 @dataclass
 class FitsFolder:
     """FITS files, given by name, by folder (searched recursively) or in lists (one name per line).
 
-    A file may hold several images; each is a coadd. `strict`: the first unusable file raises its
-    CoaddError instead of being added to `problems`.
+    A file may hold several images; each is a coadd. Images that accompany others (weights, masks)
+    are in `left_out`. `strict`: the first unusable file raises its CoaddError instead of being
+    added to `problems`. `light`: instrument, wavelength and unit of the images without a band, by
+    `CoaddRef.key`.
     """
 
     inputs: Sequence[str]
     fits_reader: FitsReader = field(default_factory=FitsReader)
     strict: bool = False
+    choice: ImageChoice = field(default_factory=ImageChoice)
     problems: list[Problem] = field(default_factory=list)
+    left_out: list[Problem] = field(default_factory=list)
+    light: dict[str, str] = field(default_factory=dict)
 
     def refs(self) -> Iterator[CoaddRef]:
         """Iterate over all images, by name of the file. Raises InputError for a missing input."""
         self.problems.clear()
+        self.left_out.clear()
+        self.light.clear()
+        files = []
         for path, is_named in self._files():
             try:
-                yield from self._list_file(path)
+                files.append(self._list_file(path))
             except CoaddError as error:
                 if self.strict:
                     raise CoaddError(f"{path}: {error}") from error
                 is_fault = is_named or not isinstance(error, NoCoaddError)
                 self.problems.append(Problem(str(path), str(error), is_fault))
+        accompanying = {} if self.choice.hdu.lower() == ALL_HDUS else _accompanying(files)
+        for k, file in enumerate(files):
+            if k in accompanying:
+                self.left_out.append(Problem(str(file.path), accompanying[k], False))
+            else:
+                yield from file.refs
 
     def describe(self) -> str:
         """Return one line for the properties file and for reports."""
@@ -59,9 +110,15 @@ class FitsFolder:
         for text in self.inputs:
             for path, is_named in _expand(text):
                 found.setdefault(os.path.abspath(path), (path, is_named))
-        return list(found.values())
+        chosen = [(path, is_named) for path, is_named in found.values() if self.choice.has(path)]
+        if found and not chosen:
+            raise InputError(
+                f"none of {counted(len(found), 'file')} in {self.describe()} is chosen by "
+                "{include} and {exclude}: these are patterns of file names, such as '*_drz.fits'"
+            )
+        return chosen
 
-    def _list_file(self, path: Path) -> list[CoaddRef]:
+    def _list_file(self, path: Path) -> "_File":
         """Return the coadds of a file. Raises CoaddError if it changes in the meantime."""
         try:
             before = stamp_of(path.stat())
@@ -69,37 +126,102 @@ class FitsFolder:
             raise CoaddError("the file does not exist") from error
         except OSError as error:
             raise CoaddError(f"cannot be read as FITS ({error.strerror})") from error
-        refs = list(self._refs_of(path, before))
+        file = self._read_file(path, before)
         if stamp_of(path.stat()) != before:
             raise CoaddError("changed while it was listed: run the command again")
-        return refs
+        return file
 
-    def _refs_of(self, path: Path, identity: str) -> Iterator[CoaddRef]:
-        uri = uri_of(path)
-        with open_fits(uri) as hdus:
+    def _read_file(self, path: Path, identity: str) -> "_File":
+        file = _File(path)
+        with open_fits(uri_of(path)) as hdus:
             failed: list[tuple[int, CoaddError]] = []
-            found = 0
-            for number in coadd_hdus(hdus):
+            images = sky_images(hdus, self.choice.hdu)
+            for number in images.numbers:
                 try:
                     info = self.fits_reader.info_of(hdus, number)
                 except CoaddError as error:
                     failed.append((number, error))
                     continue
-                found += 1
-                yield CoaddRef(
-                    uri=uri,
-                    identity=identity,
-                    hdu=str(number),
-                    band=band_of(hdus, number),
-                    polygon=Polygon(info.wcs.outline()),
-                    pixel_scale=info.pixel_scale,
-                )
-            if failed and not found:
+                file.add(self._ref(hdus, number, identity, uri_of(path), info), info)
+            if failed and not file.refs:
                 raise failed[0][1]
-            self.problems += [
-                Problem(f"{path}[{number}]", str(error), not isinstance(error, NoCoaddError))
-                for number, error in failed
-            ]
+        self.problems += [
+            Problem(f"{path}[{number}]", str(error), not isinstance(error, NoCoaddError))
+            for number, error in failed
+        ]
+        self.left_out += [
+            Problem(f"{path}[{number}]", reason, False) for number, reason in images.left_out
+        ]
+        return file
+
+    def _ref(self, hdus: Any, number: int, identity: str, uri: str, info: CoaddInfo) -> CoaddRef:
+        band = band_of(hdus, number) or self.choice.assume_band
+        ref = CoaddRef(
+            uri=uri,
+            identity=identity,
+            hdu=str(number),
+            band=band,
+            polygon=Polygon(info.wcs.outline()),
+            pixel_scale=info.pixel_scale,
+        )
+        if not band:
+            self.light[ref.key] = light_of(hdus, number, info.unit)
+        return ref
+
+
+@dataclass
+class _File:
+    """The images of a file, and the properties of the first one."""
+
+    path: Path
+    refs: list[CoaddRef] = field(default_factory=list)
+    shape: tuple[int, int] = (0, 0)
+    time: float = float("nan")
+
+    def add(self, ref: CoaddRef, info: CoaddInfo) -> None:
+        """Add an image."""
+        if not self.refs:
+            self.shape, self.time = info.shape, info.t_min
+        self.refs.append(ref)
+
+    def covers_pixels_of(self, other: "_File") -> bool:
+        """Whether the first images are of one shape, WCS, time and band, as far as these are known.
+
+        Outlines are equal to within half a pixel.
+        """
+        mine, its = self.refs[0], other.refs[0]
+        bands = {ref.band for ref in (mine, its)} - {""}
+        times = {time for time in (self.time, other.time) if time == time}
+        if self.shape != other.shape or len(bands) > 1 or len(times) > 1:
+            return False
+        if len(mine.polygon) != len(its.polygon):
+            return False
+        offsets = np.array(mine.polygon).reshape(-1, 2) - np.array(its.polygon).reshape(-1, 2)
+        offsets[:, 0] = (offsets[:, 0] + 180) % 360 - 180
+        return bool((np.abs(offsets) <= mine.pixel_scale / 2).all())
+
+
+def _accompanying(files: Sequence[_File]) -> dict[int, str]:
+    """Return the reason for each file, by its index, that accompanies another one."""
+    candidates = [Candidate(file.path.name, "", "", file) for file in files]
+    # files near to each other in declination, since surveys may have 100,000 of them
+    near: dict[tuple[tuple[int, int], int], list[int]] = {}
+    for k, file in enumerate(files):
+        if not file.refs:
+            continue
+        corners = file.refs[0].polygon
+        cell = round(100 * corners[0][1]) if corners else 0
+        for step in (0,) if candidates[k].word else (-1, 0, 1):
+            near.setdefault((file.shape, cell + step), []).append(k)
+    found = {}
+    for group in near.values():
+        reasons = leave_out([candidates[k] for k in group], _File.covers_pixels_of)
+        found.update({group[m]: reason for m, reason in reasons.items()})
+    return found
+
+
+def _matches(path: Path, pattern: str) -> bool:
+    return fnmatchcase(str(path) if "/" in pattern else path.name, pattern)
 
 
 def _expand(text: str, lists: tuple[Path, ...] = ()) -> list[tuple[Path, bool]]:

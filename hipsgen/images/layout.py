@@ -1,15 +1,15 @@
 """Locate the pixels, mask and variance of a coadd in a FITS file: image HDUs or table of cells."""
 
-import re
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from hipsgen.errors import CoaddError, NoCoaddError
+from hipsgen.errors import CoaddError
 from hipsgen.images import decode
 from hipsgen.images.calibration import Calibration, calibration_of
 from hipsgen.images.cells import CellCoadd, is_cell_table
+from hipsgen.images.contents import hdu_name, is_image
 from hipsgen.images.masks import plane_bits
 from hipsgen.images.source import Section
 from hipsgen.images.stored_values import mask_bits, physical_values
@@ -17,13 +17,6 @@ from hipsgen.images.stored_values import mask_bits, physical_values
 if TYPE_CHECKING:
     from astropy.io import fits
 
-# names of extensions that accompany an image: errors, masks, weights
-_NOT_SCIENCE = re.compile(
-    r"^(ERR|ERROR|SIGMA|RMS|UNC|UNCERT|STD|STDDEV|DQ|MASK|FLAG|FLAGS|QUAL|VAR|VARIANCE|IVAR|INVVAR"
-    r"|WHT|WGT|WEIGHT|CTX|CON|EXP|EXPTIME|EXPMAP|COV|COVERAGE|NPOL|D2IM|BKG|BACKGROUND|SKY)",
-    re.IGNORECASE,
-)
-_SCIENCE = re.compile(r"^(SCI|SCIENCE|IMAGE|PRIMARY|DATA|SIGNAL)\d*$", re.IGNORECASE)
 # FITS files end with a whole block, but readers need not require it (FITS 4.0, section 3.1)
 _BLOCK = 2880
 _EXTENSION = b"XTENSION"  # the start of every header but the first
@@ -141,52 +134,16 @@ class ImageHdus:
         return physical_values(_stored(self._variance, section), self._variance.header)
 
 
-def coadd_hdus(hdus: "fits.HDUList") -> list[int]:
-    """Return the numbers of the HDUs of a file that hold sky images.
-
-    lsst.afw and lsst.images files: the image, not its mask and variance. lsst.cell_coadds: the
-    table of cells. Other files: every image with two axes (or more, if the others have length 1),
-    except weights, errors and masks recognized by name. Raises CoaddError if there is none.
-    """
-    numbered = [(k, hdu) for k, hdu in enumerate(hdus) if _is_image(hdu)]
-    if not numbered:
-        tables = [k for k, hdu in enumerate(hdus) if is_cell_table(hdu)]
-        if not tables:
-            raise NoCoaddError("no two-dimensional image in the file")
-        return tables
-    if any(_name(hdu) == "MASK" for _, hdu in numbered) or hdus[0].header.get("EXPINFO_V"):
-        images = [k for k, hdu in numbered if _name(hdu) == "IMAGE"]
-        if images:
-            return images
-    science = [k for k, hdu in numbered if _SCIENCE.match(_name(hdu))]
-    candidates = [k for k, hdu in numbered if not _NOT_SCIENCE.match(_name(hdu))]
-    chosen = science if science and len(science) < len(numbered) else candidates
-    return chosen or [numbered[0][0]]
-
-
 def image_shape(hdu: "fits.ImageHDU") -> tuple[int, int]:
     """Return (rows, columns) of an image HDU, ignoring axes of length 1."""
     shape = hdu.shape
     return int(shape[-2]), int(shape[-1])
 
 
-def _is_image(hdu: Any) -> bool:
-    if not getattr(hdu, "is_image", False):
-        return False
-    shape = getattr(hdu, "shape", ())  # extensions unknown to astropy have no shape
-    return len(shape) >= 2 and min(shape) > 0 and all(n == 1 for n in shape[:-2])
-
-
-def _name(hdu: Any) -> str:
-    """Return EXTNAME, or EXTTYPE, the only one that older lsst.afw wrote."""
-    name = str(hdu.header.get("EXTTYPE") or hdu.header.get("EXTNAME") or "").strip().upper()
-    return "" if name == "COMPRESSED_IMAGE" else name
-
-
 def _companion(hdus: "fits.HDUList", number: int, name: str) -> Any | None:
     """Return the HDU of this name for an image: same shape, and same EXTVER if any has it."""
     image = hdus[number]
-    candidates = [hdu for hdu in hdus if _is_image(hdu) and _name(hdu) == name]
+    candidates = [hdu for hdu in hdus if is_image(hdu) and hdu_name(hdu) == name]
     same = [hdu for hdu in candidates if _version(hdu) == _version(image)] or candidates
     return next((hdu for hdu in same if hdu.shape == image.shape), None)
 

@@ -1,21 +1,25 @@
 """Jobs: from the inputs that the user gives to one source of coadds for each survey."""
 
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from hipsgen.coadd import CoaddRef, Problem
 from hipsgen.errors import ConfigError, InputError
 from hipsgen.images.butler_source import ButlerSource, open_registry
 from hipsgen.images.coadd_fits import FitsReader
-from hipsgen.images.fits_folder import FitsFolder
+from hipsgen.images.contents import ALL_HDUS
+from hipsgen.images.fits_folder import FitsFolder, ImageChoice
 from hipsgen.images.manifest import is_manifest, read_manifest
 from hipsgen.images.registry import Registry, Search
 from hipsgen.images.repository import is_repository, why_not_repository
 from hipsgen.images.selection import ALL, Selection
 from hipsgen.images.source import CoaddReader, ImageSource, RefList
+from hipsgen.images.uris import path_of
 from hipsgen.run.progress import Reporter
 from hipsgen.survey.bands import wavelengths
+from hipsgen.text import counted
 
 ALL_BANDS = "*"
 
@@ -38,6 +42,8 @@ class CoaddQuery:
         Butler query expression.
     selection : Selection
         Tracts, patches and region.
+    choice : ImageChoice
+        Files and HDUs, and the band of those that name none; of FITS files only.
     strict : bool
         Whether the first input that cannot be used is an error.
     """
@@ -48,6 +54,7 @@ class CoaddQuery:
     skymap: str = ""
     where: str = ""
     selection: Selection = ALL
+    choice: ImageChoice = field(default_factory=ImageChoice)
     strict: bool = False
 
 
@@ -122,6 +129,11 @@ def find_jobs(
     manifests = [text for text in inputs if Path(text).is_file() and is_manifest(Path(text))]
     if (repositories or manifests) and len(inputs) > 1:
         raise ConfigError("a Butler repository or a manifest must be the only input")
+    if (repositories or manifests) and query.choice:
+        raise ConfigError(
+            "{hdu}, {include}, {exclude} and {assume_band} apply to FITS files and folders, not to "
+            f"{inputs[0]}: omit them"
+        )
     if repositories:
         return _butler_jobs(repositories[0], query, reader, reporter)
     if query.collections or query.dataset_type or query.skymap or query.where:
@@ -141,14 +153,44 @@ def find_jobs(
         return _jobs_by_band(refs, bands, origin, reader, [])
     if query.selection.tracts or query.selection.patches:
         raise ConfigError("plain FITS files have no tract and patch: select them with {region}")
-    folder = FitsFolder(inputs, reader, query.strict)
+    folder = FitsFolder(inputs, reader, query.strict, query.choice)
     refs = list(folder.refs())
+    if folder.left_out:
+        reporter.note(_describe_left_out(folder.left_out))
     if not refs:
         for problem in folder.problems:
             reporter.problem(problem)
         raise InputError(f"no usable image in {folder.describe()}: the reasons are listed above")
     refs = query.selection.of(refs)
+    if query.bands != (ALL_BANDS,):
+        _check_light(refs, folder.light)
     return _jobs_by_band(refs, query.bands, folder.describe(), reader, folder.problems)
+
+
+def _describe_left_out(left_out: Sequence[Problem]) -> str:
+    """Return one line about images that accompany others: how many, the first ones, and why."""
+    shown = [f"{Path(one.source).name} ({one.reason})" for one in left_out[:3]]
+    more = f" and {len(left_out) - 3} more" if len(left_out) > 3 else ""
+    return (
+        f"left out {counted(len(left_out), 'image')} that accompany others: {', '.join(shown)}"
+        f"{more}; {{hdu}} {ALL_HDUS} uses all images"
+    )
+
+
+def _check_light(refs: Sequence[CoaddRef], light: Mapping[str, str]) -> None:
+    """Raise ConfigError if images without a band differ in instrument, wavelength or unit."""
+    seen: dict[str, str] = {}
+    for ref in refs:
+        if ref.key in light:
+            seen.setdefault(light[ref.key], str(path_of(ref.uri) or ref.uri))
+    if len(seen) > 1:
+        examples = [f"{what or 'nothing'} ({Path(name).name})" for what, name in seen.items()]
+        more = f" and {len(examples) - 3} more" if len(examples) > 3 else ""
+        raise ConfigError(
+            f"the images name no band and differ in instrument, wavelength or unit: "
+            f"{'; '.join(examples[:3])}{more}: state their band with {{assume_band}}, choose files "
+            f"with {{include}}, or put all into one survey with {{bands}} '{ALL_BANDS}'"
+        )
 
 
 def _butler_jobs(
@@ -236,14 +278,21 @@ def _jobs_by_band(
 
 
 def known_band(name: str, known: Sequence[str]) -> str:
-    """Find a band by name; `Ks`, `K` and `k` are the same. Raises InputError if it is unknown."""
+    """Find a band by name, or by a word of its name that no other band has.
+
+    `Ks`, `K` and `k` are the same; `r` and `R`, of other wavelengths, are not. Raises InputError
+    if the band is unknown.
+    """
     if name in known:
         return name
 
-    def normalized(band: str) -> str:
-        return "k" if band.lower() == "ks" else band.lower()
+    def is_alike(band: str) -> bool:
+        one, other = ("k" if text.lower() == "ks" else text.lower() for text in (band, name))
+        ranges = wavelengths(band), wavelengths(name)
+        return one == other and (None in ranges or ranges[0] == ranges[1])
 
-    alike = [band for band in known if normalized(band) == normalized(name)]
+    alike = [band for band in known if is_alike(band)]
+    alike = alike or [band for band in known if name in re.split(r"[^A-Za-z0-9]+", band)]
     if len(alike) != 1:
         if not any(known):
             raise InputError(
