@@ -12,7 +12,8 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from hipsgen.errors import SurveyError
+from hipsgen.errors import CoaddError, SurveyError
+from hipsgen.images.stored_values import physical_values
 from hipsgen.sky import tile_kernels as kernels
 from hipsgen.sky.mask_planes import NO_DATA
 from hipsgen.sky.tiles import Tile
@@ -92,9 +93,11 @@ def _decode_with_astropy(data: bytes | memoryview) -> Pixels:
     from astropy.io import fits
 
     try:
-        with fits.open(io.BytesIO(data)) as hdus:
-            values = next((hdu.data for hdu in hdus if hdu.data is not None), None)
-    except (OSError, ValueError, TypeError, KeyError, IndexError, fits.VerifyError) as error:
+        # not scaled: where astropy applies BZERO, unsigned integers lose their BLANK
+        with fits.open(io.BytesIO(data), do_not_scale_image_data=True) as hdus:
+            image = next((hdu for hdu in hdus if hdu.data is not None), None)
+            values = None if image is None else physical_values(image.data, image.header)
+    except (CoaddError, OSError, ValueError, TypeError, KeyError, IndexError, fits.VerifyError) as error:
         raise SurveyError(f"not a FITS tile ({error})") from error
     if values is None or np.ndim(values) != 2:
         raise SurveyError("not a FITS tile: it has no two-dimensional image")

@@ -18,6 +18,7 @@ from hipsgen.images.layout import layout_of
 from hipsgen.images.staging import with_components
 from hipsgen.images.stored_values import mask_bits, physical_values
 from hipsgen.images.uris import uri_of
+from hipsgen.survey.fits_tile import FitsTile
 from tests.images.making import COLS, ROWS, tan_header
 
 KINDS = {
@@ -128,3 +129,13 @@ def test_a_file_put_together_of_components_keeps_the_stored_numbers(tmp_path: Pa
     with open_fits(uri) as hdus:
         np.testing.assert_array_equal(layout_of(hdus, 0).pixels(WHOLE), truth)
         np.testing.assert_array_equal(layout_of(hdus, 1).pixels(WHOLE), truth)
+
+
+@pytest.mark.parametrize("coding", [None, "RICE_1"])
+@pytest.mark.parametrize("kind", ["unsigned short", "signed bytes", "scaled short"])
+def test_tiles_of_other_programs_keep_their_holes(
+    kind: str, coding: str | None, tmp_path: Path
+) -> None:
+    truth = write(tmp_path / "a.fits", kind, coding, True)
+    found = FitsTile().decode((tmp_path / "a.fits").read_bytes())
+    np.testing.assert_array_equal(found, truth.astype(np.float32))
