@@ -29,6 +29,7 @@ from hipsgen.survey.fits_header import (
 Pixels = npt.NDArray[Any]
 
 _CHECKSUM_OFFSET = 11  # offset in its card
+_UNREADABLE = (OSError, ValueError, TypeError, KeyError, IndexError)  # of astropy
 _PUNCTUATION = {*range(0x3A, 0x41), *range(0x5B, 0x61)}
 
 
@@ -97,7 +98,7 @@ def _decode_with_astropy(data: bytes | memoryview) -> Pixels:
         with fits.open(io.BytesIO(data), do_not_scale_image_data=True) as hdus:
             image = next((hdu for hdu in hdus if hdu.data is not None), None)
             values = None if image is None else physical_values(image.data, image.header)
-    except (CoaddError, OSError, ValueError, TypeError, KeyError, IndexError, fits.VerifyError) as error:
+    except (CoaddError, *_UNREADABLE, fits.VerifyError) as error:
         raise SurveyError(f"not a FITS tile ({error})") from error
     if values is None or np.ndim(values) != 2:
         raise SurveyError("not a FITS tile: it has no two-dimensional image")

@@ -20,6 +20,7 @@ from hipsgen.images.source import Section
 from hipsgen.images.uris import uri_of
 from tests.images.making import tan_header
 from tests.images.test_cells import write_cells
+from tests.images.test_stored_values import write as write_integers
 from tests.repositories.remote import Dav, dav, s3
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of moto, wsgidav and their servers
@@ -103,6 +104,15 @@ def test_a_glance_fetches_little(name: str, server: Dav, folder: Path):
     forget()
     check_same(f"{server.url}{path.name}", path)  # and then a glance needs nothing
     assert server.sent == sent
+
+
+def test_holes_of_unsigned_integers_are_kept(tmp_path: Path):
+    for coding in (None, "RICE_1"):
+        truth = write_integers(tmp_path / f"{coding}.fits", "unsigned short", coding, True)
+        with dav(tmp_path) as server:
+            ref = ref_to(f"{server.url}{coding}.fits")
+            found = FitsReader().with_range_reads().read(ref, (slice(0, 40), slice(0, 50)))
+        np.testing.assert_array_equal(found, truth.astype(np.float32))
 
 
 def test_a_glance_at_s3(folder: Path, monkeypatch: pytest.MonkeyPatch):
