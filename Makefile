@@ -8,6 +8,7 @@ PORT ?= 8000
 HIPSGEN := $(BIN)/hipsgen
 
 KILLS ?= 200
+ROUNDS ?= 50
 
 # tests start hundreds of processes, which start faster from compiled modules
 unexport PYTHONDONTWRITEBYTECODE
@@ -23,7 +24,7 @@ JS_TOOLS := $(WEB)/node_modules
 # the modules that are type-checked and formatted: the list in tsconfig.json
 JS_STRICT = $(shell $(NODE) -p "require('./$(WEB)/tsconfig.json').files.map((name) => '$(WEB)/' + name).join(' ')")
 
-.PHONY: help demo test test-newest constraints lint lint-js test-js docs docs-links bench torture clean
+.PHONY: help demo test test-newest constraints lint lint-js test-js docs docs-links bench damage torture clean
 
 help:
 	@echo "make demo         build a sample Butler repository and its surveys, serve them at http://127.0.0.1:$(PORT) (SERVE=0: do not serve)"
@@ -34,6 +35,7 @@ help:
 	@echo "make docs-links   check the links of the documentation to other sites"
 	@echo "make bench        compare the speed with Hipsgen, reproject and the floor: 15 minutes, 20 GB in bench/"
 	@echo "make torture      kill builds KILLS ($(KILLS)) times and compare the results: half an hour"
+	@echo "make damage       build surveys from damaged files, ROUNDS ($(ROUNDS)) times: ten minutes"
 	@echo "make clean        remove everything that these targets created"
 
 # the demo needs only the extra butler
@@ -133,6 +135,9 @@ $(VENV)/bench: pyproject.toml | $(VENV)/test
 
 bench: $(VENV)/bench
 	HIPSGEN=$(CURDIR)/$(VENV)/plain/bin/hipsgen $(BIN)/python -m tests.benchmarks
+
+damage: $(VENV)/test
+	$(BIN)/python -m tests.damage $(ROUNDS)
 
 torture: $(VENV)/test
 	$(BIN)/python -m tests.torture $(KILLS)

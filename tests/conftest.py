@@ -34,6 +34,7 @@ KINDS = {
     "builder": "integration",
     "checker": "integration",
     "contracts": "integration",
+    "damage": "slow",
     "finished": "slow",
     "images": "unit",
     "journal": "integration",

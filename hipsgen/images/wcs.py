@@ -27,6 +27,7 @@ _CYLINDRICAL = {"CAR", "CEA", "MER", "CYP"}
 _STEPS = 16  # points along a side of an outline
 _STRAIGHT = 0.1  # pixels: a side that bulges by less is represented by its ends
 _LARGE = 60.0  # degrees: an outline with a larger radius is not represented by a polygon
+_SMALLEST_PIXEL = 1e-8 / 3600  # degrees; unit vectors in double precision resolve 2e-11 arcsec
 _INVERSION_TOLERANCE = 1e-6  # pixels, for distortions that astropy inverts by iteration
 
 
@@ -84,8 +85,11 @@ class ImageWcs:
 
         with self._copy() as wcs:
             scale = float(np.sqrt(proj_plane_pixel_area(wcs)))
-        if not scale > 0.0 or not np.isfinite(scale):
-            raise CoaddError(f"its WCS has pixels of {scale} deg: their size must be positive")
+        if not _SMALLEST_PIXEL < scale < np.inf:
+            raise CoaddError(
+                f"its WCS has pixels of {scale * 3600:.2g} arcsec; those above "
+                f"{_SMALLEST_PIXEL * 3600:.0e} are resolved by positions in double precision"
+            )
         return scale
 
     def outline(self) -> tuple[tuple[float, float], ...]:

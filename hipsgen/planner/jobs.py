@@ -169,8 +169,8 @@ def find_jobs(
 
 def _describe_left_out(left_out: Sequence[Problem]) -> str:
     """Return one line about images that accompany others: how many, the first ones, and why."""
-    shown = [f"{Path(one.source).name} ({one.reason})" for one in left_out[:3]]
-    more = f" and {len(left_out) - 3} more" if len(left_out) > 3 else ""
+    shown = [f"{Path(one.source).name} ({one.reason})" for one in left_out[:2]]
+    more = f" and {len(left_out) - 2} more" if len(left_out) > 2 else ""
     return (
         f"left out {counted(len(left_out), 'image')} that accompany others: {', '.join(shown)}"
         f"{more}; {{hdu}} {ALL_HDUS} uses all images"

@@ -385,3 +385,12 @@ def test_flipped_bytes_are_a_coadd_error_or_go_unseen_but_never_end_the_build(
             reasons += str(error)
     assert refused > 5
     assert "\n" not in reasons
+
+
+@pytest.mark.parametrize("size", [1e-300, 1e-12])
+def test_pixels_that_positions_cannot_resolve_are_refused(size: float, tmp_path: Path):
+    header = tan_header(CDELT1=-size, CDELT2=size)
+    write(tmp_path / "a.fits", fits.PrimaryHDU(noise(), header))
+    source = FitsFolder([str(tmp_path)])
+    assert list(source.refs()) == []
+    assert re.search(r"its WCS has pixels of .* arcsec; those above 1e-08", str(source.problems))

@@ -1,0 +1,10 @@
+"""A small form of the campaign `python -m tests.damage`."""
+
+from pathlib import Path
+
+from tests.damage.campaign import campaign
+
+
+def test_damaged_files_harm_nothing_else(tmp_path: Path):
+    outcome = campaign(2, 1, tmp_path)
+    assert not outcome.wrong, outcome.wrong
