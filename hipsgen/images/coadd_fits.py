@@ -20,6 +20,7 @@ from hipsgen.images.calibration import Calibration, ChebyshevField, first_pixel
 from hipsgen.images.cells import CellCoadd, CellColumn
 from hipsgen.images.contents import sky_images
 from hipsgen.images.cutout import Cutout
+from hipsgen.images.header_limits import check_limits
 from hipsgen.images.layout import Layout, layout_of
 from hipsgen.images.masks import bit_mask
 from hipsgen.images.range_reads import RangeFile, RangeReader, open_range_reader
@@ -320,6 +321,11 @@ def _open(location: _FileOrRanges) -> Iterator[Any]:
         file = RangeFile(location) if isinstance(location, RangeReader) else _decompressed(location)
         # not scaled: where astropy applies BZERO, unsigned integers lose their BLANK
         options = {"memmap": False, "lazy_load_hdus": True, "do_not_scale_image_data": True}
+        if isinstance(file, Path):
+            with file.open("rb") as headers:
+                check_limits(headers)
+        else:
+            check_limits(file)
         with fits.open(file, **options) as hdus:
             yield hdus
     except HipsgenError:
