@@ -234,10 +234,12 @@ def _sample(
         scale = min(known_scales(refs) or requested, default=None)
         if scale is None:
             raise
-        return _SampleResult(scale, problem=error.message)
+        return _SampleResult(scale, problem=str(error))
     check_excluded(options, sample)
     for problem in problems:
         reporter.problem(problem)
+    for note in sample.notes:
+        reporter.note(note)
     if options.plane == "mask":
         return _SampleResult(sample.pixel_scale, mask_planes=sample.mask_planes)
     stretch = stretch_of(options, sample.level)
