@@ -56,7 +56,7 @@ def is_asinh(header: Any) -> bool:
     """Whether the values of an image are asinh magnitudes, as those of stacks of Pan-STARRS.
 
     value = BOFFSET + 2 BSOFTEN sinh(scaled / 1.0857362), where scaled = BZERO + BSCALE × stored
-    (Waters et al. 2020, ApJS 251, 4).
+    (Image Processing Pipeline of Pan-STARRS, "asinh compression").
     """
     return "BSOFTEN" in header
 
