@@ -217,7 +217,8 @@ def common_unit(units: Sequence[tuple[str, str]]) -> tuple[str, list[str]]:
         )
         raise InputError(
             f"the sampled coadds have units that cannot be converted to each other: {seen}; build "
-            "them separately, or give the {unit} of all values"
+            "them separately, or give the {unit} of all values",
+            parameter="unit",
         )
     if "" in counts:
         notes.append(

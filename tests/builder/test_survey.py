@@ -12,6 +12,7 @@ from astropy import units
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
 
+from hipsgen import find_coadds, plan
 from hipsgen.checker.survey import check_survey
 from hipsgen.errors import ConfigError, InputError
 from hipsgen.planner.options import BuildOptions
@@ -204,6 +205,8 @@ def test_units_that_do_not_agree_are_refused_before_anything_is_built(build: Bui
             build([one, other], skip_bad=skip_bad)
     assert not (tmp_path / "out" / ".hipsgen" / "build.json").exists()
     assert not list((tmp_path / "out").glob("Norder*"))
+    with pytest.raises(InputError, match="give the unit of all values"):
+        plan(find_coadds([one, other]))
     # a coadd that comes later is left out: the survey has its unit
     build([one], "later")
     added = build([one, other], "later", skip_bad=True)
