@@ -206,7 +206,7 @@ def _safe_name(text: str) -> str:
 
 def _reader(options: BuildOptions, plane: str) -> FitsReader:
     adapted = options.of_plane(plane)
-    return FitsReader(adapted.excluded, adapted.blank, plane=plane)
+    return FitsReader(adapted.excluded, adapted.blank, plane=plane, unit=adapted.unit)
 
 
 def _check_folders(bands: Sequence[str]) -> None:

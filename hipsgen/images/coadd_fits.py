@@ -16,7 +16,7 @@ from isal import igzip
 from hipsgen.coadd import CoaddRef
 from hipsgen.errors import CoaddError, HipsgenError
 from hipsgen.images import decode
-from hipsgen.images.calibration import Calibration, ChebyshevField, first_pixel
+from hipsgen.images.calibration import STATED, Calibration, ChebyshevField, first_pixel
 from hipsgen.images.cells import CellCoadd, CellColumn
 from hipsgen.images.contents import sky_images
 from hipsgen.images.cutout import Cutout
@@ -55,12 +55,16 @@ class FitsReader:
     plane
         Which of `PLANES` is read: calibrated values; their variance, in the unit squared; or the
         mask, int32 with the bits of `CoaddInfo.planes`, in which no pixel is missing.
+    unit
+        Unit of the values of an image, whatever the file says; values are then read as they are.
+        "": as the file says.
     """
 
     excluded: tuple[str, ...] = DEFAULT_EXCLUDED
     blank: float | None = None
     range_reads: bool = False
     plane: str = "image"
+    unit: str = ""
 
     def with_range_reads(self) -> "FitsReader":
         """See `CoaddReader.with_range_reads`."""
@@ -117,10 +121,11 @@ class FitsReader:
                 raise CoaddError("it has no mask with named planes: build it without mask planes")
             layout.check_flags(0)
             return Calibration("")
+        stated = Calibration(self.unit, 1.0, self.unit, STATED) if self.unit else None
         if self.plane == "variance":
             layout.check_variance()
-            return layout.calibration().squared()
-        return layout.calibration()
+            return (stated or layout.calibration()).squared()
+        return stated or layout.calibration()
 
     def read(
         self,
