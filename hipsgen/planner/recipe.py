@@ -6,11 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from hipsgen.errors import ConfigError
 from hipsgen.images.coadd_fits import DEFAULT_EXCLUDED, FitsReader
+from hipsgen.images.source import CoaddReader
 from hipsgen.planner.options import TILE_WIDTH, BuildOptions, deepest_order
 from hipsgen.planner.sample import CoaddSample
-from hipsgen.sky.mask_planes import OTHER, OTHER_BIT
+from hipsgen.sky.mask_planes import OTHER, OTHER_BIT, Pixels
 from hipsgen.sky.stretch import Asinh, Linear, SkyLevel, choose_stretch
 from hipsgen.sky.tiles import order_for, pixel_size
 from hipsgen.survey.fits_tile import FitsTile
@@ -22,7 +26,7 @@ RECIPE_VERSION = "0.1.0"
 _KEYS = {
     "order", "render_order", "block_depth", "frame", "formats", "interpolation", "overlap",
     "stretch", "excluded", "blank", "unit", "band", "pixel_scale", "tile_width", "version", "plane",
-    "names",
+    "names", "offset",
 }  # fmt: skip
 
 
@@ -63,6 +67,9 @@ class Recipe:
         ``image``, ``variance`` or ``mask``.
     mask_planes : tuple of str
         Names of the mask planes of a mask survey, from bit 0 on.
+    offset : float
+        Value to which pixels are relative while they are float32; FITS tiles are float64 if it is
+        not 0 (see `sky.offset`).
     """
 
     order: int
@@ -82,6 +89,7 @@ class Recipe:
     version: str = RECIPE_VERSION
     plane: str = "image"
     mask_planes: tuple[str, ...] = ()
+    offset: float = 0.0
 
     @property
     def block_order(self) -> int:
@@ -101,9 +109,20 @@ class Recipe:
         return {**{name: bit for bit, name in enumerate(self.mask_planes)}, OTHER: OTHER_BIT}
 
     @property
-    def reader(self) -> FitsReader:
-        """Reader of the coadds."""
-        return FitsReader(self.excluded, self.blank, plane=self.plane)
+    def reader(self) -> CoaddReader:
+        """Reader of the coadds; its values are relative to `offset`."""
+        return self.relative_reader(FitsReader(self.excluded, self.blank, plane=self.plane))
+
+    def relative_reader(self, reader: CoaddReader) -> CoaddReader:
+        """Return a reader of the same values relative to `offset`."""
+        if not self.offset:
+            return reader
+        return reader.with_offset(self.offset, self.unit, self.pixel_scale)
+
+    def levels(self, values: Pixels) -> npt.NDArray[np.uint8]:
+        """Return the gray levels of values (n, m) relative to `offset`; 0 if missing."""
+        stretch = self.stretch.relative_to(self.offset) if self.offset else self.stretch
+        return stretch(values)
 
     def encoders(self) -> tuple[Format, ...]:
         """Return the encoders of the tiles, in the order of `formats`."""
@@ -112,7 +131,8 @@ class Recipe:
             if name == "fits":
                 planes = tuple(self.planes.items())
                 area = 0.0 if planes else self.pixel_area
-                made.append(FitsTile(self.frame, self.unit, self.band, area, planes))
+                double = bool(self.offset)
+                made.append(FitsTile(self.frame, self.unit, self.band, area, planes, double))
             else:
                 made.append(format_of(name))
         return tuple(made)
@@ -141,6 +161,8 @@ class Recipe:
         }
         if self.plane != "image":  # image surveys are stored as before there were other planes
             values |= {"plane": self.plane, "names": self.mask_planes}
+        if self.offset:  # surveys of float32 are stored as before there were others
+            values["offset"] = self.offset
         return values
 
     @classmethod
@@ -149,7 +171,7 @@ class Recipe:
 
         Raises ConfigError if it was stored by another version of hipsgen.
         """
-        if {*values, "plane", "names"} != _KEYS:
+        if {*values, "plane", "names", "offset"} != _KEYS:
             raise ConfigError("the build was begun by another version of hipsgen; use {fresh}")
         return cls(
             order=values["order"],
@@ -169,6 +191,7 @@ class Recipe:
             version=values["version"],
             plane=values.get("plane", "image"),
             mask_planes=tuple(values.get("names", ())),
+            offset=values.get("offset", 0.0),
         )
 
     def digest(self) -> str:
@@ -236,6 +259,7 @@ def make_recipe(
         plane=options.plane,
         tile_width=options.tile_width,
         mask_planes=sample.mask_planes,
+        offset=sample.offset,
     )
 
 

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -106,6 +106,11 @@ class Survey:
         return self.properties.get("hips_bunit", "")
 
     @property
+    def offset(self) -> float:
+        """Value to which hipsgen's computation of the tiles was relative; see `sky.offset`."""
+        return self.number("hipsgen_offset") or 0.0
+
+    @property
     def is_color(self) -> bool:
         """Whether it is a color survey."""
         return self.properties.get("dataproduct_subtype", "") == "color"
@@ -139,14 +144,14 @@ class Survey:
         """Return the decoder of its tiles in a format, such as ``fits``."""
         return FitsTile(planes=tuple(self.planes.items())) if name == "fits" else format_of(name)
 
-    def values(self, tile: Tile) -> npt.NDArray[np.float32] | npt.NDArray[np.int32] | None:
+    def values(self, tile: Tile) -> npt.NDArray[Any] | None:
         """Read a FITS tile; see `tile`."""
         try:
             return self.form("fits").decode(self.store.read(tile.path("fits")))
         except FileNotFoundError:
             return None
 
-    def tile(self, order: int, npix: int) -> npt.NDArray[np.float32] | npt.NDArray[np.int32] | None:
+    def tile(self, order: int, npix: int) -> npt.NDArray[Any] | None:
         """Read a FITS tile.
 
         Parameters
@@ -158,8 +163,8 @@ class Survey:
         -------
         ndarray or None
             Pixels of shape (tile_width, tile_width), row 0 at the bottom: float32 in `unit`, NaN if
-            missing; for a mask survey int32 with the bits of `planes`, -2**31 if missing. None if
-            the tile does not exist.
+            missing, or float64 if the file has BITPIX -64; for a mask survey int32 with the bits of
+            `planes`, -2**31 if missing. None if the tile does not exist.
 
         Raises
         ------
