@@ -60,7 +60,7 @@ class BuildOptions:
     excluded : tuple of str
         Mask planes whose pixels are treated as missing.
     blank : float, optional
-        Pixel value that means missing data, in addition to NaN and infinity.
+        Pixel value that means missing data, in addition to NaN, infinity and ±3e38 and beyond.
     properties : tuple of (str, str)
         Lines that are added to the properties file or replace lines of it.
     plane : str

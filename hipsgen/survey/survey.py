@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from hipsgen.survey.provenance import Provenance, UsedCoadd
 
+_Pixels = npt.NDArray[np.float32] | npt.NDArray[np.float64] | npt.NDArray[np.int32]
 _PLANE = re.compile(r"(\S+):([0-9]+)")
 
 
@@ -144,14 +145,14 @@ class Survey:
         """Return the decoder of its tiles in a format, such as ``fits``."""
         return FitsTile(planes=tuple(self.planes.items())) if name == "fits" else format_of(name)
 
-    def values(self, tile: Tile) -> npt.NDArray[Any] | None:
+    def values(self, tile: Tile) -> _Pixels | None:
         """Read a FITS tile; see `tile`."""
         try:
             return self.form("fits").decode(self.store.read(tile.path("fits")))
         except FileNotFoundError:
             return None
 
-    def tile(self, order: int, npix: int) -> npt.NDArray[Any] | None:
+    def tile(self, order: int, npix: int) -> _Pixels | None:
         """Read a FITS tile.
 
         Parameters

@@ -3,6 +3,7 @@
 The oracle is the sky itself: an analytic function of the position.
 """
 
+import logging
 import os
 from pathlib import Path
 
@@ -18,11 +19,12 @@ from hipsgen.sky.tiles import Tile
 from hipsgen.survey.formats import format_of
 from hipsgen.survey.survey import Survey
 from tests.builder.test_survey import tile_bytes
-from tests.images.making import tan_header
+from tests.images.making import noise, tan_header
+from tests.viewer.conftest import client_for
 
 DAY = 60623.0  # MJD, where float32 has a step of 0.004 d
 AMPLITUDE = 1e-3  # d
-SHAPE = (260, 280)
+SHAPE = (160, 180)
 WIDTH = 64
 Doubles = npt.NDArray[np.float64]
 
@@ -47,7 +49,7 @@ def write(path: Path, shift: float, unit: str, dtype: str = "f8") -> Path:
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folder = tmp_path_factory.mktemp("dates")
-    return [write(folder / "d.fits", 0.0, "d"), write(folder / "s.fits", 150.0, "s")]
+    return [write(folder / "d.fits", 0.0, "d"), write(folder / "s.fits", 100.0, "s")]
 
 
 def build(
@@ -83,12 +85,12 @@ def fullest(survey: Survey) -> Tile:
 
 def test_leaf_tiles_hold_the_dates_to_the_error_of_resampling(survey: Survey) -> None:
     tiles = leaves(survey)
-    assert len(tiles) > 20
+    assert len(tiles) > 10
     assert all(values.dtype == np.float64 for _, values in tiles)
     off = np.concatenate([np.abs(values - truth_of(tile)).ravel() for tile, values in tiles])
     off = off[np.isfinite(off)]
-    assert off.size > 200 * 200
-    assert off.max() < 0.01 * AMPLITUDE  # at the edges, where a kernel is cut off
+    assert off.size > 150 * 150
+    assert off.max() < 0.03 * AMPLITUDE  # at the edges, where a kernel is cut off
     assert np.median(off) < 1e-4 * AMPLITUDE
 
 
@@ -222,3 +224,106 @@ def test_values_that_float32_holds_stay_float32(kind: str, tmp_path: Path) -> No
     assert survey.number("hips_pixel_bitpix") == -32
     assert "hipsgen_offset" not in survey.properties
     assert all(values.dtype == np.float32 for _, values in leaves(survey))
+
+
+def test_the_viewer_measures_and_tells_all_digits(survey: Survey) -> None:
+    place = Path(str(survey.store))
+    client = client_for(place.parent)
+    (told,) = client.get("/api/surveys").json()
+    assert (told["bitpix"], told["offset"]) == (-64, float(survey.properties["hipsgen_offset"]))
+    tile = fullest(survey)
+    center = tile.vectors([31.5], [31.5], WIDTH)
+    (ra,), (dec,) = to_lonlat(center)
+    of = f"survey={told['name']}&ra={ra}&dec={dec}"
+    (coadd, *_) = client.get(f"/api/pixel?{of}").json()["coadds"]
+    in_days = {"d": 1, "s": 86400}[coadd["pixel"]["unit"]]
+    assert coadd["pixel"]["value"] / in_days == pytest.approx(
+        float(dates(ra, dec)), rel=0, abs=AMPLITUDE / 5
+    )
+    (found,) = client.get(f"/api/statistics?{of}&radius=3").json()["statistics"]
+    in_days = {"d": 1, "s": 86400}[found["unit"]]
+    assert found["median"] / in_days == pytest.approx(
+        float(dates(ra, dec)), rel=0, abs=AMPLITUDE / 5
+    )
+    assert 0 < found["sigma"] / in_days < AMPLITUDE
+    provenance = place / "provenance.fits"
+    hidden = provenance.rename(place.parent / "provenance.fits")  # so that tiles are measured
+    try:
+        (found,) = client.get(f"/api/statistics?{of}&radius=3").json()["statistics"]
+    finally:
+        hidden.rename(provenance)
+    assert found["source"] == "tiles"
+    assert found["median"] == pytest.approx(float(dates(ra, dec)), rel=0, abs=AMPLITUDE / 5)
+    assert 0 < found["sigma"] < AMPLITUDE
+
+
+def notes(caplog: pytest.LogCaptureFixture, word: str) -> list[str]:
+    return [record.getMessage() for record in caplog.records if word in record.getMessage()]
+
+
+def test_a_build_says_once_that_its_tiles_are_doubles(
+    inputs: list[Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    build(inputs, tmp_path / "hips")
+    (note,) = notes(caplog, "float64")
+    assert note.startswith("the values are near 60623 d, where float32 is too coarse")
+    assert not notes(caplog, "rounded")
+    build(inputs, tmp_path / "hips")
+    assert len(notes(caplog, "float64")) == 1
+
+
+def test_a_build_says_which_values_are_rounded_nevertheless(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    path = write(tmp_path / "a.fits", 0.0, "d")
+    with fits.open(path, mode="update", memmap=False) as hdus:
+        hdus[0].data[70] = 1e6
+    build([path], tmp_path / "hips")
+    (note,) = notes(caplog, "rounded")
+    assert "farther than" in note
+
+
+def test_dates_of_few_kinds_are_kept_to_the_last_digit(tmp_path: Path) -> None:
+    """There is no noise to compare with: most pixels have one date, some another."""
+    path = write(tmp_path / "a.fits", 0.0, "d")
+    with fits.open(path, mode="update", memmap=False) as hdus:
+        hdus[0].data[:] = DAY + 0.12345678
+        hdus[0].data[120:] = DAY + 0.12345679
+    build([path], tmp_path / "hips", interpolation="nearest")
+    found = np.concatenate(
+        [values.ravel() for _, values in leaves(hipsgen.open_survey(tmp_path / "hips"))]
+    )
+    np.testing.assert_allclose(
+        np.unique(found[np.isfinite(found)]), DAY + np.array([0.12345678, 0.12345679]),
+        rtol=0, atol=2e-11,
+    )  # fmt: skip
+
+
+def test_the_largest_floats_and_a_blank_of_floats_are_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    for k in range(2):
+        data = noise(SHAPE, seed=k)
+        data[60:70] = -np.finfo(np.float32).max
+        data[130, 20:60] = np.finfo(np.float32).max
+        path = tmp_path / f"{k}.fits"
+        header = tan_header(SHAPE, CRVAL1=150.0 + 0.04 * k, XBLANK=-999)
+        fits.PrimaryHDU(data, header).writeto(path)
+        path.write_bytes(path.read_bytes().replace(b"XBLANK  =", b"BLANK   ="))
+    made = [tmp_path / "0.fits", tmp_path / "1.fits"]
+    with pytest.warns(match="BLANK"):  # astropy's
+        build(made, tmp_path / "hips")
+    survey = hipsgen.open_survey(tmp_path / "hips")
+    low, high = survey.numbers("hips_data_range")
+    assert 50 < low < high < 150
+    assert survey.number("hips_pixel_bitpix") == -32
+    assert notes(caplog, "3e38") == [
+        "pixels of 3e38 and more, of either sign, count as missing data"
+    ]
+    assert notes(caplog, "BLANK") == [
+        "BLANK = -999 is ignored: FITS defines it for integers only; blank -999 makes such pixels "
+        "missing"
+    ]
