@@ -65,6 +65,9 @@ class SurveyProductsCheck:
         if self._rules.is_ours and self._rules.recipe is not None:
             offset = self._survey.offset
             truth = format_range(self._low + offset, self._high + offset, bool(offset))
+            if offset != self._rules.recipe.offset:
+                message = f"is {offset}, but that of the recipe is {self._rules.recipe.offset}"
+                yield Finding("error", "hipsgen_offset", message)
             stated = self._survey.properties.get("hips_data_range")
             if stated != truth:
                 yield Finding(

@@ -179,11 +179,9 @@ def _notes_on_offset(level: SkyLevel, offset: float, unit: str) -> list[str]:
     """Describe the offset, and the values that are too far from it for float32."""
     if not offset:
         return []
-    notes = [
-        f"the values are near {offset:.12g} {unit}".rstrip()
-        + f", where float32 is too coarse for their noise of {level.sigma:.3g}: FITS tiles are "
-        "float64 (BITPIX -64)"
-    ]
+    place = f"{offset:.12g} {unit}".rstrip()
+    loss = f"is too coarse for their noise of {level.sigma:.3g}" if level.sigma else "rounds them"
+    notes = [f"the values are near {place}, where float32 {loss}: FITS tiles are float64"]
     reach = _STEP * level.sigma * 2**24
     if 0 < reach < max(level.maximum - offset, offset - level.minimum):
         notes.append(

@@ -168,6 +168,16 @@ def test_checks_pass_and_a_wrong_pixel_is_found(survey: Survey, inputs: list[Pat
         path.write_bytes(before)
 
 
+def test_a_wrong_offset_in_the_properties_is_found(survey: Survey) -> None:
+    path = Path(str(survey.store)) / "properties"
+    before = path.read_text()
+    try:
+        path.write_text("".join(x for x in before.splitlines(True) if "hipsgen_offset" not in x))
+        assert "hipsgen_offset" in str(hipsgen.check(path.parent, deep=True))
+    finally:
+        path.write_text(before)
+
+
 def test_an_update_reads_tiles_back_to_the_last_bit(inputs: list[Path], tmp_path: Path) -> None:
     out = tmp_path / "hips"
     build(inputs, out)
@@ -285,13 +295,17 @@ def test_a_build_says_which_values_are_rounded_nevertheless(
     assert "farther than" in note
 
 
-def test_dates_of_few_kinds_are_kept_to_the_last_digit(tmp_path: Path) -> None:
+def test_dates_of_few_kinds_are_kept_to_the_last_digit(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """There is no noise to compare with: most pixels have one date, some another."""
     path = write(tmp_path / "a.fits", 0.0, "d")
     with fits.open(path, mode="update", memmap=False) as hdus:
         hdus[0].data[:] = DAY + 0.12345678
         hdus[0].data[120:] = DAY + 0.12345679
+    caplog.set_level(logging.INFO)
     build([path], tmp_path / "hips", interpolation="nearest")
+    assert notes(caplog, "where float32 rounds them: FITS tiles are float64")
     found = np.concatenate(
         [values.ravel() for _, values in leaves(hipsgen.open_survey(tmp_path / "hips"))]
     )
