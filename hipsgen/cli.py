@@ -32,7 +32,7 @@ from hipsgen.arguments import (
 )
 from hipsgen.errors import ConfigError, HipsgenError
 from hipsgen.run import interrupt
-from hipsgen.text import as_option, counted, human_size
+from hipsgen.text import as_option, counted, cuts_text, human_size
 from hipsgen.version import __version__
 
 
@@ -179,7 +179,7 @@ def _describe_cuts(plan: Any) -> str:
         return f"cuts unknown: {plan.problem}"
     if plan.cuts is None:
         return f"mask planes {', '.join(plan.mask_planes)}"
-    return f"cuts {plan.cuts[0]:.4g} to {plan.cuts[1]:.4g} {plan.unit}".rstrip()
+    return f"cuts {cuts_text(*plan.cuts)} {plan.unit}".rstrip()
 
 
 def _describe_update(plan: Any) -> str:
@@ -187,7 +187,7 @@ def _describe_update(plan: Any) -> str:
     top = f", plus those below order {change.block_order}" if change.n_blocks_changed else ""
     cuts = ""
     if plan.cuts is not None:
-        unchanged = f"{plan.cuts[0]:.4g} to {plan.cuts[1]:.4g} {plan.unit}".rstrip()
+        unchanged = f"{cuts_text(*plan.cuts)} {plan.unit}".rstrip()
         cuts = f"; the cuts remain {unchanged} (--recut computes new ones)"
     return (
         f"{plan.path}: {counted(plan.n_coadds, 'coadd')}, order {plan.order}; "

@@ -46,6 +46,15 @@ def counted(number: int, thing: str) -> str:
     return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
+def cuts_text(low: float, high: float) -> str:
+    """Return `low to high`, with four digits, or more where they would hide the difference."""
+    for digits in (4, 6, 9, 12):
+        texts = f"{low:.{digits}g}", f"{high:.{digits}g}"
+        if abs(float(texts[1]) - float(texts[0]) - (high - low)) <= 0.05 * abs(high - low):
+            break
+    return " to ".join(texts)
+
+
 def human_size(count: float) -> str:
     """Format a size in bytes, such as 1.2 MB for 1234567."""
     for unit in ("B", "kB", "MB", "GB", "TB"):

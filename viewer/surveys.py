@@ -230,6 +230,7 @@ class SurveyDescription(TypedDict):
     url: relative to the page. collection: name of the parent folder. plane: "" for an image.
     planes: bits of the mask planes by name, None unless it is a mask. white: factor that makes the
     Sun white. pixel_scale: of the coadds, arcsec. bitpix, cuts, data_range: None if unknown.
+    offset: a value near those of a float64 survey, 0 for others.
     """
 
     name: str
@@ -250,6 +251,7 @@ class SurveyDescription(TypedDict):
     tile_width: int
     frame: str
     bitpix: float | None
+    offset: float
     cuts: list[float] | None
     data_range: list[float] | None
     initial: InitialView
@@ -283,6 +285,7 @@ def describe(served: ServedSurvey, has_provenance: bool = False) -> SurveyDescri
         "tile_width": tile_width,
         "frame": survey.frame,
         "bitpix": survey.number("hips_pixel_bitpix"),
+        "offset": survey.offset,
         "cuts": cuts if len(cuts) == 2 else None,
         "data_range": data_range if len(data_range) == 2 else None,
         "initial": {"ra": ra, "dec": dec, "fov": fov},

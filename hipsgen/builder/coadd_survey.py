@@ -23,7 +23,7 @@ from hipsgen.render.block import BlockTask
 from hipsgen.run.progress import Reporter
 from hipsgen.sky.tiles import Tile
 from hipsgen.survey.store import Store
-from hipsgen.text import counted
+from hipsgen.text import counted, cuts_text
 
 _WINDOW_BYTES = 128 << 20  # per worker: four coadds that overlap in 4x4 tiles of 512 pixels
 
@@ -56,8 +56,6 @@ class CoaddSurvey:
             self._refs, reader, self.store, self._options, band, fresh, recut
         )
         self._problems.report_sampled(self._prepared.problems, self._runtime.strict)
-        for note in self._prepared.notes:
-            self._reporter.note(f"{self.name}: {note}")
         digest = self._prepared.recipe.digest()
         return digest, str(self._runtime.skip_bad), *(ref.key for ref in self._refs)
 
@@ -80,7 +78,7 @@ class CoaddSurvey:
             )
         leaves = sum(change.leaves[k] for k in change.pending)
         return Changes(
-            n_bytes=leaves * tile_bytes(recipe.formats, recipe.tile_width) * 4 // 3,
+            n_bytes=leaves * self._tile_bytes() * 4 // 3,
             n_units=leaves,
             n_blocks=len(plan.npix),
             n_pending=len(change.pending),
@@ -88,6 +86,10 @@ class CoaddSurvey:
             replaced=change.stale_records,
             obsolete_roots=change.obsolete_roots,
         )
+
+    def _tile_bytes(self) -> int:
+        recipe = self._prepared.recipe
+        return tile_bytes(recipe.formats, recipe.tile_width, bool(recipe.offset))
 
     def announce(self, changes: Changes) -> None:
         """See `SurveyKind`."""
@@ -97,6 +99,8 @@ class CoaddSurvey:
             f"{counted(sum(self._change.leaves), 'leaf tile')} in "
             f"{counted(changes.n_blocks, 'block')}"
         )
+        for note in self._prepared.notes:
+            self._reporter.note(f"{self.name}: {note}")
         finest = min(known_scales(plan.refs), default=recipe.pixel_scale)
         if finest < 0.999 * recipe.pixel_scale:
             self._reporter.note(
@@ -105,7 +109,7 @@ class CoaddSurvey:
                 "over"
             )
         if changes.is_needed and changes.kept:
-            cuts = f"{recipe.stretch.low:.4g} to {recipe.stretch.high:.4g} {recipe.unit}".rstrip()
+            cuts = f"{cuts_text(recipe.stretch.low, recipe.stretch.high)} {recipe.unit}".rstrip()
             self._reporter.note(
                 f"{len(changes.kept)} of {changes.n_blocks} blocks are up to date; the cuts remain "
                 f"{cuts}; {{recut}} computes new ones"
@@ -123,7 +127,8 @@ class CoaddSurvey:
 
     def tasks(self, lease: BuildLease) -> Iterator[BlockTask]:
         """See `SurveyKind`."""
-        plan, runtime, reader = self._prepared.plan, self._runtime, self._source.reader()
+        plan, runtime = self._prepared.plan, self._runtime
+        reader = self._prepared.recipe.relative_reader(self._source.reader())
         last = plan.last_blocks()
         shared, own = runtime.engine == "threads", runtime.memory // runtime.workers
         windows = min(own // 2, _WINDOW_BYTES)

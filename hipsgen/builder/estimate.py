@@ -17,7 +17,7 @@ from hipsgen.planner.coadd_list import refs_of
 from hipsgen.planner.jobs import SurveyJob
 from hipsgen.planner.options import BuildOptions, tile_bytes
 from hipsgen.planner.recipe import check_excluded, natural_order, stretch_of
-from hipsgen.planner.sample import known_scales, sample_mask_planes, sample_pixels
+from hipsgen.planner.sample import known_scales, sample_plane
 from hipsgen.run.progress import Reporter
 from hipsgen.sky.tiles import order_for, pixel_size
 from hipsgen.survey.store import open_store
@@ -153,7 +153,7 @@ def _plan(surveys: SurveySet, job: SurveyJob, reporter: Reporter, has_output: bo
         order=order,
         n_leaf_tiles=n_leaves,
         n_tiles=n_tiles,
-        n_bytes=n_tiles * tile_bytes(options.formats, width),
+        n_bytes=n_tiles * tile_bytes(options.formats, width, sampled.is_double),
         cpu_seconds=pixels * _SECONDS_PER_PIXEL,
         cuts=sampled.cuts,
         unit=sampled.unit,
@@ -190,7 +190,7 @@ def _update(
         order=recipe.order,
         n_leaf_tiles=sum(change.leaves),
         n_tiles=n_tiles,
-        n_bytes=n_tiles * tile_bytes(recipe.formats, recipe.tile_width),
+        n_bytes=n_tiles * tile_bytes(recipe.formats, recipe.tile_width, bool(recipe.offset)),
         cpu_seconds=0.0,
         cuts=None if recipe.plane == "mask" else (recipe.stretch.low, recipe.stretch.high),
         unit=recipe.unit,
@@ -209,7 +209,7 @@ def _update(
 class _SampleResult:
     """Properties found from a sample of the coadds.
 
-    pixel_scale: that of the smallest pixels, in degrees.
+    pixel_scale: that of the smallest pixels, in degrees. is_double: whether tiles are float64.
     """
 
     pixel_scale: float
@@ -217,6 +217,7 @@ class _SampleResult:
     unit: str = ""
     mask_planes: tuple[str, ...] = ()
     problem: str = ""
+    is_double: bool = False
 
 
 def _sample(
@@ -227,8 +228,8 @@ def _sample(
     If none can be read, take the pixel scale from the references or the options.
     """
     try:
-        take = sample_mask_planes if options.plane == "mask" else sample_pixels
-        sample, problems = take(refs, job.source.reader().with_range_reads())
+        reader = job.source.reader().with_range_reads()
+        sample, problems = sample_plane(refs, reader, options.plane)
     except HipsgenError as error:
         requested = [] if options.order is None else [pixel_size(options.order, options.tile_width)]
         scale = min(known_scales(refs) or requested, default=None)
@@ -243,4 +244,5 @@ def _sample(
     if options.plane == "mask":
         return _SampleResult(sample.pixel_scale, mask_planes=sample.mask_planes)
     stretch = stretch_of(options, sample.level)
-    return _SampleResult(sample.pixel_scale, (stretch.low, stretch.high), sample.unit)
+    cuts, is_double = (stretch.low, stretch.high), bool(sample.offset)
+    return _SampleResult(sample.pixel_scale, cuts, sample.unit, is_double=is_double)

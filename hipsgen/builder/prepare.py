@@ -17,13 +17,21 @@ from hipsgen.planner.recipe import (
     natural_order,
     stretch_of,
 )
-from hipsgen.planner.sample import N_COADDS, sample_mask_planes, sample_pixels
+from hipsgen.planner.sample import N_COADDS, sample_pixels, sample_plane
 from hipsgen.survey.store import Store
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """Recipe and plan of a survey, the sampled coadds that could not be read, and notes on it."""
+    """Recipe and plan of a survey, and what was found in the sample of its coadds.
+
+    Attributes
+    ----------
+    problems
+        The sampled coadds that could not be read.
+    notes
+        What a user should know about the values.
+    """
 
     recipe: Recipe
     plan: Plan
@@ -54,15 +62,15 @@ def prepare(
     plan = make_plan(refs, existing.order, existing.frame, width, existing.block_depth)
     if not recut or existing.plane == "mask":
         return Preparation(existing, plan)
-    sample, problems = sample_pixels(refs, sampling, (existing.unit, existing.pixel_scale))
+    known = existing.unit, existing.pixel_scale, existing.offset
+    sample, problems = sample_pixels(refs, sampling, known)
     return Preparation(replace(existing, stretch=stretch_of(options, sample.level)), plan, problems)
 
 
 def _new(
     refs: Sequence[CoaddRef], reader: CoaddReader, options: BuildOptions, band: str
 ) -> Preparation:
-    take = sample_mask_planes if options.plane == "mask" else sample_pixels
-    sample, problems = take(refs, reader)
+    sample, problems = sample_plane(refs, reader, options.plane)
     check_excluded(options, sample)
     width = options.tile_width
     order = natural_order(sample.pixel_scale, width) if options.order is None else options.order

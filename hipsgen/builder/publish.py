@@ -24,6 +24,7 @@ from hipsgen.planner.recipe import Recipe
 from hipsgen.render.block import encode_tile
 from hipsgen.render.tile_writer import TileWriter
 from hipsgen.sky.mask_planes import as_float
+from hipsgen.sky.offset import absolute, as_in_file, relative
 from hipsgen.sky.pyramid import Layer, parent_of, shrink
 from hipsgen.sky.tiles import Tile
 from hipsgen.survey.coverage import (
@@ -185,7 +186,7 @@ class Publication:
         def read(tile: Tile) -> Any:
             try:
                 values = as_float(fits.decode(self.store.read(tile.path("fits"))))
-                return self.recipe.stretch(values)
+                return self.recipe.levels(relative(values, self.recipe.offset))
             except FileNotFoundError:
                 return None
 
@@ -194,7 +195,8 @@ class Publication:
 
     def _pixel_properties(self) -> dict[str, Any]:
         recipe = self.recipe
-        is_mask = recipe.plane == "mask"
+        is_mask, is_double = recipe.plane == "mask", bool(recipe.offset)
+        bitpix = 32 if is_mask else -64 if is_double else -32
         low = min(r.low for r in self.records)
         high = max(r.high for r in self.records)
         written = sum(self.inventory.size().values()) + sum(
@@ -202,24 +204,28 @@ class Publication:
         )
         return {
             "hips_bunit": recipe.unit,
-            "hips_pixel_bitpix": 32 if is_mask else -32,
-            "data_pixel_bitpix": 32 if is_mask else -32,
+            "hips_pixel_bitpix": bitpix,
+            "data_pixel_bitpix": bitpix,
             "s_pixel_scale": f"{recipe.pixel_scale:.8g}",
-            "hips_pixel_cut": format_range(recipe.stretch.low, recipe.stretch.high),
-            "hips_data_range": format_range(low, high),
+            "hips_pixel_cut": format_range(recipe.stretch.low, recipe.stretch.high, is_double),
+            "hips_data_range": format_range(low, high, is_double),
             "hips_sampling": recipe.interpolation,
             "hips_overlay": "or" if is_mask and recipe.overlap != "primary" else recipe.overlap,
             "hips_hierarchy": "or" if is_mask else "mean",
             "hips_estsize": max(1, round(written / 1024)),
-            "hipsgen_stretch": recipe.stretch.describe(),
+            "hipsgen_stretch": recipe.stretch.describe(15 if is_double else 6),
+            "hipsgen_offset": repr(recipe.offset) if is_double else None,
             "hipsgen_plane": None if recipe.plane == "image" else recipe.plane,
             "hipsgen_planes": " ".join(f"{name}:{bit}" for name, bit in recipe.planes.items()),
         }
 
 
-def format_range(low: float, high: float) -> str | None:
-    """Format an increasing range with as few digits as necessary; None if it is empty."""
-    for digits in (6, 9, 17):
+def format_range(low: float, high: float, is_double: bool = False) -> str | None:
+    """Format an increasing range with as few digits as necessary; None if it is empty.
+
+    is_double: keep the digits of float64.
+    """
+    for digits in (15, 17) if is_double else (6, 9, 17):
         text = f"{low:.{digits}g} {high:.{digits}g}"
         if low < high and float(text.split()[0]) < float(text.split()[1]):
             return text
@@ -261,9 +267,10 @@ def allsky_files(
         layers = {tile.npix: layer for tile, layer in small.items() if tile.order == order}
         if not layers:
             continue
-        values = allsky(layers, order, recipe.tile_width)
+        values = as_in_file(allsky(layers, order, recipe.tile_width), recipe.offset)
         for encoder in encoders:
-            pixels = values if encoder.holds_values else recipe.stretch(values)
+            is_picture = not encoder.holds_values
+            pixels = recipe.levels(values) if is_picture else absolute(values, recipe.offset)
             files[f"Norder{order}/Allsky.{encoder.extension}"] = encoder.encode(pixels)
     return files
 

@@ -19,6 +19,7 @@ from hipsgen.planner.recipe import Recipe
 from hipsgen.render.coadd_cache import CoaddCache
 from hipsgen.render.leaf import LeafSampler
 from hipsgen.sky.mask_planes import Pixels, as_float, is_valid
+from hipsgen.sky.offset import relative
 from hipsgen.sky.tiles import Tile
 from hipsgen.survey import paths
 from hipsgen.survey.provenance import FILE_NAME as PROVENANCE
@@ -108,6 +109,7 @@ class _Comparison:
             return [] if is_empty else [Finding("error", path, message)]
         if rendered is None:
             return [Finding("error", path, "has data where there is no coadd")]
+        existing = relative(existing, self._recipe.offset)
         if np.array_equal(rendered, existing, equal_nan=True):
             return []
         return [Finding("error", path, _difference(as_float(existing), as_float(rendered)))]

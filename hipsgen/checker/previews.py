@@ -23,12 +23,13 @@ def check_preview(
 ) -> Iterator[str]:
     """Yield what is wrong with a preview tile, given the values that it shows.
 
-    name: name of its format. picture, values: both with row 0 at the bottom. recipe: that of the
+    name: name of its format. picture, values: both with row 0 at the bottom; values relative to the
+    offset of the survey. recipe: that of the
     survey, None if unknown. is_leaf: whether it is a leaf tile. Above the leaf tiles Hipsgen makes
     previews of previews, which may show fewer pixels than the FITS tile has, but never more.
     """
     if recipe is not None:
-        yield from _compare_levels(recipe.stretch(values), picture, name)
+        yield from _compare_levels(recipe.levels(values), picture, name)
         return
     known = np.isfinite(values)
     if format_of(name).keeps_missing:

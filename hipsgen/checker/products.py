@@ -12,6 +12,7 @@ from hipsgen.checker.finding import Finding
 from hipsgen.checker.tile import Rules
 from hipsgen.errors import SurveyError
 from hipsgen.sky.mask_planes import as_float
+from hipsgen.sky.offset import as_in_file, relative
 from hipsgen.sky.pyramid import Layer
 from hipsgen.sky.tiles import Tile
 from hipsgen.survey.coverage import (
@@ -62,7 +63,11 @@ class SurveyProductsCheck:
         for order in ALLSKY_ORDERS:
             yield from self._allsky(order)
         if self._rules.is_ours and self._rules.recipe is not None:
-            truth = format_range(self._low, self._high)
+            offset = self._survey.offset
+            truth = format_range(self._low + offset, self._high + offset, bool(offset))
+            if offset != self._rules.recipe.offset:
+                message = f"is {offset}, but that of the recipe is {self._rules.recipe.offset}"
+                yield Finding("error", "hipsgen_offset", message)
             stated = self._survey.properties.get("hips_data_range")
             if stated != truth:
                 yield Finding(
@@ -99,13 +104,15 @@ class SurveyProductsCheck:
             path = f"Norder{order}/Allsky.{extension}"
             try:
                 pixels = self._survey.form(name).decode(self._survey.store.read(path))
+                pixels = relative(pixels, self._survey.offset) if name == "fits" else pixels
             except (FileNotFoundError, SurveyError):
                 continue  # optional, or already reported
             recipe = self._rules.recipe
             if self._rules.is_ours and (name == "fits" or (recipe is not None and name == "png")):
                 expected: Any = allsky(small, order, self._survey.tile_width)
+                expected = as_in_file(expected, self._survey.offset)
                 if name == "png" and recipe is not None:
-                    expected = recipe.stretch(expected)
+                    expected = recipe.levels(expected)
                 same = expected.shape == pixels.shape and np.array_equal(
                     expected, pixels, equal_nan=name == "fits"
                 )

@@ -15,6 +15,7 @@ from hipsgen.journal.inventory import FileChecksum
 from hipsgen.planner.recipe import Recipe
 from hipsgen.sky.frames import FRAMES, to_icrs
 from hipsgen.sky.mask_planes import as_float
+from hipsgen.sky.offset import as_in_file, relative
 from hipsgen.sky.polygon import bounding_circle, to_vectors
 from hipsgen.sky.pyramid import Layer, parent_of
 from hipsgen.sky.tiles import Tile
@@ -171,7 +172,10 @@ class TileChecker:
     def _read(
         self, tile: Tile, path: str, name: str, written: JournalChecksums | None
     ) -> tuple[Any, list[str]]:
-        """Return the pixels with the step of integers, and what is wrong with the file itself."""
+        """Return the pixels with the step of integers, and what is wrong with the file itself.
+
+        Values are relative to the offset of the survey.
+        """
         try:
             data = self._survey.store.read(path)
         except FileNotFoundError:
@@ -187,7 +191,8 @@ class TileChecker:
                 if written is None and not checksums_match(data, header):
                     problems.append("contradicts its own CHECKSUM or DATASUM")
                 problems += self._check_header(tile, header)
-                pixels, step = self._survey.form(name).decode(data), _step(header)
+                pixels = relative(self._survey.form(name).decode(data), self._survey.offset)
+                step = _step(header)
         except SurveyError as error:
             return None, [*problems, str(error)]
         if pixels.shape[:2] != (self._width, self._width):
@@ -233,7 +238,9 @@ class TileChecker:
             return
         expected = parent_of(((k, child.layer) for k, child in children), self._width)
         report.layer = expected
-        if expected is None or not np.array_equal(expected.visible(), values, equal_nan=True):
+        if expected is None or not np.array_equal(
+            as_in_file(expected.visible(), self._survey.offset), values, equal_nan=True
+        ):
             rule = "mean" if values.dtype == np.float32 else "bitwise OR"
             yield f"is not the {rule} of its child tiles"
 

@@ -34,14 +34,14 @@ class ChebyshevField:
     box: tuple[float, float, float, float]
     coefficients: tuple[tuple[float, ...], ...]
 
-    def at(self, section: Section) -> npt.NDArray[np.float32]:
-        """Return the factor, float32, at every pixel of a section (rows, columns)."""
+    def at(self, section: Section) -> npt.NDArray[np.float64]:
+        """Return the factor at every pixel of a section (rows, columns)."""
         first_x, first_y, last_x, last_y = self.box
         rows, cols = (np.arange(s.start, s.stop, dtype=np.float64) for s in section)
         x = 2 * (cols - first_x + 0.5) / (last_x - first_x + 1) - 1
         y = 2 * (rows - first_y + 0.5) / (last_y - first_y + 1) - 1
         grid = np.polynomial.chebyshev.chebgrid2d(y, x, np.array(self.coefficients))
-        return np.asarray(grid, np.float32)
+        return np.asarray(grid, np.float64)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import bz2
 import io
+import math
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,12 +22,14 @@ from hipsgen.images.cells import CellCoadd, CellColumn
 from hipsgen.images.contents import sky_images
 from hipsgen.images.cutout import Cutout
 from hipsgen.images.header_limits import check_limits
-from hipsgen.images.layout import Layout, layout_of
+from hipsgen.images.layout import Layout, is_compressed, layout_of
 from hipsgen.images.masks import bit_mask
 from hipsgen.images.range_reads import RangeFile, RangeReader, open_range_reader
 from hipsgen.images.source import CoaddInfo, Section, Values
 from hipsgen.images.staging import has_copy, local_file
+from hipsgen.images.stored_values import scale_in_double
 from hipsgen.images.times import time_range
+from hipsgen.images.units import Offset
 from hipsgen.images.uris import is_stamp, stamp_of
 from hipsgen.images.wcs import ImageWcs
 
@@ -37,6 +40,7 @@ _DAMAGE = (
     *(OSError, EOFError, ValueError, TypeError, LookupError, AttributeError, RuntimeError),
     *(ArithmeticError, zlib.error, decode.DeflateError),
 )
+_MORE_DIGITS = (-64, 32, 64)  # BITPIX of numbers that float32 may not hold
 _FileOrRanges = Path | RangeReader
 
 
@@ -58,6 +62,8 @@ class FitsReader:
     unit
         Unit of the values of an image, whatever the file says; values are then read as they are.
         "": as the file says.
+    offset
+        See `with_offset`; None for no offset.
     """
 
     excluded: tuple[str, ...] = DEFAULT_EXCLUDED
@@ -65,10 +71,15 @@ class FitsReader:
     range_reads: bool = False
     plane: str = "image"
     unit: str = ""
+    offset: Offset | None = None
 
     def with_range_reads(self) -> "FitsReader":
         """See `CoaddReader.with_range_reads`."""
         return replace(self, range_reads=True)
+
+    def with_offset(self, value: float, unit: str, pixel_scale: float) -> "FitsReader":
+        """See `CoaddReader.with_offset`."""
+        return replace(self, offset=Offset(value, unit, pixel_scale))
 
     def info(self, ref: CoaddRef) -> CoaddInfo:
         """Read the headers; see `CoaddReader.info`."""
@@ -111,8 +122,18 @@ class FitsReader:
             planes=layout.planes,
             t_min=t_min,
             t_max=t_max,
+            notes=self._notes(hdus[number]),
         )
         return info, calibration.field, layout
+
+    def _notes(self, hdu: Any) -> tuple[str, ...]:
+        """Return what a user should know about how the pixels of an HDU are read."""
+        blank, is_integer = hdu.header.get("BLANK"), hdu.header.get("BITPIX", 0) > 0
+        if blank in (None, self.blank) or is_integer or is_compressed(hdu) or self.plane != "image":
+            return ()
+        is_number = isinstance(blank, int | float) and not isinstance(blank, bool)
+        advice = f"; {{blank}} {blank} makes such pixels missing" if is_number else ""
+        return (f"BLANK = {blank!r} is ignored: FITS defines it for integers only{advice}",)
 
     def _calibration(self, layout: Layout) -> Calibration:
         """Return the calibration of the plane. Raises CoaddError if the file lacks the plane."""
@@ -133,6 +154,8 @@ class FitsReader:
         section: Section,
         parts: Sequence[Section] = (),
         out: Values | None = None,
+        *,
+        huge: float = math.nan,
     ) -> Values:
         """Read calibrated pixels; see `CoaddReader.read`."""
         rows, cols = section
@@ -148,11 +171,13 @@ class FitsReader:
                     f"replaced while in use: its image is {height}x{width}; build again"
                 )
             parts = parts or (section,)
-            if not self._decode(location, headers, section, parts, out):
-                self._read_with_astropy(location, headers, section, out)
-            if headers.field is not None:
+            if self.offset is not None:
+                self._read_relative(location, headers, section, self.offset, out)
+            elif not self._decode(location, headers, section, parts, out, huge):
+                self._read_with_astropy(location, headers, section, out, huge)
+            if headers.field is not None and self.offset is None:
                 for part in parts:
-                    factor = headers.field.at(part)
+                    factor = headers.field.at(part).astype(np.float32)
                     out[_relative_to(section, part)] *= (
                         factor if self.plane == "image" else factor**2
                     )
@@ -168,15 +193,19 @@ class FitsReader:
             headers = self._headers(location, ref)
             with _open(location) as hdus:
                 layout = headers.layout(hdus)
-                image = np.empty((_length(section[0]), _length(section[1])), np.float32)
-                decode.scale_and_blank(layout.pixels(section), self._blank, headers.scale, image)
+                pixels = layout.pixels(section)
+                if layout.header.get("BITPIX") in _MORE_DIGITS:
+                    image: Any = scale_in_double(pixels, self._blank, headers.scale)
+                else:
+                    image = np.empty(pixels.shape, np.float32)
+                    decode.scale_and_blank(pixels, self._blank, headers.scale, image)
                 found = layout.variance(section)
                 variance = None
                 if found is not None:
                     variance = np.asarray(found, np.float32) * np.float32(headers.scale**2)
                 mask = layout.flags(section).astype(np.int64) if layout.planes else None
             if headers.field is not None:
-                factor = headers.field.at(section)
+                factor = headers.field.at(section).astype(np.float32)
                 image *= factor
                 variance = None if variance is None else variance * factor**2
             _current_stamp(location, ref)
@@ -201,6 +230,7 @@ class FitsReader:
         section: Section,
         parts: Sequence[Section],
         out: Any,
+        huge: float,
     ) -> bool:
         """Decode the pixels; return False if astropy must read them (unsupported or damaged)."""
         if headers.image is None or isinstance(location, RangeReader):
@@ -213,15 +243,37 @@ class FitsReader:
                     if self.plane == "mask":
                         decode.flags(handle, headers.image, part, out, corner)
                         continue
-                    decode.values(handle, headers.image, part, self._blank, scale, out, corner)
+                    special = self._blank, scale
+                    decode.values(handle, headers.image, part, *special, out, corner, huge)
                     if headers.mask is not None:
                         decode.apply_mask(handle, headers.mask, part, headers.bits, out, corner)
         except (decode.UndecodableError, OSError):
             return False
         return True
 
+    def _read_relative(
+        self,
+        location: _FileOrRanges,
+        headers: "_Headers",
+        section: Section,
+        offset: Offset,
+        out: Values,
+    ) -> None:
+        """Read all pixels of a section minus the offset, which is subtracted in float64."""
+        with _open(location) as hdus:
+            layout, field = headers.layout(hdus), headers.field
+            scale = headers.scale if field is None else field.at(section)
+            pixels, blank = layout.pixels(section), self._blank
+            out[:] = scale_in_double(pixels, blank, scale, offset.of(headers.info))
+            _exclude(layout, section, headers.bits, out)
+
     def _read_with_astropy(
-        self, location: _FileOrRanges, headers: "_Headers", section: Section, out: Any
+        self,
+        location: _FileOrRanges,
+        headers: "_Headers",
+        section: Section,
+        out: Any,
+        huge: float,
     ) -> None:
         with _open(location) as hdus:
             layout = headers.layout(hdus)
@@ -230,10 +282,8 @@ class FitsReader:
                 out[:] = found.astype(f"u{found.dtype.itemsize}").astype(np.uint32).view(np.int32)
                 return
             pixels: Any = layout.pixels if self.plane == "image" else layout.variance
-            decode.scale_and_blank(pixels(section), self._blank, headers.scale, out)
-            if headers.bits:
-                flags = layout.flags(section).astype(np.int64)
-                out[flags & headers.bits != 0] = np.nan
+            decode.scale_and_blank(pixels(section), self._blank, headers.scale, out, huge)
+            _exclude(layout, section, headers.bits, out)
 
     @property
     def _blank(self) -> float:
@@ -357,6 +407,13 @@ def _decompressed(path: Path) -> Path | io.BytesIO:
         with bz2.open(path) as packed:
             return io.BytesIO(packed.read())
     return path
+
+
+def _exclude(layout: Layout, section: Section, bits: int, out: Values) -> None:
+    """Set the pixels of a section to NaN whose mask has one of `bits` set."""
+    if bits:
+        flags = layout.flags(section).astype(np.int64)
+        out[flags & bits != 0] = np.nan
 
 
 def _length(along: slice) -> int:

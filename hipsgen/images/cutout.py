@@ -40,8 +40,8 @@ class Cutout:
     section
         Rows and columns of the coadd.
     image
-        (rows, columns) float32 in `info.unit`, NaN where the file has no value; flagged pixels keep
-        theirs.
+        (rows, columns) in `info.unit`, NaN where the file has no value; flagged pixels keep theirs.
+        float32, or float64 if the file has BITPIX -64, 32 or 64.
     variance
         Same shape, in that unit squared; None if the file has none.
     mask
@@ -56,7 +56,7 @@ class Cutout:
 
     info: CoaddInfo
     section: Section
-    image: Values
+    image: npt.NDArray[Any]
     variance: Values | None
     mask: npt.NDArray[np.int64] | None
     planes: Mapping[str, int]

@@ -5,6 +5,7 @@ GZIP_2. astropy is the reference: the pixels are the same to the last bit. Every
 damaged files, are left to astropy.
 """
 
+import math
 import os
 import re
 from collections.abc import Iterator
@@ -265,15 +266,17 @@ def values(
     scale: float,
     out: Values,
     corner: tuple[int, int] = (0, 0),
+    huge: float = math.nan,
 ) -> None:
     """Read the pixels of a section into `out`, multiplied by `scale`.
 
-    Pixels that equal `blank` (NaN for no such value) or are not finite become NaN. corner: row
-    and column of `out` where the section begins. Raises UndecodableError.
+    Pixels that equal `blank` (NaN for no such value) or are not finite become NaN, others of 3e38
+    and more, of either sign, become `huge`. corner: row and column of `out` where the section
+    begins. Raises UndecodableError.
     """
     if _is_empty(section):
         return
-    special = np.float32(blank), np.float32(scale)
+    special = np.float32(blank), np.float32(scale), np.float32(huge)
     if isinstance(plane, Uncompressed):
         rows, cols = section
         target = (*corner, rows.stop - rows.start, cols.stop - cols.start)
@@ -285,12 +288,16 @@ def values(
         kernels.copy_scaled(pixels.view(np.float32), window, *special, out)
 
 
-def scale_and_blank(pixels: npt.NDArray[Any], blank: float, scale: float, out: Values) -> None:
+def scale_and_blank(
+    pixels: npt.NDArray[Any], blank: float, scale: float, out: Values, huge: float = math.nan
+) -> None:
     """Do what `values` does with pixels (n, m), of any type, that astropy has read."""
     with np.errstate(over="ignore", invalid="ignore"):  # values beyond float32 become missing
         raw = np.array(pixels, dtype=np.float32, order="C")  # native byte order, contiguous, a copy
     window = (0, 0, 0, 0, *raw.shape)
-    kernels.copy_scaled(raw, window, np.float32(blank), np.float32(scale), out)
+    kernels.copy_scaled(raw, window, np.float32(blank), np.float32(scale), np.float32(huge), out)
+    if pixels.dtype.itemsize > 4 and not math.isnan(huge):
+        out[np.isfinite(pixels) & (np.abs(pixels) >= kernels.HUGE) & (raw != blank)] = huge
 
 
 def apply_mask(

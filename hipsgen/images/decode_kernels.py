@@ -19,6 +19,7 @@ _pread = types.ExternalFunction(
     "pread", types.int64(types.int32, types.voidptr, types.int64, types.int64)
 )
 _INFINITE = np.float32(np.inf)
+HUGE = np.float32(3e38)  # programs mark missing data by the largest float32, 3.4e38, of either sign
 _LOW32 = np.uint64(0xFFFFFFFF)
 PADDING = 8  # bytes that must follow the last stream, since `rice_decompress` reads ahead
 # SUBTRACTIVE_DITHER_2 reserves this number for values of exactly zero (FITS 4.0, section 10.2.1)
@@ -180,7 +181,7 @@ def read_rows(handle, start, stride, width, pixels):  # type: ignore[no-untyped-
 
 
 @kernel
-def read_scaled_rows(handle, start, stride, window, blank, scale, out):  # type: ignore[no-untyped-def]
+def read_scaled_rows(handle, start, stride, window, blank, scale, huge, out):  # type: ignore[no-untyped-def]
     """Do what `copy_scaled` does with rows of big-endian float32 of a file; see `read_rows`.
 
     window: first row and column in the output, number of rows and columns.
@@ -198,8 +199,9 @@ def read_scaled_rows(handle, start, stride, window, blank, scale, out):  # type:
             high = number >> np.uint32(24) | (number >> np.uint32(8) & np.uint32(0xFF00))
             pixel = np.uint32(low | high).view(np.float32)
             product = pixel * scale
-            is_valid = pixel != blank and abs(product) < _INFINITE
-            values[i] = product if is_valid else np.float32(np.nan)
+            is_finite = pixel != blank and abs(pixel) < _INFINITE
+            is_valid = is_finite and abs(pixel) < HUGE and abs(product) < _INFINITE
+            values[i] = product if is_valid else (huge if is_finite else np.float32(np.nan))
     return True
 
 
@@ -234,19 +236,21 @@ def dequantize(pixels, tiles, counts, scales, zeros, blanks, dither, rows, rando
 
 
 @kernel
-def copy_scaled(block, window, blank, scale, out):  # type: ignore[no-untyped-def]
+def copy_scaled(block, window, blank, scale, huge, out):  # type: ignore[no-untyped-def]
     """Copy a window of a block, float32, to the output, float32, multiplied by `scale`.
 
-    Pixels that equal `blank` or are not finite become NaN. window: first row and column in the
-    block, the same in the output, number of rows and columns.
+    Pixels that equal `blank` or are not finite become NaN, other pixels of 3e38 and more, of either
+    sign, become `huge`. window: first row and column in the block, the same in the output, number
+    of rows and columns.
     """
     top, left, row, col, rows, cols = window
     for j in range(rows):
         pixels, values = block[top + j, left : left + cols], out[row + j, col : col + cols]
         for i in range(cols):
             product = pixels[i] * scale
-            is_valid = pixels[i] != blank and abs(product) < _INFINITE
-            values[i] = product if is_valid else np.float32(np.nan)
+            is_finite = pixels[i] != blank and abs(pixels[i]) < _INFINITE
+            is_valid = is_finite and abs(pixels[i]) < HUGE and abs(product) < _INFINITE
+            values[i] = product if is_valid else (huge if is_finite else np.float32(np.nan))
 
 
 @kernel

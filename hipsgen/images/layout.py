@@ -12,7 +12,13 @@ from hipsgen.images.cells import CellCoadd, is_cell_table
 from hipsgen.images.contents import hdu_name, is_image
 from hipsgen.images.masks import plane_bits
 from hipsgen.images.source import Section
-from hipsgen.images.stored_values import asinh_scale, is_asinh, mask_bits, physical_values
+from hipsgen.images.stored_values import (
+    asinh_scale,
+    check_blank,
+    is_asinh,
+    mask_bits,
+    physical_values,
+)
 
 if TYPE_CHECKING:
     from astropy.io import fits
@@ -132,7 +138,7 @@ class ImageHdus:
 
     def pixels(self, section: Section) -> npt.NDArray[Any]:
         """See `Layout.pixels`."""
-        return physical_values(_stored(self._image, section), self.header)
+        return _values(self._image, section)
 
     def flags(self, section: Section) -> npt.NDArray[np.integer[Any]]:
         """See `Layout.flags`."""
@@ -143,7 +149,7 @@ class ImageHdus:
         """See `Layout.variance`."""
         if self._variance is None or self._has_asinh:
             return None
-        return physical_values(_stored(self._variance, section), self._variance.header)
+        return _values(self._variance, section)
 
 
 def image_shape(hdu: "fits.ImageHDU") -> tuple[int, int]:
@@ -180,6 +186,19 @@ def _check_last_header(hdus: "fits.HDUList") -> None:
     next_bytes = file.read(len(_EXTENSION))
     if next_bytes and _EXTENSION.startswith(next_bytes):
         raise CoaddError(f"the file is truncated: it ends in the header of HDU {len(hdus)}")
+
+
+def is_compressed(hdu: Any) -> bool:
+    """Whether an image HDU is stored as a table of compressed tiles."""
+    from astropy.io.fits import CompImageHDU
+
+    return isinstance(hdu, CompImageHDU)
+
+
+def _values(hdu: Any, section: Section) -> npt.NDArray[Any]:
+    """Return the pixels of a section, scaled, NaN where an integer equals BLANK."""
+    check_blank(hdu.header, is_compressed(hdu))
+    return physical_values(_stored(hdu, section), hdu.header)
 
 
 def _stored(hdu: Any, section: Section) -> npt.NDArray[Any]:

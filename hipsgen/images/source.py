@@ -1,5 +1,6 @@
 """The interface between a survey and the source of its coadds."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
@@ -42,6 +43,8 @@ class CoaddInfo:
         Time range of the exposures as MJD; NaN if unknown.
     in_parts
         Whether reading a section costs only its own pixels; false for compressed images.
+    notes
+        What a user should know about how its pixels are read.
     """
 
     shape: tuple[int, int]
@@ -56,6 +59,7 @@ class CoaddInfo:
     t_min: float = float("nan")
     t_max: float = float("nan")
     in_parts: bool = False
+    notes: tuple[str, ...] = ()
 
 
 @runtime_checkable
@@ -71,6 +75,8 @@ class CoaddReader(Protocol):
         section: Section,
         parts: Sequence[Section] = (),
         out: Values | None = None,
+        *,
+        huge: float = math.nan,
     ) -> Values:
         """Read a section of a coadd.
 
@@ -85,6 +91,9 @@ class CoaddReader(Protocol):
             others are undefined.
         out
             Array to read into, float32 with the shape of the section.
+        huge
+            What stands for finite numbers of 3e38 and more, of either sign, which are no data
+            either: NaN, or infinity to find them.
 
         Returns
         -------
@@ -102,6 +111,13 @@ class CoaddReader(Protocol):
         """Return a reader of the same values with range reads, for callers that need few pixels.
 
         From a remote file it fetches only what is read, instead of copying the file.
+        """
+
+    def with_offset(self, value: float, unit: str, pixel_scale: float) -> "CoaddReader":
+        """Return a reader of the same values minus an offset, subtracted in float64.
+
+        value: in the unit of the survey; unit, pixel_scale: of the survey, as for
+        `units.factor_to`.
         """
 
 

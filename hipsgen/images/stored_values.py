@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hipsgen.errors import CoaddError
+from hipsgen.images.decode_kernels import HUGE
 
 # Pogson's ratio, 2.5 log10(e): magnitudes per unit of a natural logarithm
 _POGSON = 2.5 / np.log(10.0)
@@ -72,6 +73,38 @@ def asinh_scale(header: Any) -> tuple[float, float]:
     return softening, offset
 
 
+def scale_in_double(
+    values: npt.NDArray[Any],
+    blank: float,
+    scale: float | npt.NDArray[np.float64],
+    offset: float = 0.0,
+) -> npt.NDArray[np.float64]:
+    """Return values × scale - offset, for numbers that float32 cannot hold.
+
+    Parameters
+    ----------
+    values
+        (n, m), of any type, as from `physical_values`.
+    blank
+        Value that counts as missing; NaN for none.
+    scale
+        A factor, or one for each pixel.
+    offset
+        What is subtracted.
+
+    Returns
+    -------
+    ndarray
+        (n, m) float64, NaN where `values` is `blank`, not finite, or 3e38 and more.
+    """
+    numbers = np.asarray(values, np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        is_valid = (numbers != blank) & (numbers != np.float32(blank))
+        found = numbers * scale - offset
+        is_valid &= (np.abs(numbers) < float(HUGE)) & (np.abs(found) < float(HUGE))
+    return np.where(is_valid, found, np.nan)
+
+
 def mask_bits(stored: npt.NDArray[Any], header: Any) -> npt.NDArray[np.integer[Any]]:
     """Return the bits (n, m) of a mask from the numbers that are stored: int32, or int64.
 
@@ -87,14 +120,25 @@ def mask_bits(stored: npt.NDArray[Any], header: Any) -> npt.NDArray[np.integer[A
     return bits.astype(np.uint32).view(np.int32)
 
 
+def check_blank(header: Any, is_compressed: bool) -> None:
+    """Raise CoaddError if an image has a BLANK that is needed and not an integer.
+
+    Only integers need it, and compressed images, whose values may be stored as integers.
+    """
+    blank = header.get("BLANK")
+    if blank is None or (header.get("BITPIX", 0) < 0 and not is_compressed):
+        return
+    # programs that write it as a decimal (Hipsgen does) mean the integer
+    if isinstance(blank, bool) or not isinstance(blank, int | float) or blank != int(blank):
+        raise CoaddError(f"its BLANK = {blank!r} is not an integer")
+
+
 def _is_missing(stored: npt.NDArray[Any], header: Any) -> npt.NDArray[np.bool_] | None:
     """Return where integers equal BLANK; None if none can."""
     blank = header.get("BLANK")
     if blank is None or stored.dtype.kind not in "iu":
         return None
-    # programs that write it as a decimal (Hipsgen does) mean the integer
-    if isinstance(blank, bool) or not isinstance(blank, int | float) or blank != int(blank):
-        raise CoaddError(f"its BLANK = {blank!r} is not an integer")
+    check_blank(header, False)
     found = np.asarray(stored == int(blank)) if _can_be(stored, int(blank)) else None
     return found if found is not None and found.any() else None
 

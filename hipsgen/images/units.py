@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -77,6 +77,27 @@ def factor_to(info: CoaddInfo, unit: str, pixel_scale: float) -> float:
     if abs(ratio - 1.0) > _AREA_TOLERANCE and is_per_pixel(info.unit or unit):
         factor *= ratio
     return factor
+
+
+@dataclass(frozen=True)
+class Offset:
+    """What is subtracted from the values of a survey, in float64, before they become float32.
+
+    Attributes
+    ----------
+    value
+        Offset in `unit`.
+    unit, pixel_scale
+        Of the survey, as for `factor_to`.
+    """
+
+    value: float
+    unit: str
+    pixel_scale: float
+
+    def of(self, info: CoaddInfo) -> float:
+        """Return the offset in the unit of a coadd. Raises CoaddError as `factor_to` does."""
+        return self.value / factor_to(info, self.unit, self.pixel_scale)
 
 
 @lru_cache

@@ -4,6 +4,8 @@ astropy.wcs does the computation. This module adds the frame of the image (FK5, 
 distortions only where they are valid, and the seam of maps that span the whole sky.
 """
 
+import math
+import re
 import threading
 import warnings
 from collections.abc import Iterator
@@ -35,6 +37,10 @@ _STRAIGHT = 0.1  # pixels: a side that bulges by less is represented by its ends
 _LARGE = 60.0  # degrees: an outline with a larger radius is not represented by a polygon
 _SMALLEST_PIXEL = 1e-8 / 3600  # degrees; unit vectors in double precision resolve 2e-11 arcsec
 _INVERSION_TOLERANCE = 1e-6  # pixels, for distortions that astropy inverts by iteration
+# keywords of the WCS whose values are numbers; wcslib takes the default of one that is not
+_NUMBERS = re.compile(
+    r"(CRVAL|CRPIX|CDELT|CROTA)[12]|(CD|PC)[12]_[12]|PV[12]_\d+|LONPOLE|LATPOLE|EQUINOX"
+)
 
 
 class ImageWcs:
@@ -44,6 +50,7 @@ class ImageWcs:
         from astropy.wcs import WCS, FITSFixedWarning
 
         self.shape = shape
+        _check_numbers(header)
         with _LOCK, warnings.catch_warnings():
             warnings.simplefilter("ignore", FITSFixedWarning)
             try:
@@ -219,6 +226,18 @@ def _astropy_frame(wcs: Any) -> Any:
         return wcs_to_celestial_frame(wcs)
     except ValueError as error:
         raise CoaddError(f"its celestial frame is unknown ({_last_line(error)})") from error
+
+
+def _check_numbers(header: "Header") -> None:
+    """Raise CoaddError if a number of the WCS is text, is not finite, or has no value at all."""
+    for keyword in filter(_NUMBERS.fullmatch, header):
+        value = header[keyword]
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+            continue
+        if keyword == "EQUINOX" and str(value).strip(" JB.0") == "2":
+            continue  # 2000, the default
+        shown = f"= {value!r}" if isinstance(value, str | float | bool) else "has no value and"
+        raise CoaddError(f"its {keyword} {shown} is not a number, which its WCS needs")
 
 
 def _bulge(vectors: FloatArray) -> float:

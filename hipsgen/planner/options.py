@@ -31,7 +31,7 @@ TILE_WIDTHS = tuple(1 << k for k in range(6, 13))
 _COMPUTED = {
     "dataproduct_type", "dataproduct_subtype", "hips_frame", "hips_order", "hips_order_min",
     "hips_pixel_bitpix", "hips_pixel_scale", "hips_tile_format", "hips_tile_width", "hips_version",
-    "hipsgen_plane", "hipsgen_planes",
+    "hipsgen_offset", "hipsgen_plane", "hipsgen_planes",
 }  # fmt: skip
 
 
@@ -61,7 +61,7 @@ class BuildOptions:
     excluded : tuple of str
         Mask planes whose pixels are treated as missing.
     blank : float, optional
-        Pixel value that means missing data, in addition to NaN and infinity.
+        Pixel value that means missing data, in addition to NaN, infinity and ±3e38 and beyond.
     properties : tuple of (str, str)
         Lines that are added to the properties file or replace lines of it.
     plane : str
@@ -237,10 +237,15 @@ def deepest_order(tile_width: int) -> int:
     return MAX_ORDER - (tile_width.bit_length() - 1)
 
 
-def tile_bytes(formats: Iterable[str], tile_width: int = TILE_WIDTH) -> int:
-    """Estimate the size of a tile in bytes, in all its formats together."""
+def tile_bytes(
+    formats: Iterable[str], tile_width: int = TILE_WIDTH, is_double: bool = False
+) -> int:
+    """Estimate the size of a tile in bytes, in all its formats together.
+
+    is_double: whether FITS tiles are float64.
+    """
     pixels = tile_width**2
-    fits = _FITS_BLOCK * (1 - (-4 * pixels // _FITS_BLOCK))
+    fits = _FITS_BLOCK * (1 - (-(8 if is_double else 4) * pixels // _FITS_BLOCK))
     return sum(fits if name == "fits" else int(_BYTES_PER_PIXEL[name] * pixels) for name in formats)
 
 

@@ -6,11 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from hipsgen.errors import ConfigError
 from hipsgen.images.coadd_fits import DEFAULT_EXCLUDED, FitsReader
+from hipsgen.images.source import CoaddReader
 from hipsgen.planner.options import TILE_WIDTH, BuildOptions, deepest_order
 from hipsgen.planner.sample import CoaddSample
-from hipsgen.sky.mask_planes import OTHER, OTHER_BIT
+from hipsgen.sky.mask_planes import OTHER, OTHER_BIT, Pixels
 from hipsgen.sky.stretch import Asinh, Linear, SkyLevel, choose_stretch
 from hipsgen.sky.tiles import order_for, pixel_size
 from hipsgen.survey.fits_tile import FitsTile
@@ -22,7 +26,7 @@ RECIPE_VERSION = "0.1.0"
 _KEYS = {
     "order", "render_order", "block_depth", "frame", "formats", "interpolation", "overlap",
     "stretch", "excluded", "blank", "unit", "band", "pixel_scale", "tile_width", "version", "plane",
-    "names", "stated_unit",
+    "names", "stated_unit", "offset",
 }  # fmt: skip
 
 
@@ -65,6 +69,9 @@ class Recipe:
         Names of the mask planes of a mask survey, from bit 0 on.
     stated_unit : str
         Unit of the coadds' values that the user gave; empty if the coadds were asked.
+    offset : float
+        Value to which pixels are relative while they are float32; FITS tiles are float64 if it is
+        not 0 (see `sky.offset`).
     """
 
     order: int
@@ -85,6 +92,7 @@ class Recipe:
     plane: str = "image"
     mask_planes: tuple[str, ...] = ()
     stated_unit: str = ""
+    offset: float = 0.0
 
     @property
     def block_order(self) -> int:
@@ -104,9 +112,21 @@ class Recipe:
         return {**{name: bit for bit, name in enumerate(self.mask_planes)}, OTHER: OTHER_BIT}
 
     @property
-    def reader(self) -> FitsReader:
-        """Reader of the coadds."""
-        return FitsReader(self.excluded, self.blank, plane=self.plane, unit=self.stated_unit)
+    def reader(self) -> CoaddReader:
+        """Reader of the coadds; its values are relative to `offset`."""
+        reader = FitsReader(self.excluded, self.blank, plane=self.plane, unit=self.stated_unit)
+        return self.relative_reader(reader)
+
+    def relative_reader(self, reader: CoaddReader) -> CoaddReader:
+        """Return a reader of the same values relative to `offset`."""
+        if not self.offset:
+            return reader
+        return reader.with_offset(self.offset, self.unit, self.pixel_scale)
+
+    def levels(self, values: Pixels) -> npt.NDArray[np.uint8]:
+        """Return the gray levels of values (n, m) relative to `offset`; 0 if missing."""
+        stretch = self.stretch.relative_to(self.offset) if self.offset else self.stretch
+        return stretch(values)
 
     def encoders(self) -> tuple[Format, ...]:
         """Return the encoders of the tiles, in the order of `formats`."""
@@ -115,7 +135,8 @@ class Recipe:
             if name == "fits":
                 planes = tuple(self.planes.items())
                 area = 0.0 if planes else self.pixel_area
-                made.append(FitsTile(self.frame, self.unit, self.band, area, planes))
+                double = bool(self.offset)
+                made.append(FitsTile(self.frame, self.unit, self.band, area, planes, double))
             else:
                 made.append(format_of(name))
         return tuple(made)
@@ -146,6 +167,8 @@ class Recipe:
             values |= {"plane": self.plane, "names": self.mask_planes}
         if self.stated_unit:
             values["stated_unit"] = self.stated_unit
+        if self.offset:  # surveys of float32 are stored as before there were others
+            values["offset"] = self.offset
         return values
 
     @classmethod
@@ -154,7 +177,7 @@ class Recipe:
 
         Raises ConfigError if it was stored by another version of hipsgen.
         """
-        if {*values, "plane", "names", "stated_unit"} != _KEYS:
+        if {*values, "plane", "names", "stated_unit", "offset"} != _KEYS:
             raise ConfigError("the build was begun by another version of hipsgen; use {fresh}")
         return cls(
             order=values["order"],
@@ -175,6 +198,7 @@ class Recipe:
             plane=values.get("plane", "image"),
             stated_unit=values.get("stated_unit", ""),
             mask_planes=tuple(values.get("names", ())),
+            offset=values.get("offset", 0.0),
         )
 
     def digest(self) -> str:
@@ -243,6 +267,7 @@ def make_recipe(
         tile_width=options.tile_width,
         mask_planes=sample.mask_planes,
         stated_unit=options.unit,
+        offset=sample.offset,
     )
 
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,7 @@ _ROWS = 32  # rows of a strip
 _PIXELS = 100_000  # sampled from each coadd
 _SORT_ORDER = 14  # HEALPix order by which coadds are sorted
 _REFS_AT_ONCE = 1 << 15
+_STEP = 1 / 16  # of the noise: the largest step of float32
 _MASK_LEVEL = SkyLevel(0.0, 0.0, 1.0, 0.0, 1.0)  # 0 without a flag, 1 with one
 _PLANE_NAME = re.compile(r"[A-Za-z0-9_-]{1,50}")
 
@@ -42,8 +44,11 @@ class CoaddSample:
         Names of the planes of a mask survey, from bit 0 on; empty for other surveys.
     available_planes : tuple of str
         Names of the mask planes of all sampled coadds; empty for a mask survey.
+    offset : float
+        Value to which pixels must be relative for float32 to resolve their noise; 0 if float32
+        resolves it anyway.
     notes : tuple of str
-        What was assumed about the units of the coadds, and what is converted.
+        What a user should know about the values.
     """
 
     pixel_scale: float
@@ -51,11 +56,24 @@ class CoaddSample:
     level: SkyLevel
     mask_planes: tuple[str, ...] = ()
     available_planes: tuple[str, ...] = ()
+    offset: float = 0.0
     notes: tuple[str, ...] = ()
 
 
+def sample_plane(
+    refs: Sequence[CoaddRef], reader: CoaddReader, plane: str
+) -> tuple[CoaddSample, list[Problem]]:
+    """Sample a plane of the coadds of a new survey; see `sample_pixels`, `sample_mask_planes`."""
+    if plane == "mask":
+        return sample_mask_planes(refs, reader)
+    return sample_pixels(refs, reader, is_image=plane == "image")
+
+
 def sample_pixels(
-    refs: Sequence[CoaddRef], reader: CoaddReader, known: tuple[str, float] | None = None
+    refs: Sequence[CoaddRef],
+    reader: CoaddReader,
+    known: tuple[str, float, float] | None = None,
+    is_image: bool = True,
 ) -> tuple[CoaddSample, list[Problem]]:
     """Sample the pixels of some coadds, spread over the whole survey.
 
@@ -65,8 +83,10 @@ def sample_pixels(
         All coadds of the survey.
     reader : CoaddReader
         Reader of the coadds.
-    known : (str, float), optional
-        Unit and pixel size in degrees of a survey that exists already; measured by default.
+    known : (str, float, float), optional
+        Unit, pixel size in degrees and offset of a survey that exists already; measured by default.
+    is_image : bool
+        Whether the values may need an offset, unlike variances.
 
     Returns
     -------
@@ -83,26 +103,97 @@ def sample_pixels(
     """
     infos, problems = _read_headers(refs, reader)
     finest = min([info.pixel_scale for _, info in infos] + known_scales(refs))
-    notes: list[str] = []
+    notes = list(dict.fromkeys(note for _, info in infos for note in info.notes))
+    offset = 0.0
     if known is None:
-        unit, notes = common_unit([(str(ref), info.unit) for ref, info in infos])
+        unit, on_units = common_unit([(str(ref), info.unit) for ref, info in infos])
+        notes += on_units
     else:
-        unit, finest = known
-    values: list[npt.NDArray[np.float32]] = []
-    for ref, info in infos:
-        try:
-            factor = np.float32(factor_to(info, unit, finest))
-            values += [factor * part for part in _read_strips(ref, info, reader)]
-        except CoaddError as error:
-            problems.append(Problem(str(ref), str(error)))
-    sampled = np.concatenate([*values, np.empty(0, np.float32)])
-    if not np.isfinite(sampled).any():  # the strips may have missed all data
-        sampled = np.concatenate([*_read_whole(infos, reader, unit, finest, problems), sampled])
-    if not np.isfinite(sampled).any():
+        unit, finest, offset = known
+    strips = _Strips(infos, reader, unit, finest)
+    values = strips.values(offset, problems)
+    if np.isinf(values).any():
+        values[np.isinf(values)] = np.nan
+        notes.append("pixels of 3e38 and more, of either sign, count as missing data")
+    if not np.isfinite(values).any():
         raise InputError(_without_pixels(len(infos), problems))
+    level = SkyLevel.of(values + offset if offset else values)
+    if known is None and is_image and not _is_resolved(level):
+        level, offset = strips.resolved(values, level)
+        notes += _notes_on_offset(level, offset, unit)
     planes = dict.fromkeys(name for _, info in infos for name in info.planes)
-    level = SkyLevel.of(sampled)
-    return CoaddSample(finest, unit, level, (), tuple(planes), tuple(notes)), problems
+    sample = CoaddSample(finest, unit, level, (), tuple(planes), offset, tuple(notes))
+    return sample, problems
+
+
+@dataclass(frozen=True)
+class _Strips:
+    """Sampled values of some coadds, in the unit of the survey."""
+
+    infos: Sequence[tuple[CoaddRef, CoaddInfo]]
+    reader: CoaddReader
+    unit: str
+    pixel_scale: float
+
+    def values(self, offset: float, problems: list[Problem]) -> npt.NDArray[Any]:
+        """Return the values (n,) minus an offset: float32, or float64 if there is an offset.
+
+        NaN if missing, infinite for 3e38 and more. Appends the coadds that cannot be read to
+        `problems`.
+        """
+        reader = self.reader
+        if offset:
+            reader = reader.with_offset(offset, self.unit, self.pixel_scale)
+        values: list[npt.NDArray[np.float32]] = []
+        for ref, info in self.infos:
+            try:
+                factor = np.float32(factor_to(info, self.unit, self.pixel_scale))
+                values += [factor * part for part in _read_strips(ref, info, reader)]
+            except CoaddError as error:
+                problems.append(Problem(str(ref), str(error)))
+        sampled = np.concatenate([*values, np.empty(0, np.float32)])
+        if not np.isfinite(sampled).any():  # the strips may have missed all data
+            whole = _read_whole(self.infos, reader, self.unit, self.pixel_scale, problems)
+            sampled = np.concatenate([*whole, sampled])
+        return sampled.astype(np.float64 if offset else np.float32)
+
+    def resolved(self, values: npt.NDArray[np.float32], level: SkyLevel) -> tuple[SkyLevel, float]:
+        """Measure values again that float32 does not resolve, relative to their median.
+
+        Returns their level and the offset; the same level and 0 if float32 holds every value
+        exactly, or if they have no digits that it loses.
+        """
+        offset = level.zero
+        found = self.values(offset, [])
+        is_exact = np.array_equal(
+            found, (values.astype(np.float64) - offset).astype(np.float32), equal_nan=True
+        )
+        precise = SkyLevel.of(found + offset)
+        if is_exact or _is_resolved(precise):
+            return level, 0.0
+        return precise, offset
+
+
+def _is_resolved(level: SkyLevel) -> bool:
+    """Whether the step of float32 at the sky level is at most 1/16 of the noise."""
+    step = float(np.spacing(np.float32(abs(level.zero))))
+    return level.zero == 0.0 or step <= _STEP * level.sigma
+
+
+def _notes_on_offset(level: SkyLevel, offset: float, unit: str) -> list[str]:
+    """Describe the offset, and the values that are too far from it for float32."""
+    if not offset:
+        return []
+    place = f"{offset:.12g} {unit}".rstrip()
+    loss = f"is too coarse for their noise of {level.sigma:.3g}" if level.sigma else "rounds them"
+    notes = [f"the values are near {place}, where float32 {loss}: FITS tiles are float64"]
+    reach = _STEP * level.sigma * 2**24
+    if 0 < reach < max(level.maximum - offset, offset - level.minimum):
+        notes.append(
+            f"values farther than {reach:.3g} from {offset:.12g} are rounded by more than "
+            f"{_STEP:g} of the noise"
+        )
+    return notes
 
 
 def sample_mask_planes(
@@ -187,7 +278,7 @@ def _read_strips(
     """Read strips of rows at one quarter, one half and three quarters of the height, thinned."""
     parts = []
     for section in _sections(info.shape):
-        pixels = reader.read(ref, section).ravel()
+        pixels = reader.read(ref, section, huge=np.inf).ravel()
         parts.append(pixels[:: max(1, pixels.size * _STRIPS // _PIXELS)])
     return parts
 

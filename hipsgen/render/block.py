@@ -20,6 +20,7 @@ from hipsgen.render.coadd_cache import CoaddCache
 from hipsgen.render.leaf_source import LeafSource, Wait
 from hipsgen.render.tile_writer import TileWriter
 from hipsgen.run import interrupt
+from hipsgen.sky.offset import absolute, as_in_file
 from hipsgen.sky.pyramid import Layer, parent_of, shrink
 from hipsgen.sky.tiles import Tile
 from hipsgen.survey.coverage import ALLSKY_ORDERS, allsky_width
@@ -253,7 +254,7 @@ def encode_tile(
     tile : Tile
         The tile.
     layer : Layer
-        Its pixels.
+        Its pixels, relative to `Recipe.offset`.
     encoders : sequence of Format
         The encoders of the recipe.
     known : TileChecksums, optional
@@ -266,7 +267,7 @@ def encode_tile(
     checksums : TileChecksums
         Checksums of all files of the tile.
     """
-    values = layer.visible()
+    values = as_in_file(layer.visible(), recipe.offset)
     levels = None
     files, checksums = [], []
     for number, encoder in enumerate(encoders):
@@ -274,9 +275,9 @@ def encode_tile(
             checksums.append(known[number])
             continue
         if encoder.holds_values:
-            data = encoder.encode(values, tile)
+            data = encoder.encode(absolute(values, recipe.offset), tile)
         else:
-            levels = recipe.stretch(values) if levels is None else levels
+            levels = recipe.levels(values) if levels is None else levels
             data = encoder.encode(levels, tile)
         files.append((tile.path(encoder.extension), data))
         checksums.append(FileChecksum.of(data))

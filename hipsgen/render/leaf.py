@@ -18,6 +18,7 @@ from hipsgen.render.window import Window, scratch_buffer, window_root
 from hipsgen.sky.frames import from_icrs
 from hipsgen.sky.grid import Circle, PixelMap
 from hipsgen.sky.mask_planes import Pixels, is_valid
+from hipsgen.sky.offset import as_in_file
 from hipsgen.sky.polygon import bounding_circle, to_vectors
 from hipsgen.sky.pyramid import Layer, parent_of
 from hipsgen.sky.resample import margin
@@ -80,11 +81,11 @@ class LeafSampler:
         Returns
         -------
         numpy.ndarray or None
-            (width, width), float32 values with NaN for missing data, or int32 flags of a mask;
-            None if no coadd touches the tile.
+            (width, width), float32 values relative to `Recipe.offset` with NaN for missing data, or
+            int32 flags of a mask; None if no coadd touches the tile.
         """
         layer = self._sample(tile, refs)
-        return None if layer is None else layer.visible()
+        return None if layer is None else as_in_file(layer.visible(), self._recipe.offset)
 
     def _sample(self, tile: Tile, refs: Sequence[int]) -> Layer | None:
         """Return the tile, sampled directly or averaged from the deeper order of the coadds."""

@@ -14,6 +14,7 @@ from hipsgen.journal.records import LEAF, InputUse
 from hipsgen.render.coadd_cache import CoaddCache
 from hipsgen.render.leaf import LeafSampler
 from hipsgen.sky.mask_planes import Pixels
+from hipsgen.sky.offset import relative
 from hipsgen.sky.pyramid import Layer
 from hipsgen.sky.tiles import Tile
 from hipsgen.survey.coverage import Ranges, measure_tile, to_ranges
@@ -63,7 +64,8 @@ class LeafSource:
         if not cells.size:
             return None
         self._cells.append(cells)
-        self.low, self.high = min(self.low, low), max(self.high, high)
+        offset = self._task.recipe.offset
+        self.low, self.high = min(self.low, low + offset), max(self.high, high + offset)
         return Layer(pixels)
 
     def _sample(self, tile: Tile) -> Pixels | Wait | None:
@@ -87,7 +89,7 @@ class LeafSource:
         try:
             data = self._task.store.read(tile.path("fits"))
             if FileChecksum.of(data) == checksums[number]:
-                return self._encoder.decode(data)
+                return relative(self._encoder.decode(data), self._task.recipe.offset)
         except (FileNotFoundError, SurveyError):
             pass
         self._previous.mark_stale(tile)

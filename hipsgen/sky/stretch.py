@@ -128,9 +128,13 @@ class Linear:
         """Value at which levels are closest together; for a linear stretch they are equidistant."""
         return self.low
 
-    def describe(self) -> str:
+    def relative_to(self, offset: float) -> "Linear":
+        """Return the stretch of values minus an offset."""
+        return Linear(self.low - offset, self.high - offset)
+
+    def describe(self, digits: int = 6) -> str:
         """Return the stretch as one line of the properties file."""
-        return f"linear {self.low:.6g} {self.high:.6g}"
+        return f"linear {self.low:.{digits}g} {self.high:.{digits}g}"
 
 
 @dataclass(frozen=True)
@@ -154,11 +158,14 @@ class Asinh:
         dark, bright = np.arcsinh((np.array([self.low, self.high]) - self.zero) / self.softening)
         return np.asarray(self.zero + self.softening * np.sinh(dark + fraction * (bright - dark)))
 
-    def describe(self) -> str:
+    def relative_to(self, offset: float) -> "Asinh":
+        """Return the stretch of values minus an offset."""
+        return Asinh(self.low - offset, self.high - offset, self.zero - offset, self.softening)
+
+    def describe(self, digits: int = 6) -> str:
         """Return the stretch as one line of the properties file."""
-        return (
-            f"asinh {self.low:.6g} {self.high:.6g} zero {self.zero:.6g} soft {self.softening:.6g}"
-        )
+        low, high, zero = (f"{x:.{digits}g}" for x in (self.low, self.high, self.zero))
+        return f"asinh {low} {high} zero {zero} soft {self.softening:.6g}"
 
 
 STRETCHES = ("asinh", "linear")

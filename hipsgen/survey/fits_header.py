@@ -54,19 +54,21 @@ def read_header(data: bytes | memoryview) -> Header:
     raise SurveyError("not a FITS tile: its header has no END")
 
 
-def read_image(data: bytes | memoryview, header: Header) -> npt.NDArray[np.float32] | None:
-    """Read the primary image (n, m) as native float32, NaN if missing, with BSCALE applied.
+def read_image(data: bytes | memoryview, header: Header) -> npt.NDArray[Any] | None:
+    """Read the primary image (n, m), NaN if missing, with BSCALE applied.
 
-    Returns None if it is not a plain image with two axes. Raises SurveyError if it is truncated.
+    It is native float32, or float64 if the file has BITPIX -64. Returns None if it is not a plain
+    image with two axes. Raises SurveyError if it is truncated.
     """
     raw = _raw(data, header)
     if raw is None:
         return None
     scale, zero = header.number("BSCALE", 1.0), header.number("BZERO", 0.0)
+    dtype = np.float64 if raw.dtype == ">f8" else np.float32
     if (scale, zero) == (1.0, 0.0):
-        values = raw.astype(np.float32)
+        values = raw.astype(dtype)
     else:
-        values = (raw.astype(np.float64) * scale + zero).astype(np.float32)
+        values = (raw.astype(np.float64) * scale + zero).astype(dtype)
     blank = header.number("BLANK")  # Hipsgen (Java) writes it as a decimal
     if raw.dtype.kind in "iu" and np.isfinite(blank):
         values[raw == blank] = np.nan

@@ -1,4 +1,4 @@
-"""FITS tiles of values (float32) or masks (int32) with the WCS of a HEALPix tile.
+"""FITS tiles of values (float32 or float64) or masks (int32) with the WCS of a HEALPix tile.
 
 They are written without astropy. Row 0 of a tile is at the bottom, in memory and in the file.
 """
@@ -47,6 +47,8 @@ class FitsTile:
         Area in arcsec^2 of the input pixels that the unit refers to; 0 if unknown.
     planes
         Name and bit of each mask plane; if there are any, pixels are int32, NO_DATA if missing.
+    double
+        Whether values are written as float64 rather than float32.
     """
 
     name: ClassVar[str] = "fits"
@@ -60,13 +62,21 @@ class FitsTile:
     band: str = ""
     pixel_area: float = 0.0
     planes: tuple[tuple[str, int], ...] = ()
+    double: bool = False
+
+    @property
+    def dtype(self) -> type[np.generic]:
+        """Type of the pixels that are written."""
+        if self.planes:
+            return np.int32
+        return np.float64 if self.double else np.float32
 
     def encode(self, pixels: Pixels, tile: Tile | None = None) -> memoryview:
         """See `Format.encode`; the header has CHECKSUM and DATASUM.
 
         The bytes begin at a memory page, so that they can be written without a copy.
         """
-        values = np.ascontiguousarray(pixels, np.int32 if self.planes else np.float32)
+        values = np.ascontiguousarray(pixels, self.dtype)
         cards = list(_fixed_cards(self, values.shape))
         if tile is not None:
             cards.append(_card("ORDER", tile.order, "HiPS order"))
@@ -75,14 +85,19 @@ class FitsTile:
         start = pad_to_block(CARD * (len(cards) + 3))  # checksums and END follow
         end = start + values.nbytes
         file = _page_aligned(start + pad_to_block(values.nbytes))
-        words = file[start:end].view(np.uint32)
-        total = kernels.to_big_endian(values.view(np.uint32).reshape(-1), words)
+        words = values.view(np.uint32).reshape(-1)
+        if self.double:  # the high word comes first
+            words = np.ascontiguousarray(words.reshape(-1, 2)[:, ::-1]).reshape(-1)
+        total = kernels.to_big_endian(words, file[start:end].view(np.uint32))
         file[:start] = np.frombuffer(_header(cards, start, fold_carries(int(total))), np.uint8)
         file[end:] = 0
         return file.data
 
     def decode(self, data: bytes | memoryview) -> Pixels:
-        """Return (n, m) native float32, NaN if missing, with BSCALE applied; or a mask, int32."""
+        """Return (n, m) values, NaN if missing, with BSCALE applied; or a mask, int32.
+
+        Values are native float32, or float64 if the file has BITPIX -64.
+        """
         if self.planes:
             return read_flags(data, read_header(data))
         image = read_image(data, read_header(data))
@@ -102,7 +117,8 @@ def _decode_with_astropy(data: bytes | memoryview) -> Pixels:
         raise SurveyError(f"not a FITS tile ({error})") from error
     if values is None or np.ndim(values) != 2:
         raise SurveyError("not a FITS tile: it has no two-dimensional image")
-    return np.asarray(values, np.float32)
+    is_double = values.dtype.kind == "f" and values.dtype.itemsize == 8
+    return np.asarray(values, np.float64 if is_double else np.float32)
 
 
 @lru_cache
@@ -110,7 +126,7 @@ def _fixed_cards(tile_format: FitsTile, shape: tuple[int, int]) -> tuple[str, ..
     """Return the cards that all tiles of a survey share, as astropy writes them."""
     from astropy.io import fits
 
-    header = fits.PrimaryHDU(np.zeros((1, 1), ">i4" if tile_format.planes else ">f4")).header
+    header = fits.PrimaryHDU(np.zeros((1, 1), tile_format.dtype)).header
     header["NAXIS1"], header["NAXIS2"] = shape[1], shape[0]
     if tile_format.unit:
         header["BUNIT"] = (tile_format.unit, "unit of the pixel values")

@@ -34,8 +34,8 @@ class Format(Protocol):
     media_type
         MIME type for servers.
     holds_values
-        True for physical values (float32, NaN if missing) or masks (int32); false for images,
-        uint8: gray (n, m), 0 if missing, or RGBA (n, m, 4).
+        True for physical values (float32 or float64, NaN if missing) or masks (int32); false for
+        images, uint8: gray (n, m), 0 if missing, or RGBA (n, m, 4).
     keeps_missing
         Whether `decode` restores which pixels were missing.
     """

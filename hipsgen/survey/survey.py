@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from hipsgen.survey.provenance import Provenance, UsedCoadd
 
+_Pixels = npt.NDArray[np.float32] | npt.NDArray[np.float64] | npt.NDArray[np.int32]
 _PLANE = re.compile(r"(\S+):([0-9]+)")
 
 
@@ -106,6 +107,11 @@ class Survey:
         return self.properties.get("hips_bunit", "")
 
     @property
+    def offset(self) -> float:
+        """Value to which hipsgen's computation of the tiles was relative; see `sky.offset`."""
+        return self.number("hipsgen_offset") or 0.0
+
+    @property
     def is_color(self) -> bool:
         """Whether it is a color survey."""
         return self.properties.get("dataproduct_subtype", "") == "color"
@@ -139,14 +145,14 @@ class Survey:
         """Return the decoder of its tiles in a format, such as ``fits``."""
         return FitsTile(planes=tuple(self.planes.items())) if name == "fits" else format_of(name)
 
-    def values(self, tile: Tile) -> npt.NDArray[np.float32] | npt.NDArray[np.int32] | None:
+    def values(self, tile: Tile) -> _Pixels | None:
         """Read a FITS tile; see `tile`."""
         try:
             return self.form("fits").decode(self.store.read(tile.path("fits")))
         except FileNotFoundError:
             return None
 
-    def tile(self, order: int, npix: int) -> npt.NDArray[np.float32] | npt.NDArray[np.int32] | None:
+    def tile(self, order: int, npix: int) -> _Pixels | None:
         """Read a FITS tile.
 
         Parameters
@@ -158,8 +164,8 @@ class Survey:
         -------
         ndarray or None
             Pixels of shape (tile_width, tile_width), row 0 at the bottom: float32 in `unit`, NaN if
-            missing; for a mask survey int32 with the bits of `planes`, -2**31 if missing. None if
-            the tile does not exist.
+            missing, or float64 if the file has BITPIX -64; for a mask survey int32 with the bits of
+            `planes`, -2**31 if missing. None if the tile does not exist.
 
         Raises
         ------

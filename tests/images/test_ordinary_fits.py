@@ -255,6 +255,89 @@ def test_the_blank_value_is_that_of_the_file_not_of_the_calibrated_image(tmp_pat
     assert np.isnan(pixels).sum() == 1
 
 
+FLT_MAX, DBL_MAX = np.finfo(np.float32).max, np.finfo(np.float64).max
+HUGE: dict[str, Callable[[np.ndarray, fits.Header], Any]] = {
+    "float32": lambda data, header: fits.ImageHDU(data, header),
+    "float64": lambda data, header: fits.ImageHDU(
+        np.where(np.abs(data) == FLT_MAX, np.sign(data) * DBL_MAX, data.astype(float)), header
+    ),
+    "GZIP_2": lambda data, header: fits.CompImageHDU(
+        data, header, compression_type="GZIP_2", quantize_level=0.0
+    ),
+    "GZIP_1, by astropy": lambda data, header: fits.CompImageHDU(
+        data.astype(">f8"), header, compression_type="GZIP_1", quantize_level=0.0
+    ),
+}
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.25])
+@pytest.mark.parametrize("form", HUGE)
+def test_the_largest_floats_are_missing_data(form: str, scale: float, tmp_path: Path):
+    """Programs mark missing data by ±3.4e38; scaled by a calibration, it would be a value."""
+    data = with_hole(noise())
+    data[0, :4] = FLT_MAX
+    data[7, 30:33] = -FLT_MAX
+    data[9, 9], data[9, 10] = np.inf, 2.9e38
+    header = tan_header(FLUXMAG0=10**12.56 / scale)
+    write(tmp_path / "x.fits", fits.PrimaryHDU(), HUGE[form](data, header))
+    (ref,) = FitsFolder([str(tmp_path)]).refs()
+    is_huge = np.isfinite(data) & (np.abs(data) >= 3e38)
+    truth = np.where(is_huge | ~np.isfinite(data), np.nan, scale * data)
+    pixels = FitsReader().read(ref, EVERYTHING)
+    np.testing.assert_allclose(pixels, truth, rtol=1e-6)
+    np.testing.assert_allclose(FitsReader().cutout(ref, EVERYTHING).image, truth, rtol=1e-6)
+    np.testing.assert_allclose(
+        FitsReader().with_offset(0.5, "", 1 / 3600).read(ref, EVERYTHING),
+        truth - 0.5, rtol=1e-6, atol=1e-6,
+    )  # fmt: skip
+    marked = FitsReader().read(ref, EVERYTHING, huge=np.inf)
+    np.testing.assert_array_equal(np.isinf(marked), is_huge)
+    np.testing.assert_allclose(np.where(is_huge, np.nan, marked), truth, rtol=1e-6)
+
+
+def write_with_blank(path: Path, data: np.ndarray, coding: str | None, blank: object) -> None:
+    """Write an image whose header has this BLANK, which astropy would not write."""
+    header = tan_header(XBLANK=blank)
+    made: Any = fits.ImageHDU(data, header)
+    if coding:
+        made = fits.CompImageHDU(data, header, compression_type=coding, quantize_level=0.0)
+    write(path, fits.PrimaryHDU(), made)
+    path.write_bytes(path.read_bytes().replace(b"XBLANK  =", b"BLANK   ="))
+
+
+@pytest.mark.filterwarnings("ignore:Invalid .*BLANK")
+@pytest.mark.parametrize(("blank", "advice"), [(-999, "{blank} -999 makes"), ("none", "only$")])
+def test_blank_of_a_floating_point_image_is_ignored_with_a_note(
+    blank: object, advice: str, tmp_path: Path
+):
+    data = noise()
+    data[2, 2] = -999
+    write_with_blank(tmp_path / "x.fits", data, None, blank)
+    (ref,) = FitsFolder([str(tmp_path)]).refs()
+    np.testing.assert_array_equal(FitsReader().read(ref, EVERYTHING), data)
+    (note,) = FitsReader().info(ref).notes
+    assert note.startswith(f"BLANK = {blank!r} is ignored")
+    assert re.search(advice, note)
+    assert FitsReader(blank=-999.0).info(ref).notes == (() if blank == -999 else (note,))
+
+
+@pytest.mark.filterwarnings("ignore:Invalid .*BLANK")
+@pytest.mark.parametrize(
+    ("coding", "dtype"), [(None, "i2"), ("RICE_1", "i2"), ("GZIP_2", "i4"), ("GZIP_2", "f4")]
+)
+def test_a_blank_that_is_needed_and_text_is_refused_however_it_is_read(
+    coding: str | None, dtype: str, tmp_path: Path
+):
+    data = np.arange(ROWS * COLS).reshape(ROWS, COLS).astype(dtype)
+    write_with_blank(tmp_path / "x.fits", data, coding, "none")
+    (ref,) = FitsFolder([str(tmp_path)]).refs()
+    for reader in (FitsReader(), FitsReader().with_offset(1.0, "", 1 / 3600)):
+        with pytest.raises(CoaddError, match="its BLANK = 'none' is not an integer"):
+            reader.read(ref, SECTION)
+    with pytest.raises(CoaddError, match="its BLANK = 'none' is not an integer"):
+        FitsReader().cutout(ref, SECTION)
+
+
 # makers of files that are to be refused, and what the reason says
 def damaged_gzip(path: Path) -> None:
     write(path.with_name("plain"), fits.PrimaryHDU(noise(), tan_header()))

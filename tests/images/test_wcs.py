@@ -315,6 +315,34 @@ def test_an_unusable_wcs_is_refused_in_one_line_with_the_reason(name: str):
     assert len(str(raised.value)) < 200
 
 
+NUMBERS = ["CRVAL1", "CRPIX2", "CDELT1", "CROTA2", "PC1_2", "CD2_1", "PV2_3", "LONPOLE", "LATPOLE"]
+
+
+@pytest.mark.parametrize("value", ["'150.1'", "", "1E999"], ids=["text", "nothing", "infinity"])
+@pytest.mark.parametrize("keyword", NUMBERS)
+def test_what_is_no_number_is_refused_by_name(keyword: str, value: str):
+    """wcslib would take its default: right ascension 0 for a CRVAL1 that is text."""
+    made = header()
+    made.remove(keyword, ignore_missing=True)
+    made.append(fits.Card.fromstring(f"{keyword:8}= {value}"))
+    with pytest.raises(CoaddError, match=f"its {keyword} .*not a number"):
+        ImageWcs(made, SHAPE)
+
+
+def test_an_equinox_that_is_text_is_refused_unless_it_is_the_default():
+    made = {"RADESYS": None, "EQUINOX": "J2000.0"}
+    assert header(**made)["EQUINOX"] == "J2000.0"
+    pole = to_vectors(150.0, 2.0)
+    x, y = ImageWcs(header(**made), SHAPE)(pole)
+    assert float(np.hypot(x - 199.5, y - 149.5)) < 0.2  # FK5 is not quite ICRS
+    with pytest.raises(CoaddError, match="its EQUINOX = 'B1950' is not a number"):
+        ImageWcs(header(RADESYS=None, EQUINOX="B1950"), SHAPE)
+
+
+def test_numbers_of_axes_that_are_not_used_may_be_anything():
+    assert ImageWcs(header(CRVAL3="unknown"), SHAPE).outline()
+
+
 @pytest.mark.parametrize("name", ["TAN", "TPV", "SIP", "FK4"])
 def test_threads_do_not_disturb_one_another(name: str):
     from concurrent.futures import ThreadPoolExecutor

@@ -42,6 +42,7 @@ const FULL = {
   looks: [
     ["band_r", LOOK],
     ["a.name.of.dots", { ...LOOK, low: 1e-7, reversed: false }],
+    ["dates", { ...LOOK, low: 60622.99839, high: 60623.01611 }],
   ],
   mode: "swipe",
   others: ["band_i"],

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { afterEach, mock, test } from "node:test";
-import { FitsTile, TileCache, readHeader } from "../../viewer/web/fits.js";
+import { FitsTile, TileCache, fitsAnswer, readHeader } from "../../viewer/web/fits.js";
 import figures, { fileOf, withNaN } from "./figures.mjs";
 
 const named = (name) => figures.fits.find((one) => one.name === name);
@@ -34,6 +34,27 @@ test("all types of pixels are among them, and missing ones", () => {
   for (const name of ["f4", "f8", "i2 with BSCALE and BZERO", "flags of a survey"]) {
     assert.ok(named(name).floats.includes(null), name);
   }
+});
+
+test("a tile of doubles keeps their digits, and so do their differences written as float32", async () => {
+  const answer = fitsAnswer(2, new Float64Array(4));
+  const written = new Uint8Array(await answer.arrayBuffer());
+  assert.equal(written.length, 2 * 2880);
+  const text = "BITPIX  =                  -64";
+  written.set(
+    [...text].map((c) => c.charCodeAt(0)),
+    80,
+  );
+  const dates = [60623.0001, 60623.0002, NaN, 60622.99999];
+  const view = new DataView(written.buffer, 2880);
+  dates.forEach((date, i) => view.setFloat64(8 * i, date));
+  const tile = new FitsTile(written.buffer);
+  assert.deepEqual([...tile.floats()], dates);
+  assert.equal(tile.at(0, 1), 60623.0002);
+  const differences = tile.floats().map((date) => date - 60623);
+  const relative = new FitsTile(await fitsAnswer(2, differences).arrayBuffer());
+  assert.deepEqual([...relative.floats()], [...Float32Array.from(differences)]);
+  assert.ok(Math.abs(relative.at(1, 1) + 1e-5) < 1e-11);
 });
 
 test("a header is read over several blocks: text, numbers, flags", () => {

@@ -77,8 +77,8 @@ export function toHash(state) {
       [
         look.format,
         look.stretch,
-        short(look.low),
-        short(look.high),
+        short(look.low, digitsOf(look.low, look.high - look.low)),
+        short(look.high, digitsOf(look.high, look.high - look.low)),
         look.colormap,
         Number(look.reversed),
       ].join(),
@@ -103,7 +103,12 @@ export function toHash(state) {
 
 /** @param {LiveColor} color */
 function colorWords({ parts, q, span, low, gain }) {
-  return [...parts, ...[q, span, ...low, ...gain].map((one) => short(one))].join();
+  return [
+    ...parts,
+    ...[q, span].map((one) => short(one)),
+    ...low.map((one) => short(one, digitsOf(one, span))),
+    ...gain.map((one) => short(one)),
+  ].join();
 }
 
 /** @param {Region} region */
@@ -227,6 +232,16 @@ function numbers(text, count) {
  */
 function within(value, low, high, otherwise) {
   return Number.isFinite(value) ? Math.min(high, Math.max(low, value)) : otherwise;
+}
+
+/**
+ * Return how many digits of a cut are kept: seven, and more where the range is small beside it.
+ * @param {number} value
+ * @param {number} range
+ */
+function digitsOf(value, range) {
+  const more = Math.ceil(Math.log10(Math.abs(value) / range));
+  return range > 0 && more > 0 ? Math.min(17, 7 + more) : 7;
 }
 
 /** @param {number} value */

@@ -38,7 +38,7 @@ EMBEDDED_WASM = re.compile(r'new URL\("data:application/wasm;base64,([A-Za-z0-9+
 # used by both pages
 SHARED = (
     *("sky.js", "pace.js", "gate.js", "moc.js", "fits.js", "healpix.js", "coords.js"),
-    "readout.js",
+    *("readout.js", "relative.js"),
 )
 FIRST = (
     *("main.js", "viewer.js", "address.js", "api.js", "elements.js", "live.js", "lupton.js"),

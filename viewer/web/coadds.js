@@ -1,7 +1,7 @@
 // The panel of a click: the coadds at the position, their pixels, links and cutouts.
 
 import { api } from "./api.js";
-import { formatDec, formatRa, formatValue, toGalactic } from "./coords.js";
+import { digitsOf, formatDec, formatRa, formatValue, toGalactic } from "./coords.js";
 import { copyButton, make } from "./elements.js";
 
 const FIRST = ["tract", "patch", "band"];
@@ -34,7 +34,7 @@ export async function coaddCard(card, title, surveys, ra, dec, linkHere) {
   const queries = telling.map(({ name }) => new URLSearchParams({ survey: name, ra, dec }));
   const answers = await Promise.all(queries.map(ask));
   if (turn !== asked) return null;
-  const items = answers.flatMap(({ found, problem }, i) => (found ? found.coadds.map((coadd) => coaddItem(coadd, queries[i])) : [make("li", {}, problem)]));
+  const items = answers.flatMap(({ found, problem }, i) => (found ? found.coadds.map((coadd) => coaddItem(coadd, queries[i], digitsOf(telling[i]))) : [make("li", {}, problem)]));
   list.replaceChildren(...(items.length ? items : [make("li", {}, "No coadd contributed pixels here.")]));
   card.dataset.state = "told";
   const problem = answers.map((one) => one.problem).filter(Boolean).join("; ");
@@ -59,11 +59,11 @@ function positionLines(ra, dec) {
   ];
 }
 
-function coaddItem(coadd, query) {
+function coaddItem(coadd, query, digits) {
   const id = Object.keys(coadd.data_id).sort((a, b) => place(a) - place(b));
   const head = id.length ? id.map((key) => `${key} ${coadd.data_id[key]}`).join(" · ") : coadd.uri.split("/").pop();
   const item = make("li", { "data-coadd": coadd.coadd }, make("strong", {}, head));
-  if (coadd.pixel) item.append(...pixelLines(coadd.pixel));
+  if (coadd.pixel) item.append(...pixelLines(coadd.pixel, digits));
   else if (coadd.error) item.append(make("span", { class: "problem" }, coadd.error));
   for (const [name, value] of [
     ["run", coadd.run], ["type", coadd.dataset_type], ["uuid", coadd.uuid], ["file", coadd.uri],
@@ -74,9 +74,9 @@ function coaddItem(coadd, query) {
   return item;
 }
 
-function pixelLines(pixel) {
+function pixelLines(pixel, digits) {
   const lines = [];
-  const value = pixel.value === null ? "no data" : `${formatValue(pixel.value)} ${pixel.unit}`;
+  const value = pixel.value === null ? "no data" : `${formatValue(pixel.value, digits)} ${pixel.unit}`;
   lines.push(make("span", { "data-name": "value", class: "strong" }, value));
   if (pixel.variance !== null) {
     const sigma = `± ${formatValue(Math.sqrt(pixel.variance))}`;

@@ -100,12 +100,20 @@ export function formatAngle(degrees) {
 }
 
 /**
- * Format a number with six digits, without trailing zeros.
+ * Return how many digits of the values of a survey are shown: more near a large number.
+ * @param {{offset?: number}} [survey]
+ */
+export function digitsOf(survey) {
+  return survey?.offset ? 12 : 6;
+}
+
+/**
+ * Format a number with six digits, or as many as given, without trailing zeros.
  * @param {number} value
  */
-export function formatValue(value) {
+export function formatValue(value, digits = 6) {
   const size = Math.abs(value);
-  const short = Number(value.toPrecision(6));
+  const short = Number(value.toPrecision(digits));
   const text = size !== 0 && (size < 1e-4 || size >= 1e7) ? short.toExponential() : String(short);
   return text.replace("-", "−");
 }

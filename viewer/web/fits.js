@@ -41,7 +41,7 @@ function cardValue(text) {
 
 /** A tile. Compressed tiles, which have no image in the primary HDU, are not supported. */
 export class FitsTile {
-  /** @type {Float32Array | undefined} */
+  /** @type {Float32Array | Float64Array | undefined} */
   #values;
   /** @type {Int32Array | undefined} */
   #stored;
@@ -51,6 +51,7 @@ export class FitsTile {
     const { cards, data } = readHeader(buffer);
     const bitpix = Number(cards.BITPIX);
     this.width = Number(cards.NAXIS1);
+    this.isDouble = bitpix === -64;
     this.reader = Number(cards.NAXIS) >= 2 ? READERS[bitpix] : undefined;
     this.view = new DataView(buffer, Math.min(data, buffer.byteLength));
     this.blank = bitpix > 0 ? cards.BLANK : undefined;
@@ -78,10 +79,11 @@ export class FitsTile {
     return stored === this.blank ? NaN : stored * this.scale + this.zero;
   }
 
-  /** Return all physical values, row 0 at the bottom. */
+  /** Return all physical values, row 0 at the bottom; in double precision if the file has it. */
   floats() {
     const { read, view } = this;
-    this.#values ??= new Float32Array(this.width ** 2).map((_, i) => this.physical(read(view, i)));
+    const empty = new (this.isDouble ? Float64Array : Float32Array)(this.width ** 2);
+    this.#values ??= empty.map((_, i) => this.physical(read(view, i)));
     return this.#values;
   }
 
@@ -124,4 +126,27 @@ async function fetchTile(url) {
   if (answer.status === 404) return null;
   if (!answer.ok) throw new Error(`${url}: ${answer.status}`);
   return new FitsTile(await answer.arrayBuffer());
+}
+
+/**
+ * Return a response with a FITS tile of float32 values.
+ * @param {number} width
+ * @param {Float32Array | Float64Array} values row 0 at the bottom
+ */
+export function fitsAnswer(width, values) {
+  const size = String(width).padStart(20);
+  const cards = [
+    "SIMPLE  =                    T",
+    "BITPIX  =                  -32",
+    "NAXIS   =                    2",
+    `NAXIS1  = ${size}`,
+    `NAXIS2  = ${size}`,
+    "END",
+  ];
+  const header = cards.map((card) => card.padEnd(80)).join("");
+  const bytes = new ArrayBuffer(BLOCK + Math.ceil((4 * values.length) / BLOCK) * BLOCK);
+  new Uint8Array(bytes, 0, BLOCK).set([...header.padEnd(BLOCK)].map((c) => c.charCodeAt(0)));
+  const view = new DataView(bytes, BLOCK);
+  values.forEach((value, i) => view.setFloat32(4 * i, value));
+  return new Response(bytes, { headers: { "content-type": "application/fits" } });
 }

@@ -1,6 +1,6 @@
 // The panel on the left: a card for each survey, with its controls while it is displayed.
 
-import { formatUnit } from "./coords.js";
+import { digitsOf, formatUnit } from "./coords.js";
 import { percentileCuts, zscaleCuts } from "./cuts.js";
 import { button, make, row, shortName } from "./elements.js";
 import { drawHistogram, sampleScreen } from "./histogram.js";
@@ -239,7 +239,7 @@ class Card {
     this.colormap.value = settings.colormap;
     this.reversed.checked = settings.reversed;
     for (const [input, value] of [[this.low, settings.low], [this.high, settings.high]]) {
-      if (input.valueAsNumber !== value) input.value = Number(value.toPrecision(7));
+      if (input.valueAsNumber !== value) input.value = Number(value.toPrecision(1 + digitsOf(survey)));
       input.removeAttribute("aria-invalid");
     }
     this.updateMix();

@@ -3,7 +3,7 @@
 // Aladin Lite requests their tiles like any others, and gate.js passes the requests to this module.
 
 import { answerFor, forget } from "./gate.js";
-import { tiles } from "./fits.js";
+import { fitsAnswer, tiles } from "./fits.js";
 import { lupton } from "./lupton.js";
 import { coverageOf } from "./moc.js";
 
@@ -143,12 +143,13 @@ export function madeHere(surveys) {
   if (alike.length >= 3) {
     // bands are sorted from blue to red
     const parts = [alike.at(-1), alike[Math.floor((alike.length - 1) / 2)], alike[0]];
-    const cuts = parts.map((part) => part.cuts ?? part.data_range ?? [0, 1]);
+    const black = parts.map((part) => part.offset ?? 0);
+    const cuts = parts.map((part, k) => (part.cuts ?? part.data_range ?? [0, 1]).map((cut) => cut - black[k]));
     const span = Math.max(...cuts.map(([, high]) => high));
     // the lower cut is a few sigma of the sky noise below the sky level
     const noise = Math.max(...cuts.map(([low]) => Math.abs(low)), span / 2000);
     const q = Math.max(1, Number((span / noise / 2).toPrecision(2)));
-    const settings = { parts: parts.map((part) => part.name), q, span, low: [0, 0, 0], gain: parts.map((part) => part.white ?? 1) };
+    const settings = { parts: parts.map((part) => part.name), q, span, low: black, gain: parts.map((part) => part.white ?? 1) };
     made.push(new LiveColor(parts, settings));
   }
   return made.map((maker) => Object.assign(maker.survey, { maker }));
@@ -168,19 +169,6 @@ async function paint(width, each) {
   context.putImageData(image, 0, 0);
   const blob = await canvas.convertToBlob({ type: "image/png" });
   return new Response(blob, { headers: { "content-type": "image/png" } });
-}
-
-function fitsAnswer(width, values) {
-  const cards = [
-    "SIMPLE  =                    T", "BITPIX  =                  -32", "NAXIS   =                    2",
-    `NAXIS1  = ${String(width).padStart(20)}`, `NAXIS2  = ${String(width).padStart(20)}`, "END",
-  ];
-  const bytes = new ArrayBuffer(2880 + Math.ceil((4 * values.length) / 2880) * 2880);
-  const header = cards.map((card) => card.padEnd(80)).join("").padEnd(2880);
-  new Uint8Array(bytes, 0, 2880).set([...header].map((c) => c.charCodeAt(0)));
-  const view = new DataView(bytes, 2880);
-  values.forEach((value, i) => view.setFloat32(4 * i, value));
-  return new Response(bytes, { headers: { "content-type": "application/fits" } });
 }
 
 function rgb(color) {

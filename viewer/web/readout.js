@@ -1,6 +1,6 @@
 // Pixel values under the pointer, from the FITS tiles of the surveys.
 
-import { formatAngle, formatDec, formatRa, formatUnit, formatValue, toGalactic } from "./coords.js";
+import { digitsOf, formatAngle, formatDec, formatRa, formatUnit, formatValue, toGalactic } from "./coords.js";
 import { tiles } from "./fits.js";
 import { onLoading, watch } from "./gate.js";
 import { tilePixel } from "./healpix.js";
@@ -16,7 +16,7 @@ const MOMENT = 400;
  */
 export async function probe(survey, ra, dec, order) {
   const native = order >= survey.order;
-  const found = { value: null, order, native, unit: survey.unit };
+  const found = { value: null, order, native, unit: survey.unit, digits: digitsOf(survey) };
   if (!survey.formats.includes("fits")) return { ...found, state: "no-fits" };
   // do not request missing tiles
   watch(survey);
@@ -145,10 +145,10 @@ function brightness({ value, state, unit }, survey) {
   return 31.4 - 2.5 * Math.log10(value / survey.pixel_scale ** 2);
 }
 
-function bandRow({ band, name, value, unit, state, brightness: magnitude }) {
+function bandRow({ band, name, value, unit, digits, state, brightness: magnitude }) {
   const row = document.createElement("tr");
   row.dataset.survey = name;
-  const cells = [band, state === "value" ? formatValue(value) : WORDS[state], state === "value" ? formatUnit(unit) : "", magnitude === null ? "" : magnitude.toFixed(2)];
+  const cells = [band, state === "value" ? formatValue(value, digits) : WORDS[state], state === "value" ? formatUnit(unit) : "", magnitude === null ? "" : magnitude.toFixed(2)];
   cells.forEach((text, i) => {
     const cell = document.createElement(i ? "td" : "th");
     if (!i) cell.scope = "row";
@@ -160,10 +160,10 @@ function bandRow({ band, name, value, unit, state, brightness: magnitude }) {
 
 const WORDS = { none: "no data", unreadable: "tile not readable", "no-fits": "picture only" };
 
-function valueElement({ label, value, unit, state }) {
+function valueElement({ label, value, unit, digits, state }) {
   const element = document.createElement("span");
   element.className = `value ${state}`;
-  const parts = [["b", label], ["strong", state === "value" ? formatValue(value) : WORDS[state]]];
+  const parts = [["b", label], ["strong", state === "value" ? formatValue(value, digits) : WORDS[state]]];
   if (state === "value") parts.push(["i", formatUnit(unit) || "no unit"]);
   for (const [tag, text] of parts) {
     if (!text) continue;

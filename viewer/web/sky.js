@@ -3,6 +3,7 @@
 import "./pace.js";
 import A from "./aladin/aladin.js";
 import { watch } from "./gate.js";
+import { shownAddress, shownBitpix } from "./relative.js";
 
 const QUIET = {
   log: false,
@@ -99,14 +100,15 @@ function makeLayer(survey, settings, opacity) {
   watch(survey);
   // Aladin Lite stores options by id and would restore old ones
   const id = `${survey.name}-${++made}`;
-  const bitpix = survey.bitpix ?? -32;
-  const options = { url: survey.url, name: survey.title, bitpix, ...layerOptions(settings), opacity };
-  return A.HiPS(id, options);
+  const place = { url: shownAddress(survey), bitpix: shownBitpix(survey) };
+  const options = { ...place, name: survey.title, ...layerOptions(settings, survey.offset), opacity };
+  return Object.assign(A.HiPS(id, options), { survey });
 }
 
-function layerOptions({ format, stretch, low, high, colormap, reversed }) {
+/** Return the options of a layer; offset: what its values are relative to. */
+function layerOptions({ format, stretch, low, high, colormap, reversed }, offset = 0) {
   if (format !== "fits") return { imgFormat: format, colormap: "native", stretch: "linear", reversed: false };
-  return { imgFormat: format, stretch, minCut: low, maxCut: high, colormap, reversed };
+  return { imgFormat: format, stretch, minCut: low - offset, maxCut: high - offset, colormap, reversed };
 }
 
 export class Sky {
@@ -132,7 +134,8 @@ export class Sky {
   /** Call `listener` with a layer and its cuts when Aladin Lite changes a layer. */
   onCuts(listener) {
     this.aladin.addListener("AL:Layer.changed", ({ detail: { layer } }) => {
-      const [low, high] = layer.getCuts();
+      const offset = layer.survey?.offset ?? 0;
+      const [low, high] = layer.getCuts().map((cut) => cut + offset);
       if (layer.imgFormat === "fits" && low < high) listener(layer, low, high);
     });
   }
@@ -185,7 +188,7 @@ export class Sky {
   }
 
   apply(layer, settings, opacity) {
-    layer.setOptions({ ...layerOptions(settings), opacity });
+    layer.setOptions({ ...layerOptions(settings, layer.survey?.offset), opacity });
   }
 
   /** Return the order of the displayed tiles of a survey. */

@@ -29,6 +29,7 @@ function describe(url, properties) {
     tile_width: number("hips_tile_width") ?? 512,
     frame: properties.hips_frame,
     bitpix: number("hips_pixel_bitpix"),
+    offset: number("hipsgen_offset") ?? 0,
     cuts: pair("hips_pixel_cut"),
     data_range: pair("hips_data_range"),
     initial: { ra: number("hips_initial_ra"), dec: number("hips_initial_dec"), fov: number("hips_initial_fov") },

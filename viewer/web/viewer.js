@@ -6,6 +6,7 @@ import { firstPicture } from "./gate.js";
 import { madeHere } from "./live.js";
 import { beside, parsePlace, patchesOf, viewOf } from "./patches.js";
 import { Readout, isCovered } from "./readout.js";
+import { shownAddress } from "./relative.js";
 import { defaultSettings, initialView, openSky, possible } from "./sky.js";
 
 const $ = (id) => document.getElementById(id);
@@ -180,7 +181,7 @@ export class Viewer {
 
   /** Update the panel when the cuts of a layer are dragged with the right mouse button in Aladin Lite. */
   cutsDragged(layer, low, high) {
-    const survey = this.visible().map((shown) => shown.survey).find((one) => one.url === layer.url);
+    const survey = this.visible().map((shown) => shown.survey).find((one) => shownAddress(one) === layer.url);
     const settings = survey && this.settings.get(survey.name);
     if (!settings || settings.format !== "fits" || (settings.low === low && settings.high === high)) return;
     Object.assign(settings, { low, high });
@@ -375,7 +376,7 @@ export class Viewer {
 
   /** Whether a layer uses an outdated URL of its survey. */
   isStale(layer, survey) {
-    return layer?.url !== survey.url;
+    return layer?.url !== shownAddress(survey);
   }
 
   mixed(settings) {
