@@ -52,7 +52,7 @@ def test_a_region_of_too_many_tiles_is_refused():
 @pytest.mark.parametrize(
     "properties",
     [
-        {"hips_frame": "ecliptic"},
+        {"hips_frame": "horizontal"},
         {"hips_order": "1e300"},
         {"hips_order": "-1"},
         {"hips_order_min": "9"},
