@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from hypothesis import given
 from hypothesis import strategies as st
@@ -82,7 +83,7 @@ def test_shapes_in_both_ways_of_writing_and_moc_files_mean_the_same(tmp_path: Pa
         "polygon:149.9,1.7,150.5,1.7,150.5,2.3,149.9,2.3",
         "POLYGON 149.9 1.7 150.5 1.7 150.5 2.3 149.9 2.3",
     ]
-    moc = Region(shapes[0])._moc
+    moc = Region(shapes[0])._area[0]
     for form in ("fits", "json"):
         moc.save(tmp_path / f"moc.{form}", format=form)
         shapes.append(str(tmp_path / f"moc.{form}"))
@@ -90,6 +91,29 @@ def test_shapes_in_both_ways_of_writing_and_moc_files_mean_the_same(tmp_path: Pa
         assert Region(text).touches(inside), text
         assert not Region(text).touches(outside), text
         assert Region(text).touches(Polygon()), text  # of all the sky, for all that is known
+
+
+@pytest.mark.parametrize(
+    ("letter", "frame"),
+    [("C", "icrs"), ("G", "galactic"), ("E", "barycentricmeanecliptic"), ("", "icrs")],
+)
+def test_a_moc_is_in_the_frame_that_it_names(letter: str, frame: str, tmp_path: Path):
+    """Such as the Moc.fits of a galactic survey; ICRS without a name, as MOC 2.0 has it."""
+    table = Region("circle:30,40,1")._area[0].serialize("fits")
+    table[1].header["COORDSYS"] = letter
+    table.writeto(tmp_path / "Moc.fits")
+    region = Region(str(tmp_path / "Moc.fits"))
+    there = SkyCoord(30, 40, unit="deg", frame=frame).icrs
+    assert region.touches(square(there.ra.deg, there.dec.deg, 0.1)[0])
+    assert region.touches(square(30, 40, 0.1)[0]) == (frame == "icrs")
+
+
+def test_a_moc_in_an_unknown_frame_is_refused(tmp_path: Path):
+    table = Region("circle:30,40,1")._area[0].serialize("fits")
+    table[1].header["COORDSYS"] = "H"
+    table.writeto(tmp_path / "Moc.fits")
+    with pytest.raises(InputError, match=r"Moc.fits: COORDSYS 'H' is not one of: C, G, E"):
+        Region(str(tmp_path / "Moc.fits"))
 
 
 WRONG = {

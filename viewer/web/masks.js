@@ -39,7 +39,7 @@ export class Masks {
   async paint(name, planes) {
     const mask = this.surveys.find((one) => one.name === name);
     if (!mask) return;
-    const known = planes.filter((plane) => plane in mask.planes);
+    const known = planes.filter((plane) => Object.hasOwn(mask.planes, plane));
     if (known.join() === this.planesOf(name).join()) return;
     const skies = this.viewer.panes.all;
     const before = this.paints.get(name);

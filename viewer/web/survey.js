@@ -27,7 +27,7 @@ function describe(url, properties) {
     order: number("hips_order"),
     order_min: number("hips_order_min") ?? 0,
     tile_width: number("hips_tile_width") ?? 512,
-    frame: properties.hips_frame,
+    frame: (properties.hips_frame ?? "equatorial").toLowerCase(),
     bitpix: number("hips_pixel_bitpix"),
     cuts: pair("hips_pixel_cut"),
     data_range: pair("hips_data_range"),
