@@ -11,8 +11,6 @@ import numpy as np
 
 from hipsgen.coadd import CoaddRef, Polygon
 from hipsgen.errors import ConfigError, InputError
-from hipsgen.sky.frames import frame_of, from_icrs
-from hipsgen.sky.polygon import to_lonlat, to_vectors
 from hipsgen.text import counted
 
 _ORDER = 14  # cells of 13 arcsec: the tolerance with which outlines touch a region
@@ -55,7 +53,7 @@ class Region:
 
     def __post_init__(self) -> None:
         """Parse the region."""
-        _ = self._area
+        _ = self._moc
 
     def touches(self, polygon: Polygon) -> bool:
         """Whether an outline and the region overlap, to within 13 arcsec.
@@ -64,23 +62,19 @@ class Region:
         """
         if len(polygon) < 3:
             return True
-        moc, frame = self._area
         lon, lat = np.array(polygon).T
-        if frame != "equatorial":
-            lon, lat = to_lonlat(from_icrs(to_vectors(lon, lat), frame))
-        return not self._outline(lon, lat).intersection(moc).empty()
+        return not self._outline(lon, lat).intersection(self._moc).empty()
 
     @cached_property
-    def _area(self) -> tuple[Any, str]:
-        """The mocpy.MOC of the region, and the frame of its cells."""
+    def _moc(self) -> Any:
         if self.moc is not None:
-            return self.moc, "equatorial"
+            return self.moc
         name, _, rest = self.text.strip().partition(":")
         if name.lower() in _SHAPES:
-            return self._shape(name.lower(), rest), "equatorial"
+            return self._shape(name.lower(), rest)
         words = self.text.split()
         if words and words[0].lower() in _SHAPES:  # IVOA form: CIRCLE 10 -5 0.5
-            return self._shape(words[0].lower(), " ".join(words[1:])), "equatorial"
+            return self._shape(words[0].lower(), " ".join(words[1:]))
         return self._file(Path(self.text))
 
     def _shape(self, name: str, rest: str) -> Any:
@@ -113,15 +107,19 @@ class Region:
         turned = (90 if half_width > half_height else 0) * units.deg
         return moc.from_box(angles[0], angles[1], a=a, b=b, angle=turned, max_depth=_ORDER)
 
-    def _file(self, path: Path) -> tuple[Any, str]:
+    def _file(self, path: Path) -> Any:
         if not path.is_file():
             raise ConfigError(f"{{region}} {self.text!r} is neither {_USAGE} in degrees nor a file")
         for file_format in ("fits", "json", "ascii"):
             try:
-                moc = _moc_class().load(path, format=file_format)
+                return _moc_class().load(path, format=file_format)
             except Exception:  # mocpy has no common class for these errors
                 continue
-            return moc, _frame_of(path) if file_format == "fits" else "equatorial"
+        if letter := _other_frame(path):
+            raise InputError(
+                f"{{region}} {path} is a MOC with COORDSYS {letter!r}, as of a survey in another "
+                "frame: give one in ICRS, COORDSYS 'C'"
+            )
         raise InputError(f"{{region}} {path} is not a MOC file (FITS, JSON or ASCII)")
 
     @staticmethod
@@ -133,15 +131,15 @@ class Region:
         )
 
 
-def _frame_of(path: Path) -> str:
-    """Return the frame of a MOC in FITS, such as that of a galactic survey. Raises InputError."""
+def _other_frame(path: Path) -> str:
+    """Return COORDSYS of a FITS table that mocpy does not read; "" if it is absent, or ICRS."""
     from astropy.io import fits
 
     try:
-        # MOC 2.0 is in ICRS, also without COORDSYS
-        return frame_of(str(fits.getheader(path, 1).get("COORDSYS", "")).strip() or "C")
-    except ValueError as error:
-        raise InputError(f"{{region}} {path}: {error}") from None
+        letter = str(fits.getheader(path, 1).get("COORDSYS", "C")).strip()
+    except (OSError, IndexError):  # not FITS
+        return ""
+    return "" if letter == "C" else letter
 
 
 def _moc_class() -> Any:

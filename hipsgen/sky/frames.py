@@ -70,14 +70,6 @@ def letter_of(frame: str) -> str:
     return _known(frame).letter
 
 
-def frame_of(letter: str) -> str:
-    """Return the frame that COORDSYS names. Raises ValueError if it names none."""
-    for name, frame in _FRAMES.items():
-        if letter == frame.letter:
-            return name
-    raise ValueError(f"COORDSYS {letter!r} is not one of: C, G, E")
-
-
 def _known(frame: str) -> _Frame:
     try:
         return _FRAMES[frame]

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,6 +17,7 @@ from hipsgen.images.selection import Region, Selection
 from hipsgen.planner.jobs import CoaddQuery, SurveyJob, find_jobs
 from hipsgen.run.progress import QuietReporter
 from hipsgen.sky.polygon import from_tangent_plane, to_lonlat, to_vectors
+from hipsgen.survey.coverage import moc_bytes
 from samples.repository import CHAIN, DATASET_TYPE
 from tests.images.making import noise, tan_header, write
 from tests.profiles import examples
@@ -83,7 +83,7 @@ def test_shapes_in_both_ways_of_writing_and_moc_files_mean_the_same(tmp_path: Pa
         "polygon:149.9,1.7,150.5,1.7,150.5,2.3,149.9,2.3",
         "POLYGON 149.9 1.7 150.5 1.7 150.5 2.3 149.9 2.3",
     ]
-    moc = Region(shapes[0])._area[0]
+    moc = Region(shapes[0])._moc
     for form in ("fits", "json"):
         moc.save(tmp_path / f"moc.{form}", format=form)
         shapes.append(str(tmp_path / f"moc.{form}"))
@@ -91,29 +91,6 @@ def test_shapes_in_both_ways_of_writing_and_moc_files_mean_the_same(tmp_path: Pa
         assert Region(text).touches(inside), text
         assert not Region(text).touches(outside), text
         assert Region(text).touches(Polygon()), text  # of all the sky, for all that is known
-
-
-@pytest.mark.parametrize(
-    ("letter", "frame"),
-    [("C", "icrs"), ("G", "galactic"), ("E", "barycentricmeanecliptic"), ("", "icrs")],
-)
-def test_a_moc_is_in_the_frame_that_it_names(letter: str, frame: str, tmp_path: Path):
-    """Such as the Moc.fits of a galactic survey; ICRS without a name, as MOC 2.0 has it."""
-    table = Region("circle:30,40,1")._area[0].serialize("fits")
-    table[1].header["COORDSYS"] = letter
-    table.writeto(tmp_path / "Moc.fits")
-    region = Region(str(tmp_path / "Moc.fits"))
-    there = SkyCoord(30, 40, unit="deg", frame=frame).icrs
-    assert region.touches(square(there.ra.deg, there.dec.deg, 0.1)[0])
-    assert region.touches(square(30, 40, 0.1)[0]) == (frame == "icrs")
-
-
-def test_a_moc_in_an_unknown_frame_is_refused(tmp_path: Path):
-    table = Region("circle:30,40,1")._area[0].serialize("fits")
-    table[1].header["COORDSYS"] = "H"
-    table.writeto(tmp_path / "Moc.fits")
-    with pytest.raises(InputError, match=r"Moc.fits: COORDSYS 'H' is not one of: C, G, E"):
-        Region(str(tmp_path / "Moc.fits"))
 
 
 WRONG = {
@@ -143,6 +120,14 @@ def test_a_file_that_is_no_moc_is_named(tmp_path: Path):
     (tmp_path / "x.fits").write_text("no MOC")
     with pytest.raises(InputError, match="not a MOC file"):
         Region(str(tmp_path / "x.fits"))
+
+
+@pytest.mark.parametrize("frame", ["galactic", "ecliptic"])
+def test_the_coverage_of_a_survey_in_another_frame_is_no_region(frame: str, tmp_path: Path):
+    area = Region("circle:30,40,1")._moc
+    (tmp_path / "Moc.fits").write_bytes(moc_bytes(area, frame))
+    with pytest.raises(InputError, match=f"COORDSYS '{frame[0].upper()}'.*give one in ICRS"):
+        Region(str(tmp_path / "Moc.fits"))
 
 
 def test_tracts_and_patches_choose_by_data_id():

@@ -9,7 +9,7 @@ from astropy.coordinates import (
 from healpy import Rotator
 
 from hipsgen.errors import SurveyError
-from hipsgen.sky.frames import FRAMES, axes_of, frame_of, from_icrs, letter_of, to_icrs
+from hipsgen.sky.frames import FRAMES, axes_of, from_icrs, letter_of, to_icrs
 
 
 def unit_vectors(seed: int = 1) -> np.ndarray:
@@ -64,13 +64,3 @@ def test_an_unknown_frame_is_refused() -> None:
     for use in (lambda f: to_icrs(np.eye(3), f), lambda f: from_icrs(np.eye(3), f), axes_of):
         with pytest.raises(SurveyError, match="'horizontal' is not one of: equatorial, galactic"):
             use("horizontal")
-
-
-def test_a_letter_names_one_frame() -> None:
-    assert {letter_of(frame): frame_of(letter_of(frame)) for frame in FRAMES} == {
-        "C": "equatorial",
-        "G": "galactic",
-        "E": "ecliptic",
-    }
-    with pytest.raises(ValueError, match="'H' is not one of: C, G, E"):
-        frame_of("H")

@@ -123,7 +123,9 @@ def _tiles() -> list[list[float]]:
     for order, width in ((0, 8), (3, 512), (9, 512), (11, 64)):
         for npix in _some_pixels(order)[::2]:
             tile = Tile(order, npix)
-            wcs = WCS(fits.Header([(key, value) for key, value, _ in hpx_wcs(tile, width, "galactic")]))
+            wcs = WCS(
+                fits.Header([(key, value) for key, value, _ in hpx_wcs(tile, width, "galactic")])
+            )
             column, row = (int(n) for n in rng.integers(0, width, 2))
             lon, lat = wcs.wcs_pix2world(column + 0.3, row - 0.2, 0)
             rows.append([order, width, float(lon), float(lat), npix, row, column])
