@@ -71,6 +71,21 @@ def test_unsupported_tilings_are_no_server_error(tmp_path, properties):
         assert "cannot be measured" in answer.json()["error"]
 
 
+@pytest.mark.parametrize(
+    ("frame", "astropys"),
+    [("equatorial", "icrs"), ("galactic", "galactic"), ("ecliptic", "barycentricmeanecliptic")],
+)
+def test_tiles_are_measured_in_the_frame_of_their_survey(tmp_path, frame, astropys):
+    folder = make_survey(tmp_path / "band_g", hips_frame=frame)
+    there = SkyCoord(RA + 0.3, DEC, unit="deg", frame=astropys).icrs
+    place = f"ra={there.ra.deg}&dec={there.dec.deg}"
+    end = f"ra2={there.ra.deg}&dec2={there.dec.deg + 0.5}"
+    answer = client_for(tmp_path).get(f"/api/profile?survey=band_g&{place}&{end}").json()
+    (found,) = answer["profiles"]
+    values = dict(zip(found["distance"], found["value"], strict=True))
+    assert values[0.0] == pytest.approx(value_at(folder, RA + 0.3, DEC, DEEPEST))
+
+
 def test_tiles_of_another_width_than_declared_are_ignored(tmp_path):
     make_survey(tmp_path / "odd", hips_tile_width="256")
     client = client_for(tmp_path)
