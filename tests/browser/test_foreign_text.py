@@ -22,7 +22,7 @@ PAYLOADS = {
     "an event handler": f'<img src=x onerror="{RUN}">',
     "quotes": f"\"'`> autofocus onfocus={RUN} x=\"'",
     "a link": f"javascript:{RUN}//<a href=javascript:{RUN}>here</a>",
-    "a template": f"${{{RUN}}} {{{{{RUN}}}}} <%= {RUN} %>",
+    "a template": f"${{{RUN}}}, {{{{{RUN}}}}}, <%= {RUN} %>",
     "directions": "one \u202e two \u2066 three \u200f four",
     "entities": f"&lt;b&gt; &amp;amp; &#60;script&#62;{RUN}",
     "a style": "</style><style>*{display:none}</style>;background:url(//example.org/x)",

@@ -14,12 +14,14 @@ REASON = "is not drawn: its hips_frame, {}, is neither equatorial nor galactic."
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory, static):
-    """The same sky in three frames and an unknown one; only the first two are drawn."""
+    """A sky in three frames and an unknown one, and a mask; only the first two are drawn."""
     folder = tmp_path_factory.mktemp("frames")
     make_survey(folder / "plain", em_min="4e-7")
     view = {"hips_initial_ra": "", "hips_initial_dec": ""}
     make_survey(folder / "turned", 200.0, em_min="5e-7", hips_frame="Galactic", **view)
     make_survey(folder / "tilted", 300.0, em_min="6e-7", hips_frame="ecliptic", **view)
+    mask = {"hipsgen_plane": "mask", "hipsgen_planes": "SAT:1", "hips_frame": "ecliptic"}
+    make_survey(folder / "mask", **mask)
     make_survey(folder / "strange", 400.0, em_min="7e-7", hips_frame="horizontal", **view)
     return folder
 
@@ -72,6 +74,12 @@ def test_a_survey_that_is_not_drawn_says_so_and_changes_nothing(watched, site):
     watched.settled()
     assert said in notice.inner_text()
     assert watched.page.evaluate("[viewer.current, viewer.stacked]") == ["plain", {}]
+    watched.page.get_by_role("complementary", name="Layers").get_by_text("mask").first.click()
+    plane = watched.page.get_by_role("checkbox", name="SAT")
+    plane.click()
+    watched.settled()
+    assert "Small survey mask is not drawn" in notice.inner_text()
+    assert not plane.is_checked()
     # with the other one that is drawn, and with no third
     compare = watched.page.get_by_role("group", name="Compare")
     compare.get_by_role("button", name="4").click()

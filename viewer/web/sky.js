@@ -64,7 +64,8 @@ export function isDrawn(survey) {
   return DRAWN_FRAMES.includes(survey.frame);
 }
 
-function refuseUndrawn(survey) {
+/** Throw an Error if Aladin Lite cannot draw a survey. */
+export function refuseUndrawn(survey) {
   if (!isDrawn(survey)) throw new Error(`${survey.title} is not drawn: its hips_frame, ${survey.frame}, is neither equatorial nor galactic.`);
 }
 
