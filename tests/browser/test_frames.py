@@ -7,6 +7,7 @@ import pytest
 from astropy.coordinates import SkyCoord
 
 from tests.browser.conftest import add_page, plainly_served, running
+from tests.conftest import linked_copy
 from tests.viewer.small_hips import DEC, RA, make_survey, value_at
 
 REASON = "is not drawn: its hips_frame, {}, is neither equatorial nor galactic."
@@ -113,9 +114,25 @@ def test_no_survey_that_can_be_drawn(watched, root, tmp_path):
     watched.complaints.clear()
 
 
+def test_a_live_color_has_one_frame(watched, root, tmp_path):
+    watched.fold_values()
+    for name in ("band_g", "band_i", "band_r"):
+        linked_copy(root / "plain", tmp_path / name)
+    linked_copy(root / "turned", tmp_path / "turned")
+    with running(tmp_path) as url:
+        colors = "turned,band_r,band_g,8,500,0,0,0,1,1,1"
+        watched.open(f"{url}#survey=live-colour&colour={colors}")
+        red = watched.page.get_by_role("combobox", name="Red band")
+        assert red.get_by_role("option").all_inner_texts() == ["g", "i", "r"]
+        assert sorted(watched.page.evaluate("viewer.app.liveColor.parts")) == [
+            "band_g", "band_i", "band_r",
+        ]  # fmt: skip
+        watched.leave()
+
+
 @pytest.mark.parametrize("survey", ["plain", "turned"])
 def test_the_outline_of_the_coverage_lies_where_the_data_end(watched, site, root, survey):
-    """The survey covers three quarters of a base face: a corner of it is at (RA, DEC - 1)."""
+    """The survey covers three quarters of a base face: a corner is in the middle, at (RA, 0)."""
     frame = {"plain": "icrs", "turned": "galactic"}[survey]
     watched.open(f"{site}#survey={survey}")
     corner = SkyCoord(RA, 0.0, unit="deg", frame=frame).icrs
