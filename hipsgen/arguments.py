@@ -100,7 +100,7 @@ INPUT_OPTIONS = _combine(
     ),
     click.option(
         "--frame", default="equatorial", metavar="F", show_default=True,
-        help="Coordinate frame: equatorial or galactic.",
+        help="Coordinate frame: equatorial, galactic or ecliptic.",
     ),
     click.option(
         "--format", "formats", default="fits,png", show_default=True, metavar="F,F",

@@ -16,6 +16,7 @@ from mocpy import MOC
 
 import hipsgen
 from hipsgen.survey.store import LocalStore
+from tests.conftest import linked_copy
 from tests.finished.make import write_coadd
 
 SMALL = hipsgen.BuildOptions(tile_width=64)
@@ -170,6 +171,17 @@ def test_a_color_survey_of_three(surveys: Path, tmp_path: Path) -> None:
     assert (result.is_color, result.n_inputs) == (True, 3)
     with pytest.raises(hipsgen.ConfigError, match="is one of the three input surveys"):
         hipsgen.build_color(red, green, blue, blue)
+
+
+def test_a_color_survey_in_an_unknown_frame_is_not_begun(surveys: Path, tmp_path: Path) -> None:
+    bands = [linked_copy(surveys / f"band_{band}", tmp_path / band) for band in "irg"]
+    for band in bands:
+        text = (band / "properties").read_text()
+        (band / "properties").unlink()
+        (band / "properties").write_text(text.replace("= equatorial", "= horizontal"))
+    with pytest.raises(hipsgen.ConfigError, match=r"hips_frame .horizontal.*galactic, ecl"):
+        hipsgen.build_color(*bands, tmp_path / "color")
+    assert not (tmp_path / "color").exists()
 
 
 def test_a_color_survey_that_cannot_fit_is_not_begun(

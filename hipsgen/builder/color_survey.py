@@ -20,6 +20,7 @@ from hipsgen.planner.options import tile_bytes
 from hipsgen.planner.recipe import RECIPE_VERSION
 from hipsgen.render.color_block import ColorResult, ColorTask
 from hipsgen.run.progress import Reporter
+from hipsgen.sky.frames import FRAMES
 from hipsgen.sky.stretch import Channel, Lupton
 from hipsgen.sky.tiles import Tile
 from hipsgen.survey.formats import Format, format_of
@@ -214,6 +215,11 @@ def check_compatible(bands: Triple) -> None:
         if len(set(found)) > 1:
             raise ConfigError(f"the three surveys differ in {name}: {', '.join(map(str, found))}")
     for band in bands:
+        if band.frame not in FRAMES:
+            raise ConfigError(
+                f"{band.store} has hips_frame {band.frame[:40]!r}: a color survey can be "
+                + ", ".join(FRAMES)
+            )
         if "fits" not in band.formats:
             raise ConfigError(f"{band.store} has no FITS tiles: a color survey needs pixel values")
         if band.planes:

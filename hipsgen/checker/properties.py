@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 
 from hipsgen.checker.finding import Finding
+from hipsgen.sky.frames import FRAMES
 from hipsgen.sky.tiles import pixel_size
 
 _MUST = (
@@ -36,7 +37,6 @@ _STATUS = (
     {"master", "mirror", "partial"},
     {"clonable", "unclonable", "clonableOnce"},
 )
-_FRAMES = {"equatorial", "galactic", "ecliptic"}
 _TYPES = {"image", "cube", "catalog"}
 
 
@@ -122,7 +122,7 @@ _FORMATS = (
     ("hips_tile_format", _formats_known, "a list of fits, png, jpeg, webp"),
     ("hips_order", str.isdigit, "a whole number"),
     ("hips_order_min", str.isdigit, "a whole number"),
-    ("hips_frame", _FRAMES.__contains__, "one of " + ", ".join(sorted(_FRAMES))),
+    ("hips_frame", FRAMES.__contains__, "one of " + ", ".join(sorted(FRAMES))),
     ("dataproduct_type", _TYPES.__contains__, "one of " + ", ".join(sorted(_TYPES))),
     ("hips_tile_width", is_power_of_two, "a power of two"),
     ("hips_pixel_cut", _increases, "two increasing numbers"),

@@ -13,7 +13,7 @@ from hipsgen.checker.previews import check_preview, is_colored
 from hipsgen.errors import SurveyError
 from hipsgen.journal.inventory import FileChecksum
 from hipsgen.planner.recipe import Recipe
-from hipsgen.sky.frames import FRAMES, to_icrs
+from hipsgen.sky.frames import FRAMES, axes_of, to_icrs
 from hipsgen.sky.mask_planes import as_float
 from hipsgen.sky.offset import as_in_file, relative
 from hipsgen.sky.polygon import bounding_circle, to_vectors
@@ -207,9 +207,10 @@ class TileChecker:
         bitpix = self._survey.properties.get("hips_pixel_bitpix")
         if bitpix and f"{header.number('BITPIX'):.0f}" != bitpix:
             yield f"has BITPIX {header.number('BITPIX'):.0f}, not hips_pixel_bitpix {bitpix}"
-        axis = header.text("CTYPE1")
-        if axis and axis.startswith("GLON") != (self._survey.frame == "galactic"):
-            yield f"has CTYPE1 {axis}, but hips_frame is {self._survey.frame}"
+        axis, frame = header.text("CTYPE1"), self._survey.frame
+        named = next((f for f in FRAMES if axis.startswith(axes_of(f)[0])), frame)
+        if named != frame:
+            yield f"has CTYPE1 {axis}, but hips_frame is {frame}"
         off = _wcs_error(tile, self._width, self._survey.frame, header)
         if off > _WCS_TOLERANCE:
             yield f"has a WCS that is off by {off:.3g} pixels"

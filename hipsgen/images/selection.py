@@ -115,6 +115,11 @@ class Region:
                 return _moc_class().load(path, format=file_format)
             except Exception:  # mocpy has no common class for these errors
                 continue
+        if letter := _other_frame(path):
+            raise InputError(
+                f"{{region}} {path} is a MOC with COORDSYS {letter!r}, as of a survey in another "
+                "frame: give one in ICRS, COORDSYS 'C'"
+            )
         raise InputError(f"{{region}} {path} is not a MOC file (FITS, JSON or ASCII)")
 
     @staticmethod
@@ -124,6 +129,17 @@ class Region:
         return _moc_class().from_polygon(
             np.asarray(lon, float) * units.deg, np.asarray(lat, float) * units.deg, max_depth=_ORDER
         )
+
+
+def _other_frame(path: Path) -> str:
+    """Return COORDSYS of a FITS table that mocpy does not read; "" if it is absent, or ICRS."""
+    from astropy.io import fits
+
+    try:
+        letter = str(fits.getheader(path, 1).get("COORDSYS", "C")).strip()
+    except (OSError, IndexError):  # not FITS
+        return ""
+    return "" if letter == "C" else letter
 
 
 def _moc_class() -> Any:

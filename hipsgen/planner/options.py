@@ -47,7 +47,7 @@ class BuildOptions:
     tile_width : int
         Width of a tile in pixels, a power of two from 64 to 4096.
     frame : str
-        Coordinate frame: ``equatorial`` or ``galactic``.
+        Coordinate frame: ``equatorial``, ``galactic`` or ``ecliptic``.
     formats : tuple of str
         Tile formats, ``fits`` among them: ``fits``, ``png``, ``jpeg``, ``webp``.
     interpolation : str

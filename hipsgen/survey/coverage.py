@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from hipsgen.errors import SurveyError
 from hipsgen.sky import tile_kernels as kernels
+from hipsgen.sky.frames import letter_of
 from hipsgen.sky.mask_planes import NO_DATA, Pixels, is_valid
 from hipsgen.sky.pyramid import Layer
 from hipsgen.sky.tiles import MAX_ORDER, Tile, nested_index
@@ -96,7 +97,7 @@ def moc_of(ranges: Iterable[Ranges], order: int) -> "MOC":
 def moc_bytes(moc: "MOC", frame: str) -> bytes:
     """Serialize Moc.fits, with cells in the survey's frame, as Hipsgen does and readers expect."""
     hdus = moc.serialize("fits", v1_compatible=True)
-    hdus[1].header["COORDSYS"] = ("G" if frame == "galactic" else "C", "space reference frame")
+    hdus[1].header["COORDSYS"] = (letter_of(frame), "space reference frame")
     hdus[1].header.pop("DATE", None)
     hdus[0].header.pop("DATE", None)
     buffer = io.BytesIO()

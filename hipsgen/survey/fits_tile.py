@@ -15,6 +15,7 @@ import numpy.typing as npt
 from hipsgen.errors import CoaddError, SurveyError
 from hipsgen.images.stored_values import physical_values
 from hipsgen.sky import tile_kernels as kernels
+from hipsgen.sky.frames import axes_of
 from hipsgen.sky.mask_planes import NO_DATA
 from hipsgen.sky.tiles import Tile
 from hipsgen.survey.fits_header import (
@@ -40,7 +41,7 @@ class FitsTile:
     Attributes
     ----------
     frame
-        equatorial or galactic.
+        equatorial, galactic or ecliptic.
     unit, band
         Of the survey.
     pixel_area
@@ -218,7 +219,7 @@ def hpx_wcs(tile: Tile, width: int, frame: str) -> list[tuple[str, Any, str]]:
     # plane = CD (p - CRPIX) with CD = step * [[-1, -1], [1, -1]] is solved for CRPIX at p = (1, 1)
     crpix1 = 1.0 - (plane_y - plane_x) / (2 * step)
     crpix2 = 1.0 + (plane_x + plane_y) / (2 * step)
-    names = ("GLON-HPX", "GLAT-HPX") if frame == "galactic" else ("RA---HPX", "DEC--HPX")
+    names = [f"{axis:-<4}-HPX" for axis in axes_of(frame)]
     cards: list[tuple[str, Any, str]] = [
         ("CTYPE1", names[0], "HEALPix projection"),
         ("CTYPE2", names[1], "HEALPix projection"),
@@ -237,4 +238,7 @@ def hpx_wcs(tile: Tile, width: int, frame: str) -> list[tuple[str, Any, str]]:
     ]
     if frame == "equatorial":
         cards.append(("RADESYS", "ICRS", ""))
+    elif frame == "ecliptic":
+        # without RADESYS, with which astropy takes ecliptic axes for equatorial ones
+        cards.append(("EQUINOX", 2000.0, "[yr] of the mean ecliptic"))
     return cards

@@ -1,5 +1,6 @@
 """Read and write the `properties` file of a HiPS: UTF-8 lines `key = value` (HiPS 1.0, 4.4.1)."""
 
+import re
 from collections.abc import Mapping
 
 from hipsgen.errors import SurveyError
@@ -14,7 +15,8 @@ def parse_properties(text: str) -> dict[str, str]:
     comment nor `key = value`.
     """
     found: dict[str, str] = {}
-    for number, line in enumerate(text.splitlines(), start=1):
+    # other separators of lines, such as U+2028, are part of a value
+    for number, line in enumerate(re.split(r"\r\n|\r|\n", text), start=1):
         stripped = line.strip()
         if not stripped or stripped.startswith("#"):
             continue

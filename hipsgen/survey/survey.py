@@ -83,8 +83,8 @@ class Survey:
 
     @property
     def frame(self) -> str:
-        """Coordinate frame: ``equatorial``, ``galactic`` or any other value of hips_frame."""
-        return self.properties.get("hips_frame", "equatorial")
+        """Coordinate frame: ``equatorial``, ``galactic``, ``ecliptic`` or another hips_frame."""
+        return self.properties.get("hips_frame", "equatorial").lower()
 
     @property
     def formats(self) -> tuple[str, ...]:

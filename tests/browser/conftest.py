@@ -248,12 +248,15 @@ class Watched:
             time.sleep(0.1)
         return found
 
-    def pixels(self) -> set:
+    def pixels(
+        self, x: float = 310, y: float = 200, width: float = 200, height: float = 220
+    ) -> set:
+        """Return the colors in a part of the page."""
         import io
 
         from PIL import Image
 
-        clip = {"x": 310, "y": 200, "width": 200, "height": 220}
+        clip = {"x": x, "y": y, "width": width, "height": height}
         picture = Image.open(io.BytesIO(self.page.screenshot(clip=clip))).convert("RGB")
         return {color for _, color in picture.getcolors(1 << 20)}
 

@@ -22,7 +22,13 @@ PLACES = {
     "at the south pole": (123.0, -90.0, "ICRS", "equatorial"),
     "on a corner of base faces": (90.0, 41.8103, "ICRS", "equatorial"),
     "in the galactic frame": (266.4, -28.9, "ICRS", "galactic"),
+    "in the ecliptic frame": (266.4, -28.9, "ICRS", "ecliptic"),
     "a galactic image": (33.0, 20.0, "galactic", "equatorial"),
+}
+ASTROPYS = {
+    "equatorial": "icrs",
+    "galactic": "galactic",
+    "ecliptic": "barycentricmeanecliptic",
 }
 # positions off the pixel grid, all far apart
 STARS = [(100.13 + 133.37 * i, 100.71 + 133.61 * j, 1000.0) for i in range(4) for j in range(4)]
@@ -41,7 +47,7 @@ def pixels_of(survey: Survey, field: StarField) -> tuple[np.ndarray, np.ndarray,
         assert value is not None
         index = tile.npix * width**2 + interleaved(width)
         lon, lat = healpy.pix2ang((1 << tile.order) * width, index, nest=True, lonlat=True)
-        frame = "galactic" if survey.frame == "galactic" else "icrs"
+        frame = ASTROPYS[survey.frame]
         x, y = field.wcs.world_to_pixel(SkyCoord(lon, lat, unit="deg", frame=frame))
         near = (np.abs(x - field.size / 2) < field.size) & (np.abs(y - field.size / 2) < field.size)
         xs.append(x[near])

@@ -107,6 +107,8 @@ FAULTS: dict[str, tuple[Callable[[Path], None], str]] = {
     "wrong parents": (_wrong_parent, "not the mean of its child tiles"),
     "a frame that the tiles contradict": (
         lambda p: _set(p, "hips_frame", "galactic"), "CTYPE1"),
+    "an ecliptic frame that the tiles contradict": (
+        lambda p: _set(p, "hips_frame", "ecliptic"), "CTYPE1"),
     "no MOC": (lambda p: (p / "Moc.fits").unlink(), "Moc.fits"),
     "a MOC of another place": (_moc, "Moc.fits"),
     "no properties": (lambda p: (p / "properties").unlink(), "properties"),

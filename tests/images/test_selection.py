@@ -17,6 +17,7 @@ from hipsgen.images.selection import Region, Selection
 from hipsgen.planner.jobs import CoaddQuery, SurveyJob, find_jobs
 from hipsgen.run.progress import QuietReporter
 from hipsgen.sky.polygon import from_tangent_plane, to_lonlat, to_vectors
+from hipsgen.survey.coverage import moc_bytes
 from samples.repository import CHAIN, DATASET_TYPE
 from tests.images.making import noise, tan_header, write
 from tests.profiles import examples
@@ -119,6 +120,14 @@ def test_a_file_that_is_no_moc_is_named(tmp_path: Path):
     (tmp_path / "x.fits").write_text("no MOC")
     with pytest.raises(InputError, match="not a MOC file"):
         Region(str(tmp_path / "x.fits"))
+
+
+@pytest.mark.parametrize("frame", ["galactic", "ecliptic"])
+def test_the_coverage_of_a_survey_in_another_frame_is_no_region(frame: str, tmp_path: Path):
+    area = Region("circle:30,40,1")._moc
+    (tmp_path / "Moc.fits").write_bytes(moc_bytes(area, frame))
+    with pytest.raises(InputError, match=f"COORDSYS '{frame[0].upper()}'.*give one in ICRS"):
+        Region(str(tmp_path / "Moc.fits"))
 
 
 def test_tracts_and_patches_choose_by_data_id():

@@ -34,7 +34,8 @@ def lint(aladin: list[str], place: Path) -> str:
 
 
 @pytest.mark.parametrize(
-    ("frame", "width"), [("equatorial", 512), ("galactic", 512), ("equatorial", 128)]
+    ("frame", "width"),
+    [("equatorial", 512), ("galactic", 512), ("ecliptic", 512), ("equatorial", 128)],
 )
 def test_lint_says_compatible(
     frame: str, width: int, aladin: list[str], build: Build, tmp_path: Path

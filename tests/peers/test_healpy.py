@@ -10,7 +10,11 @@ from tests.oracles import interleaved
 
 
 def test_the_wcs_of_a_written_tile_gives_healpy_positions(build: Build, tmp_path) -> None:
-    for name, frame, keys in (("e", "equatorial", "RA"), ("g", "galactic", "GLON")):
+    for name, frame, keys in (
+        ("e", "equatorial", "RA"),
+        ("g", "galactic", "GLON"),
+        ("x", "ecliptic", "ELON"),
+    ):
         field = StarField(0.0, 41.8, background=1.0, size=300)
         survey = build([field.write(tmp_path / f"{name}.fits")], name=name, frame=frame).survey
         for order in (0, 3, 7, 11):

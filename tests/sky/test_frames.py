@@ -1,8 +1,15 @@
 import numpy as np
 import pytest
-from astropy.coordinates import ICRS, CartesianRepresentation, Galactic
+from astropy.coordinates import (
+    ICRS,
+    BarycentricMeanEcliptic,
+    CartesianRepresentation,
+    Galactic,
+)
+from healpy import Rotator
 
-from hipsgen.sky.frames import FRAMES, from_icrs, to_icrs
+from hipsgen.errors import SurveyError
+from hipsgen.sky.frames import FRAMES, axes_of, from_icrs, letter_of, to_icrs
 
 
 def unit_vectors(seed: int = 1) -> np.ndarray:
@@ -11,14 +18,24 @@ def unit_vectors(seed: int = 1) -> np.ndarray:
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-def test_galactic_is_astropys() -> None:
+@pytest.mark.parametrize(
+    ("frame", "astropys"),
+    [("galactic", Galactic()), ("ecliptic", BarycentricMeanEcliptic(equinox="J2000"))],
+)
+def test_a_frame_is_astropys(frame: str, astropys: Galactic | BarycentricMeanEcliptic) -> None:
     vectors = unit_vectors()
-    there = ICRS(CartesianRepresentation(vectors.T)).transform_to(Galactic())
-    np.testing.assert_allclose(
-        from_icrs(vectors, "galactic"), there.cartesian.xyz.value.T, atol=1e-12
-    )
-    back = Galactic(CartesianRepresentation(vectors.T)).transform_to(ICRS())
-    np.testing.assert_allclose(to_icrs(vectors, "galactic"), back.cartesian.xyz.value.T, atol=1e-12)
+    there = ICRS(CartesianRepresentation(vectors.T)).transform_to(astropys)
+    np.testing.assert_allclose(from_icrs(vectors, frame), there.cartesian.xyz.value.T, atol=1e-12)
+    back = astropys.realize_frame(CartesianRepresentation(vectors.T)).transform_to(ICRS())
+    np.testing.assert_allclose(to_icrs(vectors, frame), back.cartesian.xyz.value.T, atol=1e-12)
+
+
+@pytest.mark.parametrize("frame", ["galactic", "ecliptic"])
+def test_a_frame_is_healpys_within_a_tenth_of_an_arcsecond(frame: str) -> None:
+    vectors = unit_vectors()
+    there = Rotator(coord=["C", letter_of(frame)])(vectors.T).T
+    apart = np.linalg.norm(from_icrs(vectors, frame) - there, axis=1)
+    assert np.degrees(apart.max()) * 3600 < 0.1
 
 
 @pytest.mark.parametrize("frame", FRAMES)
@@ -44,5 +61,6 @@ def test_equatorial_is_icrs() -> None:
 
 
 def test_an_unknown_frame_is_refused() -> None:
-    with pytest.raises(KeyError, match="ecliptic"):
-        to_icrs(np.eye(3), "ecliptic")
+    for use in (lambda f: to_icrs(np.eye(3), f), lambda f: from_icrs(np.eye(3), f), axes_of):
+        with pytest.raises(SurveyError, match="'horizontal' is not one of: equatorial, galactic"):
+            use("horizontal")

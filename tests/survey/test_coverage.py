@@ -96,8 +96,10 @@ def test_a_moc_of_blocks_is_their_union(blocks: list[set[int]], whole: bool):
     assert moc.sky_fraction == pytest.approx(len(expected) / (12 * 4**6))
 
 
-@pytest.mark.parametrize("frame", ["equatorial", "galactic"])
-def test_our_moc_file_is_read_by_us_and_by_mocpy(frame: str, tmp_path):
+@pytest.mark.parametrize(
+    ("frame", "letter"), [("equatorial", "C"), ("galactic", "G"), ("ecliptic", "E")]
+)
+def test_our_moc_file_is_read_by_us_and_by_mocpy(frame: str, letter: str, tmp_path):
     cells = np.sort(np.random.default_rng(0).choice(12 * 4**8, 500, replace=False))
     moc = moc_of([to_ranges(cells.astype(np.uint64))], 8)
     data = moc_bytes(moc, frame)
@@ -106,7 +108,7 @@ def test_our_moc_file_is_read_by_us_and_by_mocpy(frame: str, tmp_path):
     assert set(read_moc(data).flatten().tolist()) == set(cells.tolist())
     assert read_moc(data).max_order == 8
     with fits.open(path) as hdus:
-        assert hdus[1].header["COORDSYS"] == ("G" if frame == "galactic" else "C")
+        assert hdus[1].header["COORDSYS"] == letter
         assert hdus[1].header["ORDERING"] == "NUNIQ"
         assert hdus[1].header["MOCORDER"] == 8
     if frame == "equatorial":

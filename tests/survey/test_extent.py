@@ -38,9 +38,12 @@ def test_a_round_survey_is_centerd_and_fits(lon: float, lat: float, radius: floa
     assert 2 * radius < fov < 2.4 * radius + 0.5
 
 
-def test_the_center_in_icrs_is_that_of_astropy_for_a_galactic_survey():
-    center, icrs, _ = initial_view(moc(disk(123.0, -20.0, 1.0)), "galactic")
-    sky = SkyCoord(*center, unit="deg", frame="galactic").icrs
+@pytest.mark.parametrize(
+    ("frame", "astropys"), [("galactic", "galactic"), ("ecliptic", "barycentricmeanecliptic")]
+)
+def test_the_center_in_icrs_is_that_of_astropy(frame: str, astropys: str):
+    center, icrs, _ = initial_view(moc(disk(123.0, -20.0, 1.0)), frame)
+    sky = SkyCoord(*center, unit="deg", frame=astropys).icrs
     assert apart(icrs, (sky.ra.deg, sky.dec.deg)) < 1e-9
 
 

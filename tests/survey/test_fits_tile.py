@@ -21,7 +21,11 @@ from tests.oracles import interleaved
 from tests.sky import SEEDED
 
 WIDTH = 64
-FRAMES = ("equatorial", "galactic")
+AXES = {
+    "equatorial": ("RA---HPX", "DEC--HPX"),
+    "galactic": ("GLON-HPX", "GLAT-HPX"),
+    "ecliptic": ("ELON-HPX", "ELAT-HPX"),
+}
 
 
 def header(tile: Tile, width: int = WIDTH, **cards: object) -> fits.Header:
@@ -47,7 +51,7 @@ def separation(lon1: np.ndarray, lat1: np.ndarray, lon2: np.ndarray, lat2: np.nd
     return float(np.degrees(np.linalg.norm(a - b, axis=-1).max()))
 
 
-@pytest.mark.parametrize("frame", FRAMES)
+@pytest.mark.parametrize("frame", AXES)
 def test_the_wcs_puts_every_pixel_where_healpy_has_it(frame: str):
     """HiPS 1.0, 4.2.1: a pixel of a tile is a HEALPix cell `log2(width)` orders deeper."""
     inside = interleaved(WIDTH)
@@ -78,15 +82,15 @@ def test_the_wcs_holds_for_other_widths():
         assert separation(lon.ravel(), lat.ravel(), *found) < 1e-9
 
 
-@pytest.mark.parametrize("frame", FRAMES)
+@pytest.mark.parametrize("frame", AXES)
 def test_the_cards_name_frame_unit_band_and_tile(frame: str):
     cards = header(Tile(11, 12345678), frame=frame, unit="nJy", band="r", pixel_area=0.04)
-    axes = ("GLON-HPX", "GLAT-HPX") if frame == "galactic" else ("RA---HPX", "DEC--HPX")
-    assert (cards["CTYPE1"], cards["CTYPE2"]) == axes
+    assert (cards["CTYPE1"], cards["CTYPE2"]) == AXES[frame]
     assert (cards["PV2_1"], cards["PV2_2"]) == (4, 3)
     assert (cards["ORDER"], cards["NPIX"]) == (11, 12345678)
     assert (cards["BUNIT"], cards["FILTER"], cards["PIXAREA"]) == ("nJy", "r", 0.04)
     assert ("RADESYS" in cards) == (frame == "equatorial")
+    assert ("EQUINOX" in cards) == (frame == "ecliptic")
     assert cards["BITPIX"] == -32
 
 
@@ -100,7 +104,7 @@ def test_cards_of_what_is_not_known_are_left_out():
     assert allsky["BUNIT"] == "Jy"
 
 
-@pytest.mark.parametrize("frame", FRAMES)
+@pytest.mark.parametrize("frame", AXES)
 def test_every_card_is_written_as_astropy_writes_it(frame: str):
     """Keyword for keyword, digit for digit, at all orders."""
     for tile in tiles():

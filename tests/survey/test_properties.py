@@ -51,6 +51,30 @@ def test_nothing_is_nothing():
     assert parse_properties(format_properties({})) == {}
 
 
+SEPARATORS = (
+    "\n",
+    "\r\n",
+    "\r",
+    "\x0b",
+    "\x0c",
+    "\x1c",
+    "\x1d",
+    "\x1e",
+    "\x85",
+    "\u2028",
+    "\u2029",
+)
+
+
 def test_a_value_never_breaks_the_line():
-    written = {"a": "one\ntwo\r\nb = 3\x0bc\u2028d"}
-    assert list(parse_properties(format_properties(written))) == ["a"]
+    for separator in SEPARATORS:
+        written = {"obs_title": f"one{separator}hips_order = 3{separator}# two"}
+        wanted = {"obs_title": "one hips_order = 3 # two"}
+        assert parse_properties(format_properties(written)) == wanted
+
+
+def test_no_other_character_ends_a_line_of_another_program():
+    for separator in SEPARATORS[3:]:
+        assert parse_properties(f"a = 1{separator}b = 2\n") == {"a": f"1{separator}b = 2"}
+    for separator in SEPARATORS[:3]:
+        assert parse_properties(f"a = 1{separator}b = 2{separator}") == {"a": "1", "b": "2"}

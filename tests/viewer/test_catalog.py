@@ -59,6 +59,16 @@ def stars(count=2000, seed=1):
     )
 
 
+def test_names_with_commas_and_slashes(tmp_path):
+    table = Table({"ra": [1.0], "dec": [2.0], "a,b": [3], "b": [4], "c": [5]})
+    catalog = open_file(f"{write(table, tmp_path / 'x.parquet')},name=a/b")
+    client = Client(create_app(ViewerConfig((), catalogs=(catalog,))))
+    for columns, wanted in (("a,b", [[3]]), ("b,c", [[4, 5]]), (("a,b", "c"), [[3, 5]])):
+        query = urlencode({"ra": 1, "dec": 2, "radius": 1, "columns": columns}, doseq=True)
+        answer = client.get(f"/api/catalogs/a%2Fb?{query}")
+        assert answer.json()["rows"] == wanted
+
+
 def write(table, path):
     forms = {".csv": "ascii.csv", ".xml": "votable", ".parquet": "parquet", ".fits": "fits"}
     table.write(path, format=forms[path.suffix])

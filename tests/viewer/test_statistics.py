@@ -52,7 +52,7 @@ def test_a_region_of_too_many_tiles_is_refused():
 @pytest.mark.parametrize(
     "properties",
     [
-        {"hips_frame": "ecliptic"},
+        {"hips_frame": "horizontal"},
         {"hips_order": "1e300"},
         {"hips_order": "-1"},
         {"hips_order_min": "9"},
@@ -69,6 +69,21 @@ def test_unsupported_tilings_are_no_server_error(tmp_path, properties):
         answer = client.get(f"/api/{path}")
         assert answer.status_code == 404
         assert "cannot be measured" in answer.json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("frame", "astropys"),
+    [("equatorial", "icrs"), ("galactic", "galactic"), ("ecliptic", "barycentricmeanecliptic")],
+)
+def test_tiles_are_measured_in_the_frame_of_their_survey(tmp_path, frame, astropys):
+    folder = make_survey(tmp_path / "band_g", hips_frame=frame)
+    there = SkyCoord(RA + 0.3, DEC, unit="deg", frame=astropys).icrs
+    place = f"ra={there.ra.deg}&dec={there.dec.deg}"
+    end = f"ra2={there.ra.deg}&dec2={there.dec.deg + 0.5}"
+    answer = client_for(tmp_path).get(f"/api/profile?survey=band_g&{place}&{end}").json()
+    (found,) = answer["profiles"]
+    values = dict(zip(found["distance"], found["value"], strict=True))
+    assert values[0.0] == pytest.approx(value_at(folder, RA + 0.3, DEC, DEEPEST))
 
 
 def test_tiles_of_another_width_than_declared_are_ignored(tmp_path):

@@ -5,7 +5,7 @@ import { test } from "node:test";
 import * as coords from "../../viewer/web/coords.js";
 import figures, { assertClose } from "./figures.mjs";
 
-const { parsed, written, galactic } = figures.coords;
+const { parsed, written, galactic, ecliptic } = figures.coords;
 const RADIANS = Math.PI / 180;
 
 for (const [text, ra, dec] of parsed) {
@@ -64,6 +64,22 @@ test("what is written is read again", () => {
 test("galactic positions are those of the Hipparcos catalog, which Aladin shows", () => {
   for (const [[ra, dec], hipparcos] of galactic) {
     assert.ok(separation(coords.toGalactic(ra, dec), hipparcos) < 0.001, `${ra} ${dec}`);
+  }
+});
+
+test("positions in the frame of a survey: none in an unknown one", () => {
+  for (const [[ra, dec], wanted] of ecliptic) {
+    assert.ok(separation(coords.inFrame("ecliptic", ra, dec), wanted) < 1e-6, `${ra} ${dec}`);
+  }
+  assert.deepEqual(coords.inFrame("galactic", 266.4, -28.9), coords.toGalactic(266.4, -28.9));
+  assert.deepEqual(coords.inFrame("equatorial", 266.4, -28.9), [266.4, -28.9]);
+  for (const frame of ["equatorial", "galactic", "ecliptic"]) {
+    const back = coords.fromFrame(frame, ...coords.inFrame(frame, 266.4, -28.9));
+    assert.ok(separation(back, [266.4, -28.9]) < 1e-6, frame);
+  }
+  assert.equal(coords.fromFrame("horizontal", 266.4, -28.9), null);
+  for (const frame of ["", "horizontal", "toString"]) {
+    assert.equal(coords.inFrame(frame, 266.4, -28.9), null);
   }
 });
 

@@ -14,7 +14,7 @@ from typing import Any
 import astropy.units as u
 import healpy
 import numpy as np
-from astropy.coordinates import Angle, SkyCoord
+from astropy.coordinates import Angle, BarycentricMeanEcliptic, SkyCoord
 from astropy.io import fits
 from astropy.visualization import ZScaleInterval
 from astropy.wcs import WCS
@@ -43,7 +43,12 @@ def figures() -> dict[str, Any]:
         },
         "mocs": [_moc(name, *rest) for name, *rest in _mocs()],
         "fits": [*_plain_tiles(), *_our_tiles(), _compressed_tile()],
-        "coords": {"parsed": _parsed(), "written": _written(), "galactic": _galactic()},
+        "coords": {
+            "parsed": _parsed(),
+            "written": _written(),
+            "galactic": _galactic(),
+            "ecliptic": _ecliptic(),
+        },
         "cuts": [_cuts(values) for values in _samples()],
         "lupton": [_lupton(settings) for settings in _settings()],
     }
@@ -118,7 +123,9 @@ def _tiles() -> list[list[float]]:
     for order, width in ((0, 8), (3, 512), (9, 512), (11, 64)):
         for npix in _some_pixels(order)[::2]:
             tile = Tile(order, npix)
-            wcs = WCS(fits.Header([(key, value) for key, value, _ in hpx_wcs(tile, width, "")]))
+            wcs = WCS(
+                fits.Header([(key, value) for key, value, _ in hpx_wcs(tile, width, "galactic")])
+            )
             column, row = (int(n) for n in rng.integers(0, width, 2))
             lon, lat = wcs.wcs_pix2world(column + 0.3, row - 0.2, 0)
             rows.append([order, width, float(lon), float(lat), npix, row, column])
@@ -276,6 +283,16 @@ def _galactic() -> list[list[list[float]]]:
     dec = np.array([0.0, -28.936, 27.1, *rng.uniform(-89, 89, 9).round(4)])
     here = SkyCoord(ra, dec, unit="deg").galactic
     pairs = np.stack([[ra, dec], _hipparcos(ra, dec), [here.l.deg, here.b.deg]])
+    return np.moveaxis(pairs, 2, 0).tolist()
+
+
+def _ecliptic() -> list[list[list[float]]]:
+    """[ICRS, ecliptic of J2000 as astropy has it], degrees."""
+    rng = np.random.default_rng(7)
+    ra = np.array([0.0, 270.0, 90.0, *rng.uniform(0, 360, 9).round(4)])
+    dec = np.array([0.0, 66.56, -66.56, *rng.uniform(-89, 89, 9).round(4)])
+    there = SkyCoord(ra, dec, unit="deg").transform_to(BarycentricMeanEcliptic(equinox="J2000"))
+    pairs = np.stack([[ra, dec], [there.lon.deg, there.lat.deg]])
     return np.moveaxis(pairs, 2, 0).tolist()
 
 

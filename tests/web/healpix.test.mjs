@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { nestedIndex, pixelAt, tilePixel } from "../../viewer/web/healpix.js";
+import { nestedIndex, pixelAt, positionOf, tilePixel } from "../../viewer/web/healpix.js";
 import figures from "./figures.mjs";
 
 const { positions, borders, pixels, tiles } = figures.healpix;
@@ -40,6 +40,18 @@ test("a pole belongs to one of the pixels that touch it", () => {
       const { face, x, y } = pixelAt(lon, lat, 64);
       assert.deepEqual([x, y], [corner, corner]);
       assert.equal(face, Math.floor(lon / 90) + (lat > 0 ? 0 : 8));
+    }
+  }
+});
+
+test("a point of a face has the pixel that contains it", () => {
+  const nside = 2 ** 20;
+  for (let face = 0; face < 12; face++) {
+    for (const x of [1e-5, 0.1, 0.500001, 0.77, 0.99999]) {
+      for (const y of [1e-5, 0.2, 0.499999, 0.77, 0.99999]) {
+        const wanted = { face, x: Math.floor(x * nside), y: Math.floor(y * nside) };
+        assert.deepEqual(pixelAt(...positionOf(face, x, y), nside), wanted);
+      }
     }
   }
 });

@@ -29,6 +29,47 @@ for (const { name, files, ranges, positions, cells } of figures.mocs) {
   });
 }
 
+test("a border has the coverage on one side, and is closed", () => {
+  const cells = [
+    [3, 5n],
+    [3, 6n],
+    [4, 900n],
+    [9, 1500000n],
+  ];
+  const coverage = new Coverage(
+    cells.map(([order, index]) => [
+      index << (2n * BigInt(29 - order)),
+      (index + 1n) << (2n * BigInt(29 - order)),
+    ]),
+  );
+  const border = coverage.border();
+  for (const line of border) {
+    const [[lon, lat], [, end]] = [line[line.length >> 1], line.at(-1)];
+    const size = 0.4 * Math.max(0.01, Math.abs(end - lat));
+    const around = Array.from({ length: 12 }, (_, i) => [
+      lon + (size * Math.cos((i * Math.PI) / 6)) / Math.cos((lat * Math.PI) / 180),
+      lat + size * Math.sin((i * Math.PI) / 6),
+    ]);
+    const inside = around.filter((place) => coverage.holds(...place)).length;
+    assert.ok(inside > 2 && inside < 10, `${lon} ${lat}: ${inside} of 12`);
+  }
+  // each corner is the end of an even number of lines
+  const ends = Map.groupBy(
+    border.flatMap((line) => [line[0], line.at(-1)]),
+    (place) => place.map((one) => one.toFixed(6)).join(),
+  );
+  assert.ok(border.length > 50);
+  for (const [place, lines] of ends) assert.equal(lines.length % 2, 0, place);
+});
+
+test("the whole sky has no border, and two of its base cells share one edge", () => {
+  assert.deepEqual(new Coverage([[0n, 12n << 58n]]).border(), []);
+  const lines = (...faces) =>
+    new Coverage(faces.map((face) => [face << 58n, (face + 1n) << 58n])).border(2).length;
+  assert.equal(lines(0n), 4);
+  assert.equal(lines(0n, 4n), 6);
+});
+
 test("the last cells of the deepest order are told apart", () => {
   const last = 12n * 4n ** 29n - 1n;
   const coverage = new Coverage([[last - 2n, last]]);

@@ -33,10 +33,10 @@ class CatalogEndpoints:
         """Return the routes of these endpoints."""
         return [
             Route("/api/catalogs", guarded(self._list)),
-            Route("/api/catalogs/{name:str}", guarded(self._rows)),
+            Route("/api/catalogs/{name:path}", guarded(self._rows)),
             # as version 0.1.0 spelled them
             Route("/api/catalogues", guarded(partial(self._list, key="catalogues"))),
-            Route("/api/catalogues/{name:str}", guarded(partial(self._rows, key="catalogue"))),
+            Route("/api/catalogues/{name:path}", guarded(partial(self._rows, key="catalogue"))),
         ]
 
     async def _list(self, request: Request, key: str = "catalogs") -> Response:
@@ -63,7 +63,7 @@ def _catalog_query(query: QueryParams) -> CatalogQuery:
     return CatalogQuery(
         cone=Cone(*position_parameters(query), number_parameter(query, "radius", 1e-7, 180)),
         filter=query.get("filter", ""),
-        columns=tuple(c for text in query.getlist("columns") for c in text.split(",") if c),
+        columns=tuple(query.getlist("columns")),
         sort=query.get("sort", ""),
         limit=CatalogQuery.limit if limit is None else int(limit),
     )

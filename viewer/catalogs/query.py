@@ -29,7 +29,8 @@ class CatalogQuery:
     filter
         Condition on the rows, see `viewer.catalogs.filters`; "" for all rows.
     columns
-        Names of the columns to return; empty for the first few.
+        Names of the columns to return, or lists of names separated by commas (a name may contain
+        commas itself); empty for the first few.
     sort
         A numeric column, ascending, or descending with "-" before its name; "" for the distance
         from the center of the cone.
@@ -57,14 +58,16 @@ class QueryResult(NamedTuple):
 def selected_columns(query: CatalogQuery, kinds: Mapping[str, str]) -> list[str]:
     """Return the names of the columns to show, in the table's order. Raises FilterError."""
     sort = query.sort.removeprefix("-")
-    for name in (*query.columns, *([sort] if sort else [])):
+    lists = ([text] if text in kinds else text.split(",") for text in query.columns)
+    wanted = [name for names in lists for name in names if name]
+    for name in (*wanted, *([sort] if sort else [])):
         if name not in kinds:
             raise unknown_column(name, kinds)
     if sort and kinds[sort] == "text":
         raise FilterError(f"sort={query.sort}: a text column; choose a numeric one")
-    if len(query.columns) > MAX_COLUMNS:
-        raise FilterError(f"{len(query.columns)} columns requested; the limit is {MAX_COLUMNS}")
-    selected = set(query.columns or list(kinds)[:_DEFAULT_COLUMNS])
+    if len(wanted) > MAX_COLUMNS:
+        raise FilterError(f"{len(wanted)} columns requested; the limit is {MAX_COLUMNS}")
+    selected = set(wanted or list(kinds)[:_DEFAULT_COLUMNS])
     return [name for name in kinds if name in selected]
 
 

@@ -94,8 +94,7 @@ export class Catalogs {
     const still = () => layer.chosen !== undefined && layer.rows[layer.chosen] === place;
     button.disabled = true;
     for (let i = 0; i < names.length; i += MAX_COLUMNS) {
-      const columns = names.slice(i, i + MAX_COLUMNS).join();
-      const found = await layer.ask({ ra: place[0], dec: place[1], radius: TOLERANCE, limit: 1, columns });
+      const found = await layer.ask({ ra: place[0], dec: place[1], radius: TOLERANCE, limit: 1 }, names.slice(i, i + MAX_COLUMNS));
       if (!still()) return;
       if (found.error || !found.rows.length) {
         button.disabled = false;
@@ -180,10 +179,11 @@ class Layer {
     return more ? `more in view: only the ${ra.length} nearest to its center are drawn` : `${seen.length} in view`;
   }
 
-  /** Return the server's response, or {error}. */
-  async ask(words) {
-    if (this.filter.value.trim()) words.filter = this.filter.value;
-    const path = `api/catalogs/${encodeURIComponent(this.name)}?${new URLSearchParams(words)}`;
-    return api(path).catch((error) => ({ error: error.message }));
+  /** Return the server's response, or {error}. columns: their names; none for the first few. */
+  async ask(words, columns = []) {
+    const query = new URLSearchParams(words);
+    if (this.filter.value.trim()) query.set("filter", this.filter.value);
+    for (const name of columns) query.append("columns", name);
+    return api(`api/catalogs/${encodeURIComponent(this.name)}?${query}`).catch((error) => ({ error: error.message }));
   }
 }

@@ -1,6 +1,7 @@
 // Comparison of surveys: blinking, separated by a bar, or in linked views.
 
 import { make } from "./elements.js";
+import { isDrawn } from "./sky.js";
 
 const PARTNERS = { single: 0, blink: 1, swipe: 1, 2: 1, 4: 3 };
 const $ = (id) => document.getElementById(id);
@@ -39,7 +40,7 @@ export class Comparison {
   async show(mode, names) {
     const { viewer } = this;
     const wanted = this.partners(names).slice(0, PARTNERS[mode]);
-    if (wanted.length < PARTNERS[mode]) viewer.tell("Nothing to compare with", `Number of surveys: ${viewer.images().length}; needed: ${mode === "4" ? "four" : "two"}.`);
+    if (wanted.length < PARTNERS[mode]) viewer.tell("Nothing to compare with", `Number of surveys: ${viewer.drawn().length}; needed: ${mode === "4" ? "four" : "two"}.`);
     const { blinker } = this;
     if (blinker && (mode !== "blink" || blinker !== wanted[0] || viewer.isStale(this.layer(), blinker))) {
       viewer.sky.unstack(blinker, "blink");
@@ -59,11 +60,11 @@ export class Comparison {
   /** Return the named surveys, then all other images, those of the same band in other collections first. */
   partners(names) {
     const { base } = this.viewer;
-    const rest = this.viewer.images().filter((one) => one !== base && !names.includes(one.name));
+    const rest = this.viewer.drawn().filter((one) => one !== base && !names.includes(one.name));
     const isTwin = (one) => one.band === base.band && one.plane === base.plane && one.collection !== base.collection;
     const alike = (one) => Number(isTwin(one)) * 2 + Number(!one.color && !one.live && !one.plane);
     rest.sort((a, b) => alike(b) - alike(a));
-    return [...names.map((name) => this.viewer.find(name)), ...rest].filter(Boolean);
+    return [...names.map((name) => this.viewer.find(name)), ...rest].filter((one) => one && isDrawn(one));
   }
 
   /** Switch to the other of two blinking surveys (space). */
@@ -105,7 +106,7 @@ export class Comparison {
     const partner = $("partner");
     partner.hidden = this.mode !== "blink";
     const choose = partner.querySelector("select");
-    choose.replaceChildren(...this.viewer.images().filter((one) => one !== base).map(({ name, title }) => make("option", { value: name }, title)));
+    choose.replaceChildren(...this.viewer.drawn().filter((one) => one !== base).map(({ name, title }) => make("option", { value: name }, title)));
     choose.value = this.others[0] ?? "";
   }
 

@@ -131,9 +131,59 @@ const GALACTIC = [
  * @param {number} dec
  */
 export function toGalactic(ra, dec) {
+  return turned(GALACTIC, ra, dec);
+}
+
+// ICRS to the mean ecliptic and equinox of J2000 (astropy's BarycentricMeanEcliptic)
+const ECLIPTIC = [
+  [0.9999999999999941, -7.078368960971556e-8, 8.056213977613186e-8],
+  [3.2897004077419646e-8, 0.9174821299149584, 0.3977769994440479],
+  [-1.0207044725484355e-7, -0.39777699944404304, 0.9174821299149556],
+];
+
+/** @type {Map<string, number[][] | null>} matrices by the values of hips_frame (HiPS 1.0, 4.4.1) */
+const FRAMES = new Map([
+  ["equatorial", null],
+  ["galactic", GALACTIC],
+  ["ecliptic", ECLIPTIC],
+]);
+
+/**
+ * Longitude and latitude, in degrees, of an ICRS position in the frame of a survey; null if it is unknown.
+ * @param {string} frame
+ * @param {number} ra
+ * @param {number} dec
+ * @returns {number[] | null}
+ */
+export function inFrame(frame, ra, dec) {
+  const matrix = FRAMES.get(frame);
+  if (matrix === undefined) return null;
+  return matrix ? turned(matrix, ra, dec) : [ra, dec];
+}
+
+/**
+ * ICRS position, in degrees, of a position in the frame of a survey; null if the frame is unknown.
+ * @param {string} frame
+ * @param {number} lon
+ * @param {number} lat
+ * @returns {number[] | null}
+ */
+export function fromFrame(frame, lon, lat) {
+  const matrix = FRAMES.get(frame);
+  if (matrix === undefined) return null;
+  const back = matrix?.map((_, i) => matrix.map((row) => row[i]));
+  return back ? turned(back, lon, lat) : [lon, lat];
+}
+
+/**
+ * @param {number[][]} matrix
+ * @param {number} ra
+ * @param {number} dec
+ */
+function turned(matrix, ra, dec) {
   const [a, d] = [ra * RADIANS, dec * RADIANS];
   const vector = [Math.cos(d) * Math.cos(a), Math.cos(d) * Math.sin(a), Math.sin(d)];
-  const [x, y, z] = GALACTIC.map((row) => row.reduce((sum, m, i) => sum + m * vector[i], 0));
+  const [x, y, z] = matrix.map((row) => row.reduce((sum, m, i) => sum + m * vector[i], 0));
   return [(Math.atan2(y, x) / RADIANS + 360) % 360, Math.atan2(z, Math.hypot(x, y)) / RADIANS];
 }
 

@@ -52,6 +52,23 @@ function polar(z, lat, turn, nside) {
 }
 
 /**
+ * Return longitude and latitude, in degrees, of a point of a base face.
+ * @param {number} face
+ * @param {number} x 0 to 1
+ * @param {number} y 0 to 1
+ */
+export function positionOf(face, x, y) {
+  const row = 2 + Math.floor(face / 4) - x - y;
+  const cap = row < 1 ? row : row > 3 ? 4 - row : 1;
+  const turn = (face % 4) + (face < 4 || face > 7 ? 0.5 : 0) + (cap ? (x - y) / (2 * cap) : 0);
+  const height = cap < 1 ? 1 - cap ** 2 / 3 : Math.abs(2 - row) * (2 / 3);
+  // precise at the pole, unlike the arcsine of the height
+  const lat =
+    cap < 1 ? 90 - (2 * Math.asin(cap / Math.sqrt(6))) / RADIANS : Math.asin(height) / RADIANS;
+  return [(((turn * 90) % 360) + 360) % 360, row < 2 ? lat : -lat];
+}
+
+/**
  * Return the NESTED index, by floating-point arithmetic since it can exceed 32 bits.
  * @param {Pixel} pixel
  * @param {number} nside

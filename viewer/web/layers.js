@@ -5,12 +5,17 @@ import { percentileCuts, zscaleCuts } from "./cuts.js";
 import { button, make, row, shortName } from "./elements.js";
 import { drawHistogram, sampleScreen } from "./histogram.js";
 import { planeColor } from "./live.js";
-import { COLORMAPS, STRETCHES, shownFormats } from "./sky.js";
+import { COLORMAPS, STRETCHES, isDrawn, shownFormats } from "./sky.js";
 
 const BAND_COLORS = {
   u: "#8f7bff", g: "#3ec6a8", r: "#f0b04a", i: "#ef7d57", z: "#d9526b", y: "#a8446f",
   J: "#6aa5ff", H: "#7ddc8b", K: "#f2705b", Ks: "#f2705b",
 };
+
+function bandColor({ band }) {
+  return Object.hasOwn(BAND_COLORS, band) ? BAND_COLORS[band] : "#7d8ca3";
+}
+
 const FORMAT_NAMES = { fits: "FITS", png: "PNG", webp: "WebP", jpeg: "JPEG" };
 
 const PERCENTS = [90, 99, 99.5, 99.9];
@@ -50,7 +55,7 @@ class MaskCard {
     });
     this.painted = make("b", {});
     const chip = make("span", { class: "chip" }, `${survey.band} mask`.trim());
-    chip.style.setProperty("--band", BAND_COLORS[survey.band] ?? "#7d8ca3");
+    chip.style.setProperty("--band", bandColor(survey));
     const about = make("summary", { title: survey.title }, chip, " ", this.painted);
     this.element = make("li", { class: "card mask", "data-survey": survey.name },
       make("details", {}, about, make("div", { class: "planes" }, ...this.boxes.map((one) => one.label))));
@@ -169,7 +174,8 @@ class Card {
   /** Controls of the live color: bands for red, green and blue; Q; gain of each band. */
   makeMix() {
     const { viewer } = this;
-    const bands = viewer.bands();
+    const mixable = viewer.mixable();
+    const bands = viewer.bands().filter((one) => mixable.includes(one));
     const number = (label, get, put, step) => {
       const input = make("input", { type: "number", step, "aria-label": label });
       input.addEventListener("change", () => Number.isFinite(input.valueAsNumber) && viewer.mix(put(input.valueAsNumber)));
@@ -248,7 +254,7 @@ class Card {
 }
 
 function thumbnail(survey) {
-  const color = BAND_COLORS[survey.band] ?? "#7d8ca3";
+  const color = bandColor(survey);
   const box = make("span", { class: "thumb", "aria-hidden": "true" });
   if (survey.color) box.classList.add("rainbow");
   else box.style.setProperty("--band", color);
@@ -258,10 +264,11 @@ function thumbnail(survey) {
 
 function about(survey, index) {
   const chip = make("span", { class: "chip" }, survey.color ? "color" : survey.band ? shortName(survey) : survey.plane || "image");
-  if (!survey.color) chip.style.setProperty("--band", BAND_COLORS[survey.band] ?? "#7d8ca3");
+  if (!survey.color) chip.style.setProperty("--band", bandColor(survey));
   const key = index < 9 ? make("kbd", { title: "Key" }, String(index + 1)) : "";
   const formats = shownFormats(survey).map((format) => FORMAT_NAMES[format]).join(" + ");
-  return make("span", { class: "about" }, chip, make("span", { class: "dim" }, `order ${survey.order} · ${formats}`), key);
+  const shown = isDrawn(survey) ? formats : `${survey.frame}, not drawn`;
+  return make("span", { class: "about" }, chip, make("span", { class: "dim" }, `order ${survey.order} · ${shown}`), key);
 }
 
 function choice(values, change) {

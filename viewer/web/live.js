@@ -6,6 +6,7 @@ import { answerFor, forget } from "./gate.js";
 import { fitsAnswer, tiles } from "./fits.js";
 import { lupton } from "./lupton.js";
 import { coverageOf } from "./moc.js";
+import { isDrawn } from "./sky.js";
 
 let made = 0;
 
@@ -18,7 +19,8 @@ const PLANE_COLORS = {
 };
 
 export function planeColor(name) {
-  return PLANE_COLORS[name] ?? `hsl(${[...name].reduce((sum, c) => sum * 31 + c.charCodeAt(0), 7) % 360} 80% 62%)`;
+  if (Object.hasOwn(PLANE_COLORS, name)) return PLANE_COLORS[name];
+  return `hsl(${[...name].reduce((sum, c) => (sum * 31 + c.charCodeAt(0)) % 360, 7)} 80% 62%)`;
 }
 
 /** A survey computed by the page. `survey`: described like those of the server, with its URL. */
@@ -132,9 +134,9 @@ export class SignalToNoise extends Live {
 /** Return the surveys that the page computes: live color of three bands, signal-to-noise ratios. */
 export function madeHere(surveys) {
   const made = [];
-  const values = surveys.filter((one) => one.formats.includes("fits") && one.bitpix && !one.planes);
+  const values = surveys.filter((one) => isDrawn(one) && one.formats.includes("fits") && one.bitpix && !one.planes);
   for (const variance of values.filter((one) => one.plane === "variance")) {
-    const image = values.find((one) => !one.plane && one.band === variance.band && one.collection === variance.collection);
+    const image = values.find((one) => !one.plane && one.band === variance.band && one.collection === variance.collection && one.frame === variance.frame && one.tile_width === variance.tile_width);
     if (image) made.push(new SignalToNoise(image, variance));
   }
   const bands = values.filter((one) => !one.plane && !one.color);

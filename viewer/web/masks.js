@@ -3,7 +3,7 @@
 import { make } from "./elements.js";
 import { forget } from "./gate.js";
 import { MaskPaint, planeColor } from "./live.js";
-import { defaultSettings } from "./sky.js";
+import { defaultSettings, refuseUndrawn } from "./sky.js";
 
 const OPACITY = 0.65;
 // planes that are set nearly everywhere, or harmless
@@ -39,8 +39,9 @@ export class Masks {
   async paint(name, planes) {
     const mask = this.surveys.find((one) => one.name === name);
     if (!mask) return;
-    const known = planes.filter((plane) => plane in mask.planes);
+    const known = planes.filter((plane) => Object.hasOwn(mask.planes, plane));
     if (known.join() === this.planesOf(name).join()) return;
+    if (known.length) refuseUndrawn(mask);
     const skies = this.viewer.panes.all;
     const before = this.paints.get(name);
     if (before) {

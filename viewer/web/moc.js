@@ -1,9 +1,12 @@
 // The coverage of a survey (IVOA MOC, NUNIQ or RANGE), used to avoid requests for missing tiles.
 
 import { readHeader } from "./fits.js";
-import { nestedIndex, pixelAt } from "./healpix.js";
+import { fromFrame } from "./coords.js";
+import { nestedIndex, pixelAt, positionOf } from "./healpix.js";
 
 const DEEPEST = 29n;
+const FINEST = 16; // order of the cells of a border: 3 arcsec
+const STRAIGHT = 6; // order of cells whose edges are drawn as straight lines
 
 /** @typedef {[first: bigint, end: bigint]} Range cells of order 29, excluding the end */
 
@@ -32,6 +35,17 @@ async function loadCoverage(url) {
   }
 }
 
+/**
+ * Return the border of a survey's coverage: lines of ICRS positions; none without a MOC or in an unknown frame.
+ * @param {{url: string, frame: string}} survey
+ */
+export async function borderOf({ url, frame }) {
+  const border = (await coverageOf(url))?.border() ?? [];
+  return border.map((line) =>
+    line.map(([lon, lat]) => fromFrame(frame, lon, lat)).filter((one) => one !== null),
+  );
+}
+
 /** Coverage of a survey, in its own frame. */
 export class Coverage {
   /** @param {Range[]} ranges */
@@ -56,6 +70,45 @@ export class Coverage {
    */
   meets(order, index) {
     return this.meetsRange(...deepRange(BigInt(order), index));
+  }
+
+  /**
+   * Return the border, to within a cell: lines of [lon, lat] in degrees. The cells are as small as `most` allows.
+   * @param {number} most number of cells
+   */
+  border(most = 20_000) {
+    let order = FINEST;
+    while (order > 0 && this.count(order) > most) order--;
+    /** @type {Map<string, number[][]>} */
+    const edges = new Map();
+    for (const index of this.cells(order)) {
+      for (const edge of edgesOf(order, index)) {
+        const key = keyOf(edge[edge.length >> 1]);
+        // an edge of two cells is not on the border
+        if (!edges.delete(key)) edges.set(key, edge);
+      }
+    }
+    return [...edges.values()];
+  }
+
+  /** @param {number} order */
+  count(order) {
+    const shift = 2n * (DEEPEST - BigInt(order));
+    return this.ranges.reduce(
+      (sum, [first, end]) => sum + Number(((end - 1n) >> shift) - (first >> shift)) + 1,
+      0,
+    );
+  }
+
+  /** @param {number} order */
+  cells(order) {
+    const shift = 2n * (DEEPEST - BigInt(order));
+    /** @type {Set<number>} */
+    const found = new Set();
+    for (const [first, end] of this.ranges) {
+      for (let i = Number(first >> shift); i <= Number((end - 1n) >> shift); i++) found.add(i);
+    }
+    return found;
   }
 
   /**
@@ -123,4 +176,52 @@ function deepIndex(lon, lat) {
   const nside = 2 ** 24;
   const index = BigInt(nestedIndex(pixelAt(lon, lat, nside), nside));
   return (index << 10n) + (1n << 9n);
+}
+
+/**
+ * Return the four edges of a cell: lines of [lon, lat] in degrees, of an even number of pieces.
+ * @param {number} order
+ * @param {number} index
+ */
+function edgesOf(order, index) {
+  const side = 2 ** order;
+  const face = Math.floor(index / side ** 2);
+  let [x, y] = [0, 0];
+  for (
+    let bit = 1, rest = index - face * side ** 2;
+    rest > 0;
+    bit *= 2, rest = Math.floor(rest / 4)
+  ) {
+    x += bit * (rest % 2);
+    y += bit * (Math.floor(rest / 2) % 2);
+  }
+  const pieces = 2 ** Math.max(1, STRAIGHT - order);
+  const corners = [
+    [0, 0],
+    [1, 0],
+    [1, 1],
+    [0, 1],
+  ];
+  return corners.map(([x0, y0], k) => {
+    const [x1, y1] = corners[(k + 1) % 4];
+    return Array.from({ length: pieces + 1 }, (_, i) => {
+      const part = i / pieces;
+      return positionOf(
+        face,
+        (x + x0 + part * (x1 - x0)) / side,
+        (y + y0 + part * (y1 - y0)) / side,
+      );
+    });
+  });
+}
+
+/**
+ * Return a text that is the same for the same point, also when it was computed in another base face.
+ * @param {number[]} point
+ */
+function keyOf([lon, lat]) {
+  const [a, d] = [(lon * Math.PI) / 180, (lat * Math.PI) / 180];
+  const vector = [Math.cos(d) * Math.cos(a), Math.cos(d) * Math.sin(a), Math.sin(d)];
+  // + 0 makes 0 of -0
+  return vector.map((one) => Math.round(one * 1e9) + 0).join();
 }

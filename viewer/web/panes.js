@@ -94,7 +94,7 @@ export class Panes {
     const { sky, layer } = await openSky(div, survey, settings, this.viewer.sky.view());
     const pane = { sky, div, survey, url: survey.url };
     pane.choose = make("select", { class: "choose", "aria-label": `Survey of view ${i + 2}`, onchange: () => this.viewer.comparison.setOther(i, pane.choose.value) });
-    pane.choose.append(...this.viewer.images().map(({ name, title }) => make("option", { value: name }, title)));
+    pane.choose.append(...this.viewer.drawn().map(({ name, title }) => make("option", { value: name }, title)));
     div.append(pane.choose);
     this.panes.push(pane);
     await sky.added(layer);

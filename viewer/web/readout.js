@@ -1,6 +1,6 @@
 // Pixel values under the pointer, from the FITS tiles of the surveys.
 
-import { digitsOf, formatAngle, formatDec, formatRa, formatUnit, formatValue, toGalactic } from "./coords.js";
+import { digitsOf, formatAngle, formatDec, formatRa, formatUnit, formatValue, inFrame, toGalactic } from "./coords.js";
 import { tiles } from "./fits.js";
 import { onLoading, watch } from "./gate.js";
 import { tilePixel } from "./healpix.js";
@@ -12,16 +12,17 @@ const MOMENT = 400;
 
 /**
  * Return the value at an ICRS position in the tiles of one order.
- * state: "value", "none" (no pixel there), "unreadable", or "no-fits".
+ * state: "value", "none" (no pixel there), "unreadable", "no-fits", or "no-frame" (an unknown one).
  */
 export async function probe(survey, ra, dec, order) {
   const native = order >= survey.order;
   const found = { value: null, order, native, unit: survey.unit, digits: digitsOf(survey) };
   if (!survey.formats.includes("fits")) return { ...found, state: "no-fits" };
+  const place = inFrame(survey.frame, ra, dec);
+  if (!place) return { ...found, state: "no-frame" };
   // do not request missing tiles
   watch(survey);
-  const [lon, lat] = inFrame(survey, ra, dec);
-  const { npix, row, column } = tilePixel(lon, lat, order, survey.tile_width);
+  const { npix, row, column } = tilePixel(...place, order, survey.tile_width);
   try {
     const folder = `Norder${order}/Dir${Math.floor(npix / 10000) * 10000}`;
     const tile = await tiles.get(`${survey.url}/${folder}/Npix${npix}.fits`);
@@ -34,12 +35,9 @@ export async function probe(survey, ra, dec, order) {
 
 /** Whether the MOC of a survey contains an ICRS position. */
 export async function isCovered(survey, ra, dec) {
-  const coverage = await coverageOf(survey.url);
-  return coverage?.holds(...inFrame(survey, ra, dec)) ?? true;
-}
-
-function inFrame(survey, ra, dec) {
-  return survey.frame === "galactic" ? toGalactic(ra, dec) : [ra, dec];
+  const place = inFrame(survey.frame, ra, dec);
+  const coverage = place && (await coverageOf(survey.url));
+  return coverage?.holds(...place) ?? true;
 }
 
 /** The bar at the bottom; follows the pointer, or the center of the view when there is none. */
@@ -152,13 +150,13 @@ function bandRow({ band, name, value, unit, digits, state, brightness: magnitude
   cells.forEach((text, i) => {
     const cell = document.createElement(i ? "td" : "th");
     if (!i) cell.scope = "row";
-    cell.textContent = text;
+    cell.textContent = cell.title = text;
     row.append(cell);
   });
   return row;
 }
 
-const WORDS = { none: "no data", unreadable: "tile not readable", "no-fits": "picture only" };
+const WORDS = { none: "no data", unreadable: "tile not readable", "no-fits": "picture only", "no-frame": "unknown frame" };
 
 function valueElement({ label, value, unit, digits, state }) {
   const element = document.createElement("span");

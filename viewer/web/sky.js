@@ -57,6 +57,19 @@ export function shownFormats(survey) {
   return [fits && "fits", picture].filter(Boolean);
 }
 
+// frames that Aladin Lite knows; it takes all others for equatorial
+const DRAWN_FRAMES = ["equatorial", "galactic"];
+
+/** Whether Aladin Lite can draw a survey. */
+export function isDrawn(survey) {
+  return DRAWN_FRAMES.includes(survey.frame);
+}
+
+/** Throw an Error if Aladin Lite cannot draw a survey. */
+export function refuseUndrawn(survey) {
+  if (!isDrawn(survey)) throw new Error(`${survey.title} is not drawn: its hips_frame, ${survey.frame}, is neither equatorial nor galactic.`);
+}
+
 /** Return the initial view: that of the survey's properties, or the whole sky. */
 export function initialView(survey) {
   const { ra, dec, fov } = survey.initial;
@@ -65,6 +78,7 @@ export function initialView(survey) {
 
 /** Start Aladin Lite in `div` with a survey; `added` must be called for its layer. */
 export async function openSky(div, survey, settings, { ra, dec, fov }) {
+  refuseUndrawn(survey);
   // fetch the MOC while Aladin Lite starts
   watch(survey);
   await A.init;
@@ -97,6 +111,7 @@ function stop(event) {
 let made = 0;
 
 function makeLayer(survey, settings, opacity) {
+  refuseUndrawn(survey);
   watch(survey);
   // Aladin Lite stores options by id and would restore old ones
   const id = `${survey.name}-${++made}`;
@@ -238,7 +253,7 @@ export class Sky {
     this.aladin.setCooGrid({ enabled });
   }
 
-  /** Show the outline of a survey's coverage; null hides it. */
+  /** Show the outline of an equatorial survey's coverage; null hides it. */
   showCoverage(survey) {
     if (this.coverage) this.aladin.removeOverlay(this.coverage);
     this.coverage = survey && A.MOCFromURL(`${survey.url}/Moc.fits`, {

@@ -27,7 +27,7 @@ function describe(url, properties) {
     order: number("hips_order"),
     order_min: number("hips_order_min") ?? 0,
     tile_width: number("hips_tile_width") ?? 512,
-    frame: properties.hips_frame,
+    frame: (properties.hips_frame ?? "equatorial").toLowerCase(),
     bitpix: number("hips_pixel_bitpix"),
     offset: number("hipsgen_offset") ?? 0,
     cuts: pair("hips_pixel_cut"),

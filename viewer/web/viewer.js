@@ -4,10 +4,11 @@ import { fromHash, toHash } from "./address.js";
 import { keep, recall, shortName } from "./elements.js";
 import { firstPicture } from "./gate.js";
 import { madeHere } from "./live.js";
+import { borderOf } from "./moc.js";
 import { beside, parsePlace, patchesOf, viewOf } from "./patches.js";
 import { Readout, isCovered } from "./readout.js";
 import { shownAddress } from "./relative.js";
-import { defaultSettings, initialView, openSky, possible } from "./sky.js";
+import { defaultSettings, initialView, isDrawn, openSky, possible } from "./sky.js";
 
 const $ = (id) => document.getElementById(id);
 const OVERLAYS = ["grid", "patches", "coverage", "flags"];
@@ -33,7 +34,8 @@ export class Viewer {
   async open(address) {
     const asked = fromHash(address);
     this.remix(asked.liveColor);
-    const first = this.find(asked.survey) ?? this.images()[0] ?? this.surveys[0];
+    const wanted = this.find(asked.survey) ?? this.images()[0] ?? this.surveys[0];
+    const first = [wanted, ...this.drawn()].find(isDrawn) ?? wanted;
     const { sky, layer } = await openSky($("sky"), first, this.settings.get(first.name), asked.view ?? initialView(first));
     this.sky = sky;
     this.base = await this.firstThatLoads(first, layer);
@@ -197,6 +199,11 @@ export class Viewer {
     return this.surveys.filter((survey) => !survey.planes);
   }
 
+  /** Return the images that can be drawn. */
+  drawn() {
+    return this.images().filter(isDrawn);
+  }
+
   /** Return the images in every band of the base's collection. */
   bands() {
     return this.withValues().filter((one) => !one.plane);
@@ -249,7 +256,7 @@ export class Viewer {
   /** Run changes one after the other: Aladin Lite adds layers when their properties arrive. */
   queue(change) {
     document.body.classList.add("busy");
-    const work = this.work.then(change).then(() => this.arranged(), (error) => this.fail(error));
+    const work = this.work.then(change).then(() => this.arranged(), (error) => this.failed(error));
     this.work = work;
     work.then(() => this.work === work && document.body.classList.remove("busy"));
     return work;
@@ -369,9 +376,16 @@ export class Viewer {
 
   /** Apply the live color of an address, if its bands exist and it differs. */
   remix(settings) {
-    const isBand = (one) => one && !one.live && !one.color && !one.planes && one.formats.includes("fits");
-    if (!settings || !this.liveColor || !settings.parts.every((name) => isBand(this.find(name)))) return;
+    if (!settings || !this.liveColor) return;
+    const bands = this.mixable();
+    if (!settings.parts.every((name) => bands.includes(this.find(name)))) return;
     if (JSON.stringify(settings) !== JSON.stringify(this.liveColor)) this.mixed(settings);
+  }
+
+  /** Return the surveys that the live color can combine: those with its frame and tile width. */
+  mixable() {
+    const { frame, tile_width } = this.find("live-colour");
+    return this.surveys.filter((one) => !one.live && !one.color && !one.planes && one.formats.includes("fits") && one.frame === frame && one.tile_width === tile_width);
   }
 
   /** Whether a layer uses an outdated URL of its survey. */
@@ -400,7 +414,16 @@ export class Viewer {
     const survey = this.flaggable();
     for (const sky of this.panes.all) {
       sky.showGrid(this.shown.has("grid"));
-      sky.showCoverage(this.shown.has("coverage") ? survey : null);
+      sky.showCoverage(this.shown.has("coverage") && survey.frame === "equatorial" ? survey : null);
+    }
+    this.border = [];
+    // Aladin Lite takes the cells of every MOC for equatorial ones
+    if (this.shown.has("coverage") && survey.frame !== "equatorial") {
+      borderOf(survey).then((found) => {
+        if (survey !== this.flaggable()) return;
+        this.border = found;
+        this.redraw();
+      });
     }
     $("flags").hidden = !this.shown.has("flags");
     this.outlines = [];
@@ -426,6 +449,7 @@ export class Viewer {
   overlayItems(sky) {
     const patches = this.shown.has("patches") ? this.outlines : [];
     const items = patches.map(({ polygon, label }) => ({ kind: "outline", corners: polygon, color: "#9fb4d6", label }));
+    if (this.shown.has("coverage")) items.push(...this.border.map((corners) => ({ kind: "outline", corners, color: "#66d9c2", open: true })));
     items.push(...this.catalogs.items(), ...this.measuring.items(), ...this.flags.items());
     if (this.here) items.push({ kind: "cross", ra: this.here[0], dec: this.here[1], color: "#66d9c2" });
     const pointed = this.panes?.pointed;
@@ -501,6 +525,12 @@ export class Viewer {
     for (const name of OVERLAYS) $(name === "flags" ? "flags-toggle" : name).setAttribute("aria-pressed", String(this.shown.has(name)));
     for (const button of document.querySelectorAll("#modes button")) button.setAttribute("aria-pressed", String(button.dataset.mode === this.comparison.mode));
     $("lock").checked = this.lock;
+  }
+
+  /** Show why a change failed, and what is shown instead. */
+  failed(error) {
+    this.fail(error);
+    this.refresh();
   }
 
   fail(error) {
