@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hipsgen.coadd import CoaddRef
+from hipsgen.images.cylinder import Cylinder
 from hipsgen.images.seams import extended
 from hipsgen.images.source import CoaddInfo, CoaddReader, Section, Values
 from hipsgen.planner.blocks import window_depth
@@ -178,7 +179,7 @@ class Window:
         section = at.section(self.info.shape, self.margin)
         if section is None:
             return None
-        if not self.info.wcs.cylinder:
+        if self._closed is None:
             return cache.read(self.ref, section)
         return self._extend(_part(cache, self.ref, section), section, cache)
 
@@ -198,6 +199,12 @@ class Window:
             found = reader.read(self.ref, section, parts, pixels)
             self.pixels, self.first = self._extend(found, section, cache)
 
+    @property
+    def _closed(self) -> Cylinder | None:
+        """How the coadd closes on itself; None if all its edges are edges of its sky."""
+        cylinder = self.info.wcs.cylinder
+        return cylinder if cylinder is not None and any(cylinder.closed) else None
+
     def _extend(
         self, pixels: Values, section: Section, cache: CoaddCache
     ) -> tuple[Values, tuple[int, int]]:
@@ -205,14 +212,13 @@ class Window:
 
         Masks are not interpolated and need none.
         """
-        cylinder = self.info.wcs.cylinder
-        if cylinder is None or pixels.dtype != np.float32:
+        if self._closed is None or pixels.dtype != np.float32:
             return pixels, (section[0].start, section[1].start)
 
         def read(part: Section) -> Values:
             return _part(cache, self.ref, part)
 
-        return extended(pixels, section, cylinder, self.info.shape, self.margin, read)
+        return extended(pixels, section, self._closed, self.info.shape, self.margin, read)
 
 
 def _part(cache: CoaddCache, ref: CoaddRef, section: Section) -> Values:
