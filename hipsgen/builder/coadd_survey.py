@@ -18,6 +18,7 @@ from hipsgen.journal.output import missing_coadds
 from hipsgen.journal.records import BlockRecord
 from hipsgen.planner.coadd_list import list_refs
 from hipsgen.planner.options import BuildOptions, Runtime, tile_bytes
+from hipsgen.planner.recipe import limit_note
 from hipsgen.planner.sample import known_scales
 from hipsgen.render.block import BlockTask
 from hipsgen.run.progress import Reporter
@@ -101,6 +102,8 @@ class CoaddSurvey:
         )
         for note in self._prepared.notes:
             self._reporter.note(f"{self.name}: {note}")
+        if note := limit_note(recipe.pixel_scale, recipe.tile_width):
+            self._reporter.note(note)
         finest = min(known_scales(plan.refs), default=recipe.pixel_scale)
         if finest < 0.999 * recipe.pixel_scale:
             self._reporter.note(

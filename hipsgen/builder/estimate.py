@@ -16,7 +16,7 @@ from hipsgen.planner.blocks import make_plan
 from hipsgen.planner.coadd_list import refs_of
 from hipsgen.planner.jobs import SurveyJob
 from hipsgen.planner.options import BuildOptions, tile_bytes
-from hipsgen.planner.recipe import check_excluded, natural_order, stretch_of
+from hipsgen.planner.recipe import check_excluded, limit_note, natural_order, stretch_of
 from hipsgen.planner.sample import known_scales, sample_plane
 from hipsgen.run.progress import Reporter
 from hipsgen.sky.tiles import order_for, pixel_size
@@ -139,6 +139,8 @@ def _plan(surveys: SurveySet, job: SurveyJob, reporter: Reporter, has_output: bo
     order = options.order
     if order is None:
         order = natural_order(sampled.pixel_scale, width)
+    if note := limit_note(sampled.pixel_scale, width):
+        reporter.note(note)
     plan = make_plan(refs, order, options.frame, width)
     counts = plan.leaf_counts()
     n_leaves, n_tiles = int(counts.sum()), plan.tile_count(counts)

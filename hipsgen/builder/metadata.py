@@ -9,6 +9,7 @@ from typing import Any
 
 from hipsgen.sky.tiles import pixel_size
 from hipsgen.survey.bands import regime, wavelengths
+from hipsgen.survey.coverage import sky_fraction
 from hipsgen.survey.provenance import UsedCoadd
 from hipsgen.version import __version__
 
@@ -111,7 +112,7 @@ def geometry(
         "hips_initial_ra": f"{center[0]:.7f}",
         "hips_initial_dec": f"{center[1]:.7f}",
         "hips_initial_fov": f"{fov:.5g}",
-        "moc_sky_fraction": f"{moc.sky_fraction:.8g}",
+        "moc_sky_fraction": f"{sky_fraction(moc):.8g}",
     }
 
 

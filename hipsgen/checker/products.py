@@ -23,6 +23,7 @@ from hipsgen.survey.coverage import (
     allsky_shape,
     moc_of,
     moc_order,
+    sky_fraction,
 )
 from hipsgen.survey.survey import Survey
 
@@ -85,13 +86,13 @@ class SurveyProductsCheck:
         data = moc_of(self._cells, moc_order(self._survey.order))
         order = min(int(moc.max_order), int(data.max_order))
         moc, data = _at(moc, order), _at(data, order)
-        total = max(moc.sky_fraction, data.sky_fraction)
+        total = max(sky_fraction(moc), sky_fraction(data))
         tolerance = 0.0 if self._rules.is_ours else _MOC_TOLERANCE
         for rest, message in (
             (_without(data, moc), "does not cover all pixels with data"),
             (_without(moc, data), "covers pixels without data"),
         ):
-            if rest.sky_fraction > tolerance * total:
+            if sky_fraction(rest) > tolerance * total:
                 cells = rest.flatten().size
                 yield Finding("error", MOC_NAME, f"{message}: {cells} cells of order {order}")
 

@@ -1,7 +1,8 @@
 """Convert between sky and pixels of an image, for every WCS that astropy supports.
 
 astropy.wcs does the computation. This module adds the frame of the image (FK5, galactic, FK4 ...),
-distortions only where they are valid, and the seam of maps that span the whole sky.
+distortions only where they are valid (`distortion`), and the seam of maps that span the whole sky
+(`cylinder`).
 """
 
 import math
@@ -16,7 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from hipsgen.errors import CoaddError, NoCoaddError
-from hipsgen.sky.polygon import bounding_circle, to_lonlat, to_vectors
+from hipsgen.images.cylinder import Cylinder, is_cylinder
+from hipsgen.images.distortion import Distortion
+from hipsgen.sky.polygon import bounding_circle, convex_hull, to_lonlat, to_vectors
 
 if TYPE_CHECKING:
     from astropy.io.fits import Header
@@ -25,22 +28,23 @@ FloatArray = npt.NDArray[np.float64]
 
 # guards Python's list of warnings, and astropy's transformations between frames
 _LOCK = threading.RLock()
-_CYLINDRICAL = {"CAR", "CEA", "MER", "CYP"}
 _ANGLES = {
     **dict.fromkeys(("deg", "degs", "degree", "degrees"), "deg"),
     **dict.fromkeys(("arcmin", "arcmins", "arcminute", "arcminutes"), "arcmin"),
     **dict.fromkeys(("arcsec", "arcsecs", "arcsecond", "arcseconds"), "arcsec"),
     **dict.fromkeys(("rad", "rads", "radian", "radians"), "rad"),
 }
-_STEPS = 16  # points along a side of an outline
-_STRAIGHT = 0.1  # pixels: a side that bulges by less is represented by its ends
-_LARGE = 60.0  # degrees: an outline with a larger radius is not represented by a polygon
 _SMALLEST_PIXEL = 1e-8 / 3600  # degrees; unit vectors in double precision resolve 2e-11 arcsec
-_INVERSION_TOLERANCE = 1e-6  # pixels, for distortions that astropy inverts by iteration
 # keywords of the WCS whose values are numbers; wcslib takes the default of one that is not
 _NUMBERS = re.compile(
     r"(CRVAL|CRPIX|CDELT|CROTA)[12]|(CD|PC)[12]_[12]|PV[12]_\d+|LONPOLE|LATPOLE|EQUINOX"
 )
+_STEPS = 16  # points along a side of an outline
+_STRAIGHT = 0.1  # pixels: a side that bulges by less is represented by its ends
+_LARGE = 60.0  # degrees: an outline with a larger radius is not represented by a polygon
+# steps along an image of which only a part is on the sky, and if that is so small as to be missed
+_SAMPLES, _MORE_SAMPLES = 64, 1024
+_HALVINGS = 40  # to find the edge of that part
 
 
 class ImageWcs:
@@ -68,7 +72,8 @@ class ImageWcs:
             self._frame = _Frame(self._wcs)
         self._free: list[Any] = []
         self._lon, self._lat = self._wcs.wcs.lng, self._wcs.wcs.lat
-        self._period = self._longitude_period()
+        self.cylinder = Cylinder(self._wcs, shape) if is_cylinder(self._wcs) else None
+        self._distortion = Distortion(self._wcs, shape) if self._wcs.has_distortion else None
 
     def __call__(self, vectors: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Convert ICRS unit vectors (..., 3) to x, y (...), 0 at the first pixel's center.
@@ -80,16 +85,20 @@ class ImageWcs:
         world[:, self._lon], world[:, self._lat] = self._frame.from_icrs(flat)
         with self._copy() as wcs:
             pixel = wcs.wcs_world2pix(world, 0)
-            if wcs.has_distortion:
-                self._undistort(wcs, world, pixel)
-        if self._period:
-            self._unwrap(pixel)
+            if self._distortion:
+                self._distortion.invert(wcs, world, pixel)
+        if self.cylinder:
+            self.cylinder.wrap(pixel)
         return pixel[:, 0].reshape(vectors.shape[:-1]), pixel[:, 1].reshape(vectors.shape[:-1])
 
     def to_sky(self, x: FloatArray, y: FloatArray) -> FloatArray:
         """Convert pixels (n,) to ICRS unit vectors (n, 3); NaN where this is undefined."""
+        pixel = np.stack([x, y], axis=1)
         with self._copy() as wcs:
-            world = wcs.all_pix2world(np.stack([x, y], axis=1), 0)
+            world = wcs.all_pix2world(pixel, 0)
+            lost = np.isnan(world).any(axis=1)
+            if self.cylinder and lost.any():
+                world[lost] = wcs.all_pix2world(self.cylinder.to_first_turn(pixel[lost]), 0)
         return self._frame.to_icrs(world[:, self._lon], world[:, self._lat])
 
     def pixel_scale(self) -> float:
@@ -106,7 +115,10 @@ class ImageWcs:
         return scale
 
     def outline(self) -> tuple[tuple[float, float], ...]:
-        """Return (lon, lat) in ICRS degrees along the image's edge; empty for much of the sky."""
+        """Return (lon, lat) in ICRS degrees along the image's edge; empty for much of the sky.
+
+        Raises CoaddError if no part of the image is on the sky.
+        """
         rows, cols = self.shape
         n = _STEPS
         along = np.arange(n) / n
@@ -114,12 +126,70 @@ class ImageWcs:
         u = np.concatenate([along, one, 1 - along, zero])
         v = np.concatenate([zero, along, one, 1 - along])
         vectors = self.to_sky(u * cols - 0.5, v * rows - 0.5)
-        if not np.isfinite(vectors).all() or bounding_circle(vectors)[1] > _LARGE:
+        whole = np.isfinite(vectors).all()
+        if not whole:
+            vectors = self._points_on_sky()
+        center, radius = bounding_circle(vectors)
+        middle = self.to_sky(np.array([(cols - 1) / 2]), np.array([(rows - 1) / 2]))
+        # the edge of a map may lie around the antipode of its middle
+        if radius > _LARGE or (middle @ center < np.cos(np.radians(_LARGE))).any():
             return ()
-        if _bulge(vectors) < _STRAIGHT * self.pixel_scale():
+        if not whole:
+            vectors = convex_hull(vectors)
+        elif _bulge(vectors) < _STRAIGHT * self.pixel_scale():
             vectors = vectors[::n]
         lon, lat = to_lonlat(vectors)
         return tuple(zip(lon.tolist(), lat.tolist(), strict=True))
+
+    def _points_on_sky(self) -> FloatArray:
+        """Return positions (n, 3) all over the part of the image that is on the sky, and its edge.
+
+        Raises CoaddError if there is no such part.
+        """
+        low, high = np.full(2, -0.5), np.array(self.shape[::-1]) - 0.5
+        # the second time with as many steps across that part alone
+        for _ in range(2):
+            pixel, vectors, known = self._sample(low, high, _SAMPLES)
+            if not known.any():
+                pixel, vectors, known = self._sample(low, high, _MORE_SAMPLES)
+            if not known.any():
+                raise CoaddError("no pixel of its image is on the sky: correct its WCS")
+            step = pixel[1, 1] - pixel[0, 0]
+            low = np.maximum(pixel[known].min(axis=0) - step, low)
+            high = np.minimum(pixel[known].max(axis=0) + step, high)
+        return np.concatenate([vectors[known], self._to_sky(self._edge(pixel, known))])
+
+    def _sample(
+        self, low: FloatArray, high: FloatArray, steps: int
+    ) -> tuple[FloatArray, FloatArray, npt.NDArray[np.bool_]]:
+        """Return evenly spaced pixels, their positions on the sky, and which of them have one."""
+        along = np.linspace(low, high, steps + 1)
+        pixel = np.stack(np.meshgrid(*along.T), axis=-1)
+        vectors = self._to_sky(pixel)
+        return pixel, vectors, ~np.isnan(vectors.sum(axis=-1))
+
+    def _edge(self, pixel: FloatArray, known: npt.NDArray[np.bool_]) -> FloatArray:
+        """Return the outermost pixels (k, 2) on the sky, between those that are and are not.
+
+        pixel: (n, n, 2) positions; known: (n, n), which of them are on the sky.
+        """
+        inner, outer = [], []
+        for axis in (0, 1):
+            a, b = (np.moveaxis(pixel, axis, 0)[s] for s in (slice(1, None), slice(None, -1)))
+            is_a, is_b = (np.moveaxis(known, axis, 0)[s] for s in (slice(1, None), slice(None, -1)))
+            inner += [a[is_a & ~is_b], b[is_b & ~is_a]]
+            outer += [b[is_a & ~is_b], a[is_b & ~is_a]]
+        inside, outside = np.concatenate(inner), np.concatenate(outer)
+        for _ in range(_HALVINGS):
+            middle = (inside + outside) / 2
+            good = ~np.isnan(self._to_sky(middle).sum(axis=1, keepdims=True))
+            inside, outside = np.where(good, middle, inside), np.where(good, outside, middle)
+        return inside
+
+    def _to_sky(self, pixel: FloatArray) -> FloatArray:
+        """Convert pixels (..., 2) to ICRS unit vectors (..., 3)."""
+        flat = pixel.reshape(-1, 2)
+        return self.to_sky(flat[:, 0], flat[:, 1]).reshape(*pixel.shape[:-1], 3)
 
     @contextmanager
     def _copy(self) -> Iterator[Any]:
@@ -132,40 +202,6 @@ class ImageWcs:
             yield wcs
         finally:
             self._free.append(wcs)
-
-    def _undistort(self, wcs: Any, world: FloatArray, pixel: FloatArray) -> None:
-        """Invert the distortion, in place, near the image: farther away it is meaningless."""
-        rows, cols = self.shape
-        reach = 50 + 0.25 * max(rows, cols)
-        near = (np.abs(pixel[:, 0] - cols / 2) < cols / 2 + reach) & (
-            np.abs(pixel[:, 1] - rows / 2) < rows / 2 + reach
-        )
-        if near.any():
-            pixel[near] = wcs.all_world2pix(
-                world[near], 0, tolerance=_INVERSION_TOLERANCE, maxiter=50, quiet=True
-            )
-
-    def _longitude_period(self) -> float:
-        """Return the pixels along x after which a cylindrical map repeats; 0 if it does not."""
-        wcs = self._wcs.wcs
-        if str(wcs.ctype[self._lon])[-3:] not in _CYLINDRICAL:
-            return 0.0
-        matrix = self._wcs.pixel_scale_matrix
-        axis = self._lon
-        if abs(matrix[axis, 1 - axis]) > 1e-12 or abs(matrix[1 - axis, axis]) > 1e-12:
-            return 0.0
-        return float(360.0 / abs(matrix[axis, axis]))
-
-    def _unwrap(self, pixel: FloatArray) -> None:
-        along = pixel[:, self._lon]
-        end = self.shape[1 - self._lon] - 0.5
-        for shift in (self._period, -self._period):
-            outside = (along < -0.5) | (along >= end)
-            shifted = along + shift
-            # rounding moves a position just below the first edge onto the last edge
-            shifted[(shifted >= end) & (shifted < end + 1e-6)] = np.nextafter(end, 0.0)
-            better = outside & (shifted >= -0.5) & (shifted < end)
-            along[better] = shifted[better]
 
 
 class _Frame:
@@ -244,7 +280,8 @@ def _bulge(vectors: FloatArray) -> float:
     """Return how far, in degrees, the sides of an outline deviate from great circles."""
     corners = vectors[::_STEPS]
     normals = np.cross(corners, np.roll(corners, -1, axis=0))
-    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+    with np.errstate(invalid="ignore"):  # a side may end where it begins
+        normals /= np.linalg.norm(normals, axis=1, keepdims=True)
     off = np.einsum("sik,sk->si", vectors.reshape(4, _STEPS, 3), normals)
     return float(np.degrees(np.abs(off).max()))
 

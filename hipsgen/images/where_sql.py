@@ -82,7 +82,10 @@ class _Clauses:
         return self._columns[name]
 
     def _NumericLiteral(self, node: Any) -> Any:  # noqa: N802
-        number = float(node.value)
+        try:
+            return int(node.value)  # a float would round large ones
+        except ValueError:
+            number = float(node.value)
         return int(number) if number.is_integer() else number
 
     def _StringLiteral(self, node: Any) -> Any:  # noqa: N802

@@ -26,7 +26,7 @@ _BLOCK_WIDTH, _WINDOW_WIDTH = 13, 11
 _WINDOW_DEPTH = 2  # maximum, reached by small tiles
 _MIN_BLOCKS = 16  # blocks are made smaller until there are enough for all workers
 _REFS_AT_ONCE = 1 << 15
-_BLOCKS_AT_ONCE = 1 << 9
+_LEAVES_AT_ONCE = 1 << 17
 
 
 @dataclass(frozen=True)
@@ -114,8 +114,9 @@ class Plan:
     def leaf_counts(self) -> IntArray:
         """Return the number of leaf tiles (b,) in each block that any coadd may touch."""
         counts = [np.empty(0, np.int64)]
-        for start in range(0, len(self.npix), _BLOCKS_AT_ONCE):
-            outlines, pairs, _ = self._part(start, min(start + _BLOCKS_AT_ONCE, len(self.npix)))
+        at_once = max(1, _LEAVES_AT_ONCE >> 2 * self.block_depth)
+        for start in range(0, len(self.npix), at_once):
+            outlines, pairs, _ = self._part(start, min(start + at_once, len(self.npix)))
             counts.append(count_below(outlines, pairs, self.root_order, self.block_depth))
         return np.concatenate(counts)
 

@@ -217,17 +217,21 @@ class Recipe:
 def natural_order(pixel_scale: float, tile_width: int) -> int:
     """Return the order of leaf tiles for coadds with pixels of `pixel_scale` degrees.
 
-    Raises ConfigError when the pixels are smaller than the smallest cells of HEALPix.
+    It is at most the deepest order that exists; `limit_note` tells if the pixels are smaller.
     """
-    order, deepest = order_for(pixel_scale, tile_width), deepest_order(tile_width)
-    if order > deepest:
-        raise ConfigError(
-            f"the pixels of the coadds, {pixel_scale * 3600:.2g} arcsec, are smaller than the "
-            f"smallest of HEALPix, {pixel_size(deepest, tile_width) * 3600:.2g} arcsec: correct "
-            f"their WCS, or choose an {{order}} up to {deepest}",
-            parameter="order",
-        )
-    return order
+    return min(order_for(pixel_scale, tile_width), deepest_order(tile_width))
+
+
+def limit_note(pixel_scale: float, tile_width: int) -> str:
+    """Return a sentence if coadds have smaller pixels, in degrees, than HEALPix; otherwise ""."""
+    deepest = deepest_order(tile_width)
+    if order_for(pixel_scale, tile_width) <= deepest:
+        return ""
+    return (
+        f"the pixels of the coadds, {pixel_scale * 3600:.2g} arcsec, are smaller than the smallest "
+        f"of HEALPix, {pixel_size(deepest, tile_width) * 3600:.2g} arcsec: they are averaged; if "
+        "they are not that small, correct their WCS"
+    )
 
 
 def make_recipe(
@@ -251,7 +255,7 @@ def make_recipe(
     width = options.tile_width
     return Recipe(
         order=order,
-        render_order=max(order, min(order_for(sample.pixel_scale, width), deepest_order(width))),
+        render_order=max(order, order_for(sample.pixel_scale, width)),
         block_depth=depth,
         frame=options.frame,
         formats=options.formats,

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from hipsgen.coadd import CoaddRef
+from hipsgen.images.cylinder import Cylinder
+from hipsgen.images.seams import extended
 from hipsgen.images.source import CoaddInfo, CoaddReader, Section, Values
 from hipsgen.planner.blocks import window_depth
 from hipsgen.render.coadd_cache import CoaddCache
@@ -80,8 +82,8 @@ class Window:
     pixels : numpy.ndarray or None
         (rows, columns) float32, or int32 for masks; None before `read`, and if the pixels of each
         tile are read separately.
-    section : Section or None
-        The section of the coadd in `pixels`.
+    first : (int, int)
+        Row and column in the coadd of the first of `pixels`; negative beyond an edge.
     fill_attempted : bool
         Whether `read` has tried to fill `pixels`.
     """
@@ -93,7 +95,7 @@ class Window:
     info: CoaddInfo
     grid: Grid | None
     pixels: Values | None = None
-    section: Section | None = None
+    first: tuple[int, int] = (0, 0)
     fill_attempted: bool = False
 
     @classmethod
@@ -171,13 +173,17 @@ class Window:
             When the coadd cannot be read.
         """
         if self.pixels is None and not self.fill_attempted:
-            self._fill(reader, buffer)
-        if self.pixels is not None and self.section is not None:
-            return self.pixels, (self.section[0].start, self.section[1].start)
+            self._fill(reader, cache, buffer)
+        if self.pixels is not None:
+            return self.pixels, self.first
         section = at.section(self.info.shape, self.margin)
-        return None if section is None else cache.read(self.ref, section)
+        if section is None:
+            return None
+        if self._closed is None:
+            return cache.read(self.ref, section)
+        return self._extend(_part(cache, self.ref, section), section, cache)
 
-    def _fill(self, reader: CoaddReader, buffer: ScratchBuffer) -> None:
+    def _fill(self, reader: CoaddReader, cache: CoaddCache, buffer: ScratchBuffer) -> None:
         """Read the pixels of all tiles of the window, if the file and the buffer permit it."""
         self.fill_attempted = True
         if self.grid is None or not self.info.in_parts or not self.grid.is_smooth:
@@ -189,5 +195,34 @@ class Window:
         cols = slice(min(c.start for _, c in parts), max(c.stop for _, c in parts))
         pixels = buffer.allocate(rows.stop - rows.start, cols.stop - cols.start)
         if pixels is not None:
-            self.section = rows, cols
-            self.pixels = reader.read(self.ref, self.section, parts, pixels)
+            section = rows, cols
+            found = reader.read(self.ref, section, parts, pixels)
+            self.pixels, self.first = self._extend(found, section, cache)
+
+    @property
+    def _closed(self) -> Cylinder | None:
+        """How the coadd closes on itself; None if all its edges are edges of its sky."""
+        cylinder = self.info.wcs.cylinder
+        return cylinder if cylinder is not None and any(cylinder.closed) else None
+
+    def _extend(
+        self, pixels: Values, section: Section, cache: CoaddCache
+    ) -> tuple[Values, tuple[int, int]]:
+        """Add the pixels beyond the edges of a map that goes on there; return the first pixel.
+
+        Masks are not interpolated and need none.
+        """
+        if self._closed is None or pixels.dtype != np.float32:
+            return pixels, (section[0].start, section[1].start)
+
+        def read(part: Section) -> Values:
+            return _part(cache, self.ref, part)
+
+        return extended(pixels, section, self._closed, self.info.shape, self.margin, read)
+
+
+def _part(cache: CoaddCache, ref: CoaddRef, section: Section) -> Values:
+    """Return a section of a coadd alone, also where the cache has more of it."""
+    pixels, (row, col) = cache.read(ref, section)
+    rows, cols = section
+    return pixels[rows.start - row : rows.stop - row, cols.start - col : cols.stop - col]

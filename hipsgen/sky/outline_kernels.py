@@ -164,6 +164,26 @@ def _separates(normals, j_start, j_end, points, k_start, k_end, slack):  # type:
 
 
 @kernel
+def write_contained(grids, side, first, index, outlines, contained):  # type: ignore[no-untyped-def]
+    """Write whether each tile certainly lies inside one of its outlines.
+
+    Arguments as for `write_touching`, for grids of a single tile.
+    """
+    _, normals, starts, ends, _, slack = outlines
+    tile, tile_normals, circle = np.empty((4, 3)), np.empty((4, 3)), np.empty((1, 5))
+    for t in range(len(grids)):
+        bend = _write_tile(grids, t, 0, side, tile, tile_normals, circle)
+        contained[t] = False
+        for k in range(first[t], first[t + 1]):
+            i = index[k]
+            is_inside = True
+            for j in range(starts[i], ends[i]):
+                for corner in range(4):
+                    is_inside = is_inside and _dot(normals, j, tile, corner) > bend + slack[i]
+            contained[t] = contained[t] or is_inside
+
+
+@kernel
 def write_touching(grids, side, first, index, outlines, all_pairs, tile_index, outline_index):  # type: ignore[no-untyped-def]
     """Write the pairs of tiles and outlines that touch, sorted by tile; return how many there are.
 

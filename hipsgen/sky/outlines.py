@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from hipsgen.sky.outline_kernels import write_hulls, write_touching
+from hipsgen.sky.outline_kernels import write_contained, write_hulls, write_touching
 from hipsgen.sky.polygon import Vectors
 from hipsgen.sky.tiles import IntArray, corner_grids
 
@@ -106,9 +106,17 @@ def count_below(outlines: Outlines, pairs: Pairs, order: int, depth: int) -> Int
 
     depth: how many orders below. Returns (t,) int64 for the distinct tiles of the pairs.
     """
-    roots = _pairs_below(outlines, pairs, order, depth, False).npix >> 2 * depth
-    tiles, _ = pairs.tiles()
-    return np.bincount(np.searchsorted(tiles, roots), minlength=tiles.size)
+    tiles, first = pairs.tiles()
+    contained = np.empty(tiles.size, np.bool_)
+    corners = corner_grids(order, tiles, 0)
+    write_contained(corners, 0.5**order, first, pairs.outline, outlines, contained)
+    crossed = ~np.repeat(contained, np.diff(first))
+    counts = np.where(contained, 1 << 2 * depth, 0)
+    rest = Pairs(pairs.npix[crossed], pairs.outline[crossed])
+    if crossed.any():
+        roots = _pairs_below(outlines, rest, order, depth, False).npix >> 2 * depth
+        counts += np.bincount(np.searchsorted(tiles, roots), minlength=tiles.size)
+    return counts
 
 
 def _pairs_below(

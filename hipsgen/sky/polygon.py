@@ -98,3 +98,32 @@ def contains(polygon: Vectors, points: Vectors) -> npt.NDArray[np.bool_]:
             crosses = ((y0 > y) != (y1 > y)) & (x < (x1 - x0) * (y - y0) / (y1 - y0) + x0)
         inside ^= crosses
     return inside & ~np.isnan(x)
+
+
+def convex_hull(points: Vectors) -> Vectors:
+    """Return the corners (k, 3) of the convex hull of points (n, 3) within less than 90 degrees.
+
+    Counter-clockwise as seen from outside the sphere, by Andrew's algorithm (1979) in the gnomonic
+    plane. Points that deviate from a side by less than 1e-9 of the hull's width are left out.
+    """
+    center, _ = bounding_circle(points)
+    plane = tangent_plane(points, center)
+    order = np.lexsort(plane.T)
+    least = 1e-9 * float(np.ptp(plane, axis=0).max()) ** 2
+
+    def chain(indices: npt.NDArray[np.int64]) -> list[int]:
+        """Return the points of the hull on one side, without the last one."""
+        found: list[int] = []
+        for k in indices.tolist():
+            while len(found) > 1:
+                (ax, ay), (bx, by) = (
+                    plane[found[-1]] - plane[found[-2]],
+                    plane[k] - plane[found[-2]],
+                )
+                if ax * by - ay * bx > least:
+                    break
+                found.pop()
+            found.append(k)
+        return found[:-1]
+
+    return np.asarray(points[[*chain(order), *chain(order[::-1])] or [0]])

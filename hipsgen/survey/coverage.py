@@ -94,6 +94,12 @@ def moc_of(ranges: Iterable[Ranges], order: int) -> "MOC":
     return MOC.from_depth29_ranges(order, deepest[np.argsort(deepest[:, 0])])
 
 
+def sky_fraction(moc: "MOC") -> float:
+    """Return the covered fraction of the sky; mocpy returns 0 for a few cells of deep orders."""
+    ranges = moc.to_depth29_ranges
+    return int((ranges[:, 1] - ranges[:, 0]).sum()) / (12 << 2 * MAX_ORDER)
+
+
 def moc_bytes(moc: "MOC", frame: str) -> bytes:
     """Serialize Moc.fits, with cells in the survey's frame, as Hipsgen does and readers expect."""
     hdus = moc.serialize("fits", v1_compatible=True)

@@ -31,7 +31,15 @@ class Header:
     def number(self, key: str, default: float = float("nan")) -> float:
         """Return a card as a number, the default if it is missing or not a number."""
         value = self.cards.get(key, default)
-        return value if isinstance(value, float) else default
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        return float(value) if is_number else default
+
+    def integer(self, key: str) -> int | None:
+        """Return a card as an integer, None if it is missing or not a whole number."""
+        value = self.cards.get(key)
+        if isinstance(value, float) and value.is_integer():
+            return int(value)
+        return value if isinstance(value, int) and not isinstance(value, bool) else None
 
     def text(self, key: str) -> str:
         """Return a card as text, stripped; "" if it is missing or not text."""
@@ -69,8 +77,8 @@ def read_image(data: bytes | memoryview, header: Header) -> npt.NDArray[Any] | N
         values = raw.astype(dtype)
     else:
         values = (raw.astype(np.float64) * scale + zero).astype(dtype)
-    blank = header.number("BLANK")  # Hipsgen (Java) writes it as a decimal
-    if raw.dtype.kind in "iu" and np.isfinite(blank):
+    blank = header.integer("BLANK")  # Hipsgen (Java) writes it as a decimal
+    if raw.dtype.kind in "iu" and blank is not None:
         values[raw == blank] = np.nan
     return values
 
@@ -110,7 +118,7 @@ def checksums_match(data: bytes | memoryview, header: Header) -> bool:
 
 
 def _value(text: str) -> Any:
-    """Parse a value: text, a float or a bool; None for anything else."""
+    """Parse a value: text, an integer, a float or a bool; None for anything else."""
     text = text.lstrip()
     if text.startswith("'"):
         end = text.find("'", 1)
@@ -120,6 +128,10 @@ def _value(text: str) -> Any:
     literal = text.partition("/")[0].strip()
     if literal in ("T", "F"):
         return literal == "T"
+    try:
+        return int(literal)
+    except ValueError:
+        pass
     try:
         return float(literal.replace("D", "E"))
     except ValueError:

@@ -4,14 +4,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from astropy.io import fits
 
 import hipsgen
 from hipsgen.errors import ConfigError
 from hipsgen.planner.options import TILE_WIDTHS, deepest_order
 from hipsgen.sky.tiles import Tile, deinterleave, pixel_size
 from hipsgen.survey.survey import Survey
-from tests.conftest import StarField
 from tests.finished.make import write_coadd
+from tests.images.making import tan_header
 
 ORDER = 2  # natural, of tiles of 512 pixels
 
@@ -108,24 +109,34 @@ def test_an_estimate_follows_the_width(coadds: hipsgen.CoaddList, tmp_path: Path
 
 
 @pytest.mark.parametrize(("width", "deepest"), [(64, 23), (512, 20)])
-def test_pixels_smaller_than_those_of_the_deepest_order(
-    tmp_path: Path, width: int, deepest: int
+def test_pixels_smaller_than_those_of_the_deepest_order_are_averaged(
+    tmp_path: Path, width: int, deepest: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """HEALPix cells of order 29 are 0.4 mas wide; an order is chosen, or the WCS is wrong."""
-    sky = StarField(10, 20, size=40, scale=1e-4 / 3600, background=3.0)
-    coadds = hipsgen.find_coadds(sky.write(tmp_path / "fine.fits"))
-    message = (
-        rf"coadds, 0\.0001 arcsec, are smaller than .* 0\.00039 arcsec: .* order up to {deepest}$"
-    )
-    for call in (hipsgen.plan, hipsgen.build):
-        with pytest.raises(ConfigError, match=message):
-            call(coadds, tmp_path / "out", options=hipsgen.BuildOptions(tile_width=width))
-    options = hipsgen.BuildOptions(tile_width=width, order=deepest)
-    assert hipsgen.plan(coadds, options=options)[0].order == deepest
-    (result,) = hipsgen.build(coadds, tmp_path / "out", options=options)
-    survey = hipsgen.open_survey(result.path)
-    (tile,) = map(survey.values, survey.tiles_of(deepest))
-    assert tile is not None
-    # a square of 4 mas
-    assert 80 < np.isfinite(tile).sum() < 120
-    np.testing.assert_allclose(tile[np.isfinite(tile)], 3.0, rtol=1e-6)
+    """HEALPix cells of order 29 are 0.4 mas wide; these pixels have a quarter of that."""
+    scale, size = 1e-4 / 3600, 60
+    header = tan_header((size, size), CDELT1=-scale, CDELT2=scale, CRVAL1=10.0, CRVAL2=20.0)
+    stripes = np.indices((size, size)).sum(axis=0) % 2 * 2.0 + 2.0
+    fits.PrimaryHDU(stripes.astype(np.float32), header).writeto(tmp_path / "fine.fits")
+    coadds = hipsgen.find_coadds(tmp_path / "fine.fits")
+    caplog.set_level("INFO", "hipsgen")
+    for order in (None, deepest):
+        options = hipsgen.BuildOptions(tile_width=width, order=order)
+        out = tmp_path / f"out_{order}"
+        notes: list[str] = []
+        for call in (hipsgen.plan, hipsgen.build):
+            caplog.clear()
+            (result,) = call(coadds, out, options=options)
+            notes += [text for text in caplog.messages if "smaller than the smallest" in text]
+        assert len(notes) == 2
+        assert "0.0001 arcsec, are smaller than the smallest of HEALPix, 0.00039 arcsec" in notes[0]
+        survey = hipsgen.open_survey(result.path)
+        assert survey.order == deepest
+        tiles = [survey.values(tile) for tile in survey.tiles_of(deepest)]
+        values = np.concatenate([tile.ravel() for tile in tiles if tile is not None])
+        known = values[np.isfinite(values)]
+        assert 200 < known.size < 270  # a square of 6 mas
+        np.testing.assert_allclose(known, 3.0, atol=0.2)  # not sampled at points, from 2 to 4
+        fraction = float(survey.properties["moc_sky_fraction"])
+        assert fraction == pytest.approx((size * scale) ** 2 / 41252.96, rel=1.0)
+        assert fraction > 0.0
+        assert hipsgen.check(out, deep=True).ok

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import sqlalchemy
 
 from hipsgen.errors import CoaddError, InputError
 from hipsgen.images.butler_source import ButlerSource
@@ -15,6 +16,7 @@ from hipsgen.images.registry import polygons_of
 from hipsgen.images.registry_sql import SqlRegistry
 from hipsgen.images.repository import is_repository
 from hipsgen.images.uris import path_of, uri_of
+from hipsgen.images.where_sql import sql_clause
 from samples.repository import CHAIN, DATASET_TYPE
 from samples.skymap import NAME
 from samples.tractfiles import FIRST_RUN, REPROCESSED, SECOND_RUN
@@ -98,6 +100,13 @@ def test_where_and_skymap_narrow_the_search(repository: Path):
     # an OR of the user's does not reach the rest of the query
     assert len(places(source(repository, where="patch = 0 OR patch = 1"))) == 4
     assert len(places(source(repository, skymap=NAME))) == 8
+
+
+@pytest.mark.parametrize("number", [3, 2**53 + 1, 2**63 - 1, -(2**53) - 1])
+def test_large_integers_of_a_query_are_exact(number: int):
+    column = sqlalchemy.column("visit", sqlalchemy.BigInteger)
+    clause = sql_clause(f"visit = {number}", {"visit": column}, sqlalchemy)
+    assert list(clause.compile().params.values()) == [number]
 
 
 WRONG = {

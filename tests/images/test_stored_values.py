@@ -96,6 +96,10 @@ def test_bits_of_a_mask_are_those_that_are_stored() -> None:
         stored = (wanted - zero).astype(np.int64).astype(dtype)
         found = mask_bits(stored, fits.Header({"BZERO": zero, "BLANK": int(stored[0, 0])}))
         assert (found.astype(np.int64) & 0xFFFFFFFF).tolist() == wanted.tolist()
+    wanted = np.array([[0, 1, (1 << 64) - 1, 1 << 63, (1 << 53) + 1]], np.uint64)
+    stored = (wanted ^ np.uint64(1 << 63)).view(np.int64)
+    found = mask_bits(stored, fits.Header({"BZERO": 1 << 63}))
+    np.testing.assert_array_equal(found.view(np.uint64), wanted)
     with pytest.raises(CoaddError, match="no whole numbers"):
         mask_bits(np.zeros((2, 2), np.float32), fits.Header())
 

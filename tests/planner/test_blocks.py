@@ -250,6 +250,18 @@ def test_the_default_block_depth_gives_enough_blocks() -> None:
     assert make_plan(small, 11, "equatorial", 512, 3).block_depth == 3
 
 
+def test_tiles_far_deeper_than_the_coadds_are_counted_quickly() -> None:
+    """A coadd of 0.2333 degrees in tiles of 0.1 arcsec: most blocks lie inside of it."""
+    refs = [ref_of(square(40.0, -10.0, 0.2333))]
+    make_plan(refs, 13, "equatorial", 64).leaf_counts()  # compiles
+    start = time.process_time()
+    counts = make_plan(refs, 21, "equatorial", 64).leaf_counts()
+    assert time.process_time() - start < 10
+    assert counts.max() == 4**7
+    area = 41252.96 / (12 << 2 * 21)
+    assert counts.sum() * area == pytest.approx((1.02 * 0.2333) ** 2, rel=0.01)
+
+
 def test_time_and_memory_of_planning_are_proportional_to_the_coadds() -> None:
     def seconds(refs: list[CoaddRef]) -> float:
         start = time.process_time()

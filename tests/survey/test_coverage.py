@@ -21,6 +21,7 @@ from hipsgen.survey.coverage import (
     moc_of,
     moc_order,
     read_moc,
+    sky_fraction,
     to_ranges,
 )
 from tests.oracles import interleaved
@@ -113,6 +114,13 @@ def test_our_moc_file_is_read_by_us_and_by_mocpy(frame: str, letter: str, tmp_pa
         assert hdus[1].header["MOCORDER"] == 8
     if frame == "equatorial":
         assert set(MOC.load(str(path), format="fits").flatten().tolist()) == set(cells.tolist())
+
+
+@pytest.mark.parametrize("order", [3, 14, 20, 26, 29])
+def test_the_sky_fraction_of_a_few_cells_is_not_rounded(order: int):
+    ranges = np.array([[0, 2], [(12 << 2 * order) - 1, 12 << 2 * order]], np.uint64)
+    assert sky_fraction(moc_of([ranges], order)) == pytest.approx(3 / (12 * 4.0**order), rel=1e-14)
+    assert sky_fraction(moc_of([], order)) == 0.0
 
 
 def test_the_same_moc_makes_the_same_bytes():

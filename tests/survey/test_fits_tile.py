@@ -216,6 +216,16 @@ def test_a_table_or_a_cube_is_no_tile():
             FitsTile().decode(buffer.getvalue())
 
 
+def test_the_blank_of_large_integers_is_exact():
+    first = (1 << 60) + np.arange(4)
+    hdu = fits.PrimaryHDU(first.reshape(2, 2))
+    hdu.header["BLANK"] = int(first[1])
+    buffer = io.BytesIO()
+    hdu.writeto(buffer)
+    back = FitsTile().decode(buffer.getvalue())
+    assert np.isnan(back).ravel().tolist() == [False, True, False, False]
+
+
 def test_a_rice_compressed_tile_of_other_makers_is_read():
     pixels = np.random.default_rng(0).normal(100, 5, (64, 64)).astype(np.float32)
     pixels[3, 4] = np.nan

@@ -27,6 +27,7 @@ from tests.viewer.small_hips import DEC, RA, make_survey
 from viewer.app import ViewerConfig, create_app
 from viewer.catalogs import tables
 from viewer.catalogs.catalog import open_file
+from viewer.catalogs.filters import parse_filter
 from viewer.catalogs.query import CatalogQuery
 from viewer.catalogs.sky_index import Cone
 
@@ -149,6 +150,12 @@ def test_the_brightest_come_first_and_nan_last(table, opened):
     assert fluxes[:-missing] == sorted(fluxes[:-missing])
 
 
+def test_large_integers_are_sorted_exactly(table, opened):
+    wanted = sorted(map(int, table["objectId"]))
+    assert ids(ask(opened, 0, 0, 180, sort="objectId", limit=300)) == wanted[:300]
+    assert ids(ask(opened, 0, 0, 180, sort="-objectId", limit=300)) == wanted[:-301:-1]
+
+
 FILTERS = {
     "r_psfFlux > 1000 and extendedness == 0": lambda t: (
         (t["r_psfFlux"] > 1000) & (t["extendedness"] == 0)
@@ -179,6 +186,13 @@ def test_a_filter_agrees_with_numpy(table, opened, text):
         kept = FILTERS[text](_Rows(plain))
     found = ask(opened, 0, 0, 180, filter=text)
     assert set(ids(found)) == set(plain["objectId"][kept])
+
+
+def test_large_integers_of_both_signs_are_compared_exactly():
+    numbers = np.array([-BIG, -BIG - 1, BIG, BIG + 1])
+    for text, wanted in ((f"n == -{BIG}", 0), (f"-{BIG + 1} == n", 1), (f"n == {BIG + 1}", 3)):
+        kept = parse_filter(text, {"n": "integer"})({"n": numbers}, 4)
+        assert np.flatnonzero(kept).tolist() == [wanted]
 
 
 class _Rows(dict):

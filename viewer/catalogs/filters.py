@@ -148,6 +148,11 @@ class _Compiler:
             case ast.UnaryOp(op=ast.Not(), operand=part):
                 flag = self._term_of_kind(part, "flag", deeper).evaluate
                 return _Term("flag", lambda values: np.logical_not(flag(values)))
+            case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=value) as constant) if (
+                type(value) is int
+            ):
+                self._constant(constant)
+                return _Term("number", lambda _: -value)  # a float would round large ones
             case ast.UnaryOp(op=ast.USub() | ast.UAdd() as op, operand=part):
                 number = self._term_of_kind(part, "number", deeper).evaluate
                 sign = -1.0 if isinstance(op, ast.USub) else 1.0

@@ -15,6 +15,7 @@ from viewer.catalogs.sky_index import Cone, Floats, Rows, SkyIndex
 MAX_ROWS = 20_000
 MAX_COLUMNS = 64
 _DEFAULT_COLUMNS = 12  # returned if the query names none
+Keys = npt.NDArray[np.floating[Any]]
 _MAX_SAFE_INTEGER = 2**53  # JavaScript represents integers exactly up to this
 
 
@@ -48,7 +49,7 @@ class CatalogQuery:
 class QueryResult(NamedTuple):
     """Rows of one table. sort_keys: what they are sorted by, ascending."""
 
-    sort_keys: Floats
+    sort_keys: Keys
     ra: Floats
     dec: Floats
     values: list[list[Any]]
@@ -87,7 +88,7 @@ def select_rows(
     """Return the first rows of a table in the query's order, with the named columns."""
     rows, keys = _nearest(index, query, row_filter)
     if sort := query.sort.removeprefix("-"):
-        keys = np.asarray(index.values(sort, rows), np.float64)
+        keys = _sort_keys(index.values(sort, rows))
         keys = -keys if query.sort.startswith("-") else keys
     first = _smallest(keys, query.limit)
     return QueryResult(
@@ -98,9 +99,7 @@ def select_rows(
     )
 
 
-def _nearest(
-    index: SkyIndex, query: CatalogQuery, row_filter: Filter | None
-) -> tuple[Rows, Floats]:
+def _nearest(index: SkyIndex, query: CatalogQuery, row_filter: Filter | None) -> tuple[Rows, Keys]:
     """Return index rows that pass the filter, and their distances (degrees).
 
     These are all rows of the cone if they must be sorted by a column. Otherwise, if more rows than
@@ -118,7 +117,14 @@ def _nearest(
     return rows, distances
 
 
-def _smallest(keys: Floats, limit: int) -> npt.NDArray[np.int64]:
+def _sort_keys(values: npt.NDArray[Any]) -> Keys:
+    """Return values as floating-point numbers, which float64 would round if they are integers."""
+    # longdouble has a mantissa of at least 64 bits
+    is_wide = values.dtype.kind in "iu" and values.dtype.itemsize == 8
+    return np.asarray(values, np.longdouble if is_wide or values.dtype == np.longdouble else float)
+
+
+def _smallest(keys: Keys, limit: int) -> npt.NDArray[np.int64]:
     """Return the indices of the `limit` smallest keys, sorted; NaN counts as largest."""
     if len(keys) <= limit:
         return np.argsort(keys, kind="stable")
