@@ -1,13 +1,15 @@
 """Requests and responses of the JSON API: parsing of parameters and bodies, JSON, errors."""
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing
 from typing import Any
 
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from hipsgen.errors import InputError, SurveyError
 from viewer.annotations import AnnotationError
@@ -37,6 +39,38 @@ def json_response(content: Any, status: int = 200) -> Response:
     """Make a JSON response, in ASCII: file names with invalid UTF-8 have no other encoding."""
     text = json.dumps(content, allow_nan=False, separators=(",", ":"))
     return Response(text, status, media_type="application/json")
+
+
+class JsonLines(Response):
+    """Response with one line of JSON for each object, sent as soon as it is known.
+
+    lines: the objects. If the server is too busy, the last line is `{"error": "one line"}`.
+    """
+
+    media_type = "application/jsonl"
+
+    def __init__(self, lines: AsyncGenerator[Mapping[str, Any], None]) -> None:
+        super().__init__()
+        del self.headers["content-length"]
+        self.headers["x-accel-buffering"] = "no"  # nginx would collect the lines
+        self._lines = lines
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the lines."""
+
+        async def send_line(line: Mapping[str, Any]) -> None:
+            body = bytes(json_response(line).body) + b"\n"
+            await send({"type": "http.response.body", "body": body, "more_body": True})
+
+        start = {"status": self.status_code, "headers": self.raw_headers}
+        await send({"type": "http.response.start", **start})
+        async with aclosing(self._lines):
+            try:
+                async for line in self._lines:
+                    await send_line(line)
+            except BusyError as error:
+                await send_line({"error": str(error)})
+        await send({"type": "http.response.body", "body": b""})
 
 
 def guarded(endpoint: Endpoint) -> Endpoint:
