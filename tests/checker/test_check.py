@@ -22,7 +22,7 @@ def _filled(path: Path) -> int:
     return int(np.isfinite(fits.getdata(path)).sum())
 
 
-def put(place: Path, key: str, value: str | None) -> None:
+def _set(place: Path, key: str, value: str | None) -> None:
     path = place / "properties"
     lines = [x for x in path.read_text().splitlines() if x.split("=")[0].strip() != key]
     path.write_text("\n".join(lines + ([f"{key} = {value}"] if value is not None else [])) + "\n")
@@ -42,7 +42,7 @@ def _zero(place: Path) -> None:
 
 
 def _bitpix(place: Path) -> None:
-    put(place, "hips_pixel_bitpix", "16")
+    _set(place, "hips_pixel_bitpix", "16")
 
 
 def _shrink(place: Path) -> None:
@@ -89,8 +89,8 @@ def _moc(place: Path) -> None:
 
 
 FAULTS: dict[str, tuple[Callable[[Path], None], str]] = {
-    "order one too high": (lambda p: put(p, "hips_order", "12"), "Norder12"),
-    "order one too low": (lambda p: put(p, "hips_order", "10"), "hips_order"),
+    "order one too high": (lambda p: _set(p, "hips_order", "12"), "Norder12"),
+    "order one too low": (lambda p: _set(p, "hips_order", "10"), "hips_order"),
     "pictures upside down": (_flip, "upside down"),
     "a whole FITS order is missing": (
         lambda p: [x.unlink() for x in (p / "Norder5").rglob("Npix*.fits")], "Norder5"),
@@ -106,18 +106,18 @@ FAULTS: dict[str, tuple[Callable[[Path], None], str]] = {
     "flipped bytes": (_flipped_byte, "DATASUM"),
     "wrong parents": (_wrong_parent, "not the mean of its child tiles"),
     "a frame that the tiles contradict": (
-        lambda p: put(p, "hips_frame", "galactic"), "CTYPE1"),
+        lambda p: _set(p, "hips_frame", "galactic"), "CTYPE1"),
     "no MOC": (lambda p: (p / "Moc.fits").unlink(), "Moc.fits"),
     "a MOC of another place": (_moc, "Moc.fits"),
     "no properties": (lambda p: (p / "properties").unlink(), "properties"),
-    "no creator_did": (lambda p: put(p, "creator_did", None), "creator_did"),
-    "a blank in creator_did": (lambda p: put(p, "creator_did", "ivo://a/b c"), "creator_did"),
-    "a bad date": (lambda p: put(p, "hips_release_date", "yesterday"), "hips_release_date"),
-    "a bad status": (lambda p: put(p, "hips_status", "public public"), "hips_status"),
-    "a bad frame": (lambda p: put(p, "hips_frame", "ICRS"), "hips_frame"),
-    "cuts that decrease": (lambda p: put(p, "hips_pixel_cut", "5 1"), "hips_pixel_cut"),
-    "a wrong pixel scale": (lambda p: put(p, "hips_pixel_scale", "1"), "hips_pixel_scale"),
-    "a wrong sky fraction": (lambda p: put(p, "moc_sky_fraction", "0.5"), "moc_sky_fraction"),
+    "no creator_did": (lambda p: _set(p, "creator_did", None), "creator_did"),
+    "a blank in creator_did": (lambda p: _set(p, "creator_did", "ivo://a/b c"), "creator_did"),
+    "a bad date": (lambda p: _set(p, "hips_release_date", "yesterday"), "hips_release_date"),
+    "a bad status": (lambda p: _set(p, "hips_status", "public public"), "hips_status"),
+    "a bad frame": (lambda p: _set(p, "hips_frame", "ICRS"), "hips_frame"),
+    "cuts that decrease": (lambda p: _set(p, "hips_pixel_cut", "5 1"), "hips_pixel_cut"),
+    "a wrong pixel scale": (lambda p: _set(p, "hips_pixel_scale", "1"), "hips_pixel_scale"),
+    "a wrong sky fraction": (lambda p: _set(p, "moc_sky_fraction", "0.5"), "moc_sky_fraction"),
     "a bad Allsky": (
         lambda p: Image.new("L", (100, 100)).save(p / "Norder3" / "Allsky.png"), "Allsky"),
 }  # fmt: skip
@@ -165,25 +165,25 @@ def begin_at(place: Path, order: int) -> None:
 def test_orders_0_to_2_may_be_omitted(copy: Path, order: int) -> None:
     """HiPS 1.0, section 4.3.1, does not require hips_order_min for that."""
     begin_at(copy, order)
-    put(copy, "hips_order_min", None)
+    _set(copy, "hips_order_min", None)
     assert [str(f) for f in check_survey(copy, CheckOptions(deep=order == 3))] == [
         f"note: hips_order_min: is missing, although the survey begins at order {order}"
     ]
-    put(copy, "hips_order_min", f"{order}")
+    _set(copy, "hips_order_min", f"{order}")
     assert check_survey(copy) == []
 
 
 def test_other_orders_that_do_not_exist_are_an_error(copy: Path) -> None:
     begin_at(copy, 4)
-    put(copy, "hips_order_min", None)
+    _set(copy, "hips_order_min", None)
     assert any(f.level == "error" and f.where == "Norder3" for f in check_survey(copy))
     # a stated order must exist, and a format must begin where the others do
-    put(copy, "hips_order_min", "2")
+    _set(copy, "hips_order_min", "2")
     assert {f.where for f in serious(copy)} >= {"Norder2", "Norder3"}
 
 
 def test_a_format_begins_at_the_order_of_the_others(copy: Path) -> None:
     for path in copy.glob("Norder[012]/Dir*/*.png"):
         path.unlink()
-    put(copy, "hips_order_min", None)
+    _set(copy, "hips_order_min", None)
     assert {f.where for f in serious(copy)} >= {"Norder0", "Norder1", "Norder2"}
