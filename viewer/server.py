@@ -24,6 +24,7 @@ from hipsgen.survey import paths
 from hipsgen.survey.folders import MAX_DEPTH, survey_folders
 from viewer.app import NOT_BUILT, ViewerConfig, create_app
 from viewer.catalogs.catalog import Catalog
+from viewer.coadds.pixels import load_kernels
 from viewer.http import protocol
 from viewer.http.access_log import STDOUT, open_log
 from viewer.http.auth import check_token
@@ -99,6 +100,7 @@ def serve(
         if workers == 1:
             work()
         else:
+            load_kernels()
             supervise(workers, work)
 
 

@@ -61,68 +61,58 @@ class Measured:
 
 
 def make_coadds(count: int, image: Path) -> list[UsedCoadd]:
-    """Coadds all over the sky, VISITS at a place; those of the first place are one image."""
+    """Coadds all over the sky, VISITS at a place; those of the middle place are one image."""
     places = -(-count // VISITS)
     # a spiral of equal areas
     k = np.arange(places) + 0.5
     z = 1 - 2 * k / places
-    azimuth = np.pi * (3 - np.sqrt(5)) * k
-    across = np.sqrt(1 - z**2)
+    azimuth, across = np.pi * (3 - np.sqrt(5)) * k, np.sqrt(1 - z**2)
     lon, lat = to_lonlat(np.stack([across * np.cos(azimuth), across * np.sin(azimuth), z], axis=-1))
-    half = np.sqrt(41253 / places) / 2
+    half = 0.4 * np.sqrt(41253 / places)
+    lat = np.clip(lat, half - 89, 89 - half)
     coadds = []
     for number in range(count):
-        place, visit = divmod(number, VISITS)
-        a, d = float(lon[place]), float(np.clip(lat[place], half - 90, 90 - half))
-        wide = half / np.cos(np.radians(abs(d) + half * (abs(d) + half < 89)))
-        corners = (
-            (a - wide, d - half),
-            (a + wide, d - half),
-            (a + wide, d + half),
-            (a - wide, d + half),
-        )
-        name = f"coadd_{place}_{visit}"
-        identity = f"{number:08x}-0000-4000-8000-{number:012x}"
-        ref = CoaddRef(
-            uri=image.as_uri()
-            if place == 0
-            else f"s3://bucket/LSSTCam/runs/DRP/deep_coadd/{name}.fits",
-            identity=identity,
-            band="r",
-            polygon=Polygon([(ra % 360, dec) for ra, dec in corners]),
-            data_id=(
-                ("band", "r"),
-                ("patch", place % 100),
-                ("skymap", "lsst_cells_v2"),
-                ("tract", place // 100),
-                ("visit", visit),
-            ),
-            dataset_type="deep_coadd",
-            run="LSSTCam/runs/DRP/20260612T200929Z",
-            dataset_id=identity,
-        )
-        coadds.append(UsedCoadd(ref, unit_in="nJy", calibration="BUNIT"))
+        place = number // VISITS
+        its_image = image if place == places // 2 else None
+        coadds.append(_coadd(number, float(lon[place]), float(lat[place]), half, its_image))
     return coadds
+
+
+def _coadd(number: int, ra: float, dec: float, half: float, image: Path | None = None) -> UsedCoadd:
+    """A coadd that is a square; image: its file, one that does not exist by default."""
+    identity = f"{number:08x}-0000-4000-8000-{number:012x}"
+    wide = half / np.cos(np.radians(dec))
+    corners = [(-wide, -half), (wide, -half), (wide, half), (-wide, half)]
+    path = image or Path(f"/repo/LSSTCam/runs/DRP/deep_coadd/deep_coadd_{number}.fits")
+    ref = CoaddRef(
+        uri=path.as_uri(),
+        identity=identity,
+        band="r",
+        polygon=Polygon([((ra + east) % 360, dec + north) for east, north in corners]),
+        data_id=(
+            ("band", "r"),
+            ("patch", number % 100),
+            ("skymap", "lsst_cells_v2"),
+            ("tract", number // 100),
+        ),
+        dataset_type="deep_coadd",
+        run="LSSTCam/runs/DRP/20260612T200929Z",
+        dataset_id=identity,
+    )
+    return UsedCoadd(ref, unit_in="nJy", calibration="BUNIT")
 
 
 def make_root(folder: Path, count: int) -> tuple[Path, tuple[float, float]]:
     """Make a survey of many coadds; return its folder, and a position with VISITS of them."""
     image = folder / "image.fits"
     coadds = make_coadds(count, image)
-    corners = np.array(coadds[0].ref.polygon)
-    place = float(corners[0, 0]), float(corners[:, 1].mean())
+    ra, dec, _ = next(c for c in coadds if c.ref.uri == image.as_uri()).circle()
     header = {"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRPIX1": 50.5, "CRPIX2": 50.5}
-    header |= {
-        "CRVAL1": place[0],
-        "CRVAL2": place[1],
-        "CDELT1": -5e-5,
-        "CDELT2": 5e-5,
-        "BUNIT": "nJy",
-    }
+    header |= {"CRVAL1": ra, "CRVAL2": dec, "CDELT1": -5e-5, "CDELT2": 5e-5, "BUNIT": "nJy"}
     fits.ImageHDU(np.ones((100, 100), np.float32), fits.Header(header)).writeto(image)
     survey = make_survey(folder / "root" / "band_r")
     (survey / FILE_NAME).write_bytes(Provenance(coadds).to_bytes())
-    return survey.parent, place
+    return survey.parent, (ra, dec)
 
 
 def measure(folder: Path, count: int) -> Measured:

@@ -11,6 +11,7 @@ from hipsgen.coadd import CoaddRef
 from hipsgen.errors import CoaddError
 from hipsgen.images.coadd_fits import FitsReader
 from hipsgen.images.cutout import Cutout, place_in, section_around
+from hipsgen.images.decode import scale_and_blank
 from hipsgen.images.source import CoaddInfo, Section
 from hipsgen.sky.polygon import to_lonlat
 from hipsgen.survey.provenance import UsedCoadd
@@ -20,6 +21,11 @@ MAX_PIXELS = 4608 * 4608  # patches have 4200 x 4200
 _NJY_ZERO_POINT = 31.4
 
 _reader = FitsReader(excluded=()).with_range_reads()
+
+
+def load_kernels() -> None:
+    """Load numba and a kernel that reads images, which processes forked later share: 60 MB."""
+    scale_and_blank(np.zeros((1, 1)), math.nan, 1.0, np.empty((1, 1), np.float32))
 
 
 class PixelDescription(TypedDict):
