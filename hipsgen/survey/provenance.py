@@ -24,6 +24,8 @@ from hipsgen.sky.polygon import (
 )
 
 FILE_NAME = "provenance.fits"
+# Python accepts NaN and Infinity, which JSON does not have; int() rejects them
+_JSON = json.JSONDecoder(parse_constant=int)
 
 
 @dataclass(frozen=True)
@@ -229,8 +231,7 @@ def _reference(row: Any) -> CoaddRef:
 
 def parse_data_id(text: str) -> dict[str, Any]:
     """Parse the column data_id: a JSON object of texts and numbers. Raises ValueError."""
-    # Python accepts NaN and Infinity, which JSON does not have; int() rejects them
-    found = json.loads(text or "{}", parse_constant=int)
+    found = _JSON.decode(text or "{}")
     if not isinstance(found, dict) or any(isinstance(v, dict | list) for v in found.values()):
         raise ValueError(f"data_id is {text:.40}")
     return found

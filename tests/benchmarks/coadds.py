@@ -39,7 +39,7 @@ _PINGING = 8  # connections, so that every process has some
 class Measured:
     """What was measured. Times in seconds, memory in MB."""
 
-    start: float = 0.0
+    start: float = 0.0  # until the first response
     restart: float = 0.0  # until the first click after a restart is answered
     first_click: float = 0.0
     click: float = 0.0
@@ -123,6 +123,7 @@ def measure(folder: Path, count: int) -> Measured:
     serving = {"workers": WORKERS}
     begun = time.monotonic()
     with Process(root, folder / "log", serving) as server, ProcessPoolExecutor(1) as client:
+        _fetch(f"{server.url}healthz")
         found.start = time.monotonic() - begun
         client.submit(int).result()
 

@@ -7,6 +7,7 @@ from typing import Any
 from hipsgen.survey.provenance import not_a_table, parse_data_id, text_of
 from hipsgen.survey.provenance_rows import Rows
 
+_JSON = json.JSONEncoder(separators=(",", ":"))
 _NUMBER = rb"-?(?:0|[1-9]\d{0,2})\.\d{1,9}"
 _REGION = re.compile(rb"POLYGON ICRS((?: %s %s)+)" % (_NUMBER, _NUMBER))
 
@@ -39,7 +40,7 @@ class PatchOutlines:
             raise ValueError(f"s_region is {text_of(region):.40}")
         numbers = match[1].decode("ascii").split()
         corners = ",".join(f"[{a},{d}]" for a, d in zip(numbers[::2], numbers[1::2], strict=True))
-        label = json.dumps(_label(data_id, url), separators=(",", ":"))
+        label = _JSON.encode(_label(data_id, url))
         outline = f'{label[:-1]},"polygon":[{corners}]}}'
         key = hash(outline)
         if key in self._known:

@@ -24,7 +24,7 @@ from viewer.coadds.positions import (
 )
 from viewer.http.files import open_inside, stamp
 
-_PIECE = 1 << 22  # bytes of a table that are read at a time
+_PIECE = 1 << 20  # bytes of a table that are read at a time
 
 
 @dataclass(frozen=True)

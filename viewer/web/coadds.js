@@ -46,7 +46,7 @@ export async function coaddCard(card, title, surveys, ra, dec, linkHere) {
 }
 
 function shown(answers) {
-  return answers.flatMap(({ items, problem }) => (problem ? [...items, make("li", {}, problem)] : items));
+  return answers.flatMap(({ items, problem }) => (problem && !items.length ? [make("li", {}, problem)] : items));
 }
 
 /** Fill an answer with coadds and their items as they arrive, or with the problem; call `show` at each change. */
@@ -60,16 +60,24 @@ async function ask(answer, query, signal, show) {
         show();
       } else {
         const { number, pixel, error } = line;
-        Object.assign(answer.coadds[number], pixel ? { pixel } : { error });
-        const item = coaddItem(answer.coadds[number], query);
-        answer.items[number].replaceWith(item);
-        answer.items[number] = item;
+        complete(answer, number, pixel ? { pixel } : { error }, query);
       }
     }
   } catch (error) {
     answer.problem = error.message;
+    answer.coadds.forEach(({ pixel, error: known }, number) => {
+      if (!pixel && !known) complete(answer, number, { error: error.message }, query);
+    });
     show();
   }
+}
+
+/** Add the pixel or the error of a coadd, and show it. */
+function complete(answer, number, found, query) {
+  Object.assign(answer.coadds[number], found);
+  const item = coaddItem(answer.coadds[number], query);
+  answer.items[number].replaceWith(item);
+  answer.items[number] = item;
 }
 
 function positionLines(ra, dec) {
