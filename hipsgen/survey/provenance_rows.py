@@ -41,11 +41,11 @@ class RowLayout:
         from astropy.io import fits
 
         try:
+            os.lseek(file.fileno(), 0, os.SEEK_SET)
             with (
                 open(file.fileno(), "rb", closefd=False) as opened,
                 fits.open(opened, memmap=False) as hdus,
             ):
-                opened.seek(0)
                 table = hdus["PROVENANCE"]
                 dtype = table.columns.dtype.newbyteorder(">")
                 offset, count = table.fileinfo()["datLoc"], int(table.header["NAXIS2"])

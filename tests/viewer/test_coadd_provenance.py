@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import tempfile
 from dataclasses import replace
 
 import numpy as np
@@ -198,6 +199,15 @@ def test_outlines_are_those_of_the_table_each_once(tmp_path, monkeypatch, in_mem
     ]
     for patch, coadd in zip(found["patches"], coadds[1:], strict=True):
         np.testing.assert_allclose(patch["polygon"], list(coadd.ref.polygon), atol=1e-8)
+
+
+def test_no_space_for_outlines_is_an_error(tmp_path, monkeypatch):
+    monkeypatch.setattr(endpoints, "_MAX_IN_MEMORY", 10)
+    write(make_survey(tmp_path / "band_g"), COADD)
+    client = client_for(tmp_path)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
+    answer = client.get("/api/patches?survey=band_g")
+    assert (answer.status_code, "set TMPDIR" in answer.json()["error"]) == (507, True)
 
 
 def test_outlines_of_files_without_a_data_id_have_their_names(tmp_path):

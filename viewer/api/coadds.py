@@ -133,6 +133,14 @@ class CoaddEndpoints:
     async def _patches(self, request: Request) -> Response:
         """Return the outlines of a survey's coadds, each once for all bands."""
         survey = await find_survey(self._surveys, request.query_params.get("survey", ""))
+        try:
+            return await self._outlines(survey)
+        except OSError as error:
+            reason = f"the outlines need a temporary file ({error.strerror or error}): set TMPDIR"
+            raise RefusedError(507, reason) from error
+
+    async def _outlines(self, survey: ServedSurvey) -> Response:
+        """Write the outlines into a temporary file, and return it. Raises OSError."""
         outlines, separator = PatchOutlines(), b""
         head = json_response({"survey": survey.name, "patches": []}).body
         with tempfile.SpooledTemporaryFile(_MAX_IN_MEMORY) as body:

@@ -27,6 +27,10 @@ _STATUS: dict[type[Exception], int] = {
 }
 
 
+_JSON = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
+_PART = 500  # items of a list that are formatted at a time
+
+
 class RefusedError(Exception):
     """A request gets an error response: an HTTP status and a one-line reason."""
 
@@ -37,8 +41,20 @@ class RefusedError(Exception):
 
 def json_response(content: Any, status: int = 200) -> Response:
     """Make a JSON response, in ASCII: file names with invalid UTF-8 have no other encoding."""
-    text = json.dumps(content, allow_nan=False, separators=(",", ":"))
-    return Response(text, status, media_type="application/json")
+    return Response(_encode(content), status, media_type="application/json")
+
+
+def _encode(content: Any) -> str:
+    """Format JSON, long lists in parts: meanwhile other threads, such as the event loop, may run.
+
+    json does not release the GIL before it has formatted everything.
+    """
+    if isinstance(content, dict):
+        return f"{{{','.join(f'{_JSON.encode(k)}:{_encode(v)}' for k, v in content.items())}}}"
+    if isinstance(content, list) and len(content) > _PART:
+        parts = (content[at : at + _PART] for at in range(0, len(content), _PART))
+        return f"[{','.join(_JSON.encode(part)[1:-1] for part in parts)}]"
+    return _JSON.encode(content)
 
 
 class JsonLines(Response):
