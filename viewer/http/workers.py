@@ -5,7 +5,6 @@ everything again; it waits without limit for workers that do not exit; and its w
 when it is killed.
 """
 
-import gc
 import logging
 import multiprocessing
 import os
@@ -34,9 +33,6 @@ def supervise(count: int, work: Callable[[], None]) -> None:
     context = multiprocessing.get_context("fork")
     read_end, write_end = os.pipe()
     workers: dict[ForkProcess, float] = {}
-    # a collection would write to all objects, and so copy the memory that the processes share
-    gc.collect()
-    gc.freeze()
 
     def start() -> None:
         worker = context.Process(target=_work, args=(work, read_end, write_end))
