@@ -24,7 +24,7 @@ JS_TOOLS := $(WEB)/node_modules
 # the modules that are type-checked and formatted: the list in tsconfig.json
 JS_STRICT = $(shell $(NODE) -p "require('./$(WEB)/tsconfig.json').files.map((name) => '$(WEB)/' + name).join(' ')")
 
-.PHONY: help demo test test-newest constraints lint lint-js test-js docs docs-links bench damage torture clean
+.PHONY: help demo test test-newest constraints lint lint-js test-js docs docs-links bench bench-coadds damage torture clean
 
 help:
 	@echo "make demo         build a sample Butler repository and its surveys, serve them at http://127.0.0.1:$(PORT) (SERVE=0: do not serve)"
@@ -34,6 +34,7 @@ help:
 	@echo "make docs         build the documentation in docs/_build/html; fails on any warning"
 	@echo "make docs-links   check the links of the documentation to other sites"
 	@echo "make bench        compare the speed with Hipsgen, reproject and the floor: 15 minutes, 20 GB in bench/"
+	@echo "make bench-coadds measure what a survey of 380,000 coadds costs the viewer: 5 minutes"
 	@echo "make torture      kill builds KILLS ($(KILLS)) times and compare the results: half an hour"
 	@echo "make damage       build surveys from damaged files, ROUNDS ($(ROUNDS)) times: ten minutes"
 	@echo "make clean        remove everything that these targets created"
@@ -138,6 +139,9 @@ bench: $(VENV)/bench
 
 damage: $(VENV)/test
 	$(BIN)/python -m tests.damage $(ROUNDS)
+
+bench-coadds: $(VENV)/test
+	$(BIN)/python -m tests.benchmarks.coadds
 
 torture: $(VENV)/test
 	$(BIN)/python -m tests.torture $(KILLS)

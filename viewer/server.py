@@ -5,12 +5,13 @@ import errno
 import logging
 import os
 import resource
+import signal
 import socket
 import sys
 import threading
 import webbrowser
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -24,6 +25,7 @@ from hipsgen.survey import paths
 from hipsgen.survey.folders import MAX_DEPTH, survey_folders
 from viewer.app import NOT_BUILT, ViewerConfig, create_app
 from viewer.catalogs.catalog import Catalog
+from viewer.coadds.pixels import load_kernels
 from viewer.http import protocol
 from viewer.http.access_log import STDOUT, open_log
 from viewer.http.auth import check_token
@@ -77,6 +79,9 @@ def serve(
     names = find_surveys(config)
     check_view(config.view, names)
     app = create_app(config)
+    if workers > 1:
+        with _without_interrupts():
+            load_kernels()
     with bind_socket(host, port) as listener:
         url = server_url(listener, host, config.root_path)
         # an access log on stdout must not be mixed with other lines
@@ -158,6 +163,16 @@ def make_server(app: ASGIApp, configure_logging: bool = True) -> Server:
             proxy_headers=False,
         )
     )
+
+
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Put off Ctrl-C: numba would lose the KeyboardInterrupt."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def raise_file_limit() -> None:

@@ -38,8 +38,8 @@ def check_against_inputs(
     """Render leaf tiles chosen at random again and compare them with those of the survey.
 
     Returns the differences, and the number of tiles compared: at most `count`, and all tiles if
-    there are fewer. Raises SurveyError when there is no provenance table, ConfigError when the
-    journal is damaged.
+    there are fewer. Cells of the MOC with neither a tile nor data do not count. Raises SurveyError
+    when there is no provenance table, ConfigError when the journal is damaged.
     """
     if survey.is_color:
         reason = "a color survey is made of other surveys, not of coadds"
@@ -53,8 +53,9 @@ def check_against_inputs(
     chosen = random.Random(seed).sample(range(npix.size), min(count, npix.size))
     tiles = [Tile(survey.order, int(npix[k])) for k in sorted(chosen)]
     with ThreadPoolExecutor(workers) as pool:
-        found = [finding for some in pool.map(comparison.findings, tiles) for finding in some]
-    return found, len(tiles)
+        results = list(pool.map(comparison.findings, tiles))
+    found = [finding for findings, _ in results for finding in findings]
+    return found, sum(exists for _, exists in results)
 
 
 def _coadds(survey: Survey, journal: Journal) -> list[CoaddRef]:
@@ -93,13 +94,16 @@ class _Comparison:
         self._plan: Plan = make_plan(refs, recipe.order, recipe.frame, recipe.block_depth)
         self._number = {root: k for k, root in enumerate(self._plan.roots())}
 
-    def findings(self, tile: Tile) -> list[Finding]:
-        """Return what is wrong with a leaf tile."""
-        path = tile.path("fits")
+    def findings(self, tile: Tile) -> tuple[list[Finding], bool]:
+        """Return what is wrong with a leaf tile, and whether the survey has it."""
         try:
             existing = self._survey.values(tile)
         except SurveyError as error:
-            return [Finding("error", path, str(error))]
+            return [Finding("error", tile.path("fits"), str(error))], True
+        return self._differences(tile, existing), existing is not None
+
+    def _differences(self, tile: Tile, existing: Pixels | None) -> list[Finding]:
+        path = tile.path("fits")
         rendered, problems = self._render(tile)
         if problems:
             return [Finding("error", path, f"cannot be rendered again: {p}") for p in problems]

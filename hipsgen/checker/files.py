@@ -26,9 +26,13 @@ def tile_files(survey: Survey, extensions: Mapping[str, str]) -> tuple[TileFiles
     A web server has no listing, so the tiles of a survey there are those of its MOC.
     """
     if isinstance(survey.store, HttpStore):
-        orders = range(survey.order_min, survey.order + 1)
-        npix = {order: survey.npix_of(order) for order in orders}
-        return {(k, extension): npix[k] for k in orders for extension in extensions.values()}, []
+        npix = {order: survey.npix_of(order) for order in range(survey.order + 1)}
+        first = _first_order(survey, npix, extensions)
+        return {
+            (order, extension): npix[order]
+            for order in range(first, survey.order + 1)
+            for extension in extensions.values()
+        }, []
     found: dict[tuple[int, str], array[int]] = {}
     misplaced: list[str] = []
     for path in survey.store.list():
@@ -50,6 +54,21 @@ def tile_files(survey: Survey, extensions: Mapping[str, str]) -> tuple[TileFiles
     return {key: np.sort(np.frombuffer(npix, np.int64)) for key, npix in found.items()}, misplaced
 
 
+def _first_order(
+    survey: Survey, npix: Mapping[int, IntArray], extensions: Mapping[str, str]
+) -> int:
+    """Return the lowest order with tiles on a web server; npix: tiles of the MOC by order.
+
+    Where hips_order_min does not say it, the first tile of each order that may be omitted is tried.
+    """
+    certain = survey.first_certain_order
+    for order in () if survey.states_order_min else range(certain):
+        paths = (Tile(order, int(npix[order][0])).path(e) for e in extensions.values())
+        if npix[order].size and any(survey.store.stat(path) is not None for path in paths):
+            return order
+    return certain
+
+
 def check_files(
     survey: Survey, tiles: TileFiles, extensions: Mapping[str, str]
 ) -> Iterator[Finding]:
@@ -68,10 +87,17 @@ def _check_orders(
     survey: Survey, tiles: TileFiles, extensions: Mapping[str, str]
 ) -> Iterator[Finding]:
     """Check, in every format, that all orders up to hips_order and all parents of tiles exist."""
+    order_min = survey.first_certain_order
+    if not survey.states_order_min:
+        first = min((k for k, e in tiles if e in extensions.values()), default=0)
+        order_min = min(first, order_min)
+        if order_min:
+            message = f"is missing, although the survey begins at order {order_min}"
+            yield Finding("note", "hips_order_min", message)
     for name, extension in extensions.items():
         for order in range(survey.order + 1):
             here = tiles.get((order, extension), _NONE)
-            if not here.size and order >= survey.order_min:
+            if not here.size and order >= order_min:
                 yield Finding("error", f"Norder{order}", f"has no {name} tile")
             if not here.size:
                 continue

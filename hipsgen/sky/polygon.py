@@ -54,6 +54,37 @@ def mean_directions(vertices: Vectors, counts: npt.NDArray[np.int64]) -> Vectors
     return np.asarray(sums / np.linalg.norm(sums, axis=1, keepdims=True))
 
 
+def bounding_circles(
+    vertices: Vectors, counts: npt.NDArray[np.int64]
+) -> tuple[Vectors, npt.NDArray[np.float64]]:
+    """Return the circles of `bounding_circle` around groups of vertices.
+
+    Parameters
+    ----------
+    vertices, counts
+        As in `mean_directions`.
+
+    Returns
+    -------
+    centers
+        (n, 3) float64, unit vectors.
+    radii
+        (n,) float64, degrees; 180 for a group without vertices, or whose mean is 0.
+    """
+    centers = mean_directions(vertices, counts)
+    radii = np.full(len(counts), 180.0)
+    nonempty = counts > 0
+    if nonempty.any():
+        starts = (np.cumsum(counts) - counts)[nonempty]
+        of_vertices = np.repeat(centers, counts, axis=0)
+        chords = np.maximum.reduceat(np.linalg.norm(vertices - of_vertices, axis=1), starts)
+        sums = np.add.reduceat((vertices * of_vertices).sum(axis=1), starts)
+        has_mean = sums >= 1e-9 * counts[nonempty]
+        circles = np.degrees(2 * np.arcsin(np.minimum(1.0, chords / 2)))
+        radii[nonempty] = np.where(has_mean, circles, 180.0)
+    return centers, radii
+
+
 def tangent_plane(vectors: Vectors, center: Vectors) -> npt.NDArray[np.float64]:
     """Return gnomonic coordinates (n, 2), in radians, east and north of `center`; NaN behind it."""
     east, north = _east_north(center)

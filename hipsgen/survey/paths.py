@@ -15,6 +15,7 @@ INPUTS = f"{FOLDER}/inputs.json"  # the lease
 RUNS = f"{FOLDER}/runs"
 WIPING = f"{FOLDER}/wiping"
 ANNOTATIONS = f"{FOLDER}/flags"  # written by the viewer; never removed by a build
+POSITIONS = f"{FOLDER}/positions"  # of the coadds in a large provenance.fits; made by the viewer
 
 _SURVEY_FILE = re.compile(
     r"""Norder\d+/(Dir\d+/Npix\d+|Allsky)\.(fits|png|jpg|webp)

@@ -16,9 +16,17 @@ import numpy.typing as npt
 from hipsgen.coadd import CoaddRef, Polygon, corners_of
 from hipsgen.errors import SurveyError
 from hipsgen.images.calibration import STATED
-from hipsgen.sky.polygon import bounding_circle, contains, to_lonlat, to_vectors
+from hipsgen.sky.polygon import (
+    bounding_circle,
+    bounding_circles,
+    contains,
+    to_lonlat,
+    to_vectors,
+)
 
 FILE_NAME = "provenance.fits"
+# Python accepts NaN and Infinity, which JSON does not have; int() rejects them
+_JSON = json.JSONDecoder(parse_constant=int)
 
 
 @dataclass(frozen=True)
@@ -93,9 +101,9 @@ class Provenance:
 
     def __init__(self, coadds: Sequence[UsedCoadd], left_out: Sequence[LeftOut] = ()) -> None:
         self.coadds, self.left_out = tuple(coadds), tuple(left_out)
-        circles = np.array([c.circle() for c in self.coadds]).reshape(-1, 3)
-        self._centers = to_vectors(circles[:, 0], circles[:, 1])
-        self._radius = np.radians(circles[:, 2])
+        corners, counts = corners_of(c.ref for c in self.coadds)
+        vertices = to_vectors(corners[:, 0], corners[:, 1])
+        self._centers, self._radius = bounding_circles(vertices, counts)
 
     def at(self, lon: float, lat: float) -> list[UsedCoadd]:
         """Return the coadds whose outline contains an ICRS position, in degrees."""
@@ -103,7 +111,8 @@ class Provenance:
 
     def near(self, center: npt.NDArray[np.float64], radius: float) -> list[UsedCoadd]:
         """Return the coadds that may overlap a circle: ICRS unit vector, radius in degrees."""
-        cosine = np.cos(np.minimum(self._radius + np.radians(radius), np.pi)) - 1e-12
+        reach = np.radians(np.minimum(self._radius + radius, 180.0))
+        cosine = np.cos(reach) - 1e-12
         return [self.coadds[i] for i in np.flatnonzero(self._centers @ center >= cosine)]
 
     def to_bytes(self) -> bytes:
@@ -156,21 +165,39 @@ class Provenance:
                 rows = np.array(hdus["PROVENANCE"].data)
                 has_left_out = "LEFT_OUT" in hdus
                 left_out = np.array(hdus["LEFT_OUT"].data) if has_left_out else ()
-            used = [
-                UsedCoadd(
-                    ref=_reference(row),
-                    unit_in=_text(row, "unit_in"),
-                    scale=float(row["scale"]),
-                    calibration=_text(row, "calibration"),
-                    excluded_planes=_text(row, "excluded_planes"),
-                    t_min=float(row["t_min"]),
-                    t_max=float(row["t_max"]),
-                )
-                for row in rows
-            ]
+            used = [used_coadd(row) for row in rows]
             return cls(used, [LeftOut(_reference(r), _text(r, "reason")) for r in left_out])
         except Exception as error:  # astropy raises many kinds of errors for damaged files
-            raise SurveyError(f"{FILE_NAME} is not a provenance table: {error}") from error
+            raise not_a_table(error) from error
+
+
+def not_a_table(error: Exception) -> SurveyError:
+    """Return the error for a file that cannot be read as a provenance table, with its cause."""
+    return SurveyError(f"{FILE_NAME} is not a provenance table: {error}")
+
+
+def used_coadd(row: Any) -> UsedCoadd:
+    """Return the coadd of a row of PROVENANCE.
+
+    Parameters
+    ----------
+    row
+        A numpy.void with the columns of the table.
+
+    Raises
+    ------
+    ValueError, TypeError, KeyError
+        If a column is missing or has an invalid value.
+    """
+    return UsedCoadd(
+        ref=_reference(row),
+        unit_in=_text(row, "unit_in"),
+        scale=float(row["scale"]),
+        calibration=_text(row, "calibration"),
+        excluded_planes=_text(row, "excluded_planes"),
+        t_min=float(row["t_min"]),
+        t_max=float(row["t_max"]),
+    )
 
 
 _Column = tuple[str, str, list[Any], str]  # name, form ("" for text), values, unit
@@ -201,16 +228,16 @@ def _reference(row: Any) -> CoaddRef:
         hdu=_text(row, "hdu"),
         band=_text(row, "band"),
         polygon=Polygon(zip(numbers[::2], numbers[1::2], strict=True)),
-        data_id=tuple(_object(_text(row, "data_id") or "{}").items()),
+        data_id=tuple(parse_data_id(_text(row, "data_id")).items()),
         dataset_type=_text(row, "dataset_type"),
         run=_text(row, "run"),
         dataset_id=_text(row, "dataset_id"),
     )
 
 
-def _object(text: str) -> dict[str, Any]:
-    # Python accepts NaN and Infinity, which JSON does not have; int() rejects them
-    found = json.loads(text, parse_constant=int)
+def parse_data_id(text: str) -> dict[str, Any]:
+    """Parse the column data_id: a JSON object of texts and numbers. Raises ValueError."""
+    found = _JSON.decode(text or "{}")
     if not isinstance(found, dict) or any(isinstance(v, dict | list) for v in found.values()):
         raise ValueError(f"data_id is {text:.40}")
     return found
@@ -241,5 +268,9 @@ def _ascii(text: str) -> str:
 
 def _text(row: Any, name: str) -> str:
     value = row[name]
-    ascii_bytes = value if isinstance(value, bytes) else str(value).encode("ascii")
-    return ascii_bytes.decode("unicode_escape").strip()
+    return text_of(value if isinstance(value, bytes) else str(value).encode("ascii"))
+
+
+def text_of(stored: bytes) -> str:
+    """Return the text of a column as it was before it was stored in ASCII."""
+    return stored.decode("unicode_escape").strip()

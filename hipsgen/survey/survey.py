@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from hipsgen.survey.provenance import Provenance, UsedCoadd
 
 _Pixels = npt.NDArray[np.float32] | npt.NDArray[np.float64] | npt.NDArray[np.int32]
+_MAY_BEGIN = 3  # highest order at which a survey may begin without saying so
 _PLANE = re.compile(r"(\S+):([0-9]+)")
 
 
@@ -75,6 +76,16 @@ class Survey:
     def order_min(self) -> int:
         """Lowest order with tiles."""
         return self._integer("hips_order_min", "0", most=MAX_ORDER)
+
+    @property
+    def states_order_min(self) -> bool:
+        """Whether hips_order_min is stated, which HiPS 1.0 does not require."""
+        return "hips_order_min" in self.properties
+
+    @property
+    def first_certain_order(self) -> int:
+        """Lowest order that must have tiles: orders 0 to 2 may be omitted (HiPS 1.0, 4.3.1)."""
+        return self.order_min if self.states_order_min else min(_MAY_BEGIN, self.order)
 
     @property
     def tile_width(self) -> int:

@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 
@@ -352,6 +354,33 @@ def test_a_click_shows_the_coadds(page):
     assert "tract=9813" in card.get_by_role("button", name="Copy butler").get_attribute("title")
     card.get_by_role("button", name="Close").click()
     assert not card.is_visible()
+
+
+def test_each_coadd_of_a_click_has_its_own_pixel_or_error(page):
+    """The server streams them in the order in which they are read."""
+    coadd = {"dataset_type": "", "run": "", "uuid": "", "data_id": {}}
+    names = ("first", "second", "third")
+    coadds = [{**coadd, "coadd": name, "uri": f"file:///{name}.fits"} for name in names]
+    pixel = {
+        **{"value": 7.5, "unit": "nJy", "variance": None, "sn": None, "surface_brightness": None},
+        **{"x": 1, "y": 2, "tract_x": 3, "tract_y": 4, "mask": [], "has_mask": False},
+    }
+    lines = [
+        {"survey": "band_g", "ra": RA, "dec": DEC, "coadds": coadds},
+        {"number": 2, "coadd": "third", "pixel": pixel},
+        {"number": 0, "coadd": "first", "error": "the coadd could not be read within 10 s"},
+        {"error": "too many requests"},
+    ]
+    body = "".join(f"{json.dumps(line)}\n" for line in lines)
+    page.page.route("**/api/pixel*", lambda route: route.fulfill(body=body))
+    page.look(RA, DEC, 4)
+    page.page.mouse.click(500, 320)
+    page.until("document.querySelector('#coadds').dataset.state === 'told'")
+    items = page.page.locator("#coadds li").all_inner_texts()
+    words = ("could not be read within 10 s", "too many requests", "7.5 nJy")
+    assert len(items) == len(words)
+    for item, word in zip(items, words, strict=True):
+        assert word in item
 
 
 def test_the_address_brings_the_view_back(watched, site):

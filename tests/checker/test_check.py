@@ -9,7 +9,7 @@ import pytest
 from astropy.io import fits
 from PIL import Image
 
-from hipsgen.checker.survey import Finding, check_survey
+from hipsgen.checker.survey import CheckOptions, Finding, check_survey
 from tests.conftest import Build, StarField
 
 
@@ -155,3 +155,37 @@ def test_a_sky_of_nothing_is_no_fault(build: Build, tmp_path) -> None:
         tmp_path / "b.fits"
     )
     assert serious(build([path], "bright").place) == []
+
+
+def begin_at(place: Path, order: int) -> None:
+    for k in range(order):
+        shutil.rmtree(place / f"Norder{k}")
+    shutil.rmtree(place / ".hipsgen")  # the journal has those tiles
+
+
+@pytest.mark.parametrize("order", [1, 3])
+def test_orders_0_to_2_may_be_omitted(copy: Path, order: int) -> None:
+    """HiPS 1.0, section 4.3.1, does not require hips_order_min for that."""
+    begin_at(copy, order)
+    _set(copy, "hips_order_min", None)
+    assert [str(f) for f in check_survey(copy, CheckOptions(deep=order == 3))] == [
+        f"note: hips_order_min: is missing, although the survey begins at order {order}"
+    ]
+    _set(copy, "hips_order_min", f"{order}")
+    assert check_survey(copy) == []
+
+
+def test_other_orders_that_do_not_exist_are_an_error(copy: Path) -> None:
+    begin_at(copy, 4)
+    _set(copy, "hips_order_min", None)
+    assert any(f.level == "error" and f.where == "Norder3" for f in check_survey(copy))
+    # a stated order must exist, and a format must begin where the others do
+    _set(copy, "hips_order_min", "2")
+    assert {f.where for f in serious(copy)} >= {"Norder2", "Norder3"}
+
+
+def test_a_format_begins_at_the_order_of_the_others(copy: Path) -> None:
+    for path in copy.glob("Norder[012]/Dir*/*.png"):
+        path.unlink()
+    _set(copy, "hips_order_min", None)
+    assert {f.where for f in serious(copy)} >= {"Norder0", "Norder1", "Norder2"}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from hipsgen.checker.survey import CheckOptions, check_survey
 from hipsgen.survey.summary import summarize
-from tests.checker.test_check import leaf
+from tests.checker.test_check import _set, begin_at, leaf
 from tests.viewer.serving import served
 
 DEEP = CheckOptions(deep=True, workers=4)
@@ -34,3 +34,11 @@ def test_a_sound_one_has_no_finding_and_a_lost_tile_is_named(sound: Path, tmp_pa
 def test_what_is_no_survey_or_no_server_is_one_finding() -> None:
     (finding,) = check_survey("http://127.0.0.1:9/hips/sky")
     assert "cannot be fetched" in finding.message
+
+
+def test_one_without_orders_0_to_2_is_sound(copy: Path) -> None:
+    begin_at(copy, 3)
+    _set(copy, "hips_order_min", None)
+    with served(copy.parent) as port:
+        (finding,) = check_survey(f"http://127.0.0.1:{port}/hips/copy")
+    assert (finding.level, finding.where) == ("note", "hips_order_min")

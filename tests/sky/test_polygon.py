@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from hipsgen.sky.polygon import (
     bounding_circle,
+    bounding_circles,
     contains,
     from_tangent_plane,
     mean_directions,
@@ -148,11 +149,22 @@ def test_the_tangent_plane_has_east_and_north_and_nothing_behind() -> None:
 
 @SEEDED
 @given(st.lists(st.lists(st.tuples(LON, LAT), max_size=5), max_size=6))
-def test_middles_are_the_centers_of_the_bounding_circles(groups) -> None:
+def test_many_bounding_circles_are_those_of_each_group(groups) -> None:
     counts = np.array([len(g) for g in groups], np.int64)
     vertices = to_vectors(*np.array([p for g in groups for p in g], float).reshape(-1, 2).T)
     found = mean_directions(vertices, counts)
     assert found.shape == (len(groups), 3)
-    for middle, part in zip(found, np.split(vertices, np.cumsum(counts))[:-1], strict=False):
-        wanted = bounding_circle(part)[0] if len(part) else [0.0, 0.0, 1.0]
+    centers, radii = bounding_circles(vertices, counts)
+    np.testing.assert_array_equal(centers, found)
+    parts = np.split(vertices, np.cumsum(counts))[:-1]
+    for middle, radius, part in zip(found, radii, parts, strict=True):
+        wanted, wide = bounding_circle(part) if len(part) else ([0.0, 0.0, 1.0], 180.0)
         np.testing.assert_allclose(middle, wanted, atol=1e-12)
+        assert radius == pytest.approx(wide, abs=1e-6)
+
+
+def test_no_group_has_no_bounding_circle_and_opposite_points_have_the_whole_sky() -> None:
+    centers, radii = bounding_circles(np.empty((0, 3)), np.empty(0, np.int64))
+    assert (centers.shape, radii.shape) == ((0, 3), (0,))
+    opposite = np.concatenate([np.eye(3), -np.eye(3)])
+    assert bounding_circles(opposite, np.array([6]))[1].tolist() == [180.0]

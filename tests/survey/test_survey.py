@@ -11,6 +11,7 @@ from hipsgen.survey.coverage import measure_tile, moc_bytes, moc_of, moc_order, 
 from hipsgen.survey.fits_tile import FitsTile
 from hipsgen.survey.properties import format_properties
 from hipsgen.survey.store import LocalStore
+from hipsgen.survey.summary import summarize
 from hipsgen.survey.survey import Survey
 
 WORDS = {
@@ -145,3 +146,31 @@ def test_a_survey_without_a_moc_says_so(store: LocalStore):
     store.delete("Moc.fits")
     with pytest.raises(SurveyError, match=r"has no Moc\.fits"):
         _ = Survey.open(store).moc
+
+
+def test_a_summary_leaves_out_what_a_survey_of_another_program_does_not_state(store: LocalStore):
+    words = "hips_order = 3\nhips_tile_format = png\nhips_initial_ra = 1\nhips_estsize = large\n"
+    store.write("properties", words.encode())
+    rows = dict(line.split(maxsplit=1) for line in summarize(str(store)).splitlines())
+    # tiles of order 3 have pixels of 51.5 arcsec (HiPS 1.0)
+    assert rows.pop("order") == "3, 51.53 arcsec pixels"
+    assert rows == {
+        "survey": f"{store} ({store})",
+        "tiles": "512 x 512 pixels",
+        "frame": "equatorial",
+        "formats": "png",
+    }
+    store.write("properties", f"{words}hips_initial_dec = -2\nmoc_sky_fraction = 1\n".encode())
+    rows = dict(line.split(maxsplit=1) for line in summarize(str(store)).splitlines())
+    assert (rows["center"], rows["sky"]) == ("1 -2 deg (ICRS)", "4.125e+04 deg2")
+
+
+def test_the_first_order_that_must_have_tiles(store: LocalStore):
+    for words, order in (
+        ("hips_order = 9", 3),
+        ("hips_order = 1", 1),
+        ("hips_order = 9\nhips_order_min = 0", 0),
+        ("hips_order = 9\nhips_order_min = 5", 5),
+    ):
+        store.write("properties", words.encode())
+        assert Survey.open(store).first_certain_order == order

@@ -4,7 +4,7 @@ import asyncio
 import socket
 import threading
 import time
-from contextlib import suppress
+from contextlib import aclosing, suppress
 
 import pytest
 from starlette.applications import Starlette
@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from tests.viewer.serving import TIMEOUT, Wire, complaints
 from viewer.http import limits
-from viewer.http.limits import BusyError, ReadPool
+from viewer.http.limits import BusyError, Outcome, ReadPool
 from viewer.server import bind_socket, make_server
 
 SIZE = 24 << 20  # more than the system buffers for a client
@@ -159,6 +159,63 @@ def test_an_error_ends_the_request_and_frees_its_place():
     async def requests() -> None:
         with pytest.raises(ValueError, match="no 0"):
             await pool.run_all(fail, [(k,) for k in range(9)])
+        await one_that_is_taken(pool)
+
+    asyncio.run(requests())
+    assert len(begun) < 9
+
+
+def test_a_late_call_gives_its_turn_to_another_and_is_not_repeated():
+    pool = ReadPool("coadd", max_running=1, max_waiting=0, timeout=TIMEOUT)
+    end, begun = threading.Event(), []
+
+    def read(name: str) -> str:
+        begun.append(name)
+        assert name != "hanging" or end.wait(TIMEOUT)
+        return name.upper()
+
+    async def outcomes(*names: str) -> list[Outcome[str]]:
+        calls = [(name,) for name in names]
+        return [one async for one in pool.run_each(read, calls, names, 0.2)]
+
+    async def requests() -> None:
+        late, sound = await outcomes("hanging", "sound")
+        assert (late.number, late.result, "within 0.2 s" in late.error) == (0, None, True)
+        assert sound == Outcome(1, "SOUND")
+        late, sound = await outcomes("hanging", "sound")
+        assert (late.number, "earlier request" in late.error) == (0, True)
+        assert sound == Outcome(1, "SOUND")
+        end.set()
+        while (await outcomes("hanging"))[0].error:
+            await asyncio.sleep(0.01)
+
+    asyncio.run(asyncio.wait_for(requests(), TIMEOUT))
+    assert begun == ["hanging", "sound", "sound", "hanging"]
+
+
+def test_all_calls_of_a_request_have_its_time_together():
+    pool = ReadPool("coadd", max_running=1, timeout=0.3, max_late=0)
+    end = threading.Event()
+
+    async def requests() -> list[Outcome[bool]]:
+        outcomes = pool.run_each(end.wait, [(TIMEOUT,)] * 3, ["a", "b", "c"], 0.1)
+        return [one async for one in outcomes]
+
+    found = asyncio.run(requests())
+    end.set()
+    assert [one.number for one in found] == [0, 1, 2]
+    assert ["within 0.1 s" in found[0].error, "within 0.3 s" in found[2].error] == [True, True]
+
+
+def test_a_request_that_ends_early_begins_no_more_calls():
+    pool = ReadPool("coadd", max_running=1, max_waiting=0, timeout=TIMEOUT)
+    begun = []
+
+    async def requests() -> None:
+        outcomes = pool.run_each(begun.append, [(k,) for k in range(9)], "abcdefghi", 1.0)
+        async with aclosing(outcomes):
+            async for _ in outcomes:
+                break
         await one_that_is_taken(pool)
 
     asyncio.run(requests())

@@ -1,5 +1,10 @@
 """/api/coadds, pixel, cutout and patches: the coadds of a survey and the pixels of their files."""
 
+import os
+import tempfile
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
+from io import FileIO
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
@@ -10,7 +15,9 @@ from starlette.routing import Route
 from hipsgen.coadd import CoaddRef
 from hipsgen.errors import SurveyError
 from hipsgen.survey.provenance import UsedCoadd
+from hipsgen.survey.provenance_rows import Rows
 from viewer.api.responses import (
+    JsonLines,
     RefusedError,
     guarded,
     json_response,
@@ -19,20 +26,27 @@ from viewer.api.responses import (
 )
 from viewer.api.surveys import find_survey
 from viewer.coadds import pixels
-from viewer.coadds.description import describe_coadd, describe_with_pixel
+from viewer.coadds.description import CoaddDescription, describe_coadd, describe_with_pixel
+from viewer.coadds.patches import PatchOutlines
 from viewer.coadds.provenance import ProvenanceTables
 from viewer.http.limits import ReadPool
+from viewer.http.survey_files import SurveyFile
 from viewer.surveys import ServedSurvey, Surveys
 
 MAX_CUTOUT = 3600.0  # arcsec
+PIXEL_TIMEOUT = 10.0  # seconds to read the pixel of one coadd
+_MAX_IN_MEMORY = 1 << 22  # bytes of a response
 
 
 class CoaddFinder:
-    """Finds the coadds of surveys; for a color survey, those of the bands it was made from."""
+    """Finds the coadds of surveys; for a color survey, those of the bands it was made from.
 
-    def __init__(self, surveys: Surveys) -> None:
+    read_only: write nothing into their folders.
+    """
+
+    def __init__(self, surveys: Surveys, read_only: bool = False) -> None:
         self._surveys = surveys
-        self._tables = ProvenanceTables(surveys.roots)
+        self._tables = ProvenanceTables(surveys.roots, read_only)
 
     async def at(self, survey: ServedSurvey, ra: float, dec: float) -> list[UsedCoadd]:
         """Return the coadds at an ICRS position (degrees). Raises RefusedError if unknown."""
@@ -45,10 +59,11 @@ class CoaddFinder:
             # the survey itself is valid: the page shows this reason in place of the coadds
             raise RefusedError(404, f"survey {survey.name!r}: {error}") from error
 
-    async def all(self, survey: ServedSurvey) -> list[UsedCoadd]:
-        """Return every coadd. Raises SurveyError if a table cannot be read."""
-        sources = await run_in_threadpool(self._surveys.with_provenance, survey)
-        return [coadd for one in sources for coadd in await self._tables.all(one.folder)]
+    async def pieces(self, survey: ServedSurvey) -> AsyncGenerator[Rows, None]:
+        """Iterate over all rows, several thousand at a time. Raises SurveyError."""
+        for one in await run_in_threadpool(self._surveys.with_provenance, survey):
+            async for rows in self._tables.pieces(one.folder):
+                yield rows
 
 
 class CoaddEndpoints:
@@ -77,9 +92,28 @@ class CoaddEndpoints:
     async def _pixel(self, request: Request) -> Response:
         """Return the coadds at a position, each with the pixel of its own file."""
         survey, ra, dec = await self._survey_and_position(request)
-        arguments = [(coadd, ra, dec) for coadd in await self._finder.at(survey, ra, dec)]
-        coadds = await self._reads.run_all(describe_with_pixel, arguments)
-        return json_response({"survey": survey.name, "ra": ra, "dec": dec, "coadds": coadds})
+        coadds = await self._finder.at(survey, ra, dec)
+        told: dict[str, Any] = {"survey": survey.name, "ra": ra, "dec": dec}
+        told["coadds"] = [describe_coadd(one) for one in coadds]
+        read = self._pixels(coadds, ra, dec)
+        if request.query_params.get("stream"):
+            return JsonLines(_streamed(told, read))
+        async for number, description in read:
+            told["coadds"][number] = description
+        return json_response(told)
+
+    async def _pixels(
+        self, coadds: Sequence[UsedCoadd], ra: float, dec: float
+    ) -> AsyncIterator[tuple[int, CoaddDescription]]:
+        """Iterate over the coadds with their pixels as they are read; numbers count from 0."""
+        calls = [(coadd, ra, dec) for coadd in coadds]
+        names = list(map(pixels.coadd_id, coadds))
+        outcomes = self._reads.run_each(describe_with_pixel, calls, names, PIXEL_TIMEOUT)
+        async for one in outcomes:
+            if one.result is not None:
+                yield one.number, one.result
+            else:
+                yield one.number, {**describe_coadd(coadds[one.number]), "error": one.error}
 
     async def _cutout(self, request: Request) -> Response:
         """Return a FITS cutout of a coadd around a position."""
@@ -99,18 +133,40 @@ class CoaddEndpoints:
     async def _patches(self, request: Request) -> Response:
         """Return the outlines of a survey's coadds, each once for all bands."""
         survey = await find_survey(self._surveys, request.query_params.get("survey", ""))
-        patches: dict[tuple[Any, ...], dict[str, Any]] = {}
-        for coadd in await self._finder.all(survey):
-            label, polygon = _patch_label(coadd.ref), coadd.ref.polygon
-            if polygon:
-                corners = [[round(a, 7) for a in corner] for corner in polygon]
-                patches.setdefault((*label.values(), polygon), {**label, "polygon": corners})
-        return json_response({"survey": survey.name, "patches": list(patches.values())})
+        try:
+            return await self._outlines(survey)
+        except OSError as error:
+            reason = f"the outlines need a temporary file ({error.strerror or error}): set TMPDIR"
+            raise RefusedError(507, reason) from error
+
+    async def _outlines(self, survey: ServedSurvey) -> Response:
+        """Write the outlines into a temporary file, and return it. Raises OSError."""
+        outlines, separator = PatchOutlines(), b""
+        head = json_response({"survey": survey.name, "patches": []}).body
+        with tempfile.SpooledTemporaryFile(_MAX_IN_MEMORY) as body:
+            body.write(head[:-2])
+            async with aclosing(self._finder.pieces(survey)) as pieces:
+                async for rows in pieces:
+                    if found := await run_in_threadpool(outlines.encode, rows):
+                        await run_in_threadpool(body.write, separator + found)
+                        separator = b","
+            body.write(head[-2:])
+            return await run_in_threadpool(_response_of, body)
 
     async def _survey_and_position(self, request: Request) -> tuple[ServedSurvey, float, float]:
         """Return the survey and the ICRS position (degrees) of a request."""
         survey = await find_survey(self._surveys, request.query_params.get("survey", ""))
         return survey, *position_parameters(request.query_params)
+
+
+async def _streamed(
+    told: Mapping[str, Any], read: AsyncIterator[tuple[int, CoaddDescription]]
+) -> AsyncGenerator[Mapping[str, Any], None]:
+    """Iterate over what is known at once, then over the pixel or the error of each coadd."""
+    yield told
+    async for number, description in read:
+        found = {key: value for key, value in description.items() if key in ("pixel", "error")}
+        yield {"number": number, "coadd": description["coadd"], **found}
 
 
 def _cutout_name(ref: CoaddRef, ra: float, dec: float) -> str:
@@ -121,10 +177,11 @@ def _cutout_name(ref: CoaddRef, ra: float, dec: float) -> str:
     return f"cutout_{safe}.fits"
 
 
-def _patch_label(ref: CoaddRef) -> dict[str, Any]:
-    """Return what identifies the patch of a coadd, for all bands."""
-    data_id = dict(ref.data_id)
-    if "tract" in data_id:
-        return {key: data_id.get(key) for key in ("skymap", "tract", "patch")}
-    name = ref.uri.rsplit("/", 1)[-1]
-    return {"skymap": None, "tract": None, "patch": None, "name": name[:80]}
+def _response_of(body: "tempfile.SpooledTemporaryFile[bytes]") -> Response:
+    """Return a response with JSON; a large one is sent from its file."""
+    if (size := body.tell()) <= _MAX_IN_MEMORY:
+        body.seek(0)
+        return Response(body.read(), media_type="application/json")
+    headers = {"content-type": "application/json", "content-length": str(size)}
+    body.flush()
+    return SurveyFile(FileIO(os.dup(body.fileno())), range(size), headers, 200)

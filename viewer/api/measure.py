@@ -29,7 +29,7 @@ from viewer.api.responses import (
 from viewer.api.surveys import find_survey
 from viewer.coadds import statistics
 from viewer.http.files import open_inside
-from viewer.http.limits import ReadPool
+from viewer.http.limits import ReadPool, TimedOutError
 from viewer.surveys import ServedSurvey, Surveys
 
 MAX_SURVEYS = 12  # per request
@@ -102,7 +102,7 @@ class MeasurementEndpoints:
                 survey = await find_survey(self._surveys, name)
                 coadds = await self._coadds_at(survey, *position)
                 result = await self._reads.run(measure, survey, coadds, shape)
-            except RefusedError as error:
+            except (RefusedError, TimedOutError) as error:
                 if len(names) == 1:
                     raise
                 result = {"error": str(error)}
@@ -168,7 +168,7 @@ class MeasurementEndpoints:
         return statistics.TileSurvey(
             read_tile=read_tile,
             order=survey.order,
-            order_min=survey.order_min,
+            order_min=survey.first_certain_order,
             width=width,
             frame=survey.frame,
             unit=survey.unit,

@@ -1,13 +1,15 @@
 """Requests and responses of the JSON API: parsing of parameters and bodies, JSON, errors."""
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing
 from typing import Any
 
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from hipsgen.errors import InputError, SurveyError
 from viewer.annotations import AnnotationError
@@ -25,6 +27,10 @@ _STATUS: dict[type[Exception], int] = {
 }
 
 
+_JSON = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
+_PART = 500  # items of a list that are formatted at a time
+
+
 class RefusedError(Exception):
     """A request gets an error response: an HTTP status and a one-line reason."""
 
@@ -35,8 +41,52 @@ class RefusedError(Exception):
 
 def json_response(content: Any, status: int = 200) -> Response:
     """Make a JSON response, in ASCII: file names with invalid UTF-8 have no other encoding."""
-    text = json.dumps(content, allow_nan=False, separators=(",", ":"))
-    return Response(text, status, media_type="application/json")
+    return Response(_encode(content), status, media_type="application/json")
+
+
+def _encode(content: Any) -> str:
+    """Format JSON, long lists in parts: meanwhile other threads, such as the event loop, may run.
+
+    json does not release the GIL before it has formatted everything.
+    """
+    if isinstance(content, dict):
+        return f"{{{','.join(f'{_JSON.encode(k)}:{_encode(v)}' for k, v in content.items())}}}"
+    if isinstance(content, list) and len(content) > _PART:
+        parts = (content[at : at + _PART] for at in range(0, len(content), _PART))
+        return f"[{','.join(_JSON.encode(part)[1:-1] for part in parts)}]"
+    return _JSON.encode(content)
+
+
+class JsonLines(Response):
+    """Response with one line of JSON for each object, sent as soon as it is known.
+
+    lines: the objects. If the server is too busy, the last line is `{"error": "one line"}`.
+    """
+
+    media_type = "application/jsonl"
+
+    def __init__(self, lines: AsyncGenerator[Mapping[str, Any], None]) -> None:
+        super().__init__()
+        del self.headers["content-length"]
+        self.headers["x-accel-buffering"] = "no"  # nginx would collect the lines
+        self._lines = lines
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the lines."""
+
+        async def send_line(line: Mapping[str, Any]) -> None:
+            body = bytes(json_response(line).body) + b"\n"
+            await send({"type": "http.response.body", "body": body, "more_body": True})
+
+        start = {"status": self.status_code, "headers": self.raw_headers}
+        await send({"type": "http.response.start", **start})
+        async with aclosing(self._lines):
+            try:
+                async for line in self._lines:
+                    await send_line(line)
+            except BusyError as error:
+                await send_line({"error": str(error)})
+        await send({"type": "http.response.body", "body": b""})
 
 
 def guarded(endpoint: Endpoint) -> Endpoint:

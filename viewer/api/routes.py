@@ -24,13 +24,13 @@ def api_routes(
     surveys
         The surveys to describe and measure.
     read_only
-        Whether annotations are stored in the browsers instead of in the folders of the surveys.
+        Whether to write nothing into the folders of the surveys; annotations stay in the browsers.
     catalogs
         The catalogs to query.
     view
         The view that the page opens with, as in its address after #; "" for its own choice.
     """
-    finder, reads = CoaddFinder(surveys), ReadPool("coadd")
+    finder, reads = CoaddFinder(surveys, read_only), ReadPool("coadd")
     endpoints = (
         SurveyEndpoints(surveys, view),
         CoaddEndpoints(surveys, finder, reads),

@@ -11,6 +11,7 @@ from hipsgen.coadd import CoaddRef
 from hipsgen.errors import CoaddError
 from hipsgen.images.coadd_fits import FitsReader
 from hipsgen.images.cutout import Cutout, place_in, section_around
+from hipsgen.images.decode import scale_and_blank
 from hipsgen.images.source import CoaddInfo, Section
 from hipsgen.sky.polygon import to_lonlat
 from hipsgen.survey.provenance import UsedCoadd
@@ -18,6 +19,11 @@ from hipsgen.survey.provenance import UsedCoadd
 MAX_PIXELS = 4608 * 4608  # patches have 4200 x 4200
 # AB magnitude of 1 nJy
 _NJY_ZERO_POINT = 31.4
+
+
+def load_kernels() -> None:
+    """Load numba and a kernel that reads images, which processes forked later share: 60 MB."""
+    scale_and_blank(np.zeros((1, 1)), math.nan, 1.0, np.empty((1, 1), np.float32))
 
 
 class PixelDescription(TypedDict):

@@ -2,9 +2,10 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -19,11 +20,25 @@ class BusyError(Exception):
     """Too many requests are waiting, or one took too long; the message is one line."""
 
 
+class TimedOutError(BusyError):
+    """A request, or one of its calls, took too long."""
+
+
+@dataclass(frozen=True)
+class Outcome(Generic[Result]):
+    """What became of a call: its result, or why there is none. number: of the call, from 0."""
+
+    number: int
+    result: Result | None = None
+    error: str = ""
+
+
 class ReadPool:
     """Thread pool with a bounded queue for blocking reads.
 
     what: what is read, for error messages. max_running, max_waiting: numbers of requests.
     timeout: seconds for each request. max_unsent: bytes of responses not yet sent to clients.
+    max_late: number of calls that may go on after `run_each` has stopped waiting for them.
     """
 
     def __init__(
@@ -33,10 +48,13 @@ class ReadPool:
         max_waiting: int = 32,
         timeout: float = 30.0,
         max_unsent: int = 768 << 20,
+        max_late: int = 16,
     ) -> None:
         self._what = what
         self._max_running = max_running
-        self._pool = ThreadPoolExecutor(max_running, thread_name_prefix="hipsgen-read")
+        self._pool = ThreadPoolExecutor(max_running + max_late, thread_name_prefix="hipsgen-read")
+        self._turns = threading.Semaphore(max_running)
+        self._late: set[str] = set()
         self._slots = threading.BoundedSemaphore(max_running + max_waiting)
         self._timeout = timeout
         self._available = max_unsent
@@ -58,22 +76,24 @@ class ReadPool:
         Together the calls occupy one slot and share one timeout. They run concurrently, but at most
         `max_running` of them are queued ahead of other requests' calls.
         """
-        if not self._slots.acquire(blocking=False):
-            raise BusyError(f"too many requests for {self._what}s at once: try again")
         concurrent = asyncio.Semaphore(self._max_running)
 
         async def one(args: tuple[Any, ...], slot: _Slot) -> Result:
             async with concurrent:
-                future = self._pool.submit(work, *args)
+                turn = _Turn(self._turns)
+                future = self._pool.submit(turn.run, work, args)
                 slot.hold_for(future)
-                return await asyncio.wrap_future(future)
+                try:
+                    return await asyncio.wrap_future(future)
+                finally:
+                    turn.forgo()
 
-        with _Slot(self._slots.release) as slot:
+        with self._slot() as slot:
             tasks = [asyncio.create_task(one(args, slot)) for args in calls]
             try:
                 return await asyncio.wait_for(asyncio.gather(*tasks), self._timeout)
             except TimeoutError:
-                raise BusyError(
+                raise TimedOutError(
                     f"the {self._what} could not be read within {self._timeout:g} s:"
                     " try a smaller region"
                 ) from None
@@ -81,6 +101,83 @@ class ReadPool:
                 # start no more calls for a request that has ended
                 for task in tasks:
                     task.cancel()
+
+    async def run_each(
+        self,
+        work: Callable[..., Result],
+        calls: Sequence[tuple[Any, ...]],
+        names: Sequence[str],
+        seconds: float,
+    ) -> AsyncIterator[Outcome[Result]]:
+        """Iterate over the outcomes of several calls in the order in which they end; see `run_all`.
+
+        Parameters
+        ----------
+        work, calls
+            A blocking function and its arguments in each call.
+        names
+            What each call reads. While a call is late, others of the same name fail at once.
+        seconds
+            Time for each call from its start. A call that takes longer is late: it fails, and no
+            longer counts among the calls that may run. All together have the pool's timeout.
+        """
+        concurrent = asyncio.Semaphore(self._max_running)
+
+        async def one(number: int) -> Outcome[Result]:
+            async with concurrent:
+                if names[number] in self._late:
+                    reason = f"the {self._what} is still being read for an earlier request"
+                    return Outcome(number, error=f"{reason}: try again later")
+                return await self._in_time(number, work, calls[number], names[number], seconds)
+
+        with self._slot():
+            tasks = [asyncio.create_task(one(number)) for number in range(len(calls))]
+            missing = set(range(len(calls)))
+            try:
+                for ended in asyncio.as_completed(tasks, timeout=self._timeout):
+                    outcome = await ended
+                    missing.discard(outcome.number)
+                    yield outcome
+            except TimeoutError:
+                for number in sorted(missing):
+                    yield Outcome(number, error=self._too_slow(self._timeout))
+            finally:
+                for task in tasks:
+                    task.cancel()
+
+    async def _in_time(
+        self,
+        number: int,
+        work: Callable[..., Result],
+        args: tuple[Any, ...],
+        name: str,
+        seconds: float,
+    ) -> Outcome[Result]:
+        """Return the outcome of a call; if it is late, let another call run in its place."""
+        loop, begun = asyncio.get_running_loop(), asyncio.Event()
+        turn = _Turn(self._turns, lambda: loop.call_soon_threadsafe(begun.set))
+        future = self._pool.submit(turn.run, work, args)
+        result = asyncio.wrap_future(future)
+        try:
+            await begun.wait()
+            if not (await asyncio.wait([result], timeout=seconds))[0]:
+                self._late.add(name)
+                future.add_done_callback(lambda _: self._late.discard(name))
+                turn.end()
+                return Outcome(number, error=self._too_slow(seconds))
+            return Outcome(number, result.result())
+        finally:
+            turn.forgo()
+            result.cancel()
+
+    def _too_slow(self, seconds: float) -> str:
+        return f"the {self._what} could not be read within {seconds:g} s"
+
+    def _slot(self) -> "_Slot":
+        """Take a slot of the queue. Raises BusyError if there is none."""
+        if not self._slots.acquire(blocking=False):
+            raise BusyError(f"too many requests for {self._what}s at once: try again")
+        return _Slot(self._slots.release)
 
     async def run_response(self, make: Callable[..., bytes], *args: Any) -> "MeteredResponse":
         """Return a response with the bytes of a function (see `run`), limited by `max_unsent`."""
@@ -92,6 +189,41 @@ class ReadPool:
 
     def _release(self, size: int) -> None:
         self._available += size
+
+
+class _Turn:
+    """The turn of a call, which at most `max_running` calls have. on_start: called when it runs."""
+
+    def __init__(
+        self, turns: threading.Semaphore, on_start: Callable[[], object] | None = None
+    ) -> None:
+        self._turns, self._on_start = turns, on_start
+        self._lock = threading.Lock()
+        self._has_turn = self._is_forgone = False
+
+    def run(self, work: Callable[..., Result], args: tuple[Any, ...]) -> Result:
+        """Wait for the turn and call the function, unless the turn has been forgone."""
+        self._turns.acquire()
+        self._has_turn = True
+        try:
+            if self._is_forgone:
+                raise CancelledError
+            if self._on_start is not None:
+                self._on_start()
+            return work(*args)
+        finally:
+            self.end()
+
+    def end(self) -> None:
+        """Let another call have the turn, even if this one still runs."""
+        with self._lock:
+            had_turn, self._has_turn = self._has_turn, False
+        if had_turn:
+            self._turns.release()
+
+    def forgo(self) -> None:
+        """Do not call the function if it has not been called yet."""
+        self._is_forgone = True
 
 
 class _Slot:

@@ -1,20 +1,21 @@
 // The panel of a click: the coadds at the position, their pixels, links and cutouts.
 
-import { api } from "./api.js";
+import { apiLines } from "./api.js";
 import { digitsOf, formatDec, formatRa, formatValue, toGalactic } from "./coords.js";
 import { copyButton, make } from "./elements.js";
 
 const FIRST = ["tract", "patch", "band"];
 export const CUTOUT = 20; // arcsec
 
-let asked = 0;
+let asked = new AbortController(); // of the last click
 
 /**
  * Show the coadds of surveys at an ICRS position in `card`; return them, or the problem.
  * Surveys without provenance are skipped.
  */
 export async function coaddCard(card, title, surveys, ra, dec, linkHere) {
-  const turn = ++asked;
+  asked.abort(); // coadds that hang would occupy connections
+  const turn = (asked = new AbortController());
   const telling = surveys.filter((one) => one.provenance);
   if (!telling.length) {
     card.hidden = true;
@@ -31,22 +32,52 @@ export async function coaddCard(card, title, surveys, ra, dec, linkHere) {
   card.dataset.state = "asked";
   card.hidden = false;
   card.querySelector("[data-part=close]").onclick = () => (card.hidden = true);
-  const queries = telling.map(({ name }) => new URLSearchParams({ survey: name, ra, dec }));
-  const answers = await Promise.all(queries.map(ask));
+  const answers = telling.map((survey) => ({ coadds: [], items: [], problem: "", digits: digitsOf(survey) }));
+  const show = () => {
+    const items = shown(answers);
+    if (turn === asked && items.length) list.replaceChildren(...items);
+  };
+  await Promise.all(telling.map(({ name }, i) => ask(answers[i], new URLSearchParams({ survey: name, ra, dec }), turn.signal, show)));
   if (turn !== asked) return null;
-  const items = answers.flatMap(({ found, problem }, i) => (found ? found.coadds.map((coadd) => coaddItem(coadd, queries[i], digitsOf(telling[i]))) : [make("li", {}, problem)]));
-  list.replaceChildren(...(items.length ? items : [make("li", {}, "No coadd contributed pixels here.")]));
+  if (!shown(answers).length) list.replaceChildren(make("li", {}, "No coadd contributed pixels here."));
   card.dataset.state = "told";
   const problem = answers.map((one) => one.problem).filter(Boolean).join("; ");
-  return { survey: telling[0].name, coadds: answers.flatMap(({ found }) => found?.coadds ?? []), problem };
+  return { survey: telling[0].name, coadds: answers.flatMap(({ coadds }) => coadds), problem };
 }
 
-async function ask(query) {
+function shown(answers) {
+  return answers.flatMap(({ items, problem }) => (problem && !items.length ? [make("li", {}, problem)] : items));
+}
+
+/** Fill an answer with coadds and their items as they arrive, or with the problem; call `show` at each change. */
+async function ask(answer, query, signal, show) {
   try {
-    return { found: await api(`api/pixel?${query}`) };
+    for await (const line of apiLines(`api/pixel?${query}&stream=1`, { signal })) {
+      if (line.error && line.number === undefined) throw new Error(line.error);
+      if (line.coadds) {
+        answer.coadds = line.coadds;
+        answer.items = line.coadds.map((coadd) => coaddItem(coadd, query, answer.digits));
+        show();
+      } else {
+        const { number, pixel, error } = line;
+        complete(answer, number, pixel ? { pixel } : { error }, query);
+      }
+    }
   } catch (error) {
-    return { problem: error.message };
+    answer.problem = error.message;
+    answer.coadds.forEach(({ pixel, error: known }, number) => {
+      if (!pixel && !known) complete(answer, number, { error: error.message }, query);
+    });
+    show();
   }
+}
+
+/** Add the pixel or the error of a coadd, and show it. */
+function complete(answer, number, found, query) {
+  Object.assign(answer.coadds[number], found);
+  const item = coaddItem(answer.coadds[number], query, answer.digits);
+  answer.items[number].replaceWith(item);
+  answer.items[number] = item;
 }
 
 function positionLines(ra, dec) {
@@ -65,6 +96,7 @@ function coaddItem(coadd, query, digits) {
   const item = make("li", { "data-coadd": coadd.coadd }, make("strong", {}, head));
   if (coadd.pixel) item.append(...pixelLines(coadd.pixel, digits));
   else if (coadd.error) item.append(make("span", { class: "problem" }, coadd.error));
+  else item.append(make("span", { class: "dim" }, "reading its pixel …"));
   for (const [name, value] of [
     ["run", coadd.run], ["type", coadd.dataset_type], ["uuid", coadd.uuid], ["file", coadd.uri],
   ]) {
