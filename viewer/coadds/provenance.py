@@ -9,7 +9,9 @@ import aiofiles
 from starlette.concurrency import run_in_threadpool
 
 from hipsgen.errors import SurveyError
+from hipsgen.files import check_size
 from hipsgen.survey.provenance import FILE_NAME, Provenance, UsedCoadd
+from hipsgen.survey.store import MAX_SIZE
 from viewer.http.files import open_inside, stamp
 
 
@@ -47,6 +49,7 @@ class ProvenanceTables:
             async with self._lock:
                 cached = self._tables.get(path)
                 if cached is None or cached[0] != now:
+                    check_size(file, MAX_SIZE)
                     async with aiofiles.open(file.fileno(), "rb", closefd=False) as table:
                         data = await table.read()
                     cached = (now, await run_in_threadpool(Provenance.from_bytes, data))
