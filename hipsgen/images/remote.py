@@ -5,12 +5,13 @@ import re
 import time
 import zipfile
 from collections.abc import Callable
-from typing import IO, Any, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from hipsgen.errors import CoaddError, MissingExtraError
 from hipsgen.images import butler_server
 from hipsgen.images.butler_server import component_paths, dataset_of
+from hipsgen.images.packing import Writer
 
 MEMBERS = ("zip-path", "unzip")  # keys of a zip member in the fragment of a Butler URI
 _WAITS = (1.0,)  # seconds before each retry; lsst.resources retries by itself, too
@@ -94,8 +95,8 @@ def member_of(uri: str) -> str:
     return unquote(value) if name in MEMBERS else ""  # the Butler does not quote it
 
 
-def copy_to(place: Any, into: IO[bytes]) -> None:
-    """Copy a file, or a member of a zip file, into an open file."""
+def copy_to(place: Any, into: Writer) -> None:
+    """Copy a file, or a member of a zip file."""
     member, place = member_of(str(place)), place.replace(fragment="")
     if not member:
         size = place.size()
@@ -109,7 +110,7 @@ def copy_to(place: Any, into: IO[bytes]) -> None:
             _copy_stream(file, archive.getinfo(member).file_size, into)
 
 
-def _copy_stream(source: Any, size: int, into: IO[bytes]) -> None:
+def _copy_stream(source: Any, size: int, into: Writer) -> None:
     """Copy `size` bytes of a stream, without a request beyond its end."""
     while size > 0:
         chunk = source.read(min(_CHUNK, size))

@@ -1,8 +1,9 @@
 """Cache of decoded coadds, which are kept as long as neighboring blocks need them."""
 
 import threading
+import weakref
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy.typing as npt
 
 from hipsgen.coadd import CoaddRef
 from hipsgen.images.source import CoaddInfo, CoaddReader, Section
+from hipsgen.images.staging import keep_copies, release_copies
 
 _SHARE = 4  # coadds larger than 1/4 of the cache are not kept, but read section by section
 
@@ -18,7 +20,8 @@ class CoaddCache:
     """Cache of whole coadds; the least recently used are dropped first.
 
     It is shared by the threads of a process. If several need the same coadd, it is decoded once. A
-    coadd that no further block needs is dropped immediately.
+    coadd that no further block needs is dropped immediately. Until then local copies of the files,
+    from which coadds that are too large for the cache are read, are kept as well.
 
     Parameters
     ----------
@@ -39,6 +42,7 @@ class CoaddCache:
         self._last_blocks: dict[CoaddRef, int] = {}
         self._in_progress: set[int] = set()  # numbers of blocks
         self._next = 0  # number of the next block to start
+        weakref.finalize(self, _release, self._last_blocks)
 
     @contextmanager
     def in_use(self, number: int, last_blocks: Mapping[CoaddRef, int]) -> Iterator[None]:
@@ -54,6 +58,7 @@ class CoaddCache:
         with self._lock:
             self._in_progress.add(number)
             self._next = number + 1
+            keep_copies(ref.uri for ref in last_blocks if ref not in self._last_blocks)
             self._last_blocks.update(last_blocks)
         try:
             yield
@@ -65,6 +70,7 @@ class CoaddCache:
                 for ref in obsolete:
                     del self._last_blocks[ref]
                     self._drop(ref)
+                _release(obsolete)
 
     def info(self, ref: CoaddRef) -> CoaddInfo:
         """Return what the headers of a coadd say. Raises CoaddError if they cannot be read."""
@@ -138,3 +144,7 @@ class CoaddCache:
         self._decoding.pop(ref, None)
         if pixels is not None:
             self._bytes -= pixels.nbytes
+
+
+def _release(refs: Iterable[CoaddRef]) -> None:
+    release_copies([ref.uri for ref in refs])
