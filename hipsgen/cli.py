@@ -427,6 +427,8 @@ def main() -> None:
         _fail(error.render(as_option), 1, debug, error)
     except OSError as error:
         _fail(_system_error(error), 1, debug, error)
+    except MemoryError as error:
+        _fail("there is not enough memory: use fewer --workers or less --memory", 1, debug, error)
     finally:
         gc.freeze()  # without it Python traverses all objects twice at exit, which takes 0.2 s
 
