@@ -107,12 +107,12 @@ def _journal(path: Path) -> object:
     return Journal(open_store(_linked(path, ".hipsgen", "build.json"))).recipe()
 
 
-def _coadd_of_the_provenance(path: Path) -> object:
+def _coadd_of_the_provenance(path: Path, member: str = "") -> object:
     from hipsgen.coadd import CoaddRef
     from hipsgen.survey.provenance import UsedCoadd
     from viewer.coadds.pixels import pixel_at
 
-    return pixel_at(UsedCoadd(CoaddRef(path.as_uri(), "")), 0.0, 0.0)
+    return pixel_at(UsedCoadd(CoaddRef(path.as_uri() + member, "")), 0.0, 0.0)
 
 
 def _surveys(path: Path) -> object:
@@ -160,6 +160,7 @@ INPUTS: dict[str, Callable[[Path], object]] = {
     "the provenance of a survey": _provenance,
     "a recipe": _journal,
     "a coadd of the provenance": _coadd_of_the_provenance,
+    "a coadd in a zip file": lambda path: _coadd_of_the_provenance(path, "#zip-path=a"),
     "the properties of a served survey": _surveys,
     "an annotation": _annotations,
     **{f"a catalog {extension}": _table(extension) for extension in (".csv", ".fits", ".parquet")},
