@@ -1,5 +1,6 @@
 """Read coadds from FITS files: lsst.afw ExposureF, lsst.images, tables of cells, plain images."""
 
+import math
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -39,6 +40,7 @@ _DAMAGE = (
 )
 _FileOrRanges = Path | RangeReader
 _BYTES_PER_PIXEL = 8  # while decoding: as stored, and as float32
+_FEW_TILES = 8  # of a compressed image: a section costs at least an eighth of it
 
 
 @dataclass(frozen=True)
@@ -329,7 +331,8 @@ def _parse_headers(reader: FitsReader, location: _FileOrRanges, hdu: str, stamp:
         in_parts = isinstance(image, decode.Uncompressed | CellColumn) and not isinstance(
             mask, decode.Tiled
         )
-        info = replace(info, in_parts=in_parts)
+        as_whole = _FEW_TILES * math.prod(layout.tile) > math.prod(layout.shape)
+        info = replace(info, in_parts=in_parts, as_whole=as_whole)
         return _Headers(info, number, layout.tile, image, mask, bits, field)
 
 

@@ -78,6 +78,15 @@ class ScratchWriter:
         if not self._make_room(count):
             raise self._no_room(count, f"{human_size(free_space())} are free, some must stay so")
 
+    def allocate(self, count: int) -> None:
+        """Append bytes of zero, for which the disk has room. Raises CoaddError if it has none."""
+        self.reserve(count)
+        try:
+            os.posix_fallocate(self._file.fileno(), self._size, count)
+        except OSError as error:
+            raise self._no_room(count, error.strerror or str(error)) from error
+        self._size += count
+
     def _no_room(self, count: int, reason: str) -> CoaddError:
         size = human_size(self._size + count)
         return CoaddError(

@@ -42,6 +42,8 @@ class CoaddInfo:
         Time range of the exposures as MJD; NaN if unknown.
     in_parts
         Whether reading a section costs only its own pixels; false for compressed images.
+    as_whole
+        Whether reading a section costs a large part of the image, which is in few compressed tiles.
     """
 
     shape: tuple[int, int]
@@ -56,6 +58,7 @@ class CoaddInfo:
     t_min: float = float("nan")
     t_max: float = float("nan")
     in_parts: bool = False
+    as_whole: bool = False
 
 
 @runtime_checkable

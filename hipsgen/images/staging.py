@@ -17,12 +17,15 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import quote, unquote_plus, urlencode
 
+import numpy as np
+
 from hipsgen.errors import CoaddError
 from hipsgen.files import NotRegularError, check_regular, open_regular
 from hipsgen.images.butler_server import component_paths, dataset_of
 from hipsgen.images.packing import packing_of, unpack
 from hipsgen.images.remote import MEMBERS, copy_to, member_of, resource_path, with_retries
 from hipsgen.images.scratch import ScratchFile, ScratchWriter, free_space
+from hipsgen.images.source import Values
 from hipsgen.images.uris import path_of, stamp_of
 
 CAPACITY = 4 << 30  # bytes of copies that are neither being read nor needed by a build
@@ -121,6 +124,21 @@ def with_components(uri: str, components: Mapping[str, str]) -> str:
     return f"{uri}{separator}{urlencode(parts)}" if parts else uri
 
 
+def scratch_array(shape: tuple[int, int]) -> Values:
+    """Return an array (rows, columns) float32 that is on the disk, in a file without a name.
+
+    Raises CoaddError if there is no room for it.
+    """
+    size = 4 * shape[0] * shape[1]
+    scratch = ScratchFile.create()
+    try:
+        writer = ScratchWriter(scratch.file, _copies.make_room)
+        writer.allocate(size)
+        return np.asarray(np.memmap(scratch.file, np.float32, "r+", shape=shape))
+    finally:
+        scratch.discard()  # the array keeps its content
+
+
 @dataclass
 class _Copy:
     """A local copy of a URI's content; stamp: of the file on this machine that it was made of."""
@@ -201,7 +219,7 @@ class _Copies:
                 return self._unpack(packed)
         copy = ScratchFile.create()
         try:
-            with_retries(uri, lambda: _copy_once(uri, copy.file, self._make_room))
+            with_retries(uri, lambda: _copy_once(uri, copy.file, self.make_room))
             copy.file.flush()
             if not packing_of(copy.file):
                 return copy
@@ -216,7 +234,7 @@ class _Copies:
     def _unpack(self, packed: IO[bytes]) -> ScratchFile:
         unpacked = ScratchFile.create()
         try:
-            unpack(packed, ScratchWriter(unpacked.file, self._make_room))
+            unpack(packed, ScratchWriter(unpacked.file, self.make_room))
             if again := packing_of(unpacked.file):
                 raise CoaddError(f"it is compressed twice: unpack it, its content is of {again}")
         except BaseException:
@@ -224,7 +242,7 @@ class _Copies:
             raise
         return unpacked
 
-    def _make_room(self, count: int) -> bool:
+    def make_room(self, count: int) -> bool:
         """Drop unread copies until `count` bytes fit on the disk; return whether they do.
 
         A tenth of the space that was free before the first copy stays free.

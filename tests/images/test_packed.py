@@ -122,6 +122,36 @@ def test_a_build_unpacks_each_coadd_once_and_makes_the_same_tiles(
     assert len(tiles(truth.place)) > 10
 
 
+def test_an_image_in_one_tile_is_decoded_once_and_makes_the_same_tiles(
+    build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Although it is too large for the cache: it has no sections."""
+    folder = tmp_path / "plain"
+    folder.mkdir()
+    StarField(40.0, -10.0, size=600, background=2.0).write(folder / "x.fits")
+    with fits.open(folder / "x.fits") as hdus:
+        data, header = hdus[0].data, hdus[0].header
+        one = fits.CompImageHDU(
+            data, header, compression_type="GZIP_2", tile_shape=data.shape, quantize_level=0.0
+        )
+        fits.HDUList([fits.PrimaryHDU(), one]).writeto(tmp_path / "x.fz")
+    whole: list[tuple[int, int]] = []
+    inner = FitsReader.read
+
+    def read(self, ref, section, parts=(), out=None):
+        whole.append((section[0].stop - section[0].start, section[1].stop - section[1].start))
+        return inner(self, ref, section, parts, out)
+
+    monkeypatch.setattr("hipsgen.render.coadd_cache._SHARE", 1 << 20)
+    options = {"cuts": (-5.0, 100.0), "stretch": "linear"}
+    truth = build([folder], "truth", **options)
+    monkeypatch.setattr(FitsReader, "read", read)
+    survey = build([tmp_path / "x.fz"], "survey", **options)
+    assert len(whole) == 3 + 1  # three strips are sampled
+    assert whole[-1] == data.shape
+    assert tiles(survey.place) == tiles(truth.place)
+
+
 def tiles(place: Path) -> dict[str, str]:
     return {name: digest for name, digest in tile_bytes(place).items() if "Npix" in name}
 
