@@ -1,4 +1,4 @@
-"""Recognize and unpack files that are compressed as a whole: gzip, bzip2, xz, zip with one member.
+"""Recognize and unpack files that are compressed as a whole: gzip, bzip2, xz, compress and zip.
 
 Such a file has no sections: its last pixel can only be read after all others.
 """
@@ -67,10 +67,21 @@ def _only_member(file: IO[bytes]) -> IO[bytes]:
     return archive.open(members[0])
 
 
+def _lzw(file: IO[bytes]) -> IO[bytes]:
+    try:
+        import uncompresspy
+    except ImportError as error:
+        raise CoaddError(
+            "it is compressed with compress: pip install uncompresspy, or unpack it"
+        ) from error
+    return uncompresspy.LZWFile(file, mode="rb")  # type: ignore[no-any-return]
+
+
 # how their files start, and how they are opened
 _KINDS: dict[str, tuple[bytes, Callable[[Any], Any]]] = {
     "gzip": (b"\x1f\x8b\x08", igzip.open),
     "bzip2": (b"BZh", bz2.open),
     "xz": (b"\xfd7zXZ\0", lzma.open),
+    "compress": (b"\x1f\x9d", _lzw),
     "zip": (b"PK\3\4", _only_member),
 }

@@ -2,6 +2,7 @@
 
 import bz2
 import gzip
+import importlib.util
 import io
 import lzma
 import os
@@ -219,6 +220,17 @@ def test_what_is_packed_twice_is_refused(tmp_path: Path):
     made(tmp_path / "x.fits.gz", lambda data: bz2.compress(gzip.compress(data)))
     with pytest.raises(CoaddError, match="compressed twice: unpack it, its content is of gzip"):
         FitsReader().info(CoaddRef(uri_of(tmp_path / "x.fits.gz"), "x"))
+
+
+def test_what_needs_a_package_says_so(tmp_path: Path):
+    if importlib.util.find_spec("uncompresspy"):
+        pytest.skip("uncompresspy is installed")
+    (tmp_path / "x.fits.Z").write_bytes(b"\x1f\x9d\x90" + bytes(1000))
+    source = FitsFolder([str(tmp_path / "x.fits.Z")])
+    assert list(source.refs()) == []
+    assert source.problems[0].reason == (
+        "it is compressed with compress: pip install uncompresspy, or unpack it"
+    )
 
 
 def test_a_zip_file_of_several_files_is_refused(tmp_path: Path):
