@@ -1,7 +1,6 @@
 """Cache of decoded coadds, which are kept as long as neighboring blocks need them."""
 
 import threading
-import weakref
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -45,7 +44,6 @@ class CoaddCache:
         self._last_blocks: dict[CoaddRef, int] = {}
         self._in_progress: set[int] = set()  # numbers of blocks
         self._next = 0  # number of the next block to start
-        weakref.finalize(self, _release, self._last_blocks)
 
     @contextmanager
     def in_use(self, number: int, last_blocks: Mapping[CoaddRef, int]) -> Iterator[None]:
@@ -74,6 +72,14 @@ class CoaddCache:
                     del self._last_blocks[ref]
                     self._drop(ref)
                 _release(obsolete)
+
+    def clear(self) -> None:
+        """Drop all coadds, and no longer keep their local copies."""
+        with self._lock:
+            _release(self._last_blocks)
+            self._last_blocks.clear()
+            for ref in [*self._pixels, *self._on_disk]:
+                self._drop(ref)
 
     def info(self, ref: CoaddRef) -> CoaddInfo:
         """Return what the headers of a coadd say. Raises CoaddError if they cannot be read."""
