@@ -247,3 +247,14 @@ def test_the_sample_of_a_coadd_with_few_valid_pixels_is_that_of_all_its_pixels(
         found = sample._read_valid(ref, info, FitsReader(), np.float32(1.0))
         np.testing.assert_array_equal(found, expected)
     assert sample_pixels([ref], FitsReader())[0].level.zero == pytest.approx(100.0, abs=1.0)
+
+
+def test_lack_of_memory_for_anything_else_is_said_in_one_line(tmp_path: Path):
+    StarField(40.0, -10.0, size=64, background=2.0).write(tmp_path / "good.fits")
+    command = ("-m", "hipsgen", "build", tmp_path / "good.fits", "-o", tmp_path / "out")
+    ran = run_bounded(*command, "--workers", "2", memory=600 << 20, seconds=120)
+    assert "Traceback" not in ran.stderr
+    if ran.returncode:  # it depends on the libraries
+        assert ran.stderr.splitlines()[-1] == (
+            "hipsgen: there is not enough memory: use fewer --workers or less --memory"
+        )
