@@ -181,7 +181,7 @@ def plan(
     ConfigError
         If the options contradict each other, or those of the existing survey.
     InputError
-        If no coadd can be read and `options` has no order.
+        If no coadd can be read and `options` has no order, or units cannot be converted.
 
     Examples
     --------
@@ -245,7 +245,7 @@ def build(
         If options are invalid or contradict the existing survey, or the free space on the disk is
         too small.
     InputError
-        If no coadd has a valid pixel.
+        If no coadd has a valid pixel, or units cannot be converted to each other.
     IncompleteBuildError
         If inputs cannot be used; its ``results`` are the finished surveys.
 

@@ -122,6 +122,11 @@ INPUT_OPTIONS = _combine(
         "--blank", type=float, metavar="VALUE", help="Pixel value to treat as missing, e.g. 0."
     ),
     click.option(
+        "--unit", default="", metavar="UNIT",
+        help="Unit of the values as they are stored, e.g. nJy. Default: as the headers say, "
+        "calibrated as they describe.",
+    ),
+    click.option(
         "--cuts", metavar="LO,HI", help="Display range of the previews. Default: from a sample."
     ),
     click.option(
@@ -234,6 +239,7 @@ def options_of(given: dict[str, Any]) -> Any:
         cuts=_cuts(given["cuts"]),
         excluded=split_list(given["excluded"]),
         blank=given["blank"],
+        unit=given["unit"],
         properties=parse_properties(given.get("own", ())),
     )
 

@@ -125,6 +125,14 @@ class Problem:
         return f"{self.source}: {self.reason}"
 
 
+def reasons_of(problems: Iterable[Problem], limit: int = 3) -> str:
+    """Return the first different reasons, each with its first input, in one line."""
+    first: dict[str, Problem] = {}
+    for problem in problems:
+        first.setdefault(problem.reason, problem)
+    return "; ".join(str(problem) for problem in list(first.values())[:limit])
+
+
 def corners_of(
     refs: Iterable[CoaddRef],
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:

@@ -21,7 +21,7 @@ _OPTIONS = {
 _NAMES = (
     *_OPTIONS, *_FLAGS, "assume_band", "blank", "color", "cuts", "dataset_type", "engine",
     "exclude", "frame", "hdu", "include", "manifest", "memory", "order", "overlap", "planes",
-    "region", "skymap", "stretch", "tile_width", "where", "workers",
+    "region", "skymap", "stretch", "tile_width", "unit", "where", "workers",
 )  # fmt: skip
 PARAMETER = re.compile(rf"\{{({'|'.join(_NAMES)})\}}")
 

@@ -227,7 +227,7 @@ def build(tmp_path: Path) -> Build:
         }
         made = BuildOptions(**options)  # type: ignore[arg-type]
         place = tmp_path / name
-        reader = FitsReader(made.excluded, made.blank)
+        reader = FitsReader(made.excluded, made.blank, unit=made.unit)
         source = FitsFolder([str(p) for p in inputs], reader, bool(runtime.get("strict")))
         summary = build_one(
             source,

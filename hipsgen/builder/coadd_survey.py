@@ -8,7 +8,7 @@ from hipsgen.builder.prepare import Preparation, prepare
 from hipsgen.builder.problems import ProblemLog
 from hipsgen.builder.publish import Publication
 from hipsgen.builder.result import IncompleteBuildError
-from hipsgen.coadd import Problem
+from hipsgen.coadd import Problem, reasons_of
 from hipsgen.errors import InputError
 from hipsgen.images.source import ImageSource
 from hipsgen.journal.changes import ChangeSet
@@ -56,6 +56,8 @@ class CoaddSurvey:
             self._refs, reader, self.store, self._options, band, fresh, recut
         )
         self._problems.report_sampled(self._prepared.problems, self._runtime.strict)
+        for note in self._prepared.notes:
+            self._reporter.note(f"{self.name}: {note}")
         digest = self._prepared.recipe.digest()
         return digest, str(self._runtime.skip_bad), *(ref.key for ref in self._refs)
 
@@ -164,7 +166,9 @@ class CoaddSurvey:
         filled = [records[root] for root in sorted(records) if records[root].n_tiles]
         if not filled:
             coadds = counted(len(self._refs), "coadd")
-            raise InputError(f"no valid pixel in {coadds} of {self._source.describe()}")
+            left_out = [Problem(str(one.ref), one.reason) for one in self._problems.left_out()]
+            reasons = f"; left out: {reasons_of(left_out)}" if left_out else ""
+            raise InputError(f"no valid pixel in {coadds} of {self._source.describe()}{reasons}")
         publication = Publication(self.store, self._prepared.recipe, filled)
         publication.make(
             self._identity, self._refs, self._options, created, self._problems.left_out()

@@ -222,7 +222,7 @@ class _SampleResult:
 def _sample(
     job: SurveyJob, refs: Sequence[CoaddRef], options: BuildOptions, reporter: Reporter
 ) -> _SampleResult:
-    """Sample the coadds.
+    """Sample the coadds; raise ConfigError or InputError if an option must be given.
 
     If none can be read, take the pixel scale from the references or the options.
     """
@@ -232,12 +232,14 @@ def _sample(
     except HipsgenError as error:
         requested = [] if options.order is None else [pixel_size(options.order, options.tile_width)]
         scale = min(known_scales(refs) or requested, default=None)
-        if scale is None:
+        if scale is None or error.parameter:  # an option is needed for the build, too
             raise
-        return _SampleResult(scale, problem=error.message)
+        return _SampleResult(scale, problem=str(error))
     check_excluded(options, sample)
     for problem in problems:
         reporter.problem(problem)
+    for note in sample.notes:
+        reporter.note(note)
     if options.plane == "mask":
         return _SampleResult(sample.pixel_scale, mask_planes=sample.mask_planes)
     stretch = stretch_of(options, sample.level)

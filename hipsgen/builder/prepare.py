@@ -23,11 +23,12 @@ from hipsgen.survey.store import Store
 
 @dataclass(frozen=True)
 class Preparation:
-    """Recipe and plan of a survey, and the sampled coadds that could not be read."""
+    """Recipe and plan of a survey, the sampled coadds that could not be read, and notes on it."""
 
     recipe: Recipe
     plan: Plan
     problems: Sequence[Problem] = ()
+    notes: Sequence[str] = ()
 
 
 def prepare(
@@ -66,7 +67,8 @@ def _new(
     width = options.tile_width
     order = natural_order(sample.pixel_scale, width) if options.order is None else options.order
     plan = make_plan(refs, order, options.frame, width)
-    return Preparation(make_recipe(options, sample, band, order, plan.block_depth), plan, problems)
+    recipe = make_recipe(options, sample, band, order, plan.block_depth)
+    return Preparation(recipe, plan, problems, sample.notes)
 
 
 def existing_recipe(
@@ -103,6 +105,7 @@ def _differences(options: BuildOptions, band: str, existing: Recipe) -> tuple[li
         ("{overlap}", options.overlap, existing.overlap),
         ("{excluded}", ",".join(options.excluded), ",".join(existing.excluded)),
         ("{blank}", options.blank, existing.blank),
+        ("{unit}", options.unit, existing.stated_unit),
         ("version of the recipe", RECIPE_VERSION, existing.version),
     ]
     if options.order is not None:

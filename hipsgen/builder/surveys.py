@@ -209,7 +209,9 @@ def _safe_name(text: str) -> str:
 
 def _reader(options: BuildOptions, plane: str, memory: int) -> FitsReader:
     adapted = options.of_plane(plane)
-    return FitsReader(adapted.excluded, adapted.blank, plane=plane, memory=memory)
+    return FitsReader(
+        adapted.excluded, adapted.blank, plane=plane, unit=adapted.unit, memory=memory
+    )
 
 
 def _check_folders(bands: Sequence[str]) -> None:

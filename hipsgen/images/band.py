@@ -56,11 +56,11 @@ def band_of(hdus: Any, number: int) -> str:
     return found or next((name for header in headers if (name := _numbered(header))), "")
 
 
-def light_of(hdus: Any, number: int, unit: str) -> str:
-    """Return instrument, wavelength or frequency, and unit of an image, in one line."""
+def light_of(hdus: Any, number: int) -> str:
+    """Return instrument, and wavelength or frequency, of an image, in one line."""
     headers = hdus[number].header, hdus[0].header
     instrument = _first_text(headers, "INSTRUME", "TELESCOP")
-    parts = [instrument, next((text for h in headers if (text := _spectral(h))), ""), unit]
+    parts = [instrument, next((text for h in headers if (text := _spectral(h))), "")]
     return ", ".join(part for part in parts if part)
 
 

@@ -12,6 +12,7 @@ from hipsgen.images.source import Section
 
 # AB zero point of 1 nJy: -2.5 log10(1e-9 / 3631)
 _NJY_ZERO_POINT = 31.4
+STATED = "stated"  # source of a calibration: the user gave the unit of the values
 _COUNTS = {"adu", "dn", "count", "counts", "ct", "electron", "electrons"}
 
 

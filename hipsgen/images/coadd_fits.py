@@ -16,10 +16,11 @@ from hipsgen.coadd import CoaddRef
 from hipsgen.errors import CoaddError, HipsgenError, lack_of_memory
 from hipsgen.files import open_regular
 from hipsgen.images import decode
-from hipsgen.images.calibration import Calibration, ChebyshevField, first_pixel
+from hipsgen.images.calibration import STATED, Calibration, ChebyshevField, first_pixel
 from hipsgen.images.cells import CellCoadd, CellColumn
 from hipsgen.images.contents import sky_images
 from hipsgen.images.cutout import Cutout
+from hipsgen.images.header_limits import check_limits
 from hipsgen.images.layout import Layout, layout_of
 from hipsgen.images.masks import bit_mask
 from hipsgen.images.range_reads import RangeFile, RangeReader, open_range_reader
@@ -58,6 +59,9 @@ class FitsReader:
     plane
         Which of `PLANES` is read: calibrated values; their variance, in the unit squared; or the
         mask, int32 with the bits of `CoaddInfo.planes`, in which no pixel is missing.
+    unit
+        Unit of the values of an image, whatever the file says; values are then read as they are.
+        "": as the file says.
     memory
         Bytes that a read may take; a header that asks for more is refused.
     """
@@ -66,6 +70,7 @@ class FitsReader:
     blank: float | None = None
     range_reads: bool = False
     plane: str = "image"
+    unit: str = ""
     memory: int = DEFAULT_MEMORY
 
     def with_range_reads(self) -> "FitsReader":
@@ -129,10 +134,11 @@ class FitsReader:
                 raise CoaddError("it has no mask with named planes: build it without mask planes")
             layout.check_flags(0)
             return Calibration("")
+        stated = Calibration(self.unit, 1.0, self.unit, STATED) if self.unit else None
         if self.plane == "variance":
             layout.check_variance()
-            return layout.calibration().squared()
-        return layout.calibration()
+            return (stated or layout.calibration()).squared()
+        return stated or layout.calibration()
 
     def read(
         self,
@@ -354,8 +360,10 @@ def _open(location: _FileOrRanges) -> Iterator[Any]:
     try:
         # not scaled: where astropy applies BZERO, unsigned integers lose their BLANK
         options = {"memmap": False, "lazy_load_hdus": True, "do_not_scale_image_data": True}
-        with _open_file(location) as file, fits.open(file, **options) as hdus:
-            yield hdus
+        with _open_file(location) as file:
+            check_limits(file)
+            with fits.open(file, **options) as hdus:
+                yield hdus
     except HipsgenError:
         raise
     except MemoryError as error:

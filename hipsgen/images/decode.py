@@ -20,6 +20,7 @@ from hipsgen.errors import CoaddError
 from hipsgen.images import decode_kernels as kernels
 from hipsgen.images.cells import CellColumn
 from hipsgen.images.source import Section
+from hipsgen.images.stored_values import is_asinh
 
 Bytes = npt.NDArray[np.uint8]
 Int32Array = npt.NDArray[np.int32]
@@ -348,7 +349,7 @@ def _plane(handle: int, hdu: Any) -> Plane | None:
         return None  # the whole file is compressed
     try:
         header = Header.fromstring(text)
-        if header.get("BSCALE", 1) != 1 or header.get("BZERO", 0) != 0:
+        if header.get("BSCALE", 1) != 1 or header.get("BZERO", 0) != 0 or is_asinh(header):
             return None
         return (_tiled if header.get("ZIMAGE") else _uncompressed)(header, place["datLoc"])
     except (KeyError, ValueError, TypeError, AttributeError, VerifyError):

@@ -62,7 +62,7 @@ class FitsFolder:
 
     A file may hold several images; each is a coadd. Images that accompany others (weights, masks)
     are in `left_out`. `strict`: the first unusable file raises its CoaddError instead of being
-    added to `problems`. `light`: instrument, wavelength and unit of the images without a band, by
+    added to `problems`. `light`: instrument and wavelength of the images without a band, by
     `CoaddRef.key`.
     """
 
@@ -167,7 +167,7 @@ class FitsFolder:
             pixel_scale=info.pixel_scale,
         )
         if not band:
-            self.light[ref.key] = light_of(hdus, number, info.unit)
+            self.light[ref.key] = light_of(hdus, number)
         return ref
 
 

@@ -15,7 +15,7 @@ from hipsgen.images.cells import CellCoadd, is_cell_table
 from hipsgen.images.contents import hdu_name, is_image
 from hipsgen.images.masks import plane_bits
 from hipsgen.images.source import Section
-from hipsgen.images.stored_values import mask_bits, physical_values
+from hipsgen.images.stored_values import asinh_scale, is_asinh, mask_bits, physical_values
 
 if TYPE_CHECKING:
     from astropy.io import fits
@@ -77,7 +77,7 @@ class Layout(Protocol):
 def layout_of(hdus: "fits.HDUList", number: int) -> Layout:
     """Return the layout of the coadd in HDU `number` of an open file.
 
-    Raises CoaddError if the file is truncated.
+    Raises CoaddError if the file is truncated, or the scale of its values incomplete.
     """
     _check_complete(hdus[number], "image")
     _check_last_header(hdus)
@@ -95,6 +95,8 @@ class ImageHdus:
         self._mask = _companion(hdus, number, "MASK")
         self._variance = _companion(hdus, number, "VARIANCE")
         self.header: fits.Header = self._image.header
+        if is_asinh(self.header):
+            asinh_scale(self.header)  # raises CoaddError if it is invalid
         self.shape = image_shape(self._image)
         self.planes = {} if self._mask is None else plane_bits(self._mask.header)
         read = [hdu for hdu in (self._image, self._mask, self._variance) if hdu is not None]
@@ -113,6 +115,16 @@ class ImageHdus:
         if self._variance is None:
             raise CoaddError("it has no variance plane")
         _check_complete(self._variance, "variance")
+        if self._has_asinh:
+            raise CoaddError(
+                "its values are stored as asinh magnitudes (BSOFTEN, BOFFSET), so that the scale "
+                "of its variance is unknown: build it without the variance"
+            )
+
+    @property
+    def _has_asinh(self) -> bool:
+        """Whether image or variance are asinh magnitudes."""
+        return any(is_asinh(hdu.header) for hdu in (self._image, self._variance) if hdu is not None)
 
     def decodable(
         self, handle: int, bits: int, plane: str = "image"
@@ -138,7 +150,7 @@ class ImageHdus:
 
     def variance(self, section: Section) -> npt.NDArray[Any] | None:
         """See `Layout.variance`."""
-        if self._variance is None:
+        if self._variance is None or self._has_asinh:
             return None
         return physical_values(_stored(self._variance, section), self._variance.header)
 

@@ -11,9 +11,12 @@ import numpy.typing as npt
 
 from hipsgen.errors import CoaddError
 
+# Pogson's ratio, 2.5 log10(e): magnitudes per unit of a natural logarithm
+_POGSON = 2.5 / np.log(10.0)
+
 
 def physical_values(stored: npt.NDArray[Any], header: Any) -> npt.NDArray[Any]:
-    """Return BZERO + BSCALE × stored, NaN where an integer equals BLANK.
+    """Return BZERO + BSCALE × stored, NaN where an integer equals BLANK; linear, see `is_asinh`.
 
     See FITS 4.0, sections 4.4.2.5 and 5.3: BLANK is compared with the stored integer.
 
@@ -32,16 +35,41 @@ def physical_values(stored: npt.NDArray[Any], header: Any) -> npt.NDArray[Any]:
     Raises
     ------
     CoaddError
-        If BSCALE or BZERO is not a number, or BLANK not an integer.
+        If BSCALE or BZERO is not a number, or BLANK not an integer, or the asinh scale incomplete.
     """
     scale, zero = _number(header, "BSCALE", 1.0), _number(header, "BZERO", 0.0)
     is_missing = _is_missing(stored, header)
-    if scale == 1 and zero == 0 and is_missing is None:
+    if is_asinh(header):
+        softening, offset = asinh_scale(header)
+    elif scale == 1 and zero == 0 and is_missing is None:
         return stored
     values = np.asarray(stored, np.float64) * scale + zero
     if is_missing is not None:
         values[is_missing] = np.nan
+    if is_asinh(header):
+        with np.errstate(over="ignore"):  # infinite, so missing
+            values = offset + 2.0 * softening * np.sinh(values / _POGSON)
     return values
+
+
+def is_asinh(header: Any) -> bool:
+    """Whether the values of an image are asinh magnitudes, as those of stacks of Pan-STARRS.
+
+    value = BOFFSET + 2 BSOFTEN sinh(scaled / 1.0857362), where scaled = BZERO + BSCALE × stored
+    (Image Processing Pipeline of Pan-STARRS, "asinh compression").
+    """
+    return "BSOFTEN" in header
+
+
+def asinh_scale(header: Any) -> tuple[float, float]:
+    """Return BSOFTEN and BOFFSET. Raises CoaddError if one is missing or no possible number."""
+    softening, offset = (_number(header, key, np.nan) for key in ("BSOFTEN", "BOFFSET"))
+    if not (np.isfinite(offset) and 0.0 < softening < np.inf):
+        raise CoaddError(
+            f"its asinh scale BSOFTEN = {header.get('BSOFTEN')!r}, BOFFSET = "
+            f"{header.get('BOFFSET')!r} is incomplete: BSOFTEN must be positive, BOFFSET a number"
+        )
+    return softening, offset
 
 
 def mask_bits(stored: npt.NDArray[Any], header: Any) -> npt.NDArray[np.integer[Any]]:

@@ -24,6 +24,12 @@ FloatArray = npt.NDArray[np.float64]
 # guards Python's list of warnings, and astropy's transformations between frames
 _LOCK = threading.RLock()
 _CYLINDRICAL = {"CAR", "CEA", "MER", "CYP"}
+_ANGLES = {
+    **dict.fromkeys(("deg", "degs", "degree", "degrees"), "deg"),
+    **dict.fromkeys(("arcmin", "arcmins", "arcminute", "arcminutes"), "arcmin"),
+    **dict.fromkeys(("arcsec", "arcsecs", "arcsecond", "arcseconds"), "arcsec"),
+    **dict.fromkeys(("rad", "rads", "radian", "radians"), "rad"),
+}
 _STEPS = 16  # points along a side of an outline
 _STRAIGHT = 0.1  # pixels: a side that bulges by less is represented by its ends
 _LARGE = 60.0  # degrees: an outline with a larger radius is not represented by a polygon
@@ -41,7 +47,7 @@ class ImageWcs:
         with _LOCK, warnings.catch_warnings():
             warnings.simplefilter("ignore", FITSFixedWarning)
             try:
-                self._wcs = WCS(header, fobj=hdus, naxis=2)
+                self._wcs = WCS(_with_known_units(header), fobj=hdus, naxis=2)
                 celestial = self._wcs.has_celestial
             except (ValueError, MemoryError, KeyError, AssertionError) as error:
                 raise CoaddError(f"its WCS cannot be read ({_last_line(error)})") from error
@@ -222,6 +228,27 @@ def _bulge(vectors: FloatArray) -> float:
     normals /= np.linalg.norm(normals, axis=1, keepdims=True)
     off = np.einsum("sik,sk->si", vectors.reshape(4, _STEPS, 3), normals)
     return float(np.degrees(np.abs(off).max()))
+
+
+def _with_known_units(header: "Header") -> "Header":
+    """Return a header with the units of the first two axes as the standard spells them.
+
+    astropy does this itself, but not before it has selected the axes, which fails. The units of
+    other axes are removed: one that is unknown would make it fail, too.
+    """
+    units = dict(header["CUNIT?"])
+    known = {
+        key: _ANGLES.get(str(unit).strip().lower(), unit)
+        for key, unit in units.items()
+        if key in ("CUNIT1", "CUNIT2")
+    }
+    if known == units:
+        return header
+    changed = header.copy()
+    for key in units:
+        del changed[key]
+    changed.update(known)
+    return changed
 
 
 def _axes(header: "Header") -> str:

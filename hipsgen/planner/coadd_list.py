@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
-from hipsgen.coadd import CoaddRef, Problem
+from hipsgen.coadd import CoaddRef, Problem, reasons_of
 from hipsgen.errors import ConfigError, InputError
 from hipsgen.images.coadd_fits import FitsReader
 from hipsgen.images.manifest import write_manifest
@@ -150,7 +150,9 @@ def list_refs(source: ImageSource, reporter: Reporter) -> list[CoaddRef]:
     for problem in source.problems:
         reporter.problem(problem)
     if not refs:
-        reasons = f" ({len(source.problems)} left out)" if source.problems else ""
+        reasons = ""
+        if source.problems:
+            reasons = f" ({len(source.problems)} left out: {reasons_of(source.problems)})"
         raise InputError(f"no usable coadd in {source.describe()}{reasons}")
     return refs
 

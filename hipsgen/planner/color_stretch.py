@@ -1,12 +1,13 @@
 """The stretch of a color survey: zero points, gains and brightness from a sample of tiles."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from hipsgen.errors import InputError
-from hipsgen.images.units import is_per_pixel
+from hipsgen.images.units import is_per_pixel, parse
 from hipsgen.sky.stretch import Channel, Lupton, SkyLevel
 from hipsgen.sky.tiles import Tile
 from hipsgen.survey.bands import white_balance
@@ -40,9 +41,9 @@ def choose_lupton(bands: Triple, order: int) -> Lupton:
     """
     sample = _sample(bands, order)
     levels = [SkyLevel.of(values) for values in sample]
-    units = {band.properties.get("hips_bunit", "") for band in bands}
+    units = [band.properties.get("hips_bunit", "") for band in bands]
     gains = [white_balance(band.properties.get("obs_band", "")) for band in bands]
-    if len(units) > 1 or not _is_calibrated(next(iter(units))):
+    if not _are_calibrated(units):
         spans = [max(level.high - level.zero, 1e-30) for level in levels]
         gains = [spans[1] / span for span in spans]
     red, green, blue = (
@@ -95,10 +96,8 @@ def _sample(bands: Triple, order: int) -> list[npt.NDArray[np.float32]]:
     return list(joined)
 
 
-def _is_calibrated(unit: str) -> bool:
-    import astropy.units as u
-
-    try:
-        return bool(unit) and is_per_pixel(unit) and u.Unit(unit).is_equivalent(_CALIBRATED)
-    except ValueError:
-        return False
+def _are_calibrated(units: Sequence[str]) -> bool:
+    """Whether the units of the bands are spellings of one unit that is convertible to Jy."""
+    parsed = [parse(unit) if is_per_pixel(unit) else None for unit in units]
+    first = parsed[0]
+    return first is not None and first.is_equivalent(_CALIBRATED) and set(parsed) == {first}

@@ -178,7 +178,7 @@ def _describe_left_out(left_out: Sequence[Problem]) -> str:
 
 
 def _check_light(refs: Sequence[CoaddRef], light: Mapping[str, str]) -> None:
-    """Raise ConfigError if images without a band differ in instrument, wavelength or unit."""
+    """Raise ConfigError if images without a band differ in instrument or wavelength."""
     seen: dict[str, str] = {}
     for ref in refs:
         if ref.key in light:
@@ -187,7 +187,7 @@ def _check_light(refs: Sequence[CoaddRef], light: Mapping[str, str]) -> None:
         examples = [f"{what or 'nothing'} ({Path(name).name})" for what, name in seen.items()]
         more = f" and {len(examples) - 3} more" if len(examples) > 3 else ""
         raise ConfigError(
-            f"the images name no band and differ in instrument, wavelength or unit: "
+            f"the images name no band and differ in instrument or wavelength: "
             f"{'; '.join(examples[:3])}{more}: state their band with {{assume_band}}, choose files "
             f"with {{include}}, or put all into one survey with {{bands}} '{ALL_BANDS}'"
         )

@@ -22,6 +22,7 @@ from hipsgen.survey.formats import FORMATS
 # measured on typical tiles
 _BYTES_PER_PIXEL = {"png": 0.42, "jpeg": 0.23, "webp": 0.15}
 _FITS_BLOCK = 2880
+_UNIT_LENGTH = 60  # fits into a card of a header, squared and with quotes doubled
 _KEYWORD = re.compile(r"[A-Za-z][A-Za-z0-9_.]*")
 TILE_WIDTH = 512
 TILE_WIDTHS = tuple(1 << k for k in range(6, 13))
@@ -65,6 +66,10 @@ class BuildOptions:
         Lines that are added to the properties file or replace lines of it.
     plane : str
         Plane of the coadds: ``image``, ``variance`` or ``mask``.
+    unit : str
+        Unit of the values of all coadds, such as ``nJy``, if their headers lack it or are wrong:
+        values are then taken as they are stored, without the calibration that a file contains.
+        Empty to read it from the headers.
 
     Raises
     ------
@@ -84,6 +89,7 @@ class BuildOptions:
     blank: float | None = None
     properties: tuple[tuple[str, str], ...] = ()
     plane: str = "image"
+    unit: str = ""
 
     def __post_init__(self) -> None:
         set_ = partial(object.__setattr__, self)
@@ -128,6 +134,13 @@ class BuildOptions:
                     value=self.blank,
                 )
         set_("properties", properties_of(self.properties))
+        set_("unit", values.text("unit", self.unit).strip())
+        if len(self.unit) > _UNIT_LENGTH or not re.fullmatch(r"[ -~]*", self.unit):
+            raise ConfigError(
+                f"{{unit}} {values.shown(self.unit)} must be at most {_UNIT_LENGTH} ASCII "
+                "characters (examples: nJy, MJy/sr)",
+                value=self.unit,
+            )
 
     def of_plane(self, plane: str, alone: bool = True) -> "BuildOptions":
         """Return the options for another plane of the coadds.
@@ -151,6 +164,7 @@ class BuildOptions:
                 cuts=(0.0, 1.0),  # a picture shows which pixels have a flag
                 excluded=(),
                 blank=None,
+                unit="",
             )
         if plane == "variance":
             return replace(self, plane=plane, blank=None, cuts=self.cuts if alone else None)

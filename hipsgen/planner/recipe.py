@@ -22,7 +22,7 @@ RECIPE_VERSION = "0.1.0"
 _KEYS = {
     "order", "render_order", "block_depth", "frame", "formats", "interpolation", "overlap",
     "stretch", "excluded", "blank", "unit", "band", "pixel_scale", "tile_width", "version", "plane",
-    "names",
+    "names", "stated_unit",
 }  # fmt: skip
 
 
@@ -63,6 +63,8 @@ class Recipe:
         ``image``, ``variance`` or ``mask``.
     mask_planes : tuple of str
         Names of the mask planes of a mask survey, from bit 0 on.
+    stated_unit : str
+        Unit of the coadds' values that the user gave; empty if the coadds were asked.
     """
 
     order: int
@@ -82,6 +84,7 @@ class Recipe:
     version: str = RECIPE_VERSION
     plane: str = "image"
     mask_planes: tuple[str, ...] = ()
+    stated_unit: str = ""
 
     @property
     def block_order(self) -> int:
@@ -103,7 +106,7 @@ class Recipe:
     @property
     def reader(self) -> FitsReader:
         """Reader of the coadds."""
-        return FitsReader(self.excluded, self.blank, plane=self.plane)
+        return FitsReader(self.excluded, self.blank, plane=self.plane, unit=self.stated_unit)
 
     def encoders(self) -> tuple[Format, ...]:
         """Return the encoders of the tiles, in the order of `formats`."""
@@ -141,6 +144,8 @@ class Recipe:
         }
         if self.plane != "image":  # image surveys are stored as before there were other planes
             values |= {"plane": self.plane, "names": self.mask_planes}
+        if self.stated_unit:
+            values["stated_unit"] = self.stated_unit
         return values
 
     @classmethod
@@ -149,7 +154,7 @@ class Recipe:
 
         Raises ConfigError if it was stored by another version of hipsgen.
         """
-        if {*values, "plane", "names"} != _KEYS:
+        if {*values, "plane", "names", "stated_unit"} != _KEYS:
             raise ConfigError("the build was begun by another version of hipsgen; use {fresh}")
         return cls(
             order=values["order"],
@@ -168,6 +173,7 @@ class Recipe:
             tile_width=values["tile_width"],
             version=values["version"],
             plane=values.get("plane", "image"),
+            stated_unit=values.get("stated_unit", ""),
             mask_planes=tuple(values.get("names", ())),
         )
 
@@ -236,6 +242,7 @@ def make_recipe(
         plane=options.plane,
         tile_width=options.tile_width,
         mask_planes=sample.mask_planes,
+        stated_unit=options.unit,
     )
 
 

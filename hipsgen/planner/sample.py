@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from hipsgen.coadd import CoaddRef, Problem, corners_of
+from hipsgen.coadd import CoaddRef, Problem, corners_of, reasons_of
 from hipsgen.errors import CoaddError, InputError
 from hipsgen.images.source import CoaddInfo, CoaddReader, Section
 from hipsgen.images.staging import kept_copies
-from hipsgen.images.units import factor_to
+from hipsgen.images.units import common_unit, factor_to
 from hipsgen.sky.mask_planes import OTHER, OTHER_BIT
 from hipsgen.sky.polygon import mean_directions, to_vectors
 from hipsgen.sky.stretch import SkyLevel
@@ -44,6 +44,8 @@ class CoaddSample:
         Names of the planes of a mask survey, from bit 0 on; empty for other surveys.
     available_planes : tuple of str
         Names of the mask planes of all sampled coadds; empty for a mask survey.
+    notes : tuple of str
+        What was assumed about the units of the coadds, and what is converted.
     """
 
     pixel_scale: float
@@ -51,6 +53,7 @@ class CoaddSample:
     level: SkyLevel
     mask_planes: tuple[str, ...] = ()
     available_planes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def sample_pixels(
@@ -77,7 +80,8 @@ def sample_pixels(
     Raises
     ------
     InputError
-        When none of the coadds can be read, or none has a valid pixel.
+        When none of the coadds can be read, or none has a valid pixel, or their units cannot be
+        converted to each other.
     """
     chosen = spread(refs, N_COADDS)
     with kept_copies([ref.uri for ref in chosen]):
@@ -92,8 +96,11 @@ def _sample_pixels(
 ) -> tuple[CoaddSample, list[Problem]]:
     infos, problems = _read_headers(chosen, reader)
     finest = min([info.pixel_scale for _, info in infos] + known_scales(refs))
-    unit = next((info.unit for _, info in infos if info.unit), "")
-    unit, finest = known or (unit, finest)
+    notes: list[str] = []
+    if known is None:
+        unit, notes = common_unit([(str(ref), info.unit) for ref, info in infos])
+    else:
+        unit, finest = known
     values: list[npt.NDArray[np.float32]] = []
     for ref, info in infos:
         try:
@@ -103,12 +110,12 @@ def _sample_pixels(
             problems.append(Problem(str(ref), str(error)))
     sampled = np.concatenate([*values, np.empty(0, np.float32)])
     if not np.isfinite(sampled).any():  # the strips may have missed all data
-        sampled = np.concatenate([*_read_whole(infos, reader, unit, finest), sampled])
+        sampled = np.concatenate([*_read_whole(infos, reader, unit, finest, problems), sampled])
     if not np.isfinite(sampled).any():
-        raise InputError("the sampled coadds have no valid pixel")
+        raise InputError(_without_pixels(len(infos), problems))
     planes = dict.fromkeys(name for _, info in infos for name in info.planes)
     level = SkyLevel.of(sampled)
-    return CoaddSample(finest, unit, level, available_planes=tuple(planes)), problems
+    return CoaddSample(finest, unit, level, (), tuple(planes), tuple(notes)), problems
 
 
 def sample_mask_planes(
@@ -146,8 +153,20 @@ def _read_headers(
         except CoaddError as error:
             problems.append(Problem(str(ref), str(error)))
     if not infos:
-        raise InputError(f"none of the coadds can be read; the first: {problems[0]}")
+        raise InputError(_without_pixels(0, problems))
     return infos, problems
+
+
+def _without_pixels(n_readable: int, problems: Sequence[Problem]) -> str:
+    """Say why a sample has no pixel. n_readable: number of coadds of which headers can be read."""
+    if not problems:
+        return "the sampled coadds have no valid pixel"
+    reasons = reasons_of(problems)
+    if not n_readable:
+        return f"none of the coadds can be read: {reasons}"
+    return (
+        f"the sampled coadds have no valid pixel; {len(problems)} of them cannot be read: {reasons}"
+    )
 
 
 def known_scales(refs: Sequence[CoaddRef]) -> list[float]:
@@ -187,15 +206,21 @@ def _read_strips(
 
 
 def _read_whole(
-    infos: Sequence[tuple[CoaddRef, CoaddInfo]], reader: CoaddReader, unit: str, finest: float
+    infos: Sequence[tuple[CoaddRef, CoaddInfo]],
+    reader: CoaddReader,
+    unit: str,
+    finest: float,
+    problems: list[Problem],
 ) -> list[npt.NDArray[np.float32]]:
-    """Read the valid pixels, thinned, of the first coadd that has any."""
+    """Read the valid pixels, thinned, of the first coadd that has any; add to `problems`."""
     for ref, info in infos:
         try:
             factor = np.float32(factor_to(info, unit, finest))
             found = _read_valid(ref, info, reader, factor)
-        except CoaddError:
-            continue  # reported before
+        except CoaddError as error:
+            if str(ref) not in {problem.source for problem in problems}:
+                problems.append(Problem(str(ref), str(error)))
+            continue
         if found.size:
             return [found]
     return []

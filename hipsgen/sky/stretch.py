@@ -18,7 +18,8 @@ FloatArray = npt.NDArray[np.floating]
 
 _BELOW_SKY = 3.0  # the low cut is this many sigma below the sky, so that its noise is visible
 _ABOVE_SKY = 30.0  # the high cut is at least this many sigma above it
-_HIGH_QUANTILE = 0.998
+_LOW_QUANTILE, _HIGH_QUANTILE = 0.002, 0.998
+_TAIL_QUANTILE, _TAIL = 0.01, 2.0  # of the values below the median, and its distance in sigma
 _SOFTENING = 2.0  # sigma: asinh is linear up to here, logarithmic beyond
 _COLOR_FROM = 4.0  # intensity in sigma at which half of the color saturation is reached
 
@@ -43,6 +44,11 @@ class SkyLevel:
         99.8 % quantile.
     minimum, maximum
         Range of the sample.
+    low
+        0.2 % quantile.
+    is_noisy
+        Whether the values below the median are distributed as noise is, so that `sigma` is noise.
+        Those of a ramp, of a coverage or of a probability are not: they end within 2 sigma.
     """
 
     zero: float
@@ -50,6 +56,8 @@ class SkyLevel:
     high: float
     minimum: float
     maximum: float
+    low: float = -math.inf
+    is_noisy: bool = True
 
     @classmethod
     def of(cls, values: FloatArray) -> "SkyLevel":
@@ -63,17 +71,32 @@ class SkyLevel:
         zero = _quantile(valid, 0.5)
         below = valid[: np.searchsorted(valid, zero)]
         sigma = 1.4826 * (zero - _quantile(below, 0.5)) if below.size else 0.0
-        return cls(zero, sigma, _quantile(valid, _HIGH_QUANTILE), float(valid[0]), float(valid[-1]))
+        tail = zero - _quantile(below, _TAIL_QUANTILE) if below.size else 0.0
+        return cls(
+            zero,
+            sigma,
+            _quantile(valid, _HIGH_QUANTILE),
+            float(valid[0]),
+            float(valid[-1]),
+            _quantile(valid, _LOW_QUANTILE),
+            sigma > 0.0 and tail >= _TAIL * sigma,  # 2.6 for normal noise, 1.3 for a ramp
+        )
 
     def cuts(self) -> tuple[float, float]:
-        """Return the lowest and highest value to be distinguished in a preview."""
-        if self.sigma > 0.0:
+        """Return the lowest and highest value to be distinguished in a preview.
+
+        They lie within the range of the sample, unless all its values are equal.
+        """
+        if self.is_noisy:
             low = self.zero - _BELOW_SKY * self.sigma
-            if self.minimum >= 0.0:  # a variance or a count is never negative
-                low = max(low, 0.0)
-            return low, max(self.high, self.zero + _ABOVE_SKY * self.sigma)
-        if self.maximum > self.minimum:
-            return self.minimum, max(self.high, self.minimum + (self.maximum - self.minimum) / 2)
+            high = max(self.high, self.zero + _ABOVE_SKY * self.sigma)
+        else:
+            low, high = self.low, self.high
+        low, high = max(low, self.minimum), min(high, self.maximum)
+        if low < high:
+            return low, high
+        if self.minimum < self.maximum:  # nearly all values are equal
+            return self.minimum, self.maximum
         return self.minimum - 0.5, self.minimum + 0.5
 
 

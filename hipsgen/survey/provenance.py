@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from hipsgen.coadd import CoaddRef, Polygon, corners_of
 from hipsgen.errors import SurveyError
+from hipsgen.images.calibration import STATED
 from hipsgen.sky.polygon import bounding_circle, contains, to_lonlat, to_vectors
 
 FILE_NAME = "provenance.fits"
@@ -58,6 +59,11 @@ class UsedCoadd:
     excluded_planes: str = ""
     t_min: float = float("nan")
     t_max: float = float("nan")
+
+    @property
+    def stated_unit(self) -> str:
+        """Unit of its values that the user gave; empty if it was read from the file."""
+        return self.unit_in.removesuffix("**2") if self.calibration == STATED else ""
 
     def contains(self, lon: float, lat: float) -> bool:
         """Whether an ICRS position, in degrees, lies inside the outline."""

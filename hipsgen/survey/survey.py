@@ -219,7 +219,8 @@ class Survey:
         coadds = self._coadds_at(position)
         if not coadds:
             raise SurveyError(f"{self.store} has no coadd at {position.to_string()}")
-        reader, ref = FitsReader(excluded=()).with_range_reads(), coadds[0].ref
+        reader = FitsReader(excluded=(), unit=coadds[0].stated_unit).with_range_reads()
+        ref = coadds[0].ref
         center = position.icrs
         section = section_around(
             reader.info(ref), center.ra.deg, center.dec.deg, size.to_value("deg")

@@ -8,10 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from astropy import units
+from astropy.coordinates import SkyCoord
 from astropy.io import fits
 
+from hipsgen import find_coadds, plan
 from hipsgen.checker.survey import check_survey
 from hipsgen.errors import ConfigError, InputError
+from hipsgen.planner.options import BuildOptions
 from hipsgen.survey.store import LocalStore
 from tests.conftest import Build, StarField
 
@@ -189,9 +193,48 @@ def test_units_and_pixel_sizes_are_brought_together(build: Build, tmp_path):
     survey = build([one, three], "units").survey
     values = np.concatenate([survey.values(t).ravel() for t in survey.tiles_of(survey.order)])
     np.testing.assert_allclose(values[~np.isnan(values)], 4.0, rtol=1e-5)
-    other = StarField(40.03, -10.0, background=1.0).write(tmp_path / "d.fits", unit="K")
-    built = build([one, other], "mixed", skip_bad=True)
-    assert "'K' cannot be converted" in str(built.summary.skipped[0])
+
+
+def test_units_that_do_not_agree_are_refused_before_anything_is_built(build: Build, tmp_path):
+    one = StarField(40.0, -10.0, background=4.0).write(tmp_path / "a.fits", unit="nJy")
+    other = StarField(40.03, -10.0, background=1.0).write(tmp_path / "b.fits", unit="K")
+    for skip_bad in (False, True):
+        with pytest.raises(
+            InputError, match=r"nJy \(1 coadd, .*a\.fits\), K \(1 coadd, .*b\.fits\)"
+        ):
+            build([one, other], skip_bad=skip_bad)
+    assert not (tmp_path / "out" / ".hipsgen" / "build.json").exists()
+    assert not list((tmp_path / "out").glob("Norder*"))
+    with pytest.raises(InputError, match="give the unit of all values"):
+        plan(find_coadds([one, other]))
+    # a coadd that comes later is left out: the survey has its unit
+    build([one], "later")
+    added = build([one, other], "later", skip_bad=True)
+    assert "'K' cannot be converted" in str(added.summary.skipped[0])
+
+
+def test_a_unit_that_is_given_replaces_those_of_the_files(build: Build, tmp_path):
+    """Not even a calibration of the file is applied: the values are those that are stored."""
+    one = StarField(40.0, -10.0, background=4.0).write(tmp_path / "a.fits", "adu", FLUXMAG0=1e9)
+    other = StarField(40.03, -10.0, background=4.0).write(tmp_path / "b.fits", unit="K")
+    built = build([one, other], unit="MJy/sr")
+    survey = built.survey
+    values = np.concatenate([survey.values(t).ravel() for t in survey.tiles_of(survey.order)])
+    np.testing.assert_allclose(values[~np.isnan(values)], 4.0, rtol=1e-6)
+    assert survey.unit == "MJy/sr"
+    assert set(survey.provenance["calibration"]) == {"stated"}
+    cutout = survey.cutout(SkyCoord(40.0, -10.0, unit="deg"), 2 * units.arcsec)
+    assert (str(cutout.unit), float(np.nanmax(cutout.data))) == ("MJy / sr", 4.0)
+    assert build([one, other], unit="MJy/sr").summary.n_tiles_made == 0
+    with pytest.raises(ConfigError, match="unit MJy/sr, not none"):
+        build([one, other])
+
+
+def test_units_that_are_no_text_of_a_header_are_refused():
+    for unit in ("x" * 70, "a\nb", "\N{MICRO SIGN}Jy", 3):
+        with pytest.raises(ConfigError, match="unit"):
+            BuildOptions(unit=unit)
+    assert BuildOptions(unit=" nJy ").unit == "nJy"
 
 
 def test_the_properties_say_what_the_input_says(build: Build, tmp_path):

@@ -20,7 +20,8 @@ from tests.images.making import tan_header
 FILES = 40  # damaged files of a round
 MEMORY = 3 << 30  # bytes of address space of a build
 TIMEOUT = 180  # seconds for a build
-ORDER, WIDTH = 6, 64  # pixels of about 50 arcsec
+ORDER, WIDTH = 3, 64  # pixels of 0.11 degrees, so that a claim to cover the sky costs little
+PIXEL = 0.1  # degrees
 GOOD, GOOD_AT = 321.0, (40.0, -30.0)
 _SHAPE = 60, 70
 _CARDS = (
@@ -28,7 +29,8 @@ _CARDS = (
     *("CTYPE1", "CTYPE2", "CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2", "CDELT1", "CDELT2", "CUNIT1"),
     *("CD1_1", "PC1_1", "PV2_1", "LONPOLE", "LATPOLE", "RADESYS", "EQUINOX", "A_ORDER", "A_0_2"),
     *("ZNAXIS1", "ZNAXIS2", "ZTILE1", "ZBITPIX", "ZCMPTYPE", "TFIELDS", "THEAP", "TFORM1"),
-    *("BUNIT", "FILTER", "EXTNAME", "DATE-OBS", "MJD-OBS", "FLUXMAG0", "AR_HDU", "XTENSION"),
+    # not BUNIT and FLUXMAG0: units that contradict each other are refused as a whole
+    *("FILTER", "EXTNAME", "DATE-OBS", "MJD-OBS", "AR_HDU", "XTENSION"),
 )
 _VALUES = (
     *("0", "-1", "1", "2", "60000", "2147483647", "9223372036854775807", "1E400", "-1E-300"),
@@ -100,9 +102,9 @@ def write(
     coding: str = "",
     **cards: object,
 ) -> None:
-    """Write an image of pixels of 50 arcsec."""
+    """Write an image with pixels of 0.1 degrees."""
     header = tan_header(pixels.shape, CRVAL1=at[0], CRVAL2=at[1], BUNIT="adu")
-    header.update({"CDELT1": -50 / 3600, "CDELT2": 50 / 3600, **cards})
+    header.update({"CDELT1": -PIXEL, "CDELT2": PIXEL, **cards})
     hdus = fits.HDUList([fits.PrimaryHDU(pixels, header)])
     if coding:
         hdus = fits.HDUList(

@@ -215,3 +215,19 @@ def test_both_forms_of_the_sample_hold_the_same_njy(compression: str, tmp_path: 
     np.testing.assert_array_equal(np.isnan(read[True]), np.isnan(image))
     np.testing.assert_allclose(read[True], read[False], rtol=1e-6, atol=tolerance)
     np.testing.assert_allclose(read[True], image, rtol=1e-6, atol=tolerance)
+
+
+def test_a_unit_that_is_given_replaces_every_calibration(tmp_path: Path):
+    ref = exposure(tmp_path / "x.fits", "adu", archive_hdus(57.5, "r"), FLUXMAG0=FLUXMAG0)
+    with fits.open(tmp_path / "x.fits", mode="append") as hdus:
+        hdus.append(fits.ImageHDU(noise(seed=8), tan_header(EXTTYPE="VARIANCE")))
+    for plane, unit, seed in (("image", "MJy/sr", 0), ("variance", "MJy/sr**2", 8)):
+        reader = FitsReader(plane=plane, unit="MJy/sr")
+        info = reader.info(ref)
+        assert (info.unit, info.unit_in, info.scale, info.calibration) == (
+            unit,
+            unit,
+            1.0,
+            "stated",
+        )
+        np.testing.assert_array_equal(reader.read(ref, EVERYTHING), noise(seed=seed))

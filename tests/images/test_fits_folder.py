@@ -12,6 +12,8 @@ from hipsgen.errors import InputError
 from hipsgen.images.coadd_fits import FitsReader
 from hipsgen.images.fits_folder import FitsFolder
 from hipsgen.images.uris import path_of, uri_of
+from hipsgen.planner.coadd_list import list_refs
+from hipsgen.run.progress import QuietReporter
 from samples.archive import FILTER_LABEL_ID, archive_hdus
 from tests.images.making import COLS, ROWS, noise, tan_header, write
 
@@ -240,3 +242,9 @@ def test_a_file_that_is_replaced_while_it_is_listed_is_left_out(
     found = FitsFolder([str(path)])
     assert list(found.refs()) == []
     assert "changed while it was listed" in str(found.problems[0])
+
+
+def test_if_no_file_can_be_used_the_reasons_are_told(tmp_path: Path) -> None:
+    (tmp_path / "a.fits").write_bytes(b"SIMPLE  = nothing")
+    with pytest.raises(InputError, match=r"\(1 left out: .*a\.fits: cannot be read as FITS"):
+        list_refs(FitsFolder([str(tmp_path)], FitsReader()), QuietReporter())

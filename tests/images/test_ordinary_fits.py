@@ -394,3 +394,27 @@ def test_pixels_that_positions_cannot_resolve_are_refused(size: float, tmp_path:
     source = FitsFolder([str(tmp_path)])
     assert list(source.refs()) == []
     assert re.search(r"its WCS has pixels of .* arcsec; those above 1e-08", str(source.problems))
+
+
+@pytest.mark.parametrize("number", [0, 1])
+@pytest.mark.parametrize(
+    ("keyword", "value"), [("NAXIS", 2147483647), ("WCSAXES", 100000), ("A_ORDER", 2147483647)]
+)
+def test_numbers_beyond_the_standard_are_refused_at_once(
+    keyword: str, value: int, number: int, tmp_path: Path
+):
+    path = write(
+        tmp_path / "a.fits",
+        fits.PrimaryHDU(noise(), tan_header(WCSAXES=2, A_ORDER=2)),
+        fits.ImageHDU(noise(), tan_header(WCSAXES=2, A_ORDER=2)),
+    )
+    data = bytearray(path.read_bytes())
+    at = -1
+    for _ in range(number + 1):
+        at = data.index(f"{keyword:8}=".encode(), at + 1)
+    data[at : at + 30] = f"{keyword:8}= {value:20}".encode()
+    path.write_bytes(bytes(data))
+    source = FitsFolder([str(tmp_path)])
+    assert list(source.refs()) == []
+    words = f"is damaged: {keyword} = {value} in HDU {number} (limit "
+    assert source.problems[0].reason.startswith(words)

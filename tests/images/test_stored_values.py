@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
+from hipsgen.coadd import CoaddRef
 from hipsgen.errors import CoaddError
 from hipsgen.images.coadd_fits import FitsReader, open_fits
 from hipsgen.images.fits_folder import FitsFolder
@@ -139,3 +140,72 @@ def test_tiles_of_other_programs_keep_their_holes(
     truth = write(tmp_path / "a.fits", kind, coding, True)
     found = FitsTile().decode((tmp_path / "a.fits").read_bytes())
     np.testing.assert_array_equal(found, truth.astype(np.float32))
+
+
+ASINH = {"BSOFTEN": 2.25, "BOFFSET": -0.5}
+
+
+def linear(stored: np.ndarray, scale: float = 1.0, zero: float = 0.0) -> np.ndarray:
+    """Linear values of asinh magnitudes: BOFFSET + BSOFTEN (exp(C / a) - exp(-C / a))."""
+    magnitudes = stored.astype(float) * scale + zero
+    e = 10 ** (0.4 * magnitudes)
+    return -0.5 + 2.25 * (e - 1 / e)
+
+
+@pytest.mark.parametrize("coding", [None, "GZIP_2", "RICE_1"])
+@pytest.mark.parametrize("dtype", [np.float32, np.int16])
+def test_asinh_magnitudes_become_linear(dtype: type, coding: str | None, tmp_path: Path) -> None:
+    """Stacks of Pan-STARRS: BSOFTEN and BOFFSET, in addition to BSCALE, BZERO and BLANK."""
+    stored = np.random.default_rng(4).uniform(-9.0, 9.0, (ROWS, COLS))
+    scale, zero = 1.0, 0.0
+    if dtype is np.int16:
+        scale, zero = 2.5e-4, 0.75
+        stored = stored / scale
+    stored = stored.astype(dtype)
+    stored[5:15, 20:30] = -32768 if dtype is np.int16 else np.nan
+    header = tan_header(**ASINH)
+    image: fits.ImageHDU = fits.ImageHDU(stored, header)
+    if coding is not None:
+        level = 0 if coding == "GZIP_2" else 16
+        image = fits.CompImageHDU(stored, header, compression_type=coding, quantize_level=level)
+    fits.HDUList([fits.PrimaryHDU(), image]).writeto(tmp_path / "a.fits")
+    if dtype is np.int16:
+        with fits.open(tmp_path / "a.fits", mode="update", disable_image_compression=True) as hdus:
+            hdus[1].header.update({"BSCALE": scale, "BZERO": zero})
+            hdus[1].header["BLANK" if coding is None else "ZBLANK"] = -32768
+    elif coding == "RICE_1":
+        stored = fits.getdata(tmp_path / "a.fits", 1)
+    truth = linear(stored, scale, zero)
+    truth[5:15, 20:30] = np.nan
+    (ref,) = FitsFolder([str(tmp_path / "a.fits")], FitsReader(), False).refs()
+    reader = FitsReader()
+    found = reader.read(ref, WHOLE)
+    np.testing.assert_allclose(found, truth, rtol=2e-6)
+    section = slice(3, 17), slice(18, 33)
+    np.testing.assert_array_equal(reader.read(ref, section), found[section])
+    np.testing.assert_array_equal(reader.cutout(ref, section).image, found[section])
+
+
+@pytest.mark.parametrize(
+    "cards",
+    [{"BSOFTEN": 2.0}, {"BSOFTEN": 0.0, "BOFFSET": 1.0}, {"BSOFTEN": "x", "BOFFSET": 1.0}],
+)
+def test_an_incomplete_asinh_scale_is_refused_by_name(
+    cards: dict[str, object], tmp_path: Path
+) -> None:
+    path = tmp_path / "a.fits"
+    fits.PrimaryHDU(np.ones((ROWS, COLS), np.float32), tan_header(**cards)).writeto(path)
+    with pytest.raises(CoaddError, match="BSOFTEN"):
+        list(FitsFolder([str(path)], FitsReader(), True).refs())
+
+
+def test_the_variance_of_asinh_magnitudes_is_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "a.fits"
+    ones = np.ones((ROWS, COLS), np.float32)
+    image = fits.ImageHDU(ones, tan_header(**ASINH), name="IMAGE")
+    variance = fits.ImageHDU(ones, tan_header(), name="VARIANCE")
+    fits.HDUList([fits.PrimaryHDU(), image, variance]).writeto(path)
+    ref = CoaddRef(uri_of(path), "x", "1")
+    with pytest.raises(CoaddError, match=r"asinh magnitudes \(BSOFTEN, BOFFSET\).* variance"):
+        FitsReader(plane="variance").info(ref)
+    assert FitsReader().cutout(ref, WHOLE).variance is None

@@ -326,3 +326,37 @@ def test_threads_do_not_disturb_one_another(name: str):
         for x, y in pool.map(lambda _: wcs(vectors), range(40)):
             np.testing.assert_array_equal(x, expected[0])
             np.testing.assert_array_equal(y, expected[1])
+
+
+@pytest.mark.parametrize("unit", ["DEG", "degree", "Degrees", "Deg", "deg     "])
+@pytest.mark.parametrize("more", [{}, {"NAXIS3": 1, "CTYPE3": "FREQ", "CUNIT3": "HERTZ"}])
+def test_units_of_axes_in_any_spelling_are_degrees(unit: str, more: dict[str, Any]):
+    """astropy corrects them, but not when it selects two axes."""
+    plain = header()
+    spelled = header(CUNIT1=unit, CUNIT2=unit, **more)
+    x, y = grid()
+    np.testing.assert_array_equal(
+        ImageWcs(spelled, SHAPE).to_sky(x, y), ImageWcs(plain, SHAPE).to_sky(x, y)
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FITSFixedWarning)
+        lon, lat = WCS(header(CUNIT1=unit, CUNIT2=unit)).wcs_pix2world(x, y, 0)
+    found = ImageWcs(spelled, SHAPE).to_sky(x, y)
+    np.testing.assert_allclose(found, to_vectors(lon, lat), atol=1e-14)
+
+
+@pytest.mark.parametrize("unit", ["arcsec", "ARCSEC", "arcseconds"])
+def test_steps_may_be_in_arcseconds(unit: str):
+    cards = {"CUNIT1": unit, "CUNIT2": unit, "CDELT1": -1.0, "CDELT2": 1.0}
+    cards |= {f"CRVAL{k}": 3600 * header()[f"CRVAL{k}"] for k in (1, 2)}
+    x, y = grid()
+    np.testing.assert_allclose(
+        ImageWcs(header(**cards), SHAPE).to_sky(x, y),
+        ImageWcs(header(), SHAPE).to_sky(x, y),
+        atol=1e-14,
+    )
+
+
+def test_a_unit_that_is_no_angle_is_refused():
+    with pytest.raises(CoaddError, match="WCS cannot be"):
+        ImageWcs(header(CUNIT1="furlong", CUNIT2="furlong"), SHAPE)

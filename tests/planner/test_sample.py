@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from hipsgen.coadd import CoaddRef
+from hipsgen.errors import CoaddError, InputError
 from hipsgen.images.coadd_fits import FitsReader
-from hipsgen.planner.sample import spread
+from hipsgen.planner.sample import sample_pixels, spread
 from tests.conftest import Build, StarField
 
 
@@ -53,3 +54,28 @@ def test_range_reads_are_used_if_most_coadds_are_not_sampled(
     build(paths)
     assert any(range_reads) == many
     assert not all(range_reads)
+
+
+class Failing(FitsReader):
+    """A reader of headers whose pixels are all damaged."""
+
+    def read(self, ref: CoaddRef, *args: Any, **kwargs: Any) -> Any:
+        """Fail, each for a reason of its own or for the same."""
+        raise CoaddError("bad tile" if ref.uri.endswith("2.fits") else "bad sector")
+
+
+def test_if_every_sampled_coadd_fails_the_reasons_are_told(tmp_path: Path) -> None:
+    paths = [
+        StarField(40.0 + 0.1 * k, 0.0, size=20).write(tmp_path / f"{k}.fits") for k in range(4)
+    ]
+    refs = [CoaddRef(str(path), "x") for path in paths]
+    with pytest.raises(InputError) as raised:
+        sample_pixels(refs, Failing())
+    assert str(raised.value) == (
+        "the sampled coadds have no valid pixel; 4 of them cannot be read: "
+        f"{paths[0]}: bad sector; {paths[2]}: bad tile"
+    )
+    for path in paths:
+        path.write_bytes(b"SIMPLE  = nothing")
+    with pytest.raises(InputError, match=r"none of the coadds can be read: .*0\.fits: cannot be"):
+        sample_pixels(refs, FitsReader())

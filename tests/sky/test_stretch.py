@@ -183,10 +183,71 @@ def test_what_is_never_negative_is_not_cut_there() -> None:
     """A variance: narrow and skew, its sigma reaches below zero."""
     variance = np.random.default_rng(1).exponential(2.0, 10_000)
     low, high = SkyLevel.of(variance).cuts()
-    assert low == 0.0
+    assert 0.0 <= low < 0.02
     assert high > np.median(variance)
-    assert SkyLevel.of(np.append(variance, 0.0)).cuts()[0] == 0.0
-    assert SkyLevel.of(variance - 1e-3).cuts()[0] < 0.0
+
+
+def poisson_counts() -> Image:
+    """Exposure counts of a dithered survey: integers, more in the middle."""
+    x, y = np.mgrid[-1:1:300j, -1:1:300j]
+    return np.round(12 * np.exp(-(x**2) - y**2)).astype(np.float32)
+
+
+def probability() -> Image:
+    """Probability per pixel of a position: most of the sky has almost none."""
+    x, y = np.mgrid[-6:6:300j, -6:6:300j]
+    density = np.exp(-(x**2) - (y - 0.3 * x**2) ** 2)
+    return (density / density.sum()).astype(np.float32)
+
+
+def steps() -> Image:
+    """Variance of coadds of two depths, with a little noise."""
+    image = np.where(np.arange(300) < 110, 4.0, 9.0) + np.zeros((300, 1))
+    return (image * (1 + 0.01 * np.random.default_rng(5).normal(size=image.shape))).astype("f4")
+
+
+NO_SKY = {
+    "ramp": np.linspace(0, 1, 90_000, dtype=np.float32),
+    "ramp below zero": np.linspace(-7, -3, 90_000, dtype=np.float32),
+    "two levels": np.repeat(np.float32([-5.0, -4.0]), 1000),
+    "counts": poisson_counts(),
+    "probability": probability(),
+    "steps of a variance": steps(),
+    "pure noise": np.random.default_rng(7).normal(0, 1, 6000).astype(np.float32),
+}
+
+
+@pytest.mark.parametrize("name", NO_SKY)
+def test_cuts_lie_within_the_range_of_the_sample(name: str) -> None:
+    values = NO_SKY[name]
+    low, high = SkyLevel.of(values).cuts()
+    assert values.min() <= low < high <= values.max()
+
+
+@pytest.mark.parametrize("stretch", STRETCHES)
+@pytest.mark.parametrize("name", ["ramp", "ramp below zero"])
+def test_a_ramp_is_shown_from_black_to_white(name: str, stretch: str) -> None:
+    values = NO_SKY[name]
+    for sample in (values, np.append(values, np.float32([-1e6, 1e6]))):  # with bad pixels
+        levels = choose_stretch(stretch, SkyLevel.of(sample))(values[None])[0]
+        assert 0.3 * 255 < levels.mean() < 0.7 * 255
+        assert levels.min() == 1
+        assert levels.max() == 255
+
+
+@pytest.mark.parametrize("name", ["two levels", "counts", "steps of a variance"])
+def test_levels_of_depth_are_told_apart(name: str) -> None:
+    values = NO_SKY[name]
+    levels = choose_stretch("asinh", SkyLevel.of(values))(values.reshape(len(values), -1))
+    assert np.percentile(levels, 98) - np.percentile(levels, 2) > 150
+
+
+def test_cuts_of_noise_below_stars_are_3_and_30_sigma() -> None:
+    """The cuts of images of the sky, on which existing surveys rely."""
+    level = SkyLevel.of(field())
+    low, high = level.cuts()
+    assert low == level.zero - 3 * level.sigma
+    assert high == max(level.high, level.zero + 30 * level.sigma)
 
 
 def test_a_constant_sample_is_neither_black_nor_white() -> None:

@@ -19,8 +19,6 @@ MAX_PIXELS = 4608 * 4608  # patches have 4200 x 4200
 # AB magnitude of 1 nJy
 _NJY_ZERO_POINT = 31.4
 
-_reader = FitsReader(excluded=()).with_range_reads()
-
 
 class PixelDescription(TypedDict):
     """A pixel of a coadd's file.
@@ -59,9 +57,13 @@ def _current_ref(coadd: UsedCoadd) -> CoaddRef:
     return replace(coadd.ref, identity=coadd_id(coadd))
 
 
+def _reader_of(coadd: UsedCoadd) -> FitsReader:
+    return FitsReader(excluded=(), unit=coadd.stated_unit).with_range_reads()
+
+
 def info_of(coadd: UsedCoadd) -> CoaddInfo:
     """Read the headers of a coadd. Raises CoaddError."""
-    return _reader.info(_current_ref(coadd))
+    return _reader_of(coadd).info(_current_ref(coadd))
 
 
 def read(coadd: UsedCoadd, section: Section) -> Cutout:
@@ -70,7 +72,7 @@ def read(coadd: UsedCoadd, section: Section) -> Cutout:
     count = (rows.stop - rows.start) * (cols.stop - cols.start)
     if count > MAX_PIXELS:
         raise CoaddError(f"{count} pixels requested; the limit is {MAX_PIXELS}")
-    return _reader.cutout(_current_ref(coadd), section)
+    return _reader_of(coadd).cutout(_current_ref(coadd), section)
 
 
 def pixel_at(coadd: UsedCoadd, ra: float, dec: float) -> PixelDescription:
