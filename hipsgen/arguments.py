@@ -148,7 +148,7 @@ RUNTIME_OPTIONS = _combine(
     ),
     click.option(
         "--memory", default="1600M", show_default=True, metavar="SIZE",
-        help="Memory for decoded coadds, shared by all workers.",
+        help="Memory for decoded coadds, shared by all workers; no read takes more.",
     ),
     click.option(
         "--engine", default="threads", show_default=True, metavar="E",

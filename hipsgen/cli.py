@@ -35,6 +35,8 @@ from hipsgen.run import interrupt
 from hipsgen.text import as_option, counted, cuts_text, human_size
 from hipsgen.version import __version__
 
+_NO_THREAD = "can't start new thread"  # there is no memory for its stack
+
 
 class _Commands(click.Group):
     """Group that lists its commands in order of definition."""
@@ -427,6 +429,10 @@ def main() -> None:
         _fail(error.render(as_option), 1, debug, error)
     except OSError as error:
         _fail(_system_error(error), 1, debug, error)
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and _NO_THREAD not in str(error):
+            raise
+        _fail("there is not enough memory: use fewer --workers or less --memory", 1, debug, error)
     finally:
         gc.freeze()  # without it Python traverses all objects twice at exit, which takes 0.2 s
 

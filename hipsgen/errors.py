@@ -68,6 +68,15 @@ class CoaddError(InputError):
     """A coadd cannot be read; the others can still be used."""
 
 
+def lack_of_memory(error: MemoryError) -> CoaddError:
+    """Return the error for a coadd that the memory does not suffice for."""
+    reason = " ".join(str(error).split())
+    detail = f" ({reason})" if reason else ""
+    return CoaddError(
+        f"there is not enough memory to read it{detail}: use fewer {{workers}}, or more memory"
+    )
+
+
 class NoCoaddError(CoaddError):
     """A file contains no image of the sky, but is not damaged."""
 

@@ -52,6 +52,7 @@ KINDS = {
     "survey": "unit",
     "test_cli.py": "integration",
     "test_coadd.py": "unit",
+    "test_files.py": "integration",
     "torture": "slow",
     "viewer": "integration",
 }

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import TypedDict
 
 from hipsgen.errors import SurveyError
+from hipsgen.files import read_whole
 from hipsgen.survey import provenance
 from hipsgen.survey.bands import white_balance
 from hipsgen.survey.folders import survey_folders
 from hipsgen.survey.properties import FILE_NAME, format_properties
-from hipsgen.survey.store import LocalStore
+from hipsgen.survey.store import SMALL, LocalStore
 from hipsgen.survey.survey import Survey
 from viewer.http.files import modified, open_inside, stamp
 
@@ -179,7 +180,7 @@ class Surveys:
                 cached = self._surveys.get(name)
                 if cached and cached.stamp == stamp(status):
                     return cached
-                survey = Survey.parse(LocalStore(folder), file.read())
+                survey = Survey.parse(LocalStore(folder), read_whole(file, SMALL))
         except (OSError, SurveyError) as error:
             self._warn_once(path, str(error))
             return None

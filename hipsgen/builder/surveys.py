@@ -13,7 +13,7 @@ from hipsgen.builder.metadata import SurveyIdentity
 from hipsgen.builder.result import BuildResult, IncompleteBuildError
 from hipsgen.coadd import Problem
 from hipsgen.errors import ConfigError, HipsgenError, InputError
-from hipsgen.images.coadd_fits import FitsReader
+from hipsgen.images.coadd_fits import DEFAULT_MEMORY, FitsReader
 from hipsgen.planner.coadd_list import CoaddList
 from hipsgen.planner.jobs import SurveyJob, color_bands, expand_planes
 from hipsgen.planner.options import BuildOptions, Runtime
@@ -58,9 +58,12 @@ class SurveySet:
         if self.color:
             _check_color(self.color, self.coadds.bands)
 
-    def jobs(self) -> list[SurveyJob]:
-        """Return the image surveys of all bands, then those of their other planes."""
-        readers = {plane: _reader(self.options, plane) for plane in self.planes}
+    def jobs(self, memory: int = DEFAULT_MEMORY) -> list[SurveyJob]:
+        """Return the image surveys of all bands, then those of their other planes.
+
+        memory: bytes that a reader may take.
+        """
+        readers = {plane: _reader(self.options, plane, memory) for plane in self.planes}
         return expand_planes(self.coadds.jobs, readers)
 
     @property
@@ -115,7 +118,7 @@ def _build_all(
     missing: list[str] = []
     problems: dict[Problem, None] = {}
     is_color_blocked = False
-    for job in surveys.jobs():
+    for job in surveys.jobs(runtime.memory):
         try:
             results.append(_build(surveys, job, runtime, reporter))
         except IncompleteBuildError as error:
@@ -204,9 +207,11 @@ def _safe_name(text: str) -> str:
     return f"{name[: _LONGEST_NAME - 9]}_{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
-def _reader(options: BuildOptions, plane: str) -> FitsReader:
+def _reader(options: BuildOptions, plane: str, memory: int) -> FitsReader:
     adapted = options.of_plane(plane)
-    return FitsReader(adapted.excluded, adapted.blank, plane=plane, unit=adapted.unit)
+    return FitsReader(
+        adapted.excluded, adapted.blank, plane=plane, unit=adapted.unit, memory=memory
+    )
 
 
 def _check_folders(bands: Sequence[str]) -> None:

@@ -182,6 +182,8 @@ class TileChecker:
             return None, ["is missing"]
         except OSError as error:
             return None, [f"cannot be read ({error.strerror or error})"]
+        except SurveyError as error:
+            return None, [str(error)]
         problems = [] if written is None else list(written.mismatches(path, data))
         try:
             if name != "fits":

@@ -217,6 +217,9 @@ class DeepCheck:
             except FileNotFoundError:
                 yield written.missing(path)
                 continue
+            except SurveyError as error:
+                yield Finding("error", path, str(error))
+                continue
             yield from (Finding("error", path, text) for text in written.mismatches(path, data))
 
     def _full_path(self, path: str) -> str:

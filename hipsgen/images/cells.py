@@ -59,7 +59,8 @@ class CellGrid:
     def spans(self, axis: int, wanted: slice) -> Iterator[_Span]:
         """Iterate over the cells along an axis that overlap a slice of the stitched image."""
         size, count, total = self.inner[axis], self.count[axis], self.shape[axis]
-        for number in range(count):
+        first, last = (max(0, at - self.border) // size for at in (wanted.start, wanted.stop))
+        for number in range(min(first, count - 1), min(last + 1, count)):
             start = 0 if number == 0 else self.border + number * size
             stop = total if number == count - 1 else self.border + (number + 1) * size
             start, stop = max(start, wanted.start), min(stop, wanted.stop)
@@ -183,7 +184,7 @@ class CellCoadd:
         # format versions before 0.4 have TUNIT1 only
         unit = table.columns["image"].unit or table.header.get("TUNIT1")
         self._unit = str(unit or "").strip()
-        self.shape = grid.shape
+        self.shape, self.tile = grid.shape, (1, 1)
         self.header = _stitched_header(hdus[0].header, grid, first_own_pixel)
 
     def reopened(self, hdus: Any, number: int) -> "CellCoadd":

@@ -1,21 +1,20 @@
 """Read coadds from FITS files: lsst.afw ExposureF, lsst.images, tables of cells, plain images."""
 
-import bz2
-import io
 import math
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from isal import igzip
 
 from hipsgen.coadd import CoaddRef
-from hipsgen.errors import CoaddError, HipsgenError
+from hipsgen.errors import CoaddError, HipsgenError, lack_of_memory
+from hipsgen.files import open_regular
 from hipsgen.images import decode
 from hipsgen.images.calibration import STATED, Calibration, ChebyshevField, first_pixel
 from hipsgen.images.cells import CellCoadd, CellColumn
@@ -30,11 +29,13 @@ from hipsgen.images.staging import has_copy, local_file
 from hipsgen.images.stored_values import scale_in_double
 from hipsgen.images.times import time_range
 from hipsgen.images.units import Offset
-from hipsgen.images.uris import is_stamp, stamp_of
+from hipsgen.images.uris import is_stamp, path_of, stamp_of
 from hipsgen.images.wcs import ImageWcs
+from hipsgen.text import human_size
 
 PLANES = ("image", "variance", "mask")
 DEFAULT_EXCLUDED = ("NO_DATA",)
+DEFAULT_MEMORY = 1600 << 20  # bytes
 # errors of astropy for a damaged file, besides VerifyError and CfitsioException
 _DAMAGE = (
     *(OSError, EOFError, ValueError, TypeError, LookupError, AttributeError, RuntimeError),
@@ -42,6 +43,8 @@ _DAMAGE = (
 )
 _MORE_DIGITS = (-64, 32, 64)  # BITPIX of numbers that float32 may not hold
 _FileOrRanges = Path | RangeReader
+_BYTES_PER_PIXEL = 8  # while decoding: as stored, and as float32
+_FEW_TILES = 8  # of a compressed image: a section costs at least an eighth of it
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,8 @@ class FitsReader:
         "": as the file says.
     offset
         See `with_offset`; None for no offset.
+    memory
+        Bytes that a read may take; a header that asks for more is refused.
     """
 
     excluded: tuple[str, ...] = DEFAULT_EXCLUDED
@@ -72,6 +77,7 @@ class FitsReader:
     plane: str = "image"
     unit: str = ""
     offset: Offset | None = None
+    memory: int = DEFAULT_MEMORY
 
     def with_range_reads(self) -> "FitsReader":
         """See `CoaddReader.with_range_reads`."""
@@ -88,14 +94,20 @@ class FitsReader:
 
     @contextmanager
     def _located(self, ref: CoaddRef) -> Iterator[_FileOrRanges]:
-        """Locate a file: its path on this machine, or a reader of ranges if it is elsewhere."""
-        if self.range_reads and not has_copy(ref.uri):
-            ranges = open_range_reader(ref.uri)
-            if ranges is not None:
-                yield ranges
-                return
-        with local_file(ref.uri) as path:
-            yield path
+        """Locate a file: its path on this machine, or a reader of ranges if it is elsewhere.
+
+        In the `with` block, lack of memory becomes a CoaddError.
+        """
+        try:
+            if self.range_reads and not has_copy(ref.uri):
+                ranges = open_range_reader(ref.uri)
+                if ranges is not None:
+                    yield ranges
+                    return
+            with local_file(ref.uri) as path:
+                yield path
+        except MemoryError as error:
+            raise lack_of_memory(error) from error
 
     def info_of(self, hdus: Any, number: int) -> CoaddInfo:
         """Read the headers of HDU `number` of an open file."""
@@ -159,12 +171,13 @@ class FitsReader:
     ) -> Values:
         """Read calibrated pixels; see `CoaddReader.read`."""
         rows, cols = section
-        if out is None:
-            out = np.empty((_length(rows), _length(cols)), np.float32)
-        if self.plane == "mask":
-            out = out.view(np.int32)
         with self._located(ref) as location:
             headers = self._headers(location, ref)
+            self._check_memory(headers, section if out is None else None)
+            if out is None:
+                out = np.empty((_length(rows), _length(cols)), np.float32)
+            if self.plane == "mask":
+                out = out.view(np.int32)
             height, width = headers.info.shape
             if rows.stop > height or cols.stop > width:
                 raise CoaddError(
@@ -191,6 +204,7 @@ class FitsReader:
         """
         with self._located(ref) as location:
             headers = self._headers(location, ref)
+            self._check_memory(headers, section)
             with _open(location) as hdus:
                 layout = headers.layout(hdus)
                 pixels = layout.pixels(section)
@@ -214,6 +228,19 @@ class FitsReader:
             headers.info, section, image, variance, mask, layout.planes, layout.header, origin
         )
 
+    def _check_memory(self, headers: "_Headers", section: Section | None) -> None:
+        """Raise CoaddError if decoding a tile, or the pixels of a section, would take too much."""
+        sizes = {"its compressed tiles": headers.tile}
+        if section is not None:
+            sizes["the section"] = _length(section[0]), _length(section[1])
+        for name, (rows, cols) in sizes.items():
+            size = _BYTES_PER_PIXEL * rows * cols
+            if size > self.memory:
+                raise CoaddError(
+                    f"{name} of {rows}x{cols} pixels would take {human_size(size)} of memory; the "
+                    f"limit is {human_size(self.memory)}: decompress the file, or raise {{memory}}"
+                )
+
     def _headers(self, location: _FileOrRanges, ref: CoaddRef) -> "_Headers":
         stamp = _current_stamp(location, ref)
         if not isinstance(location, RangeReader):
@@ -236,7 +263,7 @@ class FitsReader:
         if headers.image is None or isinstance(location, RangeReader):
             return False
         try:
-            with location.open("rb") as file:
+            with open_regular(location) as file:
                 handle, scale = file.fileno(), headers.scale
                 for part in parts:
                     corner = part[0].start - section[0].start, part[1].start - section[1].start
@@ -299,6 +326,8 @@ class _Headers:
     image, mask
         Planes for `decode`; image is None if astropy must read the pixels, mask if no bit of it is
         excluded.
+    tile
+        (rows, columns) of the largest compressed tile, which can only be decoded as a whole.
     bits
         Bits of the mask whose pixels count as missing.
     field
@@ -309,6 +338,7 @@ class _Headers:
 
     info: CoaddInfo
     number: int
+    tile: tuple[int, int]
     image: decode.Plane | None
     mask: decode.Plane | None
     bits: int
@@ -331,11 +361,13 @@ def _current_stamp(location: _FileOrRanges, ref: CoaddRef) -> str:
     """Return the stamp of the file. Raises CoaddError if it changed since it was listed."""
     if isinstance(location, RangeReader):
         return ref.identity
+    original = path_of(ref.uri) if is_stamp(ref.identity) else None
     try:
         stamp = stamp_of(location.stat())
+        listed = stamp if original in (None, location) else stamp_of(original.stat())
     except OSError as error:
         raise CoaddError(f"cannot be read as FITS ({_reason(error)})") from error
-    if is_stamp(ref.identity) and stamp != ref.identity:
+    if original is not None and listed != ref.identity:
         raise CoaddError("has changed since it was listed: build again, or save a new manifest")
     return stamp
 
@@ -348,13 +380,15 @@ def _parse_headers(reader: FitsReader, location: _FileOrRanges, hdu: str, stamp:
         bits = bit_mask(layout.planes, info.excluded)
         if isinstance(location, RangeReader):
             cells = layout if isinstance(layout, CellCoadd) else None
-            return _Headers(info, number, None, None, bits, field, cells)
-        with location.open("rb") as file:
+            return _Headers(info, number, layout.tile, None, None, bits, field, cells)
+        with open_regular(location) as file:
             image, mask = layout.decodable(file.fileno(), bits, reader.plane)
         in_parts = isinstance(image, decode.Uncompressed | CellColumn) and not isinstance(
             mask, decode.Tiled
         )
-        return _Headers(replace(info, in_parts=in_parts), number, image, mask, bits, field)
+        as_whole = _FEW_TILES * math.prod(layout.tile) > math.prod(layout.shape)
+        info = replace(info, in_parts=in_parts, as_whole=as_whole)
+        return _Headers(info, number, layout.tile, image, mask, bits, field)
 
 
 # parses a file once for `info` and `read`
@@ -373,18 +407,16 @@ def _open(location: _FileOrRanges) -> Iterator[Any]:
     from astropy.io import fits
 
     try:
-        file = RangeFile(location) if isinstance(location, RangeReader) else _decompressed(location)
         # not scaled: where astropy applies BZERO, unsigned integers lose their BLANK
         options = {"memmap": False, "lazy_load_hdus": True, "do_not_scale_image_data": True}
-        if isinstance(file, Path):
-            with file.open("rb") as headers:
-                check_limits(headers)
-        else:
+        with _open_file(location) as file:
             check_limits(file)
-        with fits.open(file, **options) as hdus:
-            yield hdus
+            with fits.open(file, **options) as hdus:
+                yield hdus
     except HipsgenError:
         raise
+    except MemoryError as error:
+        raise lack_of_memory(error) from error
     except (*_DAMAGE, fits.VerifyError) as error:
         raise CoaddError(f"cannot be read as FITS ({_reason(error)})") from error
     except Exception as error:  # of a C module of astropy that does not export its class
@@ -393,20 +425,8 @@ def _open(location: _FileOrRanges) -> Iterator[Any]:
         raise CoaddError(f"cannot be decompressed ({_reason(error)})") from error
 
 
-def _decompressed(path: Path) -> Path | io.BytesIO:
-    """Return the path, or the content of a file that is compressed as a whole with gzip or bzip2.
-
-    astropy reads such files only as far as needed, and so never verifies their checksum.
-    """
-    with path.open("rb") as handle:
-        start = handle.read(3)
-    if start.startswith(b"\x1f\x8b"):
-        with igzip.open(path) as packed:  # type: ignore[no-untyped-call]
-            return io.BytesIO(packed.read())
-    if start == b"BZh":
-        with bz2.open(path) as packed:
-            return io.BytesIO(packed.read())
-    return path
+def _open_file(location: _FileOrRanges) -> RangeFile | BufferedReader:
+    return RangeFile(location) if isinstance(location, RangeReader) else open_regular(location)
 
 
 def _exclude(layout: Layout, section: Section, bits: int, out: Values) -> None:

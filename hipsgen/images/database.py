@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import quote
 
 from hipsgen.errors import InputError
+from hipsgen.files import NotRegularError, check_regular
 
 # message of the server or the driver: what the user can do
 _ADVICE = {
@@ -39,10 +40,30 @@ def read_only_engine(text: str) -> Any:
 
     url = sqlalchemy.make_url(text)
     if url.get_backend_name() == "sqlite":
+        check_database(text)
         path = quote(str(Path(url.database or "").absolute()))
         return sqlalchemy.create_engine(f"sqlite:///file:{path}?mode=ro&uri=true")
     options = {"postgresql_readonly": True}
     return sqlalchemy.create_engine(_with_credentials(url), execution_options=options)
+
+
+def check_database(text: str) -> None:
+    """Raise DatabaseError if a URL names a FIFO or a device as SQLite's file.
+
+    SQLite would wait for a writer of the FIFO. Without a file, it says so itself.
+    """
+    import sqlalchemy
+
+    url = sqlalchemy.make_url(text)
+    if url.get_backend_name() != "sqlite" or not url.database:
+        return
+    try:
+        check_regular(url.database)
+    except NotRegularError as error:
+        advice = "check registry.db in butler.yaml"
+        raise DatabaseError(f"the registry {url.database}: {error.strerror}; {advice}") from error
+    except OSError:
+        pass
 
 
 def _with_credentials(url: Any) -> Any:

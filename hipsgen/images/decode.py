@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from isal import igzip_lib
 
+from hipsgen.errors import CoaddError
 from hipsgen.images import decode_kernels as kernels
 from hipsgen.images.cells import CellColumn
 from hipsgen.images.source import Section
@@ -31,6 +32,7 @@ Int64Array = npt.NDArray[np.int64]
 Block = tuple[Int32Array, tuple[int, int, int, int, int, int]]
 
 _BLOCK_PIXELS = 1 << 18  # pixels of a block, which fit into the cache of a core
+_MAX_PIXELS = 1 << 24  # largest number of pixels decoded at once, unless one tile has more
 _MAX_UNNEEDED = 1 << 20  # largest number of unneeded bytes to read
 _DITHERS = {"NO_DITHER": 0, "SUBTRACTIVE_DITHER_1": 1, "SUBTRACTIVE_DITHER_2": 2}
 _NO_BLANK = 1 << 40  # equals no int32
@@ -152,17 +154,21 @@ class Tiled:
         left, right = cols.start // width, (cols.stop - 1) // width + 1
         end = (rows.stop - 1) // height + 1
         together = min(end, max(1, _BLOCK_PIXELS // (height * width))) if across == 1 else 1
-        scratch = np.empty((2, max(together, right - left), height * width), np.int32)
+        most = max(together, min(right - left, _MAX_PIXELS // (height * width)))
+        scratch = np.empty((2, most, height * width), np.int32)
         for down in range(rows.start // height, end, together):
             below = min(down + together, end)
-            numbers = np.arange(down * across + left, (below - 1) * across + right)
-            tiles = self._tiles(handle, numbers, scratch)
-            if across == 1:  # tiles that span the image form one block
-                tiles = tiles.reshape(1, -1)
             top, bottom = down * height, min(below * height, self.shape[0])
-            for k, pixels in enumerate(tiles, start=left):
-                size = bottom - top, min((k + 1) * width, self.shape[1]) - k * width
-                yield _block_of(pixels[: size[0] * size[1]].reshape(size), top, k * width, section)
+            for begin in range(left, right, most):
+                last = min(begin + most, right)
+                numbers = np.arange(down * across + begin, (below - 1) * across + last)
+                tiles = self._tiles(handle, numbers, scratch)
+                if across == 1:  # tiles that span the image form one block
+                    tiles = tiles.reshape(1, -1)
+                for k, pixels in enumerate(tiles, start=begin):
+                    size = bottom - top, min((k + 1) * width, self.shape[1]) - k * width
+                    block = pixels[: size[0] * size[1]].reshape(size)
+                    yield _block_of(block, top, k * width, section)
 
     def _tiles(self, handle: int, numbers: Int64Array, scratch: Int32Array) -> Int32Array:
         """Decode consecutive tiles (n, pixels of a tile); smaller ones fill the start of a row."""
@@ -184,13 +190,13 @@ class Tiled:
                 raise UndecodableError("a compressed tile is too short or too long")
         else:
             for t in packed:
-                data = _gunzip(stream[begins[t] : ends[t]], 4 * counts[t])
+                data = _gunzip(stream[begins[t] : ends[t]], 4 * int(counts[t]))
                 self._unpack(data, self.coding == "GZIP_2", pixels[t, : counts[t]])
         if "ZSCALE" not in _names(rows):
             return pixels
         for t in np.flatnonzero(columns):
             data = stream[begins[t] : ends[t]]
-            data = _gunzip(data, 4 * counts[t]) if columns[t] == 1 else data
+            data = _gunzip(data, 4 * int(counts[t])) if columns[t] == 1 else data
             self._unpack(data, False, values[t, : counts[t]])
         kernels.dequantize(
             pixels,
@@ -455,6 +461,9 @@ def _block_of(pixels: Int32Array, top: int, left: int, section: Section) -> Bloc
 
 
 def _read(handle: int, start: int, length: int, padding: int = 0) -> Bytes:
+    # not read to find out: that would take the memory first
+    if start + length > os.fstat(handle).st_size:
+        raise UndecodableError("the file is truncated")
     data = os.pread(handle, length, start)
     if len(data) != length:
         raise UndecodableError("the file is truncated")
@@ -462,10 +471,16 @@ def _read(handle: int, start: int, length: int, padding: int = 0) -> Bytes:
 
 
 def _gunzip(data: Bytes, size: int) -> Bytes:
+    """Unpack a tile of at most `size` bytes. Raises UndecodableError, or CoaddError for more."""
+    stream = igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP)
     try:
-        raw = igzip_lib.decompress(data, igzip_lib.DECOMP_GZIP, 15, size + 1)
+        raw = stream.decompress(data, max_length=size + 1)
     except DeflateError as error:
         raise UndecodableError(str(error)) from error
+    if len(raw) > size:  # astropy would unpack them all
+        raise CoaddError("is damaged: a compressed tile has more bytes than its pixels")
+    if not stream.eof:
+        raise UndecodableError("a compressed tile is truncated")
     return np.frombuffer(raw, np.uint8)
 
 

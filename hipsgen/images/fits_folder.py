@@ -12,6 +12,7 @@ import numpy as np
 
 from hipsgen.coadd import CoaddRef, Polygon, Problem
 from hipsgen.errors import CoaddError, InputError, NoCoaddError
+from hipsgen.files import check_regular, read_regular
 from hipsgen.images.band import band_of, light_of
 from hipsgen.images.coadd_fits import FitsReader, open_fits
 from hipsgen.images.companions import Candidate, leave_out
@@ -22,6 +23,7 @@ from hipsgen.text import counted
 
 _FITS_NAME = re.compile(r"\.(fits|fit|fts|fz)(\.(gz|bz2|fz|z))?$", re.IGNORECASE)
 _LIST_NAME = re.compile(r"\.(txt|lst|list)$", re.IGNORECASE)
+_MAX_LIST = 1 << 28  # bytes, of a million long names
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,7 @@ class FitsFolder:
     def _list_file(self, path: Path) -> "_File":
         """Return the coadds of a file. Raises CoaddError if it changes in the meantime."""
         try:
-            before = stamp_of(path.stat())
+            before = stamp_of(check_regular(path))
         except FileNotFoundError as error:
             raise CoaddError("the file does not exist") from error
         except OSError as error:
@@ -278,7 +280,9 @@ def _is_hips(folder: Path) -> bool:
 def _lines(path: Path) -> list[str]:
     """Return the entries of a list; relative names are relative to the list's folder."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_regular(path, _MAX_LIST).decode("utf-8-sig")
+    except OSError as error:
+        raise InputError(f"the list {path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise InputError(
             f"the list {path} is not UTF-8 text ({error.reason}): save it as UTF-8"

@@ -1,5 +1,8 @@
 """Locate the pixels, mask and variance of a coadd in a FITS file: image HDUs or table of cells."""
 
+import itertools
+import math
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 
 # FITS files end with a whole block, but readers need not require it (FITS 4.0, section 3.1)
 _BLOCK = 2880
+_PIXELS_AT_ONCE = 1 << 24  # decoded at a time by astropy, or the pixels of one tile
 _EXTENSION = b"XTENSION"  # the start of every header but the first
 
 
@@ -39,11 +43,14 @@ class Layout(Protocol):
         (rows, columns).
     planes
         Bit of each mask plane by name; empty if there is no mask.
+    tile
+        (rows, columns) of the largest part that can only be decoded as a whole.
     """
 
     header: "fits.Header"
     shape: tuple[int, int]
     planes: dict[str, int]
+    tile: tuple[int, int]
 
     def calibration(self) -> Calibration:
         """Return the calibration of the values. Raises CoaddError."""
@@ -98,6 +105,8 @@ class ImageHdus:
             asinh_scale(self.header)  # raises CoaddError if it is invalid
         self.shape = image_shape(self._image)
         self.planes = {} if self._mask is None else plane_bits(self._mask.header)
+        read = [hdu for hdu in (self._image, self._mask, self._variance) if hdu is not None]
+        self.tile = max(map(_tile_of, read), key=math.prod)
 
     def calibration(self) -> Calibration:
         """See `Layout.calibration`."""
@@ -203,7 +212,35 @@ def _values(hdu: Any, section: Section) -> npt.NDArray[Any]:
 
 def _stored(hdu: Any, section: Section) -> npt.NDArray[Any]:
     """Return the numbers of a section as stored, of a file that was opened without scaling."""
-    index = (0,) * (len(hdu.shape) - 2) + section
+    first = (0,) * (len(hdu.shape) - 2)
     rows, cols = section
-    shape = (rows.stop - rows.start, cols.stop - cols.start)
-    return np.asarray(hdu.section[index]).reshape(shape)
+    stored = np.empty((rows.stop - rows.start, cols.stop - cols.start), hdu.section.dtype)
+    for part in _parts(section, _tile_of(hdu)):
+        place = tuple(
+            slice(p.start - s.start, p.stop - s.start) for p, s in zip(part, section, strict=True)
+        )
+        pixels = np.asarray(hdu.section[first + part])
+        stored[place] = pixels.reshape(stored[place].shape)
+    return stored
+
+
+def _tile_of(hdu: Any) -> tuple[int, int]:
+    """Return (rows, columns) of a tile of a compressed image, (1, 1) of an uncompressed one."""
+    tile = getattr(hdu, "tile_shape", (1, 1))
+    rows, cols = (min(int(n), size) for n, size in zip(tile[-2:], image_shape(hdu), strict=True))
+    return rows, cols
+
+
+def _parts(section: Section, tile: tuple[int, int]) -> Iterator[Section]:
+    """Split a section where tiles meet, so that few pixels are decoded at a time."""
+    across = max(1, _PIXELS_AT_ONCE // math.prod(tile))
+    cols = _splits(section[1], tile[1] * across)
+    wide = min(tile[1] * across, section[1].stop - section[1].start + 2 * tile[1])
+    down = max(1, _PIXELS_AT_ONCE // (tile[0] * wide))
+    return ((r, c) for r in _splits(section[0], tile[0] * down) for c in cols)
+
+
+def _splits(along: slice, step: int) -> list[slice]:
+    """Split a slice at the multiples of a step."""
+    edges = [along.start, *range((along.start // step + 1) * step, along.stop, step), along.stop]
+    return [slice(a, b) for a, b in itertools.pairwise(edges) if a < b]

@@ -8,9 +8,11 @@ from typing import Any
 
 from hipsgen.coadd import CoaddRef
 from hipsgen.errors import InputError
+from hipsgen.files import open_regular
 
 _HEAD = {"hipsgen_manifest": 1}
 _NAMES = tuple(f.name for f in fields(CoaddRef))
+_MAX_LINE = 1 << 20  # bytes
 _REPEATED = ("hdu", "band", "dataset_type", "run", "storage_class")
 
 
@@ -34,7 +36,7 @@ def write_manifest(path: Path, refs: Iterable[CoaddRef], description: str) -> in
 def is_manifest(path: Path) -> bool:
     """Whether a file begins like a manifest."""
     try:
-        with path.open("rb") as handle:
+        with open_regular(path) as handle:
             return handle.read(20).startswith(b'{"hipsgen_manifest"')
     except OSError:
         return False
@@ -44,7 +46,8 @@ def read_manifest(path: Path) -> tuple[list[CoaddRef], str]:
     """Return the references and where they came from. Raises InputError for a damaged file."""
     refs: list[CoaddRef] = []
     shared: dict[Any, Any] = {}
-    with path.open("rb") as lines:
+    with open_regular(path) as file:
+        lines = iter(lambda: file.readline(_MAX_LINE), b"")
         try:
             description = json.loads(next(lines, b""))["from"]
         except (ValueError, TypeError, KeyError) as error:

@@ -9,6 +9,7 @@ from typing import Any
 from hipsgen.coadd import Polygon
 from hipsgen.errors import MissingExtraError
 from hipsgen.images.butler_server import Dataset, server_of
+from hipsgen.images.database import check_database
 from hipsgen.images.registry import (
     Collection,
     DatasetType,
@@ -37,6 +38,9 @@ class ButlerRegistry(Registry):
         config = ButlerConfig(butler_uri(repository))
         self._server = server_of(config)
         self._url = "" if self._server else str(config.get(("registry", "db"), ""))
+        root = config.configDir
+        if self._url and root is not None and root.isLocal:
+            check_database(self._url.replace("<butlerRoot>", root.ospath))
         self._butler = Butler.from_config(config, writeable=False)
 
     def close(self) -> None:

@@ -5,12 +5,14 @@ import re
 import time
 import zipfile
 from collections.abc import Callable
-from typing import IO, Any, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from hipsgen.errors import CoaddError, MissingExtraError
+from hipsgen.files import NotRegularError, open_regular
 from hipsgen.images import butler_server
 from hipsgen.images.butler_server import component_paths, dataset_of
+from hipsgen.images.scratch import ScratchWriter
 
 MEMBERS = ("zip-path", "unzip")  # keys of a zip member in the fragment of a Butler URI
 _WAITS = (1.0,)  # seconds before each retry; lsst.resources retries by itself, too
@@ -94,23 +96,34 @@ def member_of(uri: str) -> str:
     return unquote(value) if name in MEMBERS else ""  # the Butler does not quote it
 
 
-def copy_to(place: Any, into: IO[bytes]) -> None:
-    """Copy a file, or a member of a zip file, into an open file."""
+def copy_to(place: Any, into: ScratchWriter) -> None:
+    """Copy a file, or a member of a zip file. Raises CoaddError if there is no room for it."""
     member, place = member_of(str(place)), place.replace(fragment="")
     if not member:
         size = place.size()
-        with place.open("rb") as source:
+        with _open(place) as source:
             _copy_stream(source, size, into)
         return
-    with place.open("rb") as source, zipfile.ZipFile(source) as archive:
+    with _open(place) as source, zipfile.ZipFile(source) as archive:
         if member not in archive.namelist():
             raise CoaddError(f"{_QUERY.sub('', str(place))} contains no {member}")
         with archive.open(member) as file:
             _copy_stream(file, archive.getinfo(member).file_size, into)
 
 
-def _copy_stream(source: Any, size: int, into: IO[bytes]) -> None:
+def _open(place: Any) -> Any:
+    """Open a file; on this machine, only a regular one. Raises CoaddError for another."""
+    if not place.isLocal:
+        return place.open("rb")
+    try:
+        return open_regular(place.ospath)
+    except NotRegularError as error:
+        raise CoaddError(f"{place.ospath}: {error.strerror}") from error
+
+
+def _copy_stream(source: Any, size: int, into: ScratchWriter) -> None:
     """Copy `size` bytes of a stream, without a request beyond its end."""
+    into.reserve(size)
     while size > 0:
         chunk = source.read(min(_CHUNK, size))
         if not chunk:

@@ -3,13 +3,15 @@
 import os
 import re
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from hipsgen.errors import InputError, MissingExtraError
+from hipsgen.files import read_regular, read_stream
 from hipsgen.images.uris import path_of
 
 _CONFIG = "butler.yaml"
+_MAX_CONFIG = 1 << 20  # bytes
 _YAML = (".yaml", ".yml")
 _INDEX = ("DAF_BUTLER_REPOSITORY_INDEX", "DAF_BUTLER_REPOSITORIES")  # labels of repositories
 _IMAGE = re.compile(r"\.(fits|fit|fts|fz|gz|bz2|xz|txt|lst|list|json|jsonl)$", re.IGNORECASE)
@@ -37,7 +39,7 @@ def is_repository(text: str) -> bool:
 def _is_config(path: Path) -> bool:
     """Whether a YAML file is a Butler configuration."""
     try:
-        text = path.read_text(encoding="utf-8", errors="replace")
+        text = read_regular(path, _MAX_CONFIG).decode("utf-8", "replace")
     except OSError:
         return False
     return bool(re.search(r"^(registry|datastore|remote_butler|includeConfigs)\b", text, re.M))
@@ -106,7 +108,7 @@ def read_config(repository: str) -> RepositoryConfig:
     if path.getExtension() not in _YAML:
         path = ResourcePath(text, forceDirectory=True).join(_CONFIG)
     try:
-        config = yaml.safe_load(path.read())
+        config = yaml.safe_load(_content(path))
         root = path.dirname()
         root_uri = str(config.get("root", root.ospath.rstrip("/") if root.isLocal else root))
 
@@ -124,3 +126,11 @@ def read_config(repository: str) -> RepositoryConfig:
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         where = path.ospath if path.isLocal else str(path)
         raise InputError(f"{where} has no valid registry and datastore ({reason})") from error
+
+
+def _content(path: Any) -> bytes:
+    """Return the content of a butler.yaml, given as a ResourcePath. Raises OSError."""
+    if path.isLocal:
+        return read_regular(path.ospath, _MAX_CONFIG)
+    with path.open("rb") as file:
+        return read_stream(file, _MAX_CONFIG)

@@ -1,6 +1,7 @@
 """Select coadds by tract, by patch and by region of the sky."""
 
 import re
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,8 +12,10 @@ import numpy as np
 
 from hipsgen.coadd import CoaddRef, Polygon
 from hipsgen.errors import ConfigError, InputError
+from hipsgen.files import FileTooLargeError, check_size, open_regular
 from hipsgen.text import counted
 
+_MAX_MOC = 1 << 28  # bytes of a MOC file
 _ORDER = 14  # cells of 13 arcsec: the tolerance with which outlines touch a region
 _SHAPES: dict[str, tuple[str, Callable[[int], bool]]] = {
     "circle": ("RA,DEC,RADIUS", lambda n: n == 3),
@@ -108,9 +111,18 @@ class Region:
         return moc.from_box(angles[0], angles[1], a=a, b=b, angle=turned, max_depth=_ORDER)
 
     def _file(self, path: Path) -> Any:
-        if not path.is_file():
-            raise ConfigError(f"{{region}} {self.text!r} is neither {_USAGE} in degrees nor a file")
-        for file_format in ("fits", "json", "ascii"):
+        try:
+            with open_regular(path) as file:
+                check_size(file, _MAX_MOC)
+                is_damaged = file.read(6) == b"SIMPLE" and _is_truncated(path)
+        except FileTooLargeError as error:
+            raise InputError(f"{{region}} {path} cannot be read: {error.strerror}") from error
+        except OSError as error:
+            raise ConfigError(
+                f"{{region}} {self.text!r} is neither {_USAGE} in degrees nor a file"
+                f" ({error.strerror})"
+            ) from error
+        for file_format in () if is_damaged else ("fits", "json", "ascii"):
             try:
                 return _moc_class().load(path, format=file_format)
             except Exception:  # mocpy has no common class for these errors
@@ -140,6 +152,22 @@ def _other_frame(path: Path) -> str:
     except (OSError, IndexError):  # not FITS
         return ""
     return "" if letter == "C" else letter
+
+
+def _is_truncated(path: Path) -> bool:
+    """Whether a FITS file has fewer bytes than its headers say, which mocpy would crash on."""
+    from astropy.io import fits
+
+    try:
+        with (
+            warnings.catch_warnings(action="ignore"),
+            open_regular(path) as file,
+            fits.open(file, memmap=False) as hdus,
+        ):
+            ends = [hdu.fileinfo()["datLoc"] + hdu.size for hdu in hdus]
+            return bool(max(ends) > path.stat().st_size)
+    except (OSError, ValueError, TypeError, LookupError, fits.VerifyError):
+        return True
 
 
 def _moc_class() -> Any:

@@ -45,6 +45,8 @@ class CoaddInfo:
         Whether reading a section costs only its own pixels; false for compressed images.
     notes
         What a user should know about how its pixels are read.
+    as_whole
+        Whether reading a section costs a large part of the image, which is in few compressed tiles.
     """
 
     shape: tuple[int, int]
@@ -60,6 +62,7 @@ class CoaddInfo:
     t_max: float = float("nan")
     in_parts: bool = False
     notes: tuple[str, ...] = ()
+    as_whole: bool = False
 
 
 @runtime_checkable

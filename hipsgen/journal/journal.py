@@ -18,7 +18,7 @@ from zipfile import BadZipFile
 import numpy as np
 import numpy.typing as npt
 
-from hipsgen.errors import ConfigError
+from hipsgen.errors import ConfigError, SurveyError
 from hipsgen.journal.inventory import FileChecksum, TileInventory
 from hipsgen.journal.records import (
     BlockRecord,
@@ -32,12 +32,12 @@ from hipsgen.planner.recipe import Recipe
 from hipsgen.sky.pyramid import Layer
 from hipsgen.sky.tiles import Tile
 from hipsgen.survey import paths
-from hipsgen.survey.store import Store
+from hipsgen.survey.store import SMALL, Store
 
 # raised by numpy, zipfile and json for damaged files
 _DAMAGE = (
     ValueError, KeyError, TypeError, AttributeError, OSError, EOFError, BadZipFile, RuntimeError,
-    SyntaxError, tokenize.TokenError,
+    SyntaxError, tokenize.TokenError, SurveyError, MemoryError,
 )  # fmt: skip
 
 
@@ -78,10 +78,10 @@ class Journal:
     def _begun(self) -> dict[str, Any] | None:
         """Return the contents of build.json, None if missing. Raises ConfigError if damaged."""
         try:
-            return dict(json.loads(self._store.read(paths.BUILD)))
+            return dict(json.loads(self._store.read(paths.BUILD, SMALL)))
         except FileNotFoundError:
             return None
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, SurveyError) as error:
             raise ConfigError(f"{paths.BUILD} is damaged ({error}); use {{fresh}}") from error
 
     def begin(self, recipe: Recipe) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from hipsgen import values
 from hipsgen.errors import ConfigError
-from hipsgen.images.coadd_fits import DEFAULT_EXCLUDED, PLANES
+from hipsgen.images.coadd_fits import DEFAULT_EXCLUDED, DEFAULT_MEMORY, PLANES
 from hipsgen.run.engine import ENGINES
 from hipsgen.sky.combine import DEFAULT_OVERLAP, OVERLAPS
 from hipsgen.sky.frames import FRAMES
@@ -180,7 +180,7 @@ class Runtime:
     workers : int
         Number of blocks rendered at the same time.
     memory : int
-        Bytes for decoded coadds, for all workers of this machine together.
+        Bytes for decoded coadds, for all workers of this machine together; no read takes more.
     engine : str
         ``threads``, ``processes``, ``dask`` (a local cluster), or the address of a Dask scheduler
         (``tcp://HOST:PORT``).
@@ -200,7 +200,7 @@ class Runtime:
     """
 
     workers: int = field(default_factory=lambda: os.cpu_count() or 1)
-    memory: int = 1600 << 20
+    memory: int = DEFAULT_MEMORY
     engine: str = "threads"
     strict: bool = False
     skip_bad: bool = False

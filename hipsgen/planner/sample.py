@@ -1,7 +1,7 @@
 """A sample of the coadds, read before the first tile: pixel size, unit and levels for the cuts."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy.typing as npt
 from hipsgen.coadd import CoaddRef, Problem, corners_of, reasons_of
 from hipsgen.errors import CoaddError, InputError
 from hipsgen.images.source import CoaddInfo, CoaddReader, Section
+from hipsgen.images.staging import kept_copies
 from hipsgen.images.units import common_unit, factor_to
 from hipsgen.sky.mask_planes import OTHER, OTHER_BIT
 from hipsgen.sky.polygon import mean_directions, to_vectors
@@ -21,6 +22,7 @@ N_COADDS = 24  # coadds in a sample, spread over the survey
 _STRIPS = 3  # strips of rows read from each coadd
 _ROWS = 32  # rows of a strip
 _PIXELS = 100_000  # sampled from each coadd
+_PIXELS_AT_ONCE = 1 << 24  # read at a time from a coadd that is read whole
 _SORT_ORDER = 14  # HEALPix order by which coadds are sorted
 _REFS_AT_ONCE = 1 << 15
 _STEP = 1 / 16  # of the noise: the largest step of float32
@@ -101,7 +103,19 @@ def sample_pixels(
         When none of the coadds can be read, or none has a valid pixel, or their units cannot be
         converted to each other.
     """
-    infos, problems = _read_headers(refs, reader)
+    chosen = spread(refs, N_COADDS)
+    with kept_copies([ref.uri for ref in chosen]):
+        return _sample_pixels(refs, chosen, reader, known, is_image)
+
+
+def _sample_pixels(
+    refs: Sequence[CoaddRef],
+    chosen: Sequence[CoaddRef],
+    reader: CoaddReader,
+    known: tuple[str, float, float] | None,
+    is_image: bool,
+) -> tuple[CoaddSample, list[Problem]]:
+    infos, problems = _read_headers(chosen, reader)
     finest = min([info.pixel_scale for _, info in infos] + known_scales(refs))
     notes = list(dict.fromkeys(note for _, info in infos for note in info.notes))
     offset = 0.0
@@ -205,7 +219,7 @@ def sample_mask_planes(
     not valid in FITS headers and in `properties` are left out, and so are those for which no bit
     is left. Parameters, return value and errors as for `sample_pixels`.
     """
-    infos, problems = _read_headers(refs, reader)
+    infos, problems = _read_headers(spread(refs, N_COADDS), reader)
     finest = min([info.pixel_scale for _, info in infos] + known_scales(refs))
     lowest: dict[str, int] = {}
     for _, info in infos:
@@ -225,7 +239,7 @@ def _read_headers(
     """
     infos: list[tuple[CoaddRef, CoaddInfo]] = []
     problems: list[Problem] = []
-    for ref in spread(refs, N_COADDS):
+    for ref in refs:
         try:
             infos.append((ref, reader.info(ref)))
         except CoaddError as error:
@@ -294,15 +308,37 @@ def _read_whole(
     for ref, info in infos:
         try:
             factor = np.float32(factor_to(info, unit, finest))
-            pixels = factor * reader.read(ref, (slice(0, info.shape[0]), slice(0, info.shape[1])))
+            found = _read_valid(ref, info, reader, factor)
         except CoaddError as error:
             if str(ref) not in {problem.source for problem in problems}:
                 problems.append(Problem(str(ref), str(error)))
             continue
-        known = pixels[np.isfinite(pixels)]
-        if known.size:
-            return [known[:: max(1, known.size // _PIXELS)]]
+        if found.size:
+            return [found]
     return []
+
+
+def _read_valid(
+    ref: CoaddRef, info: CoaddInfo, reader: CoaddReader, factor: np.float32
+) -> npt.NDArray[np.float32]:
+    """Read the valid pixels of a coadd, thinned: every n-th of them, row by row."""
+    rows, cols = info.shape
+    height = max(1, _PIXELS_AT_ONCE // cols)
+    sections = [
+        (slice(row, min(row + height, rows)), slice(0, cols)) for row in range(0, rows, height)
+    ]
+
+    def valid() -> Iterator[npt.NDArray[np.float32]]:
+        for section in sections:
+            pixels = factor * reader.read(ref, section)
+            yield pixels[np.isfinite(pixels)]
+
+    count = sum(part.size for part in valid())
+    step, start, parts = max(1, count // _PIXELS), 0, []
+    for part in valid() if count else ():
+        parts.append(part[-start % step :: step])
+        start += part.size
+    return np.concatenate([*parts, np.empty(0, np.float32)])
 
 
 def _sections(shape: tuple[int, int]) -> list[Section]:

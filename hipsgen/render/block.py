@@ -293,6 +293,8 @@ def _cache(reader: CoaddReader, limit: int) -> CoaddCache:
     with _caches_lock:
         key = (reader, limit)
         if key not in _caches:
-            _caches.clear()  # those of another survey
+            for other in _caches.values():  # of another survey
+                other.clear()
+            _caches.clear()
             _caches[key] = CoaddCache(reader, limit)
         return _caches[key]

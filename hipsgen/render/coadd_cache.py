@@ -2,7 +2,7 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from hipsgen.coadd import CoaddRef
 from hipsgen.images.source import CoaddInfo, CoaddReader, Section
+from hipsgen.images.staging import keep_copies, release_copies, scratch_array
 
 _SHARE = 4  # coadds larger than 1/4 of the cache are not kept, but read section by section
 
@@ -18,7 +19,9 @@ class CoaddCache:
     """Cache of whole coadds; the least recently used are dropped first.
 
     It is shared by the threads of a process. If several need the same coadd, it is decoded once. A
-    coadd that no further block needs is dropped immediately.
+    coadd that no further block needs is dropped immediately. Until then local copies of the files,
+    from which coadds that are too large for the cache are read, are kept as well. Those that can
+    only be decoded as a whole are decoded to the disk (`scratch_array`).
 
     Parameters
     ----------
@@ -36,6 +39,8 @@ class CoaddCache:
         self._infos: OrderedDict[CoaddRef, CoaddInfo] = OrderedDict()
         self._pixels: OrderedDict[CoaddRef, npt.NDArray[np.float32]] = OrderedDict()
         self._bytes = 0
+        self._on_disk: dict[CoaddRef, npt.NDArray[np.float32]] = {}
+        self._disk_lock = threading.Lock()  # one at a time: decoding may take all of the memory
         self._last_blocks: dict[CoaddRef, int] = {}
         self._in_progress: set[int] = set()  # numbers of blocks
         self._next = 0  # number of the next block to start
@@ -54,6 +59,7 @@ class CoaddCache:
         with self._lock:
             self._in_progress.add(number)
             self._next = number + 1
+            keep_copies(ref.uri for ref in last_blocks if ref not in self._last_blocks)
             self._last_blocks.update(last_blocks)
         try:
             yield
@@ -65,6 +71,15 @@ class CoaddCache:
                 for ref in obsolete:
                     del self._last_blocks[ref]
                     self._drop(ref)
+                _release(obsolete)
+
+    def clear(self) -> None:
+        """Drop all coadds, and no longer keep their local copies."""
+        with self._lock:
+            _release(self._last_blocks)
+            self._last_blocks.clear()
+            for ref in [*self._pixels, *self._on_disk]:
+                self._drop(ref)
 
     def info(self, ref: CoaddRef) -> CoaddInfo:
         """Return what the headers of a coadd say. Raises CoaddError if they cannot be read."""
@@ -107,23 +122,34 @@ class CoaddCache:
         """
         info = self.info(ref)
         rows, cols = info.shape
-        if info.in_parts or 4 * rows * cols > self._limit // _SHARE:
+        is_large = 4 * rows * cols > self._limit // _SHARE
+        if info.in_parts or (is_large and not info.as_whole):
             return self._reader.read(ref, section), (section[0].start, section[1].start)
         with self._lock:
             decoding = self._decoding.setdefault(ref, threading.Lock())
         with decoding:
             pixels = self._get(ref)
+            if pixels is None and is_large:
+                pixels = self._decode_to_disk(ref, info.shape)
             if pixels is None:
                 pixels = self._reader.read(ref, (slice(0, rows), slice(0, cols)))
                 self._put(ref, pixels)
         return pixels, (0, 0)
+
+    def _decode_to_disk(self, ref: CoaddRef, shape: tuple[int, int]) -> npt.NDArray[np.float32]:
+        with self._disk_lock:
+            section = slice(0, shape[0]), slice(0, shape[1])
+            pixels = self._reader.read(ref, section, (), scratch_array(shape))
+        with self._lock:
+            self._on_disk[ref] = pixels
+        return pixels
 
     def _get(self, ref: CoaddRef) -> npt.NDArray[np.float32] | None:
         with self._lock:
             pixels = self._pixels.get(ref)
             if pixels is not None:
                 self._pixels.move_to_end(ref)
-            return pixels
+            return self._on_disk.get(ref) if pixels is None else pixels
 
     def _put(self, ref: CoaddRef, pixels: npt.NDArray[np.float32]) -> None:
         with self._lock:
@@ -136,5 +162,10 @@ class CoaddCache:
     def _drop(self, ref: CoaddRef) -> None:
         pixels = self._pixels.pop(ref, None)
         self._decoding.pop(ref, None)
+        self._on_disk.pop(ref, None)
         if pixels is not None:
             self._bytes -= pixels.nbytes
+
+
+def _release(refs: Iterable[CoaddRef]) -> None:
+    release_copies([ref.uri for ref in refs])

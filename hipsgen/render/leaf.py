@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hipsgen.coadd import CoaddRef
-from hipsgen.errors import CoaddError
+from hipsgen.errors import CoaddError, lack_of_memory
 from hipsgen.images.source import CoaddInfo, CoaddReader
 from hipsgen.journal.records import InputUse
 from hipsgen.planner.recipe import Recipe
@@ -123,10 +123,13 @@ class LeafSampler:
             return None
         try:
             window = self._window(tile, index)
+            at = window.map(tile)
         except CoaddError as error:
             self.problems[index] = str(error)
             return None
-        at = window.map(tile)
+        except MemoryError as error:
+            self.problems[index] = str(lack_of_memory(error))
+            return None
         return None if at is None else _PlacedCoadd(index, window, at)
 
     def _window(self, tile: Tile, index: int) -> Window:
@@ -159,13 +162,16 @@ class LeafSampler:
         try:
             factor = self._handler.factor(info)
             found = placed.window.read(placed.at, self._reader, self._cache, self._buffer)
+            if found is None:
+                return None
+            pixels, first = found
+            values = self._handler.sample(pixels, placed.at, first, info, factor)
         except CoaddError as error:
             self.problems[index] = str(error)
             return None
-        if found is None:
+        except MemoryError as error:
+            self.problems[index] = str(lack_of_memory(error))
             return None
-        pixels, first = found
-        values = self._handler.sample(pixels, placed.at, first, info, factor)
         if index not in self.input_uses and is_valid(values).any():
             self.input_uses[index] = _input_use(ref, info, factor)
         return values

@@ -22,7 +22,7 @@ Ranges = npt.NDArray[np.uint64]  # (n, 2): first and one past the last cell
 
 MOC_NAME = "Moc.fits"
 ALLSKY_ORDERS = range(4)
-_DAMAGE = (OSError, ValueError, TypeError, IndexError, AttributeError, KeyError)
+_DAMAGE = (*(OSError, ValueError, TypeError, IndexError, AttributeError, KeyError, MemoryError),)
 _CELLS_PER_SIDE = 8  # cells of the MOC along a side of a tile
 
 

@@ -30,7 +30,8 @@ from hipsgen.survey.fits_header import (
 Pixels = npt.NDArray[Any]
 
 _CHECKSUM_OFFSET = 11  # offset in its card
-_UNREADABLE = (OSError, ValueError, TypeError, KeyError, IndexError)  # of astropy
+# errors of astropy for a damaged file
+_UNREADABLE = (OSError, ValueError, TypeError, KeyError, IndexError, MemoryError)
 _PUNCTUATION = {*range(0x3A, 0x41), *range(0x5B, 0x61)}
 
 

@@ -93,7 +93,7 @@ class Picture:
                 picture = image.convert(mode)
         except UnidentifiedImageError as error:
             raise SurveyError(f"not a {self.name} tile") from error
-        except (OSError, SyntaxError) as error:
+        except (OSError, SyntaxError, MemoryError, Image.DecompressionBombError) as error:
             raise SurveyError(f"not a {self.name} tile ({error})") from error
         return _as_tile(np.asarray(picture))[::-1]
 

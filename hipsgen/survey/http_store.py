@@ -10,7 +10,8 @@ from http.client import HTTPException
 from urllib.parse import quote
 
 from hipsgen.errors import SurveyError
-from hipsgen.survey.store import Readable, Stat, is_url, open_store
+from hipsgen.files import FileTooLargeError, read_stream
+from hipsgen.survey.store import MAX_SIZE, Readable, Stat, is_url, open_store
 
 _TIMEOUT = 60.0  # seconds without receiving a byte
 _ATTEMPTS = 3
@@ -27,9 +28,9 @@ class HttpStore:
     def __str__(self) -> str:
         return self.url
 
-    def read(self, path: str) -> bytes:
+    def read(self, path: str, limit: int = MAX_SIZE) -> bytes:
         """See `Readable.read`. Raises SurveyError if the server does not respond."""
-        return self._request(path, "GET")[0]
+        return self._request(path, "GET", limit)[0]
 
     def stat(self, path: str) -> Stat | None:
         """See `Readable.stat`."""
@@ -42,14 +43,17 @@ class HttpStore:
         """Raise SurveyError."""
         raise SurveyError(f"{self.url}: files on a web server cannot be listed; use a local copy")
 
-    def _request(self, path: str, method: str) -> tuple[bytes, int]:
+    def _request(self, path: str, method: str, limit: int = 0) -> tuple[bytes, int]:
         """Return content and stated length of a file. Raises FileNotFoundError."""
         url = f"{self.url.rstrip('/')}/{quote(path)}"
         request = urllib.request.Request(url, method=method)
         for left in reversed(range(_ATTEMPTS)):
             try:
                 with urllib.request.urlopen(request, timeout=_TIMEOUT) as response:
-                    return response.read(), int(response.headers.get("Content-Length") or 0)
+                    length = int(response.headers.get("Content-Length") or 0)
+                    return read_stream(response, limit), length
+            except FileTooLargeError as error:
+                raise SurveyError(f"{url} cannot be read: {error.strerror}") from error
             except urllib.error.HTTPError as error:
                 if error.code in _NOT_FOUND:
                     raise FileNotFoundError(url) from error

@@ -11,13 +11,15 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from stat import S_ISREG
 from typing import Protocol
 
 import numpy as np
 
 from hipsgen.errors import SurveyError
+from hipsgen.files import FileTooLargeError, NotRegularError, check_regular, read_regular
 
+MAX_SIZE = 1 << 31  # bytes of a file that is read whole; provenance of a million coadds has 0.6 GB
+SMALL = 1 << 20  # the same for properties and other files of settings
 _PART = ".part"
 _DIRECT = getattr(os, "O_DIRECT", 0)
 # for names of temporary files that no other writer uses, in this process or any other
@@ -37,8 +39,11 @@ class Stat:
 class Readable(Protocol):
     """A readable tree of files."""
 
-    def read(self, path: str) -> bytes:
-        """Return the content of a file. Raises FileNotFoundError."""
+    def read(self, path: str, limit: int = MAX_SIZE) -> bytes:
+        """Return the content of a file of at most `limit` bytes.
+
+        Raises FileNotFoundError if there is no regular file, SurveyError if it is larger.
+        """
 
     def list(self, folder: str = "") -> Iterator[str]:
         """Iterate over the paths of all files under a folder, sorted; none if it does not exist."""
@@ -75,17 +80,14 @@ class LocalStore:
     def __str__(self) -> str:
         return str(self.root)
 
-    def read(self, path: str) -> bytes:
+    def read(self, path: str, limit: int = MAX_SIZE) -> bytes:
         """See `Store.read`."""
-        try:  # O_NONBLOCK: do not wait for a writer of a FIFO
-            handle = os.open(self._absolute(path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        except (IsADirectoryError, NotADirectoryError) as error:
+        try:
+            return read_regular(self._absolute(path), limit)
+        except (IsADirectoryError, NotADirectoryError, NotRegularError) as error:
             raise FileNotFoundError(path) from error
-        if not S_ISREG(os.fstat(handle).st_mode):
-            os.close(handle)
-            raise FileNotFoundError(path)
-        with open(handle, "rb") as file:
-            return file.read()
+        except FileTooLargeError as error:
+            raise SurveyError(f"{path} of {self} cannot be read: {error.strerror}") from error
 
     def write(self, path: str, data: bytes | memoryview) -> None:
         """See `Store.write`: written to a temporary file, flushed to disk, then renamed."""
@@ -130,12 +132,9 @@ class LocalStore:
     def stat(self, path: str) -> Stat | None:
         """See `Store.stat`."""
         try:
-            status = os.stat(self._absolute(path))
-        except (FileNotFoundError, NotADirectoryError):
+            return Stat(check_regular(self._absolute(path)).st_size)
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError, NotRegularError):
             return None
-        if not S_ISREG(status.st_mode):
-            return None
-        return Stat(status.st_size)
 
     def delete(self, path: str) -> None:
         """See `Store.delete`."""

@@ -16,7 +16,7 @@ from hipsgen.survey.coverage import MOC_NAME, read_moc
 from hipsgen.survey.fits_tile import FitsTile
 from hipsgen.survey.formats import Format, format_of
 from hipsgen.survey.properties import FILE_NAME, parse_properties
-from hipsgen.survey.store import Readable
+from hipsgen.survey.store import SMALL, Readable
 
 if TYPE_CHECKING:
     from astropy.coordinates import SkyCoord
@@ -54,7 +54,7 @@ class Survey:
         Raises SurveyError if there is no properties file, or an unreadable one.
         """
         try:
-            data = store.read(FILE_NAME)
+            data = store.read(FILE_NAME, SMALL)
         except FileNotFoundError as error:
             raise SurveyError(f"{store} is not a finished HiPS: it has no properties") from error
         return cls.parse(store, data)

@@ -382,8 +382,8 @@ REFUSED: dict[str, tuple[Callable[[Path], Any], str]] = {
         "truncated: [0-9]+ bytes",
     ),
     "truncated header.fits": (lambda p: cut(p, 0.001), "FITS"),
-    "damaged.fits.gz": (damaged_gzip, "FITS"),
-    "half of a gzip.fits.gz": (half_of_a_gzip, "FITS"),
+    "damaged.fits.gz": (damaged_gzip, "unpacked with gzip"),
+    "half of a gzip.fits.gz": (half_of_a_gzip, "unpacked with gzip"),
     "gzip of a half.fits.gz": (gzip_of_half, "truncated: [0-9]+ bytes"),
     "table.fits": (
         lambda p: write(

@@ -109,3 +109,21 @@ def test_a_coadd_that_was_decoded_twice_counts_once() -> None:
     cache._put(ref, pixels)
     cache._put(ref, pixels.copy())
     assert cache._bytes == BYTES
+
+
+def test_copies_of_files_are_kept_until_the_last_block_that_needs_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from hipsgen.images import staging
+
+    copies = staging._Copies()
+    monkeypatch.setattr(staging, "_copies", copies)
+    cache = CoaddCache(Counting(), BYTES)
+    first, second, third = refs(3)
+    with cache.in_use(0, {first: 1, second: 0}):
+        assert copies._kept == {"0": 1, "1": 1}
+    with cache.in_use(1, {first: 1, third: 7}):
+        assert copies._kept == {"0": 1, "2": 1}
+    assert copies._kept == {"2": 1}
+    cache.clear()
+    assert copies._kept == {}

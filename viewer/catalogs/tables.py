@@ -3,12 +3,13 @@
 CSV, VOTable and FITS are read whole, by astropy. Parquet columns are read on demand.
 """
 
+import os
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import count
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from threading import Lock
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -18,6 +19,7 @@ import numpy.typing as npt
 
 from hipsgen.errors import InputError, MissingExtraError
 from hipsgen.images.staging import local_file
+from hipsgen.text import human_size
 
 CACHE_SIZE = 1 << 30  # bytes of cached columns of all Parquet files together
 _FORMATS = {
@@ -28,6 +30,7 @@ _FORMATS = {
     ".votable": "votable",
     ".fits": "fits",
 }
+_SHARE_OF_MEMORY = 2  # a table that is read whole has at most half of it
 _MAX_EXACT_INTEGER = 2**53  # float64 represents integers exactly up to this
 _PARQUET = (".parquet", ".parq", ".pq")
 
@@ -83,6 +86,7 @@ class _AstropyTable(Table):
 
         try:
             with local_file(uri) as path:
+                _check_size(path)
                 table = Astropy.read(path, format=table_format)
         except Exception as error:  # every parser has its own
             raise InputError(f"{name} cannot be read: {_one_line(error)}") from error
@@ -250,6 +254,17 @@ def _filled(values: Values, kind: str, missing: Values | None) -> Values:
 def _is_rounded(integers: Values) -> Values:
     """Whether float64 would round integers; abs() would overflow for the smallest of them."""
     return np.asarray((integers > _MAX_EXACT_INTEGER) | (integers < -_MAX_EXACT_INTEGER))
+
+
+def _check_size(path: Path) -> None:
+    """Raise InputError if a table is too large to be read whole."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    size = path.stat().st_size
+    if size > memory // _SHARE_OF_MEMORY:
+        raise InputError(
+            f"it has {human_size(size)} and would be read whole, but this machine has "
+            f"{human_size(memory)} of memory: convert it to Parquet"
+        )
 
 
 def _convert_booleans(table: Any) -> None:
