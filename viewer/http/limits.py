@@ -1,13 +1,22 @@
-"""Limits on reads (how many run or wait, and for how long) and on memory for responses."""
+"""Limits on reads (how many run or wait, and for how long) and on memory for responses.
+
+Each client has a share of everything, so that one of them cannot keep the others waiting.
+"""
 
 import asyncio
 import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
+
+from viewer.http.clients import current_client
 
 Result = TypeVar("Result")
 
@@ -24,22 +33,29 @@ class ReadPool:
 
     what: what is read, for error messages. max_running, max_waiting: numbers of requests.
     timeout: seconds for each request. max_unsent: bytes of responses not yet sent to clients.
+
+    A client has at most half of the places, all threads but one, and two thirds of the bytes.
     """
 
     def __init__(
         self,
         what: str,
-        max_running: int = 4,
+        max_running: int = 5,
         max_waiting: int = 32,
         timeout: float = 30.0,
         max_unsent: int = 768 << 20,
     ) -> None:
         self._what = what
-        self._max_running = max_running
         self._pool = ThreadPoolExecutor(max_running, thread_name_prefix="hipsgen-read")
         self._slots = threading.BoundedSemaphore(max_running + max_waiting)
+        self._max_slots = (max_running + max_waiting + 1) // 2
+        self._max_threads = max(1, max_running - 1)
+        self._shares: dict[str, _Share] = {}
+        self._lock = threading.Lock()
         self._timeout = timeout
         self._available = max_unsent
+        self._max_unsent = max_unsent * 2 // 3
+        self._unsent: Counter[str] = Counter()
 
     async def run(self, work: Callable[..., Result], *args: Any) -> Result:
         """Return the result of a blocking function. Raises BusyError.
@@ -55,20 +71,24 @@ class ReadPool:
     ) -> list[Result]:
         """Return the results of a blocking function for several tuples of arguments; see `run`.
 
-        Together the calls occupy one slot and share one timeout. They run concurrently, but at most
-        `max_running` of them are queued ahead of other requests' calls.
+        Together the calls occupy one slot and share one timeout. They run concurrently, but of each
+        request only as many are queued as its client may have threads.
         """
-        if not self._slots.acquire(blocking=False):
-            raise BusyError(f"too many requests for {self._what}s at once: try again")
-        concurrent = asyncio.Semaphore(self._max_running)
+        client = current_client()
+        share = self._enter(client)
+        concurrent = asyncio.Semaphore(self._max_threads)
 
         async def one(args: tuple[Any, ...], slot: _Slot) -> Result:
             async with concurrent:
+                await share.threads.acquire()
                 future = self._pool.submit(work, *args)
+                # even if the request has ended by then
+                loop = asyncio.get_running_loop()
+                future.add_done_callback(partial(_release, share.threads, loop))
                 slot.hold_for(future)
                 return await asyncio.wrap_future(future)
 
-        with _Slot(self._slots.release) as slot:
+        with _Slot(partial(self._leave, client)) as slot:
             tasks = [asyncio.create_task(one(args, slot)) for args in calls]
             try:
                 return await asyncio.wait_for(asyncio.gather(*tasks), self._timeout)
@@ -82,16 +102,57 @@ class ReadPool:
                 for task in tasks:
                     task.cancel()
 
+    def _enter(self, client: str) -> "_Share":
+        """Occupy a slot for a client, and return its share. Raises BusyError."""
+        with self._lock:
+            share = self._shares.get(client) or _Share(asyncio.Semaphore(self._max_threads))
+            if share.slots >= self._max_slots:
+                raise BusyError(
+                    f"too many requests for {self._what}s at once from your address: wait for"
+                    " their responses"
+                )
+            if not self._slots.acquire(blocking=False):
+                raise BusyError(f"too many requests for {self._what}s at once: try again")
+            share.slots += 1
+            self._shares[client] = share
+            return share
+
+    def _leave(self, client: str) -> None:
+        with self._lock:
+            self._shares[client].slots -= 1
+            if not self._shares[client].slots:
+                del self._shares[client]
+        self._slots.release()
+
     async def run_response(self, make: Callable[..., bytes], *args: Any) -> "MeteredResponse":
         """Return a response with the bytes of a function (see `run`), limited by `max_unsent`."""
         body = await self.run(make, *args)
-        if len(body) > self._available:
+        client, size = current_client(), len(body)
+        if size > self._available or size + self._unsent[client] > self._max_unsent:
             raise BusyError("too many large responses are being sent: try again")
-        self._available -= len(body)
-        return MeteredResponse(body, self._release)
+        self._available -= size
+        self._unsent[client] += size
+        return MeteredResponse(body, partial(self._sent, client))
 
-    def _release(self, size: int) -> None:
+    def _sent(self, client: str, size: int) -> None:
         self._available += size
+        self._unsent[client] -= size
+        if not self._unsent[client]:
+            del self._unsent[client]
+
+
+@dataclass
+class _Share:
+    """What a client occupies: slots, and threads of the pool."""
+
+    threads: asyncio.Semaphore
+    slots: int = 0
+
+
+def _release(threads: asyncio.Semaphore, loop: asyncio.AbstractEventLoop, _: object) -> None:
+    """Release a thread, when called from any."""
+    with suppress(RuntimeError):  # the server has stopped
+        loop.call_soon_threadsafe(threads.release)
 
 
 class _Slot:
