@@ -51,6 +51,7 @@ KINDS = {
     "survey": "unit",
     "test_cli.py": "integration",
     "test_coadd.py": "unit",
+    "test_local_paths.py": "integration",
     "torture": "slow",
     "viewer": "integration",
 }

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hipsgen.coadd import CoaddRef, Polygon, Problem
-from hipsgen.errors import CoaddError, InputError, NoCoaddError
+from hipsgen.errors import CoaddError, ConfigError, InputError, NoCoaddError
 from hipsgen.images.band import band_of
 from hipsgen.images.coadd_fits import FitsReader, open_fits
 from hipsgen.images.layout import coadd_hdus
-from hipsgen.images.uris import path_of, stamp_of, uri_of
+from hipsgen.images.uris import is_uri, local_path, stamp_of, uri_of
 
 _FITS_NAME = re.compile(r"\.(fits|fit|fts|fz)(\.(gz|bz2|fz|z))?$", re.IGNORECASE)
 _LIST_NAME = re.compile(r"\.(txt|lst|list)$", re.IGNORECASE)
@@ -107,7 +107,7 @@ def _expand(text: str, lists: tuple[Path, ...] = ()) -> list[tuple[Path, bool]]:
 
     lists: the lists of files that led here.
     """
-    path = path_of(text.removeprefix("@")) or Path(text)
+    path = _local(text)
     if lists and not path.exists():
         return [(path, True)]  # an entry of a list: reported when it is opened
     if not path.exists():
@@ -129,6 +129,17 @@ def _expand(text: str, lists: tuple[Path, ...] = ()) -> list[tuple[Path, bool]]:
             raise InputError(f"the list {path} includes itself: remove that entry")
         return [found for name in _lines(path) for found in _expand(name, (*lists, path))]
     return [(path, True)]
+
+
+def _local(text: str) -> Path:
+    """Return the path of an input. Raises InputError for a URI of another machine."""
+    try:
+        return local_path(text.removeprefix("@"))
+    except ConfigError:
+        raise InputError(
+            f"{text} is not on this machine: copy the FITS files, or list them in a manifest or a"
+            " Butler repository, from which remote files are read"
+        ) from None
 
 
 def _search(folder: Path) -> Iterator[Path]:
@@ -163,7 +174,7 @@ def _lines(path: Path) -> list[str]:
         ) from error
     names = [line.strip() for line in text.splitlines()]
     return [
-        name if name.startswith("file:") else str(path.parent / name)
+        name if is_uri(name) else str(path.parent / name)
         for name in names
         if name and not name.startswith("#")
     ]

@@ -11,6 +11,7 @@ import numpy as np
 
 from hipsgen.coadd import CoaddRef, Polygon
 from hipsgen.errors import ConfigError, InputError
+from hipsgen.images.uris import local_path
 from hipsgen.text import counted
 
 _ORDER = 14  # cells of 13 arcsec: the tolerance with which outlines touch a region
@@ -75,7 +76,7 @@ class Region:
         words = self.text.split()
         if words and words[0].lower() in _SHAPES:  # IVOA form: CIRCLE 10 -5 0.5
             return self._shape(words[0].lower(), " ".join(words[1:]))
-        return self._file(Path(self.text))
+        return self._file(local_path(self.text))
 
     def _shape(self, name: str, rest: str) -> Any:
         from astropy import units

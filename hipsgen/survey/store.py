@@ -17,6 +17,7 @@ from typing import Protocol
 import numpy as np
 
 from hipsgen.errors import SurveyError
+from hipsgen.images.uris import local_path
 
 _PART = ".part"
 _DIRECT = getattr(os, "O_DIRECT", 0)
@@ -239,6 +240,14 @@ def _walk(folder: Path, prefix: str) -> Iterator[str]:
 def open_store(location: str | os.PathLike[str]) -> Store:
     """Return the store for a folder."""
     return LocalStore(Path(location))
+
+
+def location_of(survey: str | os.PathLike[str]) -> str:
+    """Return the location of a survey: an http(s) URL, or the path of a path or a file URI.
+
+    Raises ConfigError for any other URI.
+    """
+    return str(survey) if is_url(survey) else str(local_path(survey))
 
 
 def is_url(location: str | os.PathLike[str]) -> bool:
