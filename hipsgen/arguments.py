@@ -166,6 +166,11 @@ SERVE_OPTIONS = _combine(
         "--view", default="", metavar="LINK",
         help="Initial view: a link copied from the page, or the part of it after #.",
     ),
+    click.option(
+        "--originals", multiple=True, metavar="ROOT",
+        help="Open coadds beneath this folder or URL prefix; repeat for several. Those of the "
+        "build are opened anyway, if only you can have written OUT/.hipsgen/build.json.",
+    ),
     click.option("--read-only", is_flag=True, help="Keep flags in each browser instead of in OUT."),
     click.option(
         "--token", metavar="TEXT", default=lambda: os.environ.get("HIPSGEN_TOKEN"),

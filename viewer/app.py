@@ -88,6 +88,9 @@ class ViewerConfig:
         Frames of a notebook, whose pages fetch commands.
     local_names
         Whether to accept only IP addresses and names without a dot in the Host header.
+    originals
+        Folders and URL prefixes of the coadds that may be opened, besides those that the builds
+        recorded; None for all.
     """
 
     roots: tuple[Path, ...]
@@ -103,6 +106,7 @@ class ViewerConfig:
     only_below_root_path: bool = False
     frames: Frames | None = None
     local_names: bool = False
+    originals: Sequence[str] | None = ()
 
 
 def create_app(config: ViewerConfig) -> Starlette:
@@ -140,7 +144,7 @@ def create_app(config: ViewerConfig) -> Starlette:
         Route(HEALTH, Health(surveys.roots).answer),
         Route("/hips/list", list_of_surveys),
         Route("/hips/{name:str}/{inner:path}", survey_file),
-        *api_routes(surveys, config.read_only, config.catalogs, config.view),
+        *api_routes(surveys, config.read_only, config.catalogs, config.view, config.originals),
         *(config.frames.routes() if config.frames else ()),
     ]
     return Starlette(

@@ -19,6 +19,7 @@ from typing import IO, Any
 from urllib.parse import quote, unquote_plus, urlencode
 
 from hipsgen.errors import CoaddError
+from hipsgen.images import access
 from hipsgen.images.butler_server import component_paths, dataset_of
 from hipsgen.images.remote import MEMBERS, copy_to, member_of, resource_path, with_retries
 from hipsgen.images.uris import path_of
@@ -33,10 +34,12 @@ _OTHER_COMPONENT = re.compile("(component-(?:mask|photocalib))=([^&]*)")
 def local_file(uri: str) -> Iterator[Path]:
     """Provide a path from which the content of a URI can be read inside the `with` block.
 
-    Raises CoaddError, with advice, if it cannot be fetched; MissingExtraError if its scheme needs
-    another package.
+    Raises CoaddError, with advice, if it cannot be fetched or may not be read; MissingExtraError if
+    its scheme needs another package.
     """
     path = path_of(uri)
+    for part in parts_of(uri):
+        access.check(part)
     if path is None or member_of(uri) or _other_components(uri):
         try:
             copy = _copies.acquire(uri)
@@ -48,6 +51,7 @@ def local_file(uri: str) -> Iterator[Path]:
         finally:
             _copies.release(copy)
         return
+    path = access.real_path(path)
     if not path.exists():
         raise CoaddError("the file does not exist")
     yield path
@@ -56,6 +60,11 @@ def local_file(uri: str) -> Iterator[Path]:
 def has_copy(uri: str) -> bool:
     """Whether there is a local copy of a URI's content."""
     return _copies.has(uri)
+
+
+def parts_of(uri: str) -> list[str]:
+    """Return the URIs of the files that a URI stands for: one, or one for each component."""
+    return [part.partition("#")[0] for part in (uri, *_other_components(uri).values())]
 
 
 def with_components(uri: str, components: Mapping[str, str]) -> str:

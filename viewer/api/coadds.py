@@ -1,6 +1,7 @@
 """/api/coadds, pixel, cutout and patches: the coadds of a survey and the pixels of their files."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -20,18 +21,24 @@ from viewer.api.responses import (
 from viewer.api.surveys import find_survey
 from viewer.coadds import pixels
 from viewer.coadds.description import describe_coadd, describe_with_pixel
+from viewer.coadds.originals import Originals
 from viewer.coadds.provenance import ProvenanceTables
 from viewer.http.limits import ReadPool
 from viewer.surveys import ServedSurvey, Surveys
 
 MAX_CUTOUT = 3600.0  # arcsec
+Result = TypeVar("Result")
 
 
 class CoaddFinder:
-    """Finds the coadds of surveys; for a color survey, those of the bands it was made from."""
+    """Finds the coadds of surveys; for a color survey, those of the bands it was made from.
 
-    def __init__(self, surveys: Surveys) -> None:
+    originals: which of their files may be opened.
+    """
+
+    def __init__(self, surveys: Surveys, originals: Originals) -> None:
         self._surveys = surveys
+        self._originals = originals
         self._tables = ProvenanceTables(surveys.roots)
 
     async def at(self, survey: ServedSurvey, ra: float, dec: float) -> list[UsedCoadd]:
@@ -49,6 +56,12 @@ class CoaddFinder:
         """Return every coadd. Raises SurveyError if a table cannot be read."""
         sources = await run_in_threadpool(self._surveys.with_provenance, survey)
         return [coadd for one in sources for coadd in await self._tables.all(one.folder)]
+
+    def limited(self, survey: ServedSurvey, work: Callable[..., Result]) -> Callable[..., Result]:
+        """Return a blocking function that may open only files that are allowed for a survey."""
+        return self._originals.limited(
+            lambda: [one.folder for one in self._surveys.with_provenance(survey)], work
+        )
 
 
 class CoaddEndpoints:
@@ -78,8 +91,12 @@ class CoaddEndpoints:
         """Return the coadds at a position, each with the pixel of its own file."""
         survey, ra, dec = await self._survey_and_position(request)
         arguments = [(coadd, ra, dec) for coadd in await self._finder.at(survey, ra, dec)]
-        coadds = await self._reads.run_all(describe_with_pixel, arguments)
-        return json_response({"survey": survey.name, "ra": ra, "dec": dec, "coadds": coadds})
+        describe = self._finder.limited(survey, describe_with_pixel)
+        coadds = await self._reads.run_all(describe, arguments)
+        content = {"survey": survey.name, "ra": ra, "dec": dec, "coadds": coadds}
+        if coadds and not any(one.get("allowed", True) for one in coadds):
+            return json_response({"error": coadds[0]["error"], **content}, 403)
+        return json_response(content)
 
     async def _cutout(self, request: Request) -> Response:
         """Return a FITS cutout of a coadd around a position."""
@@ -90,7 +107,8 @@ class CoaddEndpoints:
         matches = [one for one in coadds if coadd_id in ("", pixels.coadd_id(one))]
         if not matches:
             raise RefusedError(404, f"no coadd {coadd_id[:80]!r} of {survey.name} at this position")
-        response = await self._reads.run_response(pixels.fits_cutout, matches[0], ra, dec, size)
+        cut = self._finder.limited(survey, pixels.fits_cutout)
+        response = await self._reads.run_response(cut, matches[0], ra, dec, size)
         name = _cutout_name(matches[0].ref, ra, dec)
         response.headers["content-type"] = "application/fits"
         response.headers["content-disposition"] = f'attachment; filename="{name}"'

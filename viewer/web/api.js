@@ -1,6 +1,6 @@
 // Requests to the viewer's server, and messages for its errors.
 
-/** Return the JSON of a response; throws an Error with a message for users. */
+/** Return the JSON of a response; throws an Error with a message for users, and `found`, the JSON of the error. */
 export async function api(path, options) {
   const answer = await fetch(path, options).catch((error) => {
     throw new Error(`The server does not respond (${error.message}).`);
@@ -9,5 +9,6 @@ export async function api(path, options) {
   if (answer.ok && found) return found;
   // the page was opened with a token that is no longer valid
   if (answer.status === 401) throw new Error("The server requires its token again: reload the page.");
-  throw new Error(found?.error ?? `The server responded with status ${answer.status} and no message.`);
+  const message = found?.error ?? `The server responded with status ${answer.status} and no message.`;
+  throw Object.assign(new Error(message), { found });
 }

@@ -45,7 +45,8 @@ async function ask(query) {
   try {
     return { found: await api(`api/pixel?${query}`) };
   } catch (error) {
-    return { problem: error.message };
+    // where no file may be opened, the coadds are known nevertheless
+    return error.found?.coadds ? { found: error.found } : { problem: error.message };
   }
 }
 
