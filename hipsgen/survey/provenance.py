@@ -205,9 +205,15 @@ def _reference(row: Any) -> CoaddRef:
 def _object(text: str) -> dict[str, Any]:
     # Python accepts NaN and Infinity, which JSON does not have; int() rejects them
     found = json.loads(text, parse_constant=int)
-    if not isinstance(found, dict) or any(isinstance(v, dict | list) for v in found.values()):
+    if not isinstance(found, dict) or not all(map(_is_data_id, found.values())):
         raise ValueError(f"data_id is {text:.40}")
     return found
+
+
+def _is_data_id(value: Any) -> bool:
+    # 1e999 is valid JSON, but no other program could read it back from here
+    is_number = isinstance(value, int | float) and np.isfinite(float(value))
+    return isinstance(value, str) or value is None or is_number
 
 
 def _region(polygon: Polygon) -> str:

@@ -27,6 +27,7 @@ from viewer.http.limits import ReadPool
 from viewer.surveys import ServedSurvey, Surveys
 
 MAX_CUTOUT = 3600.0  # arcsec
+_MAX_NAME = 150  # characters of a file's name that come from the data ID
 Result = TypeVar("Result")
 
 
@@ -136,7 +137,7 @@ def _cutout_name(ref: CoaddRef, ra: float, dec: float) -> str:
     parts = [f"{value}" for _, value in ref.data_id] or [ref.band]
     name = "_".join([*parts, f"{ra:.5f}", f"{dec:+.5f}"])
     safe = "".join(c if c.isascii() and (c.isalnum() or c in "._+-") else "-" for c in name)
-    return f"cutout_{safe}.fits"
+    return f"cutout_{safe[-_MAX_NAME:]}.fits"
 
 
 def _patch_label(ref: CoaddRef) -> dict[str, Any]:
