@@ -1,6 +1,7 @@
 """The server opens the originals beneath what it was told, whatever a provenance table names."""
 
 import grp
+import gzip
 import http.server
 import json
 import os
@@ -20,7 +21,7 @@ import pytest
 from astropy.io import fits
 
 import viewer
-from hipsgen.errors import ConfigError
+from hipsgen.errors import ConfigError, InputError
 from hipsgen.images import range_reads, remote, staging
 from hipsgen.survey.originals import KEY, MAX_ROOTS, recorded_roots, roots_of
 from hipsgen.survey.provenance import Provenance
@@ -29,6 +30,7 @@ from tests.repositories.remote import dav
 from tests.viewer.conftest import other_coadd
 from tests.viewer.serving import served
 from tests.viewer.small_hips import DEC, RA, make_survey
+from viewer.catalogs.catalog import open_file
 from viewer.coadds.originals import check_originals
 
 VALUE = 7.5
@@ -464,3 +466,19 @@ def test_links_are_recorded_with_their_targets(tmp_path):
 def test_roots_that_mean_nothing(text, words):
     with pytest.raises(ConfigError, match=words):
         check_originals([text])
+
+
+@pytest.mark.parametrize("is_packed", [False, True])
+@pytest.mark.parametrize("scheme", ["http", "file"])
+def test_a_votable_leads_to_no_other_file(made, tmp_path, scheme, is_packed):
+    with web(made) as other:
+        href = other.url("coadds") if scheme == "http" else f"file://{made}/coadds/in/a.fits"
+        text = f"""<?xml version="1.0"?><VOTABLE version="1.4"><RESOURCE><TABLE>
+            <FIELD name="ra" datatype="double"/><FIELD name="dec" datatype="double"/>
+            <DATA><BINARY><STREAM href="{href}"/></BINARY></DATA></TABLE></RESOURCE></VOTABLE>"""
+        data = text.encode()
+        path = tmp_path / "stars.vot"
+        path.write_bytes(gzip.compress(data) if is_packed else data)
+        with pytest.raises(InputError, match="which is not opened"):
+            open_file(str(path)).describe()
+        assert other.asked == []
