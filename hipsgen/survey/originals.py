@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
+from urllib.parse import unquote_to_bytes
 
 import numpy as np
 
@@ -24,6 +25,7 @@ from hipsgen.survey import paths
 
 KEY = "originals"  # in build.json
 MAX_ROOTS = 100
+_HERE = "file:///"
 
 
 def roots_of(uris: Iterable[str]) -> list[str]:
@@ -32,6 +34,7 @@ def roots_of(uris: Iterable[str]) -> list[str]:
     They are the files themselves or, if there are more than `MAX_ROOTS`, the folders that contain
     them, or the folders above those; a folder ends with a slash.
     """
+    _folder_target.cache_clear()
     return _covering({root for uri in uris for part in parts_of(uri) for root in _names_of(part)})
 
 
@@ -52,18 +55,32 @@ def _folder_of(root: str) -> str:
 
 def _names_of(uri: str) -> Iterator[str]:
     """Yield the URI of a file and, if it is on this machine, that of the target of its links."""
-    path = path_of(uri)
-    if path is None:
-        yield uri.partition("?")[0]
-        return
-    yield uri_of(path)
-    real = os.path.join(_real_folder(str(path.parent)), path.name)
-    yield uri_of(os.path.realpath(real) if os.path.islink(real) else real)
+    if not uri.startswith(_HERE):
+        path = path_of(uri)
+        if path is None:
+            yield uri.partition("?")[0]
+            return
+        uri = uri_of(path)
+    yield uri
+    yield _target(*uri[len(_HERE) :].rpartition("/")[::2])[1]
 
 
-@lru_cache(1 << 10)
-def _real_folder(folder: str) -> str:
-    return os.path.realpath(folder)
+def _target(folder: str, name: str) -> tuple[str, str]:
+    """Return path and URI of a file or folder, with links resolved.
+
+    folder, name: percent-encoded. Folders are resolved once, since there may be a million files.
+    """
+    real, uri = _folder_target(folder) if folder else ("/", _HERE)
+    path = os.path.join(real, os.fsdecode(unquote_to_bytes(name)))
+    if name in ("", ".", "..") or os.path.islink(path):
+        path = os.path.realpath(path)
+        return path, uri_of(path)
+    return path, f"{uri.removesuffix('/')}/{name}"
+
+
+@lru_cache(1 << 16)
+def _folder_target(folder: str) -> tuple[str, str]:
+    return _target(*folder.rpartition("/")[::2])
 
 
 def recorded_roots(folder: Path) -> list[str]:

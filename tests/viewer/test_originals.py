@@ -450,6 +450,12 @@ def test_links_are_recorded_with_their_targets(tmp_path):
     link = tmp_path / "coadds" / "a.fits"
     link.symlink_to(target)
     assert roots_of([link.as_uri()]) == [target.as_uri(), link.as_uri()]
+    (tmp_path / "a door").symlink_to(tmp_path / "coadds")
+    through = tmp_path / "a door" / ".." / "archive" / "x.fits"
+    for path in (tmp_path / "a door" / "a.fits", tmp_path / "a door" / "b#.fits", through):
+        real = Path(os.path.realpath(path))
+        assert real.as_uri() in roots_of([path.as_uri()])
+        assert set(roots_of([path.as_uri()])) == {real.as_uri(), path.as_uri()}
 
 
 @pytest.mark.parametrize(
