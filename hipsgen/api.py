@@ -15,7 +15,7 @@ from hipsgen.checker.report import CheckReport, check_surveys
 from hipsgen.errors import ConfigError
 from hipsgen.images.fits_folder import ImageChoice
 from hipsgen.images.selection import Region, Selection
-from hipsgen.images.uris import path_of
+from hipsgen.images.uris import local_path
 from hipsgen.planner.coadd_list import CoaddList, list_coadds
 from hipsgen.planner.jobs import CoaddQuery
 from hipsgen.planner.options import (
@@ -28,7 +28,7 @@ from hipsgen.planner.options import (
 from hipsgen.run.progress import CallbackReporter, Reporter
 from hipsgen.survey.folders import surveys_under
 from hipsgen.survey.http_store import open_readable
-from hipsgen.survey.store import is_url
+from hipsgen.survey.store import location_of
 from hipsgen.survey.survey import Survey
 
 if TYPE_CHECKING:
@@ -191,7 +191,7 @@ def plan(
     >>> survey.order, survey.unit
     (2, 'nJy')
     """
-    folder = Path("survey") if output is None else _folder(output)
+    folder = Path("survey") if output is None else local_path(output)
     surveys = _survey_set(coadds, folder, options, planes, color)
     return plan_surveys(surveys, reporter or CallbackReporter(), output is not None)
 
@@ -257,7 +257,7 @@ def build(
     >>> result.order, result.n_inputs, result.n_tiles
     (2, 2, 6)
     """
-    surveys = _survey_set(coadds, _folder(output), options, planes, color)
+    surveys = _survey_set(coadds, local_path(output), options, planes, color)
     return build_surveys(surveys, _runtime(runtime), reporter or _callback(progress))
 
 
@@ -315,11 +315,11 @@ def build_color(
     >>> color.is_color, color.n_inputs
     (True, 3)
     """
-    bands = _folder(red), _folder(green), _folder(blue)
+    bands = local_path(red), local_path(green), local_path(blue)
     formats = formats_of(formats, _COLOR_FORMATS) or _COLOR_FORMATS[:1]
     runtime, reporter = _runtime(runtime), reporter or _callback(progress)
     lines = properties_of(properties)
-    return build_color_survey(bands, _folder(output), formats, runtime, reporter, lines)
+    return build_color_survey(bands, local_path(output), formats, runtime, reporter, lines)
 
 
 @_numpy_defaults
@@ -373,7 +373,7 @@ def check(
         raise ConfigError(
             f"{{against_inputs}} {against_inputs} must not be negative", value=against_inputs
         )
-    places = surveys_under(_local_or_url(survey), unfinished=True)
+    places = surveys_under(location_of(survey), unfinished=True)
     return check_surveys(places, deep, against_inputs, workers, reporter or CallbackReporter())
 
 
@@ -402,7 +402,7 @@ def open_survey(survey: Place) -> Survey:
     >>> survey.order, survey.tile_width, survey.frame
     (2, 512, 'equatorial')
     """
-    return Survey.open(open_readable(_local_or_url(survey)))
+    return Survey.open(open_readable(location_of(survey)))
 
 
 def _places(source: Place | Iterable[Place]) -> list[str]:
@@ -454,21 +454,3 @@ def _require(given: object, name: str, kind: Any, description: str) -> None:
 
 def _texts(name: str, given: str | Iterable[str]) -> tuple[str, ...]:
     return () if given == "" else values.names(name, given)
-
-
-def _local_or_url(survey: Place) -> str:
-    place = os.fspath(survey)
-    return place if is_url(place) else str(_folder(place))
-
-
-def _folder(place: Place) -> Path:
-    """Return the folder of a path or file URI. Raises ConfigError for any other URI."""
-    text = os.fspath(place)
-    if not text:
-        raise ConfigError('the name of the folder is empty; the current folder is "."', value=text)
-    path: Any = path_of(text) if "://" in text else Path(text)
-    if path is None:
-        raise ConfigError(
-            f"{text} is not a folder: surveys are written to and read from local folders only"
-        )
-    return Path(path)

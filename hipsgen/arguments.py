@@ -11,16 +11,19 @@ from hipsgen.errors import ConfigError
 
 
 class Folder(click.Path):
-    """Path that must not be empty: Path("") is the current folder, which nobody named."""
+    """Path or file URI; not empty: Path("") is the current folder, which nobody named."""
 
     def __init__(self) -> None:
         super().__init__(path_type=Path)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Convert a text to a path; an empty one, as of a variable that is not set, is an error."""
-        if value == "":
-            self.fail("the path is empty; the current folder is .", param, ctx)
-        return super().convert(value, param, ctx)
+        from hipsgen.images.uris import local_path
+
+        try:
+            return super().convert(local_path(value), param, ctx)
+        except ConfigError as error:
+            self.fail(error.message, param, ctx)
 
 
 def _combine(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -183,6 +186,11 @@ SERVE_OPTIONS = _combine(
     click.option(
         "--view", default="", metavar="LINK",
         help="Initial view: a link copied from the page, or the part of it after #.",
+    ),
+    click.option(
+        "--originals", multiple=True, metavar="ROOT",
+        help="Open coadds beneath this folder or URL prefix; repeat for several. Those of the "
+        "build are opened anyway, if only you can have written OUT/.hipsgen/build.json.",
     ),
     click.option("--read-only", is_flag=True, help="Keep flags in each browser instead of in OUT."),
     click.option(

@@ -323,9 +323,10 @@ def color(red: Path, green: Path, blue: Path, out: Path, **given: Any) -> None:
 def info(out: str) -> None:
     """Describe a survey, all surveys of a folder, or the survey at a URL."""
     from hipsgen.survey.folders import surveys_under
-    from hipsgen.survey.store import is_url
+    from hipsgen.survey.store import is_url, location_of
     from hipsgen.survey.summary import describe, summarize
 
+    out = location_of(out)
     if is_url(out):
         click.echo(describe(out))
     else:

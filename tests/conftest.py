@@ -53,6 +53,7 @@ KINDS = {
     "test_cli.py": "integration",
     "test_coadd.py": "unit",
     "test_files.py": "integration",
+    "test_local_paths.py": "integration",
     "torture": "slow",
     "viewer": "integration",
 }

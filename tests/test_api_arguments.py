@@ -99,7 +99,7 @@ def test_arguments_of_wrong_kinds(coadds: Path, tmp_path: Path) -> None:
         ("planes is empty", lambda: hipsgen.build(found, out, planes=())),
         ("planes 'x' is not one of", lambda: hipsgen.build(found, out, planes="x")),
         ("color 3 must be a text", lambda: hipsgen.build(found, out, color=3)),  # type: ignore[arg-type]
-        ("name of the folder is empty", lambda: hipsgen.build(found, "")),
+        ("path is empty", lambda: hipsgen.build(found, "")),
         ("source must be a path", lambda: hipsgen.find_coadds(3)),  # type: ignore[arg-type]
         ("source must be a path", lambda: hipsgen.find_coadds([b"in"])),  # type: ignore[list-item]
         ("bands 3 must be", lambda: hipsgen.find_coadds(coadds, bands=3)),  # type: ignore[arg-type]
@@ -124,7 +124,7 @@ def test_surveys_without_a_name_are_not_those_of_the_current_folder(
 ) -> None:
     monkeypatch.chdir(surveys)
     for call in (hipsgen.check, hipsgen.open_survey):
-        with pytest.raises(hipsgen.ConfigError, match="name of the folder is empty"):
+        with pytest.raises(hipsgen.ConfigError, match="path is empty"):
             call("")
     assert list(hipsgen.check(Path("band_g").absolute().as_uri()).surveys) == [
         str(surveys / "band_g")

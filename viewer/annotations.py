@@ -23,6 +23,10 @@ from viewer.http.files import open_inside
 
 MAX_ANNOTATIONS = 10_000
 _MAX_LENGTHS = {"note": 2000, "view": 4000, "author": 100}  # characters
+# invisible characters that reorder or overwrite the text around them: control characters (C0, C1),
+# and those of bidirectional text; a note may have several lines
+_INVISIBLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_MULTILINE = re.compile("(?![\n\t])" + _INVISIBLE.pattern)
 _MAX_FILE_SIZE = 1 << 17  # bytes: six for every character, and the numbers
 _CONFLICT = "this flag has been changed by another user: reload the list"
 _NAME = re.compile(r"([0-9a-f]{16})\.([1-9][0-9]{0,5})\.json")
@@ -235,7 +239,8 @@ def _texts(content: Mapping[str, object]) -> dict[str, Any]:
             text = content[key]
             if not isinstance(text, str) or len(text) > max_length:
                 raise AnnotationError(f"{key} must be a text of at most {max_length} characters")
-            texts[key] = text.encode("utf-8", "replace").decode("utf-8")
+            invisible = _MULTILINE if key == "note" else _INVISIBLE
+            texts[key] = invisible.sub("", text).encode("utf-8", "replace").decode("utf-8")
     return texts
 
 

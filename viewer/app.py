@@ -19,9 +19,11 @@ from viewer.api.routes import api_routes
 from viewer.catalogs.catalog import Catalog
 from viewer.http.access_log import AccessLog
 from viewer.http.auth import TokenRequired
+from viewer.http.cross_origin import CrossOrigin
 from viewer.http.health import PATH as HEALTH
 from viewer.http.health import Health
 from viewer.http.host_check import HostCheck
+from viewer.http.paths import TidyPaths
 from viewer.http.proxy import BehindProxy, Network
 from viewer.http.survey_files import (
     ALWAYS_REVALIDATE,
@@ -86,6 +88,9 @@ class ViewerConfig:
         Frames of a notebook, whose pages fetch commands.
     local_names
         Whether to accept only IP addresses and names without a dot in the Host header.
+    originals
+        Folders and URL prefixes of the coadds that may be opened, besides those that the builds
+        recorded; None for all.
     """
 
     roots: tuple[Path, ...]
@@ -101,6 +106,7 @@ class ViewerConfig:
     only_below_root_path: bool = False
     frames: Frames | None = None
     local_names: bool = False
+    originals: Sequence[str] | None = ()
 
 
 def create_app(config: ViewerConfig) -> Starlette:
@@ -138,7 +144,7 @@ def create_app(config: ViewerConfig) -> Starlette:
         Route(HEALTH, Health(surveys.roots).answer),
         Route("/hips/list", list_of_surveys),
         Route("/hips/{name:str}/{inner:path}", survey_file),
-        *api_routes(surveys, config.read_only, config.catalogs, config.view),
+        *api_routes(surveys, config.read_only, config.catalogs, config.view, config.originals),
         *(config.frames.routes() if config.frames else ()),
     ]
     return Starlette(
@@ -155,9 +161,11 @@ def _before_routes(config: ViewerConfig) -> list[Middleware]:
     ]
     if config.access_log is not None:
         middleware.append(Middleware(AccessLog, config.access_log))
-    middleware.append(Middleware(SafeHeaders))
+    middleware += [Middleware(TidyPaths), Middleware(SafeHeaders)]
     if config.local_names:
         middleware.append(Middleware(HostCheck))
+    # a secret path protects as well, and a notebook's proxy may hide the names of hosts
+    middleware.append(Middleware(CrossOrigin, may_change=config.only_below_root_path))
     if config.token is not None:
         middleware.append(Middleware(TokenRequired, config.token))
     return middleware
@@ -171,8 +179,7 @@ def _client_disconnected(request: Request, error: Exception) -> Response:
 class SafeHeaders:
     """Adds security and caching headers to every response.
 
-    They restrict the page to this server, forbid content sniffing, and require revalidation. Pages
-    of other sites may read the surveys under /hips (CORS), but not the API.
+    They restrict the page to this server, forbid content sniffing, and require revalidation.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -183,18 +190,14 @@ class SafeHeaders:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        is_shared = scope["path"].removeprefix(scope.get("root_path", "")).startswith("/hips/")
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 headers.setdefault("content-security-policy", CONTENT_SECURITY_POLICY)
                 headers["x-content-type-options"] = "nosniff"
-                headers["referrer-policy"] = "no-referrer"
+                headers.setdefault("referrer-policy", "no-referrer")
                 headers.setdefault("cache-control", ALWAYS_REVALIDATE)
-                if is_shared:
-                    headers["access-control-allow-origin"] = "*"
-                    headers["access-control-expose-headers"] = "ETag, Content-Length"
             await send(message)
 
         await self.app(scope, receive, send_with_headers)

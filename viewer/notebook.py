@@ -20,6 +20,7 @@ from astropy.coordinates import SkyCoord
 from astropy.table import Table
 
 from hipsgen.errors import ConfigError
+from hipsgen.images.uris import local_path
 from viewer.annotations import Annotations
 from viewer.api.frames import FrameChannel, Frames
 from viewer.app import ViewerConfig, create_app
@@ -349,6 +350,8 @@ class _Server:
             root_path=self.root_path,
             only_below_root_path=True,
             frames=self._frames,
+            # the kernel reads for its own user, as Survey.cutout does
+            originals=None,
         )
         find_surveys(config)
         self._server = make_server(create_app(config), configure_logging=False)
@@ -398,7 +401,7 @@ def _server(roots: tuple[Path | str, ...], read_only: bool) -> _Server:
     """Return the running server for these folders, or start one."""
     if not roots:
         raise ConfigError("viewer.show needs a folder: give the output folder of 'hipsgen build'")
-    folders = tuple(check_root(Path(root)).resolve() for root in roots)
+    folders = tuple(check_root(local_path(root)).resolve() for root in roots)
     with _LOCK:
         server = _SERVERS.get((folders, read_only))
         if server is None or not server.is_alive:

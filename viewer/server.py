@@ -21,10 +21,12 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from hipsgen.errors import ConfigError, InputError, SurveyError
+from hipsgen.images.uris import local_path
 from hipsgen.survey import paths
 from hipsgen.survey.folders import MAX_DEPTH, survey_folders
 from viewer.app import NOT_BUILT, ViewerConfig, create_app
 from viewer.catalogs.catalog import Catalog
+from viewer.coadds.originals import check_originals
 from viewer.coadds.pixels import load_kernels
 from viewer.http import protocol
 from viewer.http.access_log import STDOUT, open_log
@@ -57,6 +59,7 @@ def serve(
     access_log: str | None = None,
     catalogs: Sequence[Catalog] = (),
     view: str = "",
+    originals: Sequence[str] = (),
 ) -> None:
     """Serve the surveys in the folders until interrupted; port 0 means any free port.
 
@@ -65,7 +68,7 @@ def serve(
     Other parameters are those of ViewerConfig. Raises ConfigError, InputError and SurveyError.
     """
     config = ViewerConfig(
-        tuple(check_root(Path(root)) for root in roots),
+        tuple(check_root(local_path(root)) for root in roots),
         read_only=read_only,
         token=check_token(token),
         root_path=check_root_path(root_path),
@@ -75,6 +78,7 @@ def serve(
         view=view.rpartition("#")[2],
         # with a token or a proxy, any host name is allowed
         local_names=is_local(host) and not (token or trusted_proxies or root_path),
+        originals=check_originals(originals),
     )
     names = find_surveys(config)
     check_view(config.view, names)

@@ -23,6 +23,7 @@ from hipsgen.planner.sample import known_scales
 from hipsgen.render.block import BlockTask
 from hipsgen.run.progress import Reporter
 from hipsgen.sky.tiles import Tile
+from hipsgen.survey.originals import roots_of
 from hipsgen.survey.store import Store
 from hipsgen.text import counted, cuts_text
 
@@ -51,6 +52,7 @@ class CoaddSurvey:
     def prepare(self, fresh: bool, recut: bool) -> Iterable[str]:
         """See `SurveyKind`."""
         self._refs = list_refs(self._source, self._reporter)
+        self._originals = roots_of(ref.uri for ref in self._refs)
         self._problems = ProblemLog(self._source.problems, self._refs, self._reporter)
         reader, band = self._source.reader(), self._identity.band
         self._prepared: Preparation = prepare(
@@ -62,7 +64,7 @@ class CoaddSurvey:
 
     def begin(self) -> None:
         """See `SurveyKind`."""
-        Journal(self.store).begin(self._prepared.recipe)
+        Journal(self.store).begin(self._prepared.recipe, self._originals)
 
     def plan_changes(self) -> Changes:
         """See `SurveyKind`.
@@ -125,7 +127,9 @@ class CoaddSurvey:
                 f"coadds changed or removed since the previous build: {len(self._gone)}; tiles "
                 "that used them are rendered again or removed"
             )
-        if Journal(self.store).recipe() != self._prepared.recipe:  # other cuts
+        journal = Journal(self.store)
+        # other cuts; other coadds, or none were recorded, as by version 0.1.0
+        if (journal.recipe(), journal.originals()) != (self._prepared.recipe, self._originals):
             self.begin()
 
     def tasks(self, lease: BuildLease) -> Iterator[BlockTask]:

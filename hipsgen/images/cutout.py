@@ -25,6 +25,7 @@ _ARRAY_KEYWORDS = re.compile(
     r"|QUANTIZ|DITHER0|BLANK|SCALE|ZERO)|T(TYPE|FORM|UNIT|DIM|NULL|SCAL|ZERO)\d+"
     r"|AR_HDU|ARCHIVE_ID_.*|EXPINFO_V|FILTER_ARCHIVE_ID|MP_.*|MSK[NMD]\d+)"
 )
+_MAX_KEYWORD = 60  # characters, with HIERARCH; a card has 80
 # keywords of a distortion that is stored as a table elsewhere in the file
 _DISTORTION_TABLES = re.compile(r"(CPDIS|CQDIS|D2IMDIS|D2IMARR)\w*")
 
@@ -95,15 +96,16 @@ class Cutout:
     def to_fits(self, cards: Iterable[tuple[str, Any, str]] = ()) -> bytes:
         """Write IMAGE, and MASK and VARIANCE if present, each with the WCS of the section.
 
-        cards: keyword, value and comment for the primary header. Raises CoaddError if the WCS
-        cannot be cut.
+        cards: keyword, value and comment for the primary header, of any text: characters that FITS
+        headers do not have are escaped in values and replaced in keywords. Raises CoaddError if the
+        WCS cannot be cut.
         """
         from astropy.io import fits
 
         sky = cut_header(self.header, self.section)
         primary = fits.PrimaryHDU()
-        primary.header.extend(cards)
-        unit = self.info.unit
+        primary.header.extend((_keyword(key), _value(value), text) for key, value, text in cards)
+        unit = _value(self.info.unit)
         hdus = [fits.ImageHDU(self.image, sky, name="IMAGE")]
         if unit:
             hdus[0].header["BUNIT"] = unit
@@ -166,8 +168,22 @@ def cut_header(header: Any, section: Section) -> Any:
 
 def _plane_card(name: str) -> str:
     """Return the keyword of a mask plane as lsst.afw writes it."""
-    card = f"MP_{name}"
+    card = _keyword(f"MP_{name}")
     return card if len(card) <= 8 else f"HIERARCH {card}"
+
+
+def _keyword(text: str) -> str:
+    """Return a text as a keyword, which with HIERARCH may have spaces and small letters."""
+    return re.sub(r"[^A-Za-z0-9_.+/ -]", "-", text)[:_MAX_KEYWORD]
+
+
+def _value(value: Any) -> Any:
+    """Return a value for a header, in which a text is printable ASCII and a number is finite."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if not isinstance(value, str) or (value.isascii() and value.isprintable()):
+        return value
+    return value.encode("unicode_escape").decode("ascii")
 
 
 def _bit(plane: tuple[str, int]) -> int:

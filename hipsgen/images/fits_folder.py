@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 
 from hipsgen.coadd import CoaddRef, Polygon, Problem
-from hipsgen.errors import CoaddError, InputError, NoCoaddError
+from hipsgen.errors import CoaddError, ConfigError, InputError, NoCoaddError
 from hipsgen.files import check_regular, read_regular
 from hipsgen.images.band import band_of, light_of
 from hipsgen.images.coadd_fits import FitsReader, open_fits
 from hipsgen.images.companions import Candidate, leave_out
 from hipsgen.images.contents import ALL_HDUS, sky_images
 from hipsgen.images.source import CoaddInfo
-from hipsgen.images.uris import path_of, stamp_of, uri_of
+from hipsgen.images.uris import is_uri, local_path, stamp_of, uri_of
 from hipsgen.text import counted
 
 _FITS_NAME = re.compile(r"\.(fits|fit|fts|fz)(\.(gz|bz2|fz|z))?$", re.IGNORECASE)
@@ -231,7 +231,7 @@ def _expand(text: str, lists: tuple[Path, ...] = ()) -> list[tuple[Path, bool]]:
 
     lists: the lists of files that led here.
     """
-    path = path_of(text.removeprefix("@")) or Path(text)
+    path = _local(text)
     if lists and not path.exists():
         return [(path, True)]  # an entry of a list: reported when it is opened
     if not path.exists():
@@ -253,6 +253,17 @@ def _expand(text: str, lists: tuple[Path, ...] = ()) -> list[tuple[Path, bool]]:
             raise InputError(f"the list {path} includes itself: remove that entry")
         return [found for name in _lines(path) for found in _expand(name, (*lists, path))]
     return [(path, True)]
+
+
+def _local(text: str) -> Path:
+    """Return the path of an input. Raises InputError for a URI of another machine."""
+    try:
+        return local_path(text.removeprefix("@"))
+    except ConfigError:
+        raise InputError(
+            f"{text} is not on this machine: copy the FITS files, or list them in a manifest or a"
+            " Butler repository, from which remote files are read"
+        ) from None
 
 
 def _search(folder: Path) -> Iterator[Path]:
@@ -289,7 +300,7 @@ def _lines(path: Path) -> list[str]:
         ) from error
     names = [line.strip() for line in text.splitlines()]
     return [
-        name if name.startswith("file:") else str(path.parent / name)
+        name if is_uri(name) else str(path.parent / name)
         for name in names
         if name and not name.startswith("#")
     ]

@@ -9,6 +9,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from hipsgen.errors import CoaddError
+from hipsgen.images import access
+from hipsgen.images.butler_server import dataset_of
 from hipsgen.images.remote import member_of, resource_path, with_retries
 from hipsgen.images.uris import path_of
 
@@ -29,6 +31,7 @@ def open_range_reader(uri: str) -> "RangeReader | None":
     if path_of(uri) is not None or urlsplit(uri).fragment:
         return None
     try:
+        access.check(uri, is_located_by_server=dataset_of(uri) is not None)
         reader = _reader_of(uri)
         return None if reader.read(0, min(3, reader.size)).startswith(_COMPRESSED_MAGIC) else reader
     except CoaddError:

@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 from hipsgen.errors import CoaddError, MissingExtraError
 from hipsgen.files import NotRegularError, open_regular
-from hipsgen.images import butler_server
+from hipsgen.images import access, butler_server
 from hipsgen.images.butler_server import component_paths, dataset_of
 from hipsgen.images.scratch import ScratchWriter
 
@@ -75,6 +75,7 @@ def _check_not_avoided(server: str, place: str) -> None:
 def resource_path(uri: str) -> Any:
     """Return the ResourcePath of a file; that of a Butler server's dataset is valid for an hour."""
     dataset = dataset_of(uri)
+    access.check(uri, is_located_by_server=dataset is not None)
     try:
         if dataset is not None:
             paths = component_paths(dataset)

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from hipsgen.errors import InputError, MissingExtraError
 from hipsgen.files import read_regular, read_stream
-from hipsgen.images.uris import path_of
+from hipsgen.images.uris import path_if_local, path_of
 
 _CONFIG = "butler.yaml"
 _MAX_CONFIG = 1 << 20  # bytes
@@ -24,7 +24,7 @@ def is_repository(text: str) -> bool:
     That is a folder with a butler.yaml, such a file, the URL of either or of a Butler server, or a
     label in the site's index of repositories.
     """
-    path = path_of(text)
+    path = path_if_local(text) if text else None
     if path is not None and path.exists():
         return (path / _CONFIG).is_file() or (path.suffix in _YAML and _is_config(path))
     try:
@@ -105,6 +105,8 @@ def read_config(repository: str) -> RepositoryConfig:
         path = ResourcePath(text)
     except ImportError as error:
         raise MissingExtraError(f"the repository {text}", "remote") from error
+    except NotImplementedError as error:
+        raise InputError(f"the repository {text} cannot be read: {error}") from error
     if path.getExtension() not in _YAML:
         path = ResourcePath(text, forceDirectory=True).join(_CONFIG)
     try:

@@ -13,6 +13,7 @@ import numpy as np
 from hipsgen.coadd import CoaddRef, Polygon
 from hipsgen.errors import ConfigError, InputError
 from hipsgen.files import FileTooLargeError, check_size, open_regular
+from hipsgen.images.uris import local_path
 from hipsgen.text import counted
 
 _MAX_MOC = 1 << 28  # bytes of a MOC file
@@ -78,7 +79,7 @@ class Region:
         words = self.text.split()
         if words and words[0].lower() in _SHAPES:  # IVOA form: CIRCLE 10 -5 0.5
             return self._shape(words[0].lower(), " ".join(words[1:]))
-        return self._file(Path(self.text))
+        return self._file(local_path(self.text))
 
     def _shape(self, name: str, rest: str) -> Any:
         from astropy import units

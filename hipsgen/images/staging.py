@@ -21,12 +21,13 @@ import numpy as np
 
 from hipsgen.errors import CoaddError
 from hipsgen.files import NotRegularError, check_regular, open_regular
+from hipsgen.images import access
 from hipsgen.images.butler_server import component_paths, dataset_of
 from hipsgen.images.packing import packing_of, unpack
 from hipsgen.images.remote import MEMBERS, copy_to, member_of, resource_path, with_retries
 from hipsgen.images.scratch import ScratchFile, ScratchWriter, free_space
 from hipsgen.images.source import Values
-from hipsgen.images.uris import path_of, stamp_of
+from hipsgen.images.uris import path_of, stamp_of, uri_of
 
 CAPACITY = 4 << 30  # bytes of copies that are neither being read nor needed by a build
 # components of a disassembled coadd read besides its image, and their keys in the URI's fragment
@@ -40,10 +41,14 @@ def local_file(uri: str) -> Iterator[Path]:
 
     A file that is compressed as a whole is unpacked, once for all readers in this process.
 
-    Raises CoaddError, with advice, if it cannot be fetched or unpacked, or is no regular file;
-    MissingExtraError if its scheme needs another package.
+    Raises CoaddError, with advice, if it cannot be fetched or unpacked, is no regular file, or may
+    not be read; MissingExtraError if its scheme needs another package.
     """
+    for part in parts_of(uri):
+        access.check(part)
     path = _path_here(uri)
+    if path is not None and (real := access.real_path(path)) != path:
+        path, uri = real, uri_of(real)
     stamp = "" if path is None else _stamp(path)
     if path is not None and not _is_packed(path, stamp):
         yield path
@@ -112,6 +117,11 @@ def kept_copies(uris: Sequence[str]) -> Iterator[None]:
         yield
     finally:
         release_copies(uris)
+
+
+def parts_of(uri: str) -> list[str]:
+    """Return the URIs of the files that a URI stands for: one, or one for each component."""
+    return [part.partition("#")[0] for part in (uri, *_other_components(uri).values())]
 
 
 def with_components(uri: str, components: Mapping[str, str]) -> str:

@@ -5,6 +5,10 @@ import re
 from pathlib import Path
 from urllib.parse import quote, unquote_to_bytes, urlsplit
 
+from hipsgen.errors import ConfigError
+
+# a scheme has at least two letters here, since Windows has drives; pathlib turns // into /
+_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 _STAMP = re.compile(r"\d+--?\d+")  # times before 1970 are negative
 
 
@@ -22,6 +26,45 @@ def path_of(uri: str) -> Path | None:
     if parts.scheme == "file":
         return Path(os.fsdecode(unquote_to_bytes(parts.path)))
     return None if parts.scheme else Path(uri)
+
+
+def is_uri(text: str) -> bool:
+    """Whether a text looks like a URI; a path that does can be written as ./PATH."""
+    return _URI.match(text) is not None
+
+
+def local_path(place: str | os.PathLike[str]) -> Path:
+    """Return the path that a user means by a path or a file URI; it never looks like a URI.
+
+    Raises ConfigError for an empty text, and for any other URI.
+    """
+    text = os.fspath(place)
+    if not text:
+        raise ConfigError("the path is empty; the current folder is .", value=text)
+    if not is_uri(text):
+        path = Path(text)
+        return path.absolute() if is_uri(str(path)) else path
+    host = urlsplit(text).netloc
+    path_or_none = path_of(text)
+    if path_or_none is None:
+        raise ConfigError(
+            f"{text} is not on this machine: name a local path (./{text} if this is one)",
+            value=text,
+        )
+    if host not in ("", "localhost"):
+        raise ConfigError(
+            f"{text} is on the host {host}: name a local path, or file:///PATH",
+            value=text,
+        )
+    return path_or_none
+
+
+def path_if_local(place: str) -> Path | None:
+    """Return the path that a user means, None if it is a URI of another machine.
+
+    Raises ConfigError for an empty text, and for a file URI that names another host.
+    """
+    return None if is_uri(place) and path_of(place) is None else local_path(place)
 
 
 def stamp_of(status: os.stat_result) -> str:

@@ -10,7 +10,7 @@ import json
 import re
 import secrets
 import tokenize
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 from zipfile import BadZipFile
@@ -32,6 +32,7 @@ from hipsgen.planner.recipe import Recipe
 from hipsgen.sky.pyramid import Layer
 from hipsgen.sky.tiles import Tile
 from hipsgen.survey import paths
+from hipsgen.survey.originals import KEY as ORIGINALS
 from hipsgen.survey.store import SMALL, Store
 
 # raised by numpy, zipfile and json for damaged files
@@ -84,10 +85,15 @@ class Journal:
         except (ValueError, TypeError, SurveyError) as error:
             raise ConfigError(f"{paths.BUILD} is damaged ({error}); use {{fresh}}") from error
 
-    def begin(self, recipe: Recipe) -> None:
-        """Store the recipe of the survey."""
-        text = json.dumps({**recipe.to_json(), "digest": recipe.digest()}, indent=1)
-        self._store.write(paths.BUILD, text.encode())
+    def begin(self, recipe: Recipe, originals: Sequence[str] = ()) -> None:
+        """Store the recipe of the survey, and the roots of the files that it is made of."""
+        values = {**recipe.to_json(), "digest": recipe.digest(), ORIGINALS: originals}
+        self._store.write(paths.BUILD, json.dumps(values, indent=1).encode())
+
+    def originals(self) -> list[str]:
+        """Return the stored roots, [] if there are none. Raises ConfigError if damaged."""
+        roots = (self._begun() or {}).get(ORIGINALS)
+        return roots if isinstance(roots, list) else []
 
     def keep_creation_date(self, date: str) -> None:
         """Store the creation date of the survey for as long as it has no properties file."""
@@ -121,6 +127,7 @@ class Journal:
         if values is None:
             return None
         digest = values.pop("digest", "")
+        values.pop(ORIGINALS, None)
         try:
             recipe = Recipe.from_json(values)
             if recipe.digest() != digest:

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
 from hipsgen.coadd import CoaddRef, Problem, reasons_of
@@ -11,6 +10,7 @@ from hipsgen.errors import ConfigError, InputError
 from hipsgen.images.coadd_fits import FitsReader
 from hipsgen.images.manifest import write_manifest
 from hipsgen.images.source import ImageSource, RefList
+from hipsgen.images.uris import local_path
 from hipsgen.planner.jobs import CoaddQuery, SurveyJob, find_jobs
 from hipsgen.run.progress import Reporter
 
@@ -95,9 +95,9 @@ class CoaddList(Sequence[CoaddRef]):
         Raises
         ------
         ConfigError
-            When the folder of the file does not exist.
+            When the folder of the file does not exist, or the path is a URI of another machine.
         """
-        place = Path(path)
+        place = local_path(path)
         if not place.absolute().parent.is_dir():
             raise ConfigError(
                 f"{{manifest}} {place}: there is no folder {place.parent}",

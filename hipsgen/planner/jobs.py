@@ -16,7 +16,7 @@ from hipsgen.images.registry import Registry, Search
 from hipsgen.images.repository import is_repository, why_not_repository
 from hipsgen.images.selection import ALL, Selection
 from hipsgen.images.source import CoaddReader, ImageSource, RefList
-from hipsgen.images.uris import path_of
+from hipsgen.images.uris import path_if_local, path_of
 from hipsgen.run.progress import Reporter
 from hipsgen.survey.bands import wavelengths
 from hipsgen.text import counted
@@ -126,7 +126,8 @@ def find_jobs(
         what = "an input is empty" if inputs else "no input"
         raise InputError(f"{what}: name a FITS file, a folder, a list or a Butler repository")
     repositories = [text for text in inputs if is_repository(text)]
-    manifests = [text for text in inputs if Path(text).is_file() and is_manifest(Path(text))]
+    paths = filter(None, map(path_if_local, inputs))
+    manifests = [path for path in paths if path.is_file() and is_manifest(path)]
     if (repositories or manifests) and len(inputs) > 1:
         raise ConfigError("a Butler repository or a manifest must be the only input")
     if (repositories or manifests) and query.choice:
@@ -147,7 +148,7 @@ def find_jobs(
             "{patches} and {region} only"
         )
     if manifests:
-        refs, origin = read_manifest(Path(manifests[0]))
+        refs, origin = read_manifest(manifests[0])
         refs = query.selection.of(refs)
         bands = query.bands or tuple(dict.fromkeys(ref.band for ref in refs))
         return _jobs_by_band(refs, bands, origin, reader, [])

@@ -238,9 +238,15 @@ def _reference(row: Any) -> CoaddRef:
 def parse_data_id(text: str) -> dict[str, Any]:
     """Parse the column data_id: a JSON object of texts and numbers. Raises ValueError."""
     found = _JSON.decode(text or "{}")
-    if not isinstance(found, dict) or any(isinstance(v, dict | list) for v in found.values()):
+    if not isinstance(found, dict) or not all(map(_is_data_id, found.values())):
         raise ValueError(f"data_id is {text:.40}")
     return found
+
+
+def _is_data_id(value: Any) -> bool:
+    # 1e999 is valid JSON, but no other program could read it back from here
+    is_number = isinstance(value, int | float) and np.isfinite(float(value))
+    return isinstance(value, str) or value is None or is_number
 
 
 def _region(polygon: Polygon) -> str:

@@ -17,6 +17,7 @@ import numpy as np
 
 from hipsgen.errors import SurveyError
 from hipsgen.files import FileTooLargeError, NotRegularError, check_regular, read_regular
+from hipsgen.images.uris import local_path
 
 MAX_SIZE = 1 << 31  # bytes of a file that is read whole; provenance of a million coadds has 0.6 GB
 SMALL = 1 << 20  # the same for properties and other files of settings
@@ -238,6 +239,14 @@ def _walk(folder: Path, prefix: str) -> Iterator[str]:
 def open_store(location: str | os.PathLike[str]) -> Store:
     """Return the store for a folder."""
     return LocalStore(Path(location))
+
+
+def location_of(survey: str | os.PathLike[str]) -> str:
+    """Return the location of a survey: an http(s) URL, or the path of a path or a file URI.
+
+    Raises ConfigError for any other URI.
+    """
+    return str(survey) if is_url(survey) else str(local_path(survey))
 
 
 def is_url(location: str | os.PathLike[str]) -> bool:

@@ -210,6 +210,8 @@ class Survey:
     def cutout(self, position: "SkyCoord", size: "Quantity") -> "CCDData":
         """Cut out the pixels around a position from the first coadd that contains it.
 
+        The file is the one that provenance.fits names, wherever it is.
+
         Parameters
         ----------
         position : astropy.coordinates.SkyCoord

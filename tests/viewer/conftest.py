@@ -86,9 +86,8 @@ class Client:
         return httpx.Response(sent[0]["status"], headers=sent[0]["headers"], content=content)
 
 
-def client_for(*roots: Path, static: Path | None = None) -> Client:
+def client_for(*roots: Path, **options: Any) -> Client:
     """A client of an application that scans the disk at every request."""
-    options = {} if static is None else {"static": static}
     return Client(create_app(ViewerConfig(tuple(roots), fresh_seconds=0.0, **options)))
 
 

@@ -182,3 +182,23 @@ def test_a_read_only_server_stores_no_flags(tmp_path):
         status, told = ask("POST", words={"survey": "band_g", **HERE})
         assert (status, "read-only" in told["error"]) == (403, True)
     assert not (tmp_path / "band_g" / ".hipsgen").exists()
+
+
+@pytest.mark.parametrize(
+    "code", [0, 8, 0x1B, 0x7F, 0x85, 0x9F, 0x200E, 0x200F, 0x202A, 0x202E, 0x2066, 0x2069, 0x61C]
+)
+def test_invisible_characters_are_dropped(tmp_path, code):
+    texts = {name: f"a{chr(code)}b" for name in ("note", "author", "view")}
+    flag = Annotations(tmp_path).add({"ra": 1, "dec": 2, **texts})
+    assert (flag.note, flag.author, flag.view) == ("ab", "ab", "ab")
+    # one that was stored before, or by another program
+    path = next((tmp_path / ".hipsgen/flags").glob("*.json"))
+    path.write_text(path.read_text().replace('"ab"', f'"a\\u{code:04x}b"'))
+    (found,) = Annotations(tmp_path).all()
+    assert (found.note, found.author, found.view) == ("ab", "ab", "ab")
+
+
+def test_a_note_has_lines_and_any_script(tmp_path):
+    note = "a\n\tb \N{HEBREW LETTER ALEF}\N{COMBINING ACUTE ACCENT} \N{GREEK SMALL LETTER ALPHA}"
+    flag = Annotations(tmp_path).add({"ra": 1, "dec": 2, "note": note + "\r", "author": "c\nd"})
+    assert (flag.note, flag.author) == (note, "cd")

@@ -80,7 +80,8 @@ def test_the_coadds_of_one_click_are_read_concurrently(tmp_path, monkeypatch):
 
     monkeypatch.setattr(description, "pixel_at", pixel_at)
     place = {"survey": "band_g", "ra": RA, "dec": DEC}
-    found = client_for(tmp_path).get("/api/pixel", params=place).json()["coadds"]
+    client = client_for(tmp_path, originals=[str(tmp_path)])
+    found = client.get("/api/pixel", params=place).json()["coadds"]
     assert [one["uri"] for one in found] == [coadd.ref.uri for coadd in coadds]
     assert [one["error"] for one in found] == ["the file does not exist"] * 4
 

@@ -20,7 +20,7 @@ from tests.viewer.serving import Wire, complaints, served
 from tests.viewer.small_hips import FACE
 from tests.viewer.test_fuzz import requests
 from viewer.app import CONTENT_SECURITY_POLICY, ViewerConfig
-from viewer.http import auth, protocol
+from viewer.http import auth, guesses, protocol
 from viewer.http.access_log import open_log
 from viewer.http.proxy import parse_networks
 
@@ -60,7 +60,9 @@ ROUTES = [
 def guarded(root, tmp_path_factory):
     """URL of a viewer that requires a token and can store flags."""
     own = shutil.copytree(root, tmp_path_factory.mktemp("guarded") / "surveys")
-    with served(own, token=TOKEN) as port, complaints() as told:
+    patience = pytest.MonkeyPatch.context()
+    with patience as patch, served(own, token=TOKEN) as port, complaints() as told:
+        patch.setattr(guesses, "FREE", 1_000_000)
         yield f"http://127.0.0.1:{port}"
         assert told == []
 

@@ -580,7 +580,7 @@ def test_catalog_requests_do_not_wait_for_hanging_coadds(opened, tmp_path, monke
     survey = make_survey(tmp_path / "root" / "band_g")
     coadd = other_coadd(uri=(tmp_path / "coadd.fits").as_uri())
     (survey / "provenance.fits").write_bytes(Provenance([coadd]).to_bytes())
-    with served(survey.parent, catalogs=(opened,)) as port:
+    with served(survey.parent, catalogs=(opened,), originals=[str(tmp_path)]) as port:
         hanging = []
         for _ in range(8):
             hanging.append(socket.create_connection(("127.0.0.1", port), 20))

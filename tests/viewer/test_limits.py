@@ -13,16 +13,17 @@ from starlette.routing import Route
 
 from tests.viewer.serving import TIMEOUT, Wire, complaints
 from viewer.http import limits
+from viewer.http.clients import current_client, remember_client
 from viewer.http.limits import BusyError, Outcome, ReadPool
 from viewer.server import bind_socket, make_server
 
 SIZE = 24 << 20  # more than the system buffers for a client
-ROOM = 60 << 20
+ROOM = 90 << 20  # two thirds of it for one client
 
 
 @pytest.fixture
 def port():
-    """Port of a server of large responses, with memory for two."""
+    """Port of a server of large responses, with memory for two of a client."""
     pool = ReadPool("answer", max_unsent=ROOM)
 
     async def large(request):
@@ -91,7 +92,7 @@ def test_a_delivered_response_logs_nothing(port):
 
 def test_work_of_one_request_runs_at_the_same_time():
     """Each call waits for all others: run one after the other they would never end."""
-    pool = ReadPool("coadd", max_running=3, timeout=TIMEOUT)
+    pool = ReadPool("coadd", max_running=4, timeout=TIMEOUT)
     together = threading.Barrier(3)
 
     def work(number: int) -> int:
@@ -102,7 +103,7 @@ def test_work_of_one_request_runs_at_the_same_time():
 
 
 def test_one_request_takes_one_place_and_leaves_turns_to_others():
-    pool = ReadPool("coadd", max_running=2, max_waiting=0, timeout=TIMEOUT)
+    pool = ReadPool("coadd", max_running=3, max_waiting=0, timeout=TIMEOUT)
     running, most, order = 0, 0, []
     lock = threading.Lock()
 
@@ -128,7 +129,7 @@ def test_one_request_takes_one_place_and_leaves_turns_to_others():
 
 
 def test_a_place_is_free_again_only_when_all_that_was_begun_has_ended():
-    pool = ReadPool("coadd", max_running=2, max_waiting=-1, timeout=0.1)
+    pool = ReadPool("coadd", max_running=3, max_waiting=-2, timeout=0.1)
     end = threading.Event()
     begun = []
 
@@ -220,6 +221,74 @@ def test_a_request_that_ends_early_begins_no_more_calls():
 
     asyncio.run(requests())
     assert len(begun) < 9
+
+
+async def by(client: str, coroutine):
+    """Run a request of a client."""
+    remember_client({"client": (client, 1)})
+    return await coroutine
+
+
+def test_one_client_leaves_places_and_a_thread_to_the_others():
+    """One client asks for more than there is; another one is answered meanwhile."""
+    pool = ReadPool("coadd", timeout=TIMEOUT)
+    end = threading.Event()
+
+    async def requests() -> tuple[list, list]:
+        greedy = [
+            asyncio.create_task(by("192.0.2.1", pool.run_all(end.wait, [(TIMEOUT,)] * 3)))
+            for _ in range(60)
+        ]
+        await asyncio.sleep(0.05)
+        others = [
+            await asyncio.wait_for(
+                asyncio.create_task(by(f"192.0.2.{k}", pool.run(lambda k=k: k))), 5
+            )
+            for k in range(2, 40)
+        ]
+        end.set()
+        return await asyncio.gather(*greedy, return_exceptions=True), others
+
+    greedy, others = asyncio.run(requests())
+    assert others == list(range(2, 40))
+    refused = [one for one in greedy if isinstance(one, BusyError)]
+    # half of the 37 places
+    assert len(greedy) - len(refused) == 19
+    assert "from your address" in str(refused[0])
+    assert not pool._shares
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "are_same"),
+    [
+        ("192.0.2.1", "192.0.2.2", False),
+        ("192.0.2.1", "::ffff:192.0.2.1", True),
+        ("2001:db8::1", "2001:db8::ffff:1", True),
+        ("2001:db8::1", "2001:db8:0:1::1", False),
+    ],
+)
+def test_a_client_is_an_address_or_a_network_of_ipv6(one, other, are_same):
+    async def client(address: str) -> str:
+        remember_client({"client": (address, 1)})
+        return current_client()
+
+    assert (asyncio.run(client(one)) == asyncio.run(client(other))) == are_same
+
+
+def test_one_client_leaves_memory_for_large_responses_of_others():
+    pool = ReadPool("coadd", max_unsent=90)
+
+    async def requests() -> None:
+        make = pool.run_response(lambda: b"x" * 50)
+        first = await asyncio.create_task(by("192.0.2.1", make))
+        again = pool.run_response(lambda: b"x" * 20)
+        with pytest.raises(BusyError):
+            await asyncio.create_task(by("192.0.2.1", again))
+        await asyncio.create_task(by("192.0.2.2", pool.run_response(lambda: b"x" * 20)))
+        first._done(50)
+        await asyncio.create_task(by("192.0.2.1", pool.run_response(lambda: b"x" * 60)))
+
+    asyncio.run(requests())
 
 
 async def one_that_is_taken(pool: ReadPool) -> None:

@@ -188,7 +188,15 @@ def test_the_example(tmp_path, surveys, tiles):
         assert client.get("hips/band_g/../../healthz").text == "ok\n"
 
         moved = client.get("hips/band_g")
-        assert moved.headers["location"] == f"{seen.url}/hips/band_g/"
+        assert moved.headers["location"] == "./band_g/"
+        end = client.get(f"hips/band_r/{TILE}", headers={"range": "bytes=-10"})
+        assert (end.status_code, end.content) == (206, tile.content[-10:])
+        assert "Content-Range" in end.headers["access-control-expose-headers"]
+        asking = {"origin": "https://x.org", "access-control-request-method": "GET"}
+        preflight = client.request("OPTIONS", f"hips/band_r/{TILE}", headers=asking)
+        assert preflight.status_code == 204
+        assert preflight.headers["access-control-allow-origin"] == "*"
+        assert "Range" in preflight.headers["access-control-allow-headers"]
         bare = httpx.get(f"https://127.0.0.1:{seen.port}/sky", verify=seen.context)
         assert (bare.status_code, bare.headers["location"][-5:]) == (301, "/sky/")
 

@@ -34,7 +34,7 @@ def test_only_trusted_proxies_are_believed(root, monkeypatch):
         with served(root, trusted=trusted) as port:
             assert service_url(port, **FORGED) == f"http://127.0.0.1:{port}/hips/band_g"
             moved = httpx.get(f"http://127.0.0.1:{port}/hips/band_g", headers=FORGED)
-            assert moved.headers["location"] == f"http://127.0.0.1:{port}/hips/band_g/"
+            assert moved.headers["location"] == "./band_g/"
 
 
 def test_a_trusted_proxy_tells_scheme_and_host(root):
@@ -120,8 +120,8 @@ def test_beneath_a_path_that_the_proxy_takes_away_or_leaves(root):
             told = service_url(port, f"{before}/hips/list", Host="x.org")
             assert told == "http://x.org/data/sky/hips/band_g"
             moved = httpx.get(f"{url}{before}/hips/band_g")
-            assert moved.headers["location"] == f"{url}/data/sky/hips/band_g/"
-        assert httpx.get(f"{url}/data/sky").headers["location"] == f"{url}/data/sky/"
+            assert moved.headers["location"] == "./band_g/"
+        assert httpx.get(f"{url}/data/sky").headers["location"] == "./sky/"
         for path in ("/data/skyline/", "/data/sky/data/sky/", "/data", "/data/sky/%2e%2e/"):
             assert httpx.get(url + path).status_code == 404
         assert httpx.get(f"{url}/data/sky/hips%2Fband_g/properties").status_code == 404

@@ -97,7 +97,7 @@ def test_tiles_are_measured_if_the_coadd_is_gone(tmp_path):
     folder = make_survey(tmp_path / "band_g")
     gone = other_coadd(uri=(tmp_path / "gone.fits").as_uri())
     (folder / "provenance.fits").write_bytes(Provenance([gone]).to_bytes())
-    client = client_for(tmp_path)
+    client = client_for(tmp_path, originals=[str(tmp_path)])
     place = f"survey=band_g&ra={RA + 0.3}&dec={DEC}"
     for path, of in (("statistics", "&radius=900"), ("profile", f"&ra2={RA + 0.6}&dec2={DEC}")):
         answer = client.get(f"/api/{path}?{place}{of}").json()

@@ -2,10 +2,10 @@
 
 import os
 import tempfile
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from io import FileIO
-from typing import Any
+from typing import Any, TypeVar
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -27,6 +27,7 @@ from viewer.api.responses import (
 from viewer.api.surveys import find_survey
 from viewer.coadds import pixels
 from viewer.coadds.description import CoaddDescription, describe_coadd, describe_with_pixel
+from viewer.coadds.originals import Originals
 from viewer.coadds.patches import PatchOutlines
 from viewer.coadds.provenance import ProvenanceTables
 from viewer.http.limits import ReadPool
@@ -36,16 +37,19 @@ from viewer.surveys import ServedSurvey, Surveys
 MAX_CUTOUT = 3600.0  # arcsec
 PIXEL_TIMEOUT = 10.0  # seconds to read the pixel of one coadd
 _MAX_IN_MEMORY = 1 << 22  # bytes of a response
+_MAX_NAME = 150  # characters of a file name that come from the data ID
+Result = TypeVar("Result")
 
 
 class CoaddFinder:
     """Finds the coadds of surveys; for a color survey, those of the bands it was made from.
 
-    read_only: write nothing into their folders.
+    originals: which of their files may be opened. read_only: write nothing into their folders.
     """
 
-    def __init__(self, surveys: Surveys, read_only: bool = False) -> None:
+    def __init__(self, surveys: Surveys, originals: Originals, read_only: bool = False) -> None:
         self._surveys = surveys
+        self._originals = originals
         self._tables = ProvenanceTables(surveys.roots, read_only)
 
     async def at(self, survey: ServedSurvey, ra: float, dec: float) -> list[UsedCoadd]:
@@ -64,6 +68,12 @@ class CoaddFinder:
         for one in await run_in_threadpool(self._surveys.with_provenance, survey):
             async for rows in self._tables.pieces(one.folder):
                 yield rows
+
+    def limited(self, survey: ServedSurvey, work: Callable[..., Result]) -> Callable[..., Result]:
+        """Return a blocking function that may open only files that are allowed for a survey."""
+        return self._originals.limited(
+            lambda: [one.folder for one in self._surveys.with_provenance(survey)], work
+        )
 
 
 class CoaddEndpoints:
@@ -95,20 +105,23 @@ class CoaddEndpoints:
         coadds = await self._finder.at(survey, ra, dec)
         told: dict[str, Any] = {"survey": survey.name, "ra": ra, "dec": dec}
         told["coadds"] = [describe_coadd(one) for one in coadds]
-        read = self._pixels(coadds, ra, dec)
+        read = self._pixels(survey, coadds, ra, dec)
         if request.query_params.get("stream"):
             return JsonLines(_streamed(told, read))
         async for number, description in read:
             told["coadds"][number] = description
+        if coadds and not any(one.get("allowed", True) for one in told["coadds"]):
+            return json_response({"error": told["coadds"][0]["error"], **told}, 403)
         return json_response(told)
 
     async def _pixels(
-        self, coadds: Sequence[UsedCoadd], ra: float, dec: float
+        self, survey: ServedSurvey, coadds: Sequence[UsedCoadd], ra: float, dec: float
     ) -> AsyncIterator[tuple[int, CoaddDescription]]:
         """Iterate over the coadds with their pixels as they are read; numbers count from 0."""
         calls = [(coadd, ra, dec) for coadd in coadds]
         names = list(map(pixels.coadd_id, coadds))
-        outcomes = self._reads.run_each(describe_with_pixel, calls, names, PIXEL_TIMEOUT)
+        describe = self._finder.limited(survey, describe_with_pixel)
+        outcomes = self._reads.run_each(describe, calls, names, PIXEL_TIMEOUT)
         async for one in outcomes:
             if one.result is not None:
                 yield one.number, one.result
@@ -124,7 +137,8 @@ class CoaddEndpoints:
         matches = [one for one in coadds if coadd_id in ("", pixels.coadd_id(one))]
         if not matches:
             raise RefusedError(404, f"no coadd {coadd_id[:80]!r} of {survey.name} at this position")
-        response = await self._reads.run_response(pixels.fits_cutout, matches[0], ra, dec, size)
+        cut = self._finder.limited(survey, pixels.fits_cutout)
+        response = await self._reads.run_response(cut, matches[0], ra, dec, size)
         name = _cutout_name(matches[0].ref, ra, dec)
         response.headers["content-type"] = "application/fits"
         response.headers["content-disposition"] = f'attachment; filename="{name}"'
@@ -174,7 +188,7 @@ def _cutout_name(ref: CoaddRef, ra: float, dec: float) -> str:
     parts = [f"{value}" for _, value in ref.data_id] or [ref.band]
     name = "_".join([*parts, f"{ra:.5f}", f"{dec:+.5f}"])
     safe = "".join(c if c.isascii() and (c.isalnum() or c in "._+-") else "-" for c in name)
-    return f"cutout_{safe}.fits"
+    return f"cutout_{safe[-_MAX_NAME:]}.fits"
 
 
 def _response_of(body: "tempfile.SpooledTemporaryFile[bytes]") -> Response:

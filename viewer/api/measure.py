@@ -101,7 +101,8 @@ class MeasurementEndpoints:
             try:
                 survey = await find_survey(self._surveys, name)
                 coadds = await self._coadds_at(survey, *position)
-                result = await self._reads.run(measure, survey, coadds, shape)
+                work = self._finder.limited(survey, measure)
+                result = await self._reads.run(work, survey, coadds, shape)
             except (RefusedError, TimedOutError) as error:
                 if len(names) == 1:
                     raise

@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 from hipsgen.errors import InputError, SurveyError
 from viewer.annotations import AnnotationError
 from viewer.catalogs.filters import FilterError
+from viewer.coadds.originals import NotAllowedError
 from viewer.http.limits import BusyError
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -21,6 +22,7 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 # HTTP status of errors that have no `status` of their own
 _STATUS: dict[type[Exception], int] = {
     FilterError: 400,
+    NotAllowedError: 403,
     BusyError: 503,
     InputError: 404,
     SurveyError: 404,

@@ -12,7 +12,7 @@ from typing import TypedDict
 import numpy as np
 
 from hipsgen.errors import ConfigError, HipsgenError, InputError
-from hipsgen.images.uris import path_of, stamp_of, uri_of
+from hipsgen.images.uris import path_if_local, path_of, stamp_of, uri_of
 from hipsgen.text import counted
 from viewer.catalogs.filters import parse_filter
 from viewer.catalogs.position_columns import PositionColumns
@@ -195,7 +195,7 @@ def open_file(text: str) -> Catalog:
     if ("ra" in given) != ("dec" in given):
         raise ConfigError(f"--catalog {text}: name both columns, ra= and dec=")
     columns = PositionColumns(given.get("ra", ""), given.get("dec", ""), unit)
-    path = path_of(file)
+    path = path_if_local(file) if file else Path(file)
     if path is not None and not path.is_file():
         hint = "" if "," not in file else "; options are ra=, dec=, unit= and name="
         raise InputError(f"--catalog {file}: there is no such file{hint}")

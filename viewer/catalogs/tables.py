@@ -6,6 +6,8 @@ CSV, VOTable and FITS are read whole, by astropy. Parquet columns are read on de
 import os
 from abc import ABC, abstractmethod
 from collections import OrderedDict
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import count
@@ -13,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from threading import Lock
 from typing import Any
 from urllib.parse import unquote, urlsplit
+from xml.parsers import expat
 
 import numpy as np
 import numpy.typing as npt
@@ -87,6 +90,8 @@ class _AstropyTable(Table):
         try:
             with local_file(uri) as path:
                 _check_size(path)
+                if table_format == "votable":
+                    _check_is_complete(path)
                 table = Astropy.read(path, format=table_format)
         except Exception as error:  # every parser has its own
             raise InputError(f"{name} cannot be read: {_one_line(error)}") from error
@@ -108,6 +113,24 @@ class _AstropyTable(Table):
     def values(self, name: str) -> Values:
         """See `Table.values`."""
         return self._values[name]
+
+
+def _check_is_complete(path: Path) -> None:
+    """Raise InputError for a VOTable whose data are elsewhere, which astropy would request."""
+    from astropy.utils.data import get_readable_fileobj
+
+    def check(element: str, attributes: Mapping[str, str]) -> None:
+        if element.rpartition(":")[2] == "STREAM" and "href" in attributes:
+            raise InputError(
+                f"its data are in {attributes['href'][:80]!r}, which is not opened: save it with"
+                " its data"
+            )
+
+    parser = expat.ParserCreate()
+    parser.StartElementHandler = check
+    # astropy reports errors of the syntax
+    with suppress(expat.ExpatError), get_readable_fileobj(path, encoding="binary") as file:
+        parser.ParseFile(file)
 
 
 class _ColumnCache:

@@ -5,6 +5,7 @@ from typing import NotRequired, TypedDict
 
 from hipsgen.errors import CoaddError
 from hipsgen.survey.provenance import UsedCoadd
+from viewer.coadds.originals import NotAllowedError
 from viewer.coadds.pixels import PixelDescription, coadd_id, pixel_at
 
 
@@ -12,6 +13,7 @@ class CoaddDescription(TypedDict):
     """A coadd that contributed to a survey, with a pixel or the reason why it cannot be read.
 
     coadd: its identifier in the API. t_min, t_max: MJD. scale, t_min, t_max: None if unknown.
+    allowed: false if this server may not open its file.
     """
 
     coadd: str
@@ -28,6 +30,7 @@ class CoaddDescription(TypedDict):
     t_max: float | None
     pixel: NotRequired[PixelDescription]
     error: NotRequired[str]
+    allowed: NotRequired[bool]
 
 
 def describe_coadd(coadd: UsedCoadd) -> CoaddDescription:
@@ -55,6 +58,8 @@ def describe_with_pixel(coadd: UsedCoadd, ra: float, dec: float) -> CoaddDescrip
         description["pixel"] = pixel_at(coadd, ra, dec)
     except CoaddError as error:
         description["error"] = str(error)
+        if isinstance(error, NotAllowedError):
+            description["allowed"] = False
     return description
 
 

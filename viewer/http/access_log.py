@@ -12,6 +12,7 @@ from urllib.parse import unquote_plus
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hipsgen.errors import ConfigError
+from hipsgen.images.uris import local_path
 
 STDOUT = "-"
 # characters of path and query: keeps lines below the size up to which writes to a pipe are atomic
@@ -24,12 +25,14 @@ logger = logging.getLogger(__name__)
 def open_log(path: str) -> int:
     """Return the descriptor of a file opened for appending, or of stdout for '-'.
 
-    Raises ConfigError when the file cannot be opened.
+    Raises ConfigError when the file cannot be opened, or is on another machine.
     """
     if path == STDOUT:
         return 1
     try:
-        return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        return os.open(
+            local_path(path), os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640
+        )
     except OSError as error:
         reason = error.strerror or error
         raise ConfigError(

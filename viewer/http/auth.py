@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import html
+import math
 import re
 from urllib.parse import parse_qs
 
@@ -12,6 +13,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hipsgen.errors import ConfigError
 from viewer.http import health
+from viewer.http.clients import current_client
+from viewer.http.guesses import Guesses
+from viewer.http.paths import same_url
 
 MIN_LENGTH = 8
 _MAX_BODY = 4096
@@ -77,6 +81,9 @@ class TokenRequired:
 
     The cookie is an HMAC of the token: it is valid for this viewer, does not reveal the token, and
     becomes invalid when the token changes. A token in the URL is ignored, since URLs are logged.
+
+    A client that has sent several wrong tokens gets 429 until some time has passed, even for the
+    right one, whatever it sends at once; the cookie is valid nevertheless, as it cannot be guessed.
     """
 
     def __init__(self, app: ASGIApp, token: str) -> None:
@@ -85,6 +92,7 @@ class TokenRequired:
         # all ports of a host share its cookies, so each viewer needs its own cookie name
         self._cookie = f"hipsgen-{self._derived('name')[:8]}".encode()
         self._pass = self._derived("pass").encode()
+        self._guesses = Guesses()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass an authenticated request on, or respond to it here."""
@@ -97,27 +105,44 @@ class TokenRequired:
             body = await _read_body(receive)
             if body is not None:
                 await self._login(body, scope)(scope, receive, send)
-        elif self._is_authenticated(headers):
+            return
+        token = _bearer_token(headers)
+        if self._has_cookie(headers) or (token is not None and self._is_right(token)):
             await self.app(scope, receive, _privately(send))
+        elif token is not None and (wait := self._guesses.wait(current_client())):
+            reason = f"too many wrong tokens: wait {math.ceil(wait)} s\n"
+            await PlainTextResponse(reason, 429, _retry_after(wait))(scope, receive, send)
         else:
             await _unauthorized(headers)(scope, receive, send)
 
-    def _is_authenticated(self, headers: Headers) -> bool:
-        scheme, _, given = headers.get("authorization", "").encode("latin-1").partition(b" ")
-        if scheme.lower() == b"bearer" and _same(given.strip(), self._token):
-            return True
+    def _has_cookie(self, headers: Headers) -> bool:
         cookies = ";".join(headers.getlist("cookie")).encode("latin-1").split(b";")
         pairs = (cookie.strip().partition(b"=") for cookie in cookies)
         return any(key == self._cookie and _same(value, self._pass) for key, _, value in pairs)
+
+    def _is_right(self, token: bytes) -> bool:
+        """Return whether a token is the right one; none is looked at while its client must wait."""
+        client = current_client()
+        if self._guesses.wait(client):
+            return False
+        if _same(token, self._token):
+            self._guesses.forget(client)
+            return True
+        if token:
+            self._guesses.add(client)
+        return False
 
     def _login(self, body: bytes, scope: Scope) -> Response:
         try:
             given = parse_qs(body, max_num_fields=8).get(b"token", [b""])[0]
         except ValueError:
             given = b""
-        if not _same(given, self._token):
+        wait = self._guesses.wait(current_client())
+        if not self._is_right(given):
+            if wait:
+                return _login_page(f"Too many wrong tokens: wait {math.ceil(wait)} s.", wait)
             return _login_page("Wrong token.")
-        response = Response(status_code=303, headers={"location": _same_url(scope)})
+        response = Response(status_code=303, headers={"location": same_url(scope)})
         response.set_cookie(
             self._cookie.decode(),
             self._pass.decode(),
@@ -145,9 +170,23 @@ def _unauthorized(headers: Headers) -> Response:
     return PlainTextResponse(f"{_UNAUTHORIZED}\n", 401, _CHALLENGE)
 
 
-def _login_page(message: str) -> Response:
-    headers = {**_CHALLENGE, "content-security-policy": _POLICY}
-    return Response(_PAGE % html.escape(message), 401, headers, "text/html")
+def _login_page(message: str, wait: float = 0.0) -> Response:
+    headers = {
+        **(_retry_after(wait) if wait else _CHALLENGE),
+        "content-security-policy": _POLICY,
+        # with no-referrer, browsers send "Origin: null" with the form
+        "referrer-policy": "same-origin",
+    }
+    return Response(_PAGE % html.escape(message), 429 if wait else 401, headers, "text/html")
+
+
+def _retry_after(wait: float) -> dict[str, str]:
+    return {"retry-after": str(math.ceil(wait)), "cache-control": "no-store"}
+
+
+def _bearer_token(headers: Headers) -> bytes | None:
+    scheme, _, given = headers.get("authorization", "").encode("latin-1").partition(b" ")
+    return given.strip() if scheme.lower() == b"bearer" else None
 
 
 _CHALLENGE = {"www-authenticate": 'Bearer realm="hipsgen"', "cache-control": "no-store"}
@@ -155,13 +194,6 @@ _CHALLENGE = {"www-authenticate": 'Bearer realm="hipsgen"', "cache-control": "no
 
 def _root(scope: Scope) -> str:
     return str(scope.get("root_path", ""))
-
-
-def _same_url(scope: Scope) -> str:
-    """Return the requested URL, relative to itself: any proxy may add a prefix to the path."""
-    last = scope.get("raw_path", b"").rpartition(b"/")[2].decode("latin-1")
-    query = scope["query_string"].decode("latin-1")
-    return f"./{last}" + (f"?{query}" if query else "")
 
 
 async def _read_body(receive: Receive) -> bytes | None:

@@ -1,14 +1,22 @@
-"""Limits on reads (how many run or wait, and for how long) and on memory for responses."""
+"""Limits on reads (how many run or wait, and for how long) and on memory for responses.
+
+Each client has a share of everything, so that one of them cannot keep the others waiting.
+"""
 
 import asyncio
 import threading
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
+
+from viewer.http.clients import current_client
 
 Result = TypeVar("Result")
 
@@ -39,25 +47,32 @@ class ReadPool:
     what: what is read, for error messages. max_running, max_waiting: numbers of requests.
     timeout: seconds for each request. max_unsent: bytes of responses not yet sent to clients.
     max_late: number of calls that may go on after `run_each` has stopped waiting for them.
+
+    A client has at most half of the places, all threads but one, and two thirds of the bytes.
     """
 
     def __init__(
         self,
         what: str,
-        max_running: int = 4,
+        max_running: int = 5,
         max_waiting: int = 32,
         timeout: float = 30.0,
         max_unsent: int = 768 << 20,
         max_late: int = 16,
     ) -> None:
         self._what = what
-        self._max_running = max_running
         self._pool = ThreadPoolExecutor(max_running + max_late, thread_name_prefix="hipsgen-read")
         self._turns = threading.Semaphore(max_running)
         self._late: set[str] = set()
         self._slots = threading.BoundedSemaphore(max_running + max_waiting)
+        self._max_slots = (max_running + max_waiting + 1) // 2
+        self._max_threads = max(1, max_running - 1)
+        self._shares: dict[str, _Share] = {}
+        self._lock = threading.Lock()
         self._timeout = timeout
         self._available = max_unsent
+        self._max_unsent = max_unsent * 2 // 3
+        self._unsent: Counter[str] = Counter()
 
     async def run(self, work: Callable[..., Result], *args: Any) -> Result:
         """Return the result of a blocking function. Raises BusyError.
@@ -73,22 +88,27 @@ class ReadPool:
     ) -> list[Result]:
         """Return the results of a blocking function for several tuples of arguments; see `run`.
 
-        Together the calls occupy one slot and share one timeout. They run concurrently, but at most
-        `max_running` of them are queued ahead of other requests' calls.
+        Together the calls occupy one slot and share one timeout. They run concurrently, but of each
+        request only as many are queued as its client may have threads.
         """
-        concurrent = asyncio.Semaphore(self._max_running)
+        client = current_client()
+        share = self._enter(client)
+        concurrent = asyncio.Semaphore(self._max_threads)
 
         async def one(args: tuple[Any, ...], slot: _Slot) -> Result:
             async with concurrent:
+                await share.threads.acquire()
                 turn = _Turn(self._turns)
                 future = self._pool.submit(turn.run, work, args)
+                # even if the request has ended by then
+                future.add_done_callback(_Release(share.threads))
                 slot.hold_for(future)
                 try:
                     return await asyncio.wrap_future(future)
                 finally:
                     turn.forgo()
 
-        with self._slot() as slot:
+        with _Slot(partial(self._leave, client)) as slot:
             tasks = [asyncio.create_task(one(args, slot)) for args in calls]
             try:
                 return await asyncio.wait_for(asyncio.gather(*tasks), self._timeout)
@@ -121,16 +141,22 @@ class ReadPool:
             Time for each call from its start. A call that takes longer is late: it fails, and no
             longer counts among the calls that may run. All together have the pool's timeout.
         """
-        concurrent = asyncio.Semaphore(self._max_running)
+        client = current_client()
+        share = self._enter(client)
+        concurrent = asyncio.Semaphore(self._max_threads)
 
         async def one(number: int) -> Outcome[Result]:
             async with concurrent:
                 if names[number] in self._late:
                     reason = f"the {self._what} is still being read for an earlier request"
                     return Outcome(number, error=f"{reason}: try again later")
-                return await self._in_time(number, work, calls[number], names[number], seconds)
+                await share.threads.acquire()
+                release = _Release(share.threads)
+                return await self._in_time(
+                    number, partial(work, *calls[number]), names[number], seconds, release
+                )
 
-        with self._slot():
+        with _Slot(partial(self._leave, client)):
             tasks = [asyncio.create_task(one(number)) for number in range(len(calls))]
             missing = set(range(len(calls)))
             try:
@@ -148,15 +174,16 @@ class ReadPool:
     async def _in_time(
         self,
         number: int,
-        work: Callable[..., Result],
-        args: tuple[Any, ...],
+        work: Callable[[], Result],
         name: str,
         seconds: float,
+        release: "_Release",
     ) -> Outcome[Result]:
         """Return the outcome of a call; if it is late, let another call run in its place."""
         loop, begun = asyncio.get_running_loop(), asyncio.Event()
         turn = _Turn(self._turns, lambda: loop.call_soon_threadsafe(begun.set))
-        future = self._pool.submit(turn.run, work, args)
+        future = self._pool.submit(turn.run, work, ())
+        future.add_done_callback(release)
         result = asyncio.wrap_future(future)
         try:
             await begun.wait()
@@ -164,6 +191,7 @@ class ReadPool:
                 self._late.add(name)
                 future.add_done_callback(lambda _: self._late.discard(name))
                 turn.end()
+                release()
                 return Outcome(number, error=self._too_slow(seconds))
             return Outcome(number, result.result())
         finally:
@@ -173,22 +201,65 @@ class ReadPool:
     def _too_slow(self, seconds: float) -> str:
         return f"the {self._what} could not be read within {seconds:g} s"
 
-    def _slot(self) -> "_Slot":
-        """Take a slot of the queue. Raises BusyError if there is none."""
-        if not self._slots.acquire(blocking=False):
-            raise BusyError(f"too many requests for {self._what}s at once: try again")
-        return _Slot(self._slots.release)
+    def _enter(self, client: str) -> "_Share":
+        """Occupy a slot for a client, and return its share. Raises BusyError."""
+        with self._lock:
+            share = self._shares.get(client) or _Share(asyncio.Semaphore(self._max_threads))
+            if share.slots >= self._max_slots:
+                raise BusyError(
+                    f"too many requests for {self._what}s at once from your address: wait for"
+                    " their responses"
+                )
+            if not self._slots.acquire(blocking=False):
+                raise BusyError(f"too many requests for {self._what}s at once: try again")
+            share.slots += 1
+            self._shares[client] = share
+            return share
+
+    def _leave(self, client: str) -> None:
+        with self._lock:
+            self._shares[client].slots -= 1
+            if not self._shares[client].slots:
+                del self._shares[client]
+        self._slots.release()
 
     async def run_response(self, make: Callable[..., bytes], *args: Any) -> "MeteredResponse":
         """Return a response with the bytes of a function (see `run`), limited by `max_unsent`."""
         body = await self.run(make, *args)
-        if len(body) > self._available:
+        client, size = current_client(), len(body)
+        if size > self._available or size + self._unsent[client] > self._max_unsent:
             raise BusyError("too many large responses are being sent: try again")
-        self._available -= len(body)
-        return MeteredResponse(body, self._release)
+        self._available -= size
+        self._unsent[client] += size
+        return MeteredResponse(body, partial(self._sent, client))
 
-    def _release(self, size: int) -> None:
+    def _sent(self, client: str, size: int) -> None:
         self._available += size
+        self._unsent[client] -= size
+        if not self._unsent[client]:
+            del self._unsent[client]
+
+
+@dataclass
+class _Share:
+    """What a client occupies: slots, and threads of the pool."""
+
+    threads: asyncio.Semaphore
+    slots: int = 0
+
+
+class _Release:
+    """Releases a thread of a client, once, when it is called from any thread."""
+
+    def __init__(self, threads: asyncio.Semaphore) -> None:
+        self._threads = threads
+        self._loop = asyncio.get_running_loop()
+        self._first = threading.Lock()
+
+    def __call__(self, _: object = None) -> None:
+        if self._first.acquire(blocking=False):
+            with suppress(RuntimeError):  # the server has stopped
+                self._loop.call_soon_threadsafe(self._threads.release)
 
 
 class _Turn:

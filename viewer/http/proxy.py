@@ -10,6 +10,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hipsgen.errors import ConfigError
+from viewer.http.clients import remember_client
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -73,6 +74,7 @@ class BehindProxy:
                 await PlainTextResponse("Not Found", 404)(scope, receive, send)
                 return
             scope = self._with_root_path(self._as_forwarded(scope))
+            remember_client(scope)
         await self.app(scope, receive, send)
 
     def _is_below_root_path(self, path: str) -> bool:

@@ -1,6 +1,6 @@
 // Requests to the viewer's server, and messages for its errors.
 
-/** Return the JSON of a response; throws an Error with a message for users. */
+/** Return the JSON of a response; throws an Error with a message for users, and `found`, the JSON of the error. */
 export async function api(path, options) {
   const answer = await request(path, options);
   const found = await answer.json().catch(() => null);
@@ -34,5 +34,6 @@ function request(path, options) {
 function refusal(answer, found) {
   // the page was opened with a token that is no longer valid
   if (answer.status === 401) return new Error("The server requires its token again: reload the page.");
-  return new Error(found?.error ?? `The server responded with status ${answer.status} and no message.`);
+  const message = found?.error ?? `The server responded with status ${answer.status} and no message.`;
+  return Object.assign(new Error(message), { found });
 }
