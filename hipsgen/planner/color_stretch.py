@@ -56,10 +56,10 @@ def choose_lupton(bands: Triple, order: int) -> Lupton:
     return Lupton(channels, float(np.quantile(means, _HIGH_QUANTILE)) if means.size else 1.0)
 
 
-def values_of(bands: Triple, tile: Tile) -> npt.NDArray[np.float32] | None:
-    """Return the values of a tile, (3, width, width) float32, NaN where a band has no data.
+def values_of(bands: Triple, tile: Tile) -> npt.NDArray[np.floating[Any]] | None:
+    """Return the values of a tile, (3, width, width), NaN where a band has no data.
 
-    None if no band has the tile.
+    They are float32, or float64 if those of a band are. None if no band has the tile.
     """
     found = [band.values(tile) for band in bands]
     shape = next((f.shape for f in found if f is not None), None)
@@ -76,7 +76,7 @@ def cells_of(moc: Any, order: int) -> list[int]:
     ]
 
 
-def _sample(bands: Triple, order: int) -> list[npt.NDArray[np.float32]]:
+def _sample(bands: Triple, order: int) -> list[npt.NDArray[np.floating[Any]]]:
     tiles = [Tile(order, n) for n in cells_of(bands[1].moc, order)]
     if not tiles:
         raise InputError(f"{bands[1].store} has an empty coverage map (MOC)")

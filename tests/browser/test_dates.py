@@ -1,5 +1,6 @@
 """Surveys of float64 values near a large number: what float32 cannot resolve is seen and told."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -63,4 +64,16 @@ def test_the_viewer_keeps_cuts_as_dates(watched, dates: Path) -> None:
         layer = watched.page.evaluate("viewer.app.sky.baseLayer().getCuts()")
         assert layer == pytest.approx([0.0, 0.01], abs=1e-8)
         watched.until("location.hash.includes('60623.01')")
+        watched.leave()
+
+
+def test_a_live_color_of_dates_is_that_of_their_differences(watched, dates: Path, tmp_path) -> None:
+    for band in ("band_g", "band_r", "band_i"):
+        shutil.copytree(dates, tmp_path / band)
+    with running(tmp_path) as url:
+        watched.open(f"{url}#survey=live-colour&ra=183&dec=2&fov=6")
+        assert len(watched.drawn()) > 10
+        made = watched.page.evaluate("viewer.app.liveColor")
+        assert made["low"] == [DAY] * 3
+        assert 0 < made["span"] < 1
         watched.leave()

@@ -158,7 +158,7 @@ class MeasurementEndpoints:
         width = _measurable_width(served)
 
         @lru_cache(_CACHED_TILES)
-        def read_tile(tile: Tile) -> npt.NDArray[np.float32] | None:
+        def read_tile(tile: Tile) -> npt.NDArray[np.floating[Any]] | None:
             try:
                 with open_inside(self._surveys.roots, served.folder / tile.path("fits")) as file:
                     values = FitsTile().decode(file.read())

@@ -18,7 +18,7 @@ from hipsgen.survey.provenance import UsedCoadd
 from viewer.coadds import pixels
 
 Vectors = npt.NDArray[np.float64]
-ReadTile = Callable[[Tile], "npt.NDArray[np.float32] | None"]
+ReadTile = Callable[[Tile], "npt.NDArray[np.floating[Any]] | None"]
 
 MAX_PIXELS = 2_250_000  # of a coadd for statistics; larger regions are measured on tiles
 MAX_POINTS = 1000  # of a profile

@@ -32,7 +32,7 @@ class Live {
       ...first,
       order: Math.min(...parts.map((part) => part.order)),
       order_min: Math.max(...parts.map((part) => part.order_min)),
-      provenance: false, preview: false, live: true, cuts: null, data_range: null,
+      provenance: false, preview: false, live: true, offset: 0, cuts: null, data_range: null,
       ...survey,
     };
     this.renew();
