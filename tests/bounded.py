@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def run_bounded(
-    *command: str | Path, memory: int = 2 << 30, seconds: float = 60
+    *command: str | Path, memory: int = 2 << 30, seconds: float = 120
 ) -> subprocess.CompletedProcess[str]:
     """Run Python with these arguments; subprocess.TimeoutExpired after some seconds.
 
