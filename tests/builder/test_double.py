@@ -277,7 +277,7 @@ def test_a_build_says_once_that_its_tiles_are_doubles(
     caplog.set_level(logging.INFO)
     build(inputs, tmp_path / "hips")
     (note,) = notes(caplog, "float64")
-    assert note.startswith("the values are near 60623 d, where float32 is too coarse")
+    assert note.startswith("hips: the values are near 60623 d, where float32 is too coarse")
     assert not notes(caplog, "rounded")
     build(inputs, tmp_path / "hips")
     assert len(notes(caplog, "float64")) == 1
@@ -335,9 +335,9 @@ def test_the_largest_floats_and_a_blank_of_floats_are_said_once(
     assert 50 < low < high < 150
     assert survey.number("hips_pixel_bitpix") == -32
     assert notes(caplog, "3e38") == [
-        "pixels of 3e38 and more, of either sign, count as missing data"
+        "hips: pixels of 3e38 and more, of either sign, count as missing data"
     ]
     assert notes(caplog, "BLANK") == [
-        "BLANK = -999 is ignored: FITS defines it for integers only; blank -999 makes such pixels "
-        "missing"
+        "hips: BLANK = -999 is ignored: FITS defines it for integers only; blank -999 makes such "
+        "pixels missing"
     ]
