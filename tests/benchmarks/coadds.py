@@ -120,7 +120,7 @@ def measure(folder: Path, count: int) -> Measured:
     root, place = make_root(folder, count)
     found = Measured()
     query = urlencode({"survey": "band_r", "ra": place[0], "dec": place[1]})
-    serving = {"workers": WORKERS}
+    serving = {"workers": WORKERS, "originals": [str(folder)]}
     begun = time.monotonic()
     with Process(root, folder / "log", serving) as server, ProcessPoolExecutor(1) as client:
         _fetch(f"{server.url}healthz")

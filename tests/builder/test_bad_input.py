@@ -58,10 +58,10 @@ def test_a_coadd_that_breaks_under_way_fails_the_blocks_that_need_it(
     with monkeypatch.context() as broken:
         read = FitsReader.read
 
-        def refuse(self, ref, section, parts=(), out=None):
+        def refuse(self, ref, section, parts=(), out=None, **options):
             if "3.fits" in ref.uri and parts:  # not for the sample
                 raise CoaddError("the file does not exist")
-            return read(self, ref, section, parts, out)
+            return read(self, ref, section, parts, out, **options)
 
         broken.setattr(FitsReader, "read", refuse)
         with pytest.raises(IncompleteBuildError, match=r"1 input.*needed by \d+ block"):
@@ -157,10 +157,10 @@ def test_tiles_wait_for_a_replacement_that_cannot_be_read(
     with monkeypatch.context() as broken:
         read = FitsReader.read
 
-        def refuse(self, ref, section, parts=(), out=None):
+        def refuse(self, ref, section, parts=(), out=None, **options):
             if "3.fits" in ref.uri:
                 raise CoaddError("an input/output error")
-            return read(self, ref, section, parts, out)
+            return read(self, ref, section, parts, out, **options)
 
         broken.setattr(FitsReader, "read", refuse)
         with pytest.raises(IncompleteBuildError, match="1 input cannot be used"):

@@ -5,6 +5,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from http.client import HTTPException
+from pathlib import Path
 from urllib.parse import urlencode
 
 import numpy as np
@@ -16,6 +17,7 @@ from click.testing import CliRunner
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from hipsgen import files
 from hipsgen.cli import cli
 from hipsgen.errors import ConfigError, InputError, MissingExtraError
 from hipsgen.survey.provenance import Provenance
@@ -573,6 +575,8 @@ def test_catalog_requests_do_not_wait_for_hanging_coadds(opened, tmp_path, monke
     responds = threading.Event()
 
     def check_regular(path):
+        if Path(path).name != "coadd.fits":
+            return files.check_regular(path)
         responds.wait(60)
         raise FileNotFoundError(path)
 
@@ -594,6 +598,8 @@ def test_catalog_requests_do_not_wait_for_hanging_coadds(opened, tmp_path, monke
         assert (answer.status, json.loads(body)["rows"] != []) == (200, True)
         responds.set()
         hanging[0].settimeout(20)
-        assert b"the file does not exist" in hanging[0].recv(1 << 16)
+        received = b""
+        while b"the file does not exist" not in received:
+            received += hanging[0].recv(1 << 16)
         for client in hanging:
             client.close()

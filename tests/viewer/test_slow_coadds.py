@@ -1,18 +1,21 @@
-"""Coadds whose files hang do not delay the others; a FIFO without a writer stands in for them."""
+"""Coadds whose files hang, as on a file system that does not respond, do not delay the others."""
 
 import json
 import os
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from functools import partial
 from http.client import HTTPConnection
 from pathlib import Path
+from unittest import mock
 from urllib.parse import urlencode
 
 import numpy as np
 import pytest
 
+from hipsgen import files
 from hipsgen.survey.provenance import Provenance
 from tests.conftest import StarField
 from tests.viewer.conftest import other_coadd
@@ -23,8 +26,6 @@ from viewer.api import routes
 from viewer.coadds.description import describe_with_pixel
 from viewer.http.limits import ReadPool
 
-# astropy leaves a file open in which nothing is
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 LIMIT = 0.7  # seconds for a coadd
 QUERY = urlencode({"survey": "band_g", "ra": RA, "dec": DEC})
 
@@ -33,12 +34,16 @@ QUERY = urlencode({"survey": "band_g", "ra": RA, "dec": DEC})
 def clicked(folder: Path, hanging: int, sound: int) -> Iterator[tuple[int, list[str], float]]:
     """Serve a survey of coadds that hang, then sound ones; yield port, URIs and pixel value."""
     coadds, field = [], StarField(RA, DEC, background=5.0, size=60, stars=[(30.0, 30.0, 9.0)])
+    responds = threading.Event()
+
+    def check_regular(path: Path) -> os.stat_result:
+        if Path(path).name.startswith("hanging"):
+            responds.wait(TIMEOUT)
+        return files.check_regular(path)
+
     for number in range(hanging + sound):
-        path = folder / f"coadd{number}.fits"
-        if number < hanging:
-            os.mkfifo(path)
-        else:
-            field.write(path)
+        path = folder / f"{'hanging' if number < hanging else 'coadd'}{number}.fits"
+        field.write(path)
         coadds.append(other_coadd(uri=path.as_uri(), dataset_id=f"{number}"))
     survey = make_survey(folder / "root" / "band_g")
     (survey / "provenance.fits").write_bytes(Provenance(coadds).to_bytes())
@@ -46,15 +51,14 @@ def clicked(folder: Path, hanging: int, sound: int) -> Iterator[tuple[int, list[
     value = float(field.image()[int(y + 0.5), int(x + 0.5)])
     if sound:
         describe_with_pixel(coadds[-1], RA, DEC)  # loads the kernels
-    with served(survey.parent) as port:
-        yield port, [coadd.ref.uri for coadd in coadds], value
-        end = time.monotonic() + 1
-        while time.monotonic() < end:  # they see that there is nothing, and their threads end
-            for path in folder.glob("*.fits"):
-                with suppress(OSError):
-                    if path.is_fifo():
-                        os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))
-            time.sleep(0.02)
+    with (
+        mock.patch("hipsgen.images.staging.check_regular", check_regular),
+        served(survey.parent, originals=[str(folder)]) as port,
+    ):
+        try:
+            yield port, [coadd.ref.uri for coadd in coadds], value
+        finally:
+            responds.set()
 
 
 def ask(port: int, more: str = "") -> dict:
