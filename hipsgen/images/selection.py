@@ -128,7 +128,7 @@ class Region:
                 return _moc_class().load(path, format=file_format)
             except Exception:  # mocpy has no common class for these errors
                 continue
-        if letter := _other_frame(path):
+        if not is_damaged and (letter := _other_frame(path)):
             raise InputError(
                 f"{{region}} {path} is a MOC with COORDSYS {letter!r}, as of a survey in another "
                 "frame: give one in ICRS, COORDSYS 'C'"

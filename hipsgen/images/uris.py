@@ -44,7 +44,10 @@ def local_path(place: str | os.PathLike[str]) -> Path:
     if not is_uri(text):
         path = Path(text)
         return path.absolute() if is_uri(str(path)) else path
-    host = urlsplit(text).netloc
+    try:
+        host = urlsplit(text).netloc
+    except ValueError:  # brackets are valid in IPv6 addresses only
+        return Path(text)
     path_or_none = path_of(text)
     if path_or_none is None:
         raise ConfigError(

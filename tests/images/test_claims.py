@@ -51,7 +51,7 @@ def constant(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 _READ = """
-import json, resource, sys
+import json, sys
 import numpy as np
 from hipsgen.coadd import CoaddRef
 from hipsgen.errors import CoaddError
@@ -66,7 +66,9 @@ for path in paths:
         print(path, pixels.shape, np.unique(pixels), sep="\\t")
     except CoaddError as error:
         print(path, f"CoaddError: {error}", sep="\\t")
-print("memory", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, sep="\\t")
+# not ru_maxrss, which begins with that of the process before exec
+status = dict(line.split(":", 1) for line in open("/proc/self/status"))
+print("memory", int(status["VmHWM"].split()[0]) * 1024, sep="\\t")
 """
 
 

@@ -9,6 +9,7 @@ import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from astropy.table import Table
@@ -163,8 +164,13 @@ def test_copies_make_room_and_one_that_is_read_stays(
 ):
     copies = staging._Copies(capacity=2500)
     made: list[str] = []
-    inner = staging._fetch
-    monkeypatch.setattr(staging, "_fetch", lambda uri: made.append(uri) or inner(uri))
+    inner = staging._copy_once
+
+    def copy_once(uri: str, *args: Any) -> Any:
+        made.append(uri)
+        return inner(uri, *args)
+
+    monkeypatch.setattr(staging, "_copy_once", copy_once)
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as packed:
         for name in "abcd":
             packed.writestr(name, name * 1000)

@@ -291,15 +291,15 @@ def test_no_request_gets_past_the_token(root, tmp_path):
                 if b"\r\nContent-Length" in request or b"\r\nTransfer" in request:
                     wire.close()
                 seen[answer.status] += 1
-                assert answer.status in (400, 401)
-                assert answer.status == 400 or body in (b"", REFUSED)
+                assert answer.status in (400, 401, 403, 429)
+                assert answer.status != 401 or body in (b"", REFUSED)
 
         ask()
         wire.close()
-        assert seen[401] >= 10 * few.max_examples
+        assert seen[401] + seen[429] >= 10 * few.max_examples
         assert told == []
     lines = [json.loads(line) for line in log.read_text().splitlines()]
-    assert [line["status"] for line in lines] == [401] * seen[401]
+    assert Counter(line["status"] for line in lines) == seen - Counter({400: seen[400]})
 
 
 def test_a_good_cookie_among_others(guarded):
