@@ -75,7 +75,7 @@ INPUT_OPTIONS = _combine(
     ),
     click.option(
         "--include", multiple=True, metavar="GLOB",
-        help="Use only FITS files whose name matches, e.g. '*_drz.fits'; repeat for several.",
+        help="Use only FITS files whose name matches, e.g. 'drz*.fits'; repeat for several.",
     ),
     click.option(
         "--exclude", multiple=True, metavar="GLOB",
