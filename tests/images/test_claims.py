@@ -71,6 +71,8 @@ status = dict(line.split(":", 1) for line in open("/proc/self/status"))
 print("memory", int(status["VmHWM"].split()[0]) * 1024, sep="\\t")
 """
 
+pytestmark = pytest.mark.slow
+
 
 def read_bounded(
     method: str, rows: slice, cols: slice, *paths: Path, memory: int = 2 << 30

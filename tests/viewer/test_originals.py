@@ -33,6 +33,8 @@ from tests.viewer.small_hips import DEC, RA, make_survey
 from viewer.catalogs.catalog import open_file
 from viewer.coadds.originals import check_originals
 
+pytestmark = pytest.mark.slow
+
 VALUE = 7.5
 PLACE = {"survey": "band_g", "ra": RA, "dec": DEC}
 
