@@ -24,6 +24,8 @@ from tests.bounded import outcomes, run_bounded
 from tests.conftest import StarField
 from tests.images.making import noise, tan_header, write
 
+pytestmark = pytest.mark.slow
+
 SIZE = 9000  # an image of 324 MB
 SECTION = (slice(8000, 8100), slice(100, 300))
 
@@ -70,8 +72,6 @@ for path in paths:
 status = dict(line.split(":", 1) for line in open("/proc/self/status"))
 print("memory", int(status["VmHWM"].split()[0]) * 1024, sep="\\t")
 """
-
-pytestmark = pytest.mark.slow
 
 
 def read_bounded(
