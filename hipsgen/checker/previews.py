@@ -24,9 +24,9 @@ def check_preview(
     """Yield what is wrong with a preview tile, given the values that it shows.
 
     name: name of its format. picture, values: both with row 0 at the bottom; values relative to the
-    offset of the survey. recipe: that of the
-    survey, None if unknown. is_leaf: whether it is a leaf tile. Above the leaf tiles Hipsgen makes
-    previews of previews, which may show fewer pixels than the FITS tile has, but never more.
+    offset of the survey. recipe: that of the survey, None if unknown. is_leaf: whether it is a leaf
+    tile. Above the leaf tiles Hipsgen makes previews of previews, which may show fewer pixels than
+    the FITS tile has, but never more.
     """
     if recipe is not None:
         yield from _compare_levels(recipe.levels(values), picture, name)

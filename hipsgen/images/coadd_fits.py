@@ -374,7 +374,7 @@ def _current_stamp(location: _FileOrRanges, ref: CoaddRef) -> str:
 
 def _parse_headers(reader: FitsReader, location: _FileOrRanges, hdu: str, stamp: str) -> _Headers:
     """Parse the headers of a file with this stamp."""
-    with _open(location) as hdus:
+    with _open(location, is_new=True) as hdus:
         number = int(hdu) if hdu else sky_images(hdus).first
         info, field, layout = reader._describe(hdus, number)
         bits = bit_mask(layout.planes, info.excluded)
@@ -398,19 +398,21 @@ _headers_of_path = lru_cache(maxsize=1000)(_parse_headers)
 @contextmanager
 def open_fits(uri: str) -> Iterator[Any]:
     """Open a FITS file of any compression; errors inside the `with` block become CoaddErrors."""
-    with local_file(uri) as path, _open(path) as hdus:
+    with local_file(uri) as path, _open(path, is_new=True) as hdus:
         yield hdus
 
 
 @contextmanager
-def _open(location: _FileOrRanges) -> Iterator[Any]:
+def _open(location: _FileOrRanges, is_new: bool = False) -> Iterator[Any]:
+    """Open a file with astropy; is_new: its headers have not been read before."""
     from astropy.io import fits
 
     try:
         # not scaled: where astropy applies BZERO, unsigned integers lose their BLANK
         options = {"memmap": False, "lazy_load_hdus": True, "do_not_scale_image_data": True}
         with _open_file(location) as file:
-            check_limits(file)
+            if is_new:
+                check_limits(file)
             with fits.open(file, **options) as hdus:
                 yield hdus
     except HipsgenError:

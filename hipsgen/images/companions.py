@@ -58,7 +58,12 @@ class Candidate:
     @property
     def word(self) -> str:
         """The word of its name that companions have; "" if there is none."""
-        return next((word for word in _words(self.name) if word in _WORDS), "")
+        return companion_word(self.name)
+
+
+def companion_word(name: str) -> str:
+    """Return the word of a name that companions have; "" if there is none."""
+    return next((word for word in _words(name) if word in _WORDS), "")
 
 
 def kind_of(*headers: Any) -> str:
