@@ -486,7 +486,12 @@ def test_headers_are_parsed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     path = write(tmp_path / "x.fits", fits.PrimaryHDU(), compressed(sky(), "GZIP_2", (1, COLS)))
     opened: list[Path] = []
     inner = coadd_fits._open
-    monkeypatch.setattr(coadd_fits, "_open", lambda p: opened.append(p) or inner(p))
+
+    def spied(file: Path, **options: bool):
+        opened.append(file)
+        return inner(file, **options)
+
+    monkeypatch.setattr(coadd_fits, "_open", spied)
     ref = CoaddRef(uri_of(path), "x")
     for where in SECTIONS:
         assert FitsReader().info(ref).shape == SHAPE
