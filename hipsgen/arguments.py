@@ -11,7 +11,7 @@ from hipsgen.errors import ConfigError
 
 
 class Folder(click.Path):
-    """Path or file URI; not empty: Path("") is the current folder, which nobody named."""
+    """Path or file URI; not empty: Path("") would be the current folder."""
 
     def __init__(self) -> None:
         super().__init__(path_type=Path)
@@ -71,7 +71,7 @@ INPUT_OPTIONS = _combine(
     click.option(
         "--hdu", default="", metavar="H",
         help="HDUs of FITS files to use: a number, a name (EXTNAME; with wildcards), or all. "
-        "Default: every image that does not accompany another one (as weight, error, mask ...).",
+        "Default: every image except those that accompany another one (weight, error, mask ...).",
     ),
     click.option(
         "--include", multiple=True, metavar="GLOB",
@@ -82,7 +82,8 @@ INPUT_OPTIONS = _combine(
         help="Do not use FITS files whose name matches; repeat for several.",
     ),
     click.option(
-        "--assume-band", default="", metavar="B", help="Band of the FITS images that name none."
+        "--assume-band", default="", metavar="B",
+        help="Band of FITS images whose headers name none.",
     ),
     click.option(
         "--color", default="", metavar="BANDS",
@@ -126,8 +127,8 @@ INPUT_OPTIONS = _combine(
     ),
     click.option(
         "--unit", default="", metavar="UNIT",
-        help="Unit of the values as they are stored, e.g. nJy. Default: as the headers say, "
-        "calibrated as they describe.",
+        help="Unit of the values as they are stored, e.g. nJy. Default: read from the headers, and "
+        "their calibration is applied.",
     ),
     click.option(
         "--cuts", metavar="LO,HI", help="Display range of the previews. Default: from a sample."
@@ -189,8 +190,8 @@ SERVE_OPTIONS = _combine(
     ),
     click.option(
         "--originals", multiple=True, metavar="ROOT",
-        help="Open coadds beneath this folder or URL prefix; repeat for several. Those of the "
-        "build are opened anyway, if only you can have written OUT/.hipsgen/build.json.",
+        help="Open coadds beneath this folder or URL prefix; repeat for several. Those that the "
+        "build used are opened anyway, if only you can write to OUT/.hipsgen/build.json.",
     ),
     click.option("--read-only", is_flag=True, help="Keep flags in each browser instead of in OUT."),
     click.option(

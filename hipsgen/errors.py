@@ -69,11 +69,12 @@ class CoaddError(InputError):
 
 
 def lack_of_memory(error: MemoryError) -> CoaddError:
-    """Return the error for a coadd that the memory does not suffice for."""
+    """Return the error for a coadd whose reading needs more memory than there is."""
     reason = " ".join(str(error).split())
     detail = f" ({reason})" if reason else ""
     return CoaddError(
-        f"there is not enough memory to read it{detail}: use fewer {{workers}}, or more memory"
+        f"there is not enough memory to read it{detail}: use fewer {{workers}}, or a "
+        "machine with more memory"
     )
 
 

@@ -238,7 +238,7 @@ class FitsReader:
             if size > self.memory:
                 raise CoaddError(
                     f"{name} of {rows}x{cols} pixels would take {human_size(size)} of memory; the "
-                    f"limit is {human_size(self.memory)}: decompress the file, or raise {{memory}}"
+                    f"limit is {human_size(self.memory)}: decompress it, or allow more {{memory}}"
                 )
 
     def _headers(self, location: _FileOrRanges, ref: CoaddRef) -> "_Headers":

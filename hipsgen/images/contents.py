@@ -151,13 +151,13 @@ def _science(hdus: "fits.HDUList", images: list[int]) -> SkyImages:
             continue
         for m in chosen:
             if m != k and m not in reasons and _is_auxiliary(candidates[m], candidates[k]):
-                reasons[m] = f"on the pixels of {candidates[k].name or f'HDU {images[k]}'}"
+                reasons[m] = f"covers the pixels of {candidates[k].name or f'HDU {images[k]}'}"
     numbers = [images[k] for k in range(len(images)) if k not in reasons]
     return SkyImages(numbers, [(images[k], reason) for k, reason in sorted(reasons.items())])
 
 
 def _is_auxiliary(one: Candidate, science: Candidate) -> bool:
-    """Whether an image on the pixels of another one is of another unit, or plays another part."""
+    """Whether an image that covers the pixels of another one has another unit or purpose."""
     if not _is_same_grid(one.place, science.place):
         return False
     is_named = science.name.lower() in _SCIENCE and one.name.lower() not in _SCIENCE

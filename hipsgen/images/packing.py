@@ -63,7 +63,9 @@ def _only_member(file: IO[bytes]) -> IO[bytes]:
     archive = zipfile.ZipFile(file)
     members = archive.namelist()
     if len(members) != 1:
-        raise CoaddError(f"it is a zip file with {len(members)} members: unpack it, name its files")
+        raise CoaddError(
+            f"it is a zip file with {len(members)} members: unpack it, and name the files to use"
+        )
     return archive.open(members[0])
 
 

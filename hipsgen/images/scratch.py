@@ -76,7 +76,7 @@ class ScratchWriter:
     def reserve(self, count: int) -> None:
         """Make room for bytes that are about to be written. Raises CoaddError if there is none."""
         if not self._make_room(count):
-            raise self._no_room(count, f"{human_size(free_space())} are free, some must stay so")
+            raise self._no_room(count, f"{human_size(free_space())} are free; a tenth is reserved")
 
     def allocate(self, count: int) -> None:
         """Append bytes of zero, for which the disk has room. Raises CoaddError if it has none."""

@@ -112,7 +112,7 @@ def mask_bits(stored: npt.NDArray[Any], header: Any) -> npt.NDArray[np.integer[A
     """
     scale, zero = _number(header, "BSCALE", 1.0), _number(header, "BZERO", 0.0)
     if stored.dtype.kind not in "iu" or scale != 1 or zero != int(zero):
-        raise CoaddError("its mask has no whole numbers (BITPIX, BSCALE, BZERO)")
+        raise CoaddError("its mask is not stored as integers (see BITPIX, BSCALE, BZERO)")
     # modulo 2^64, for unsigned numbers of 64 bits: their BZERO is 2^63
     offset = np.uint64(int(zero) % (1 << 64))
     whole = (stored.astype(np.int64).view(np.uint64) + offset).view(np.int64)

@@ -191,7 +191,10 @@ def conversion(unit_in: str, unit: str) -> float:
             return 1.0
         if source.is_equivalent(target) and not (is_logarithmic(unit_in) or is_logarithmic(unit)):
             return float(source.to(target))
-    raise CoaddError(f"its unit {unit_in!r} cannot be converted to the survey's {unit!r}")
+    raise CoaddError(
+        f"its unit {unit_in!r} cannot be converted to the survey's {unit!r}: leave it out, or give "
+        "the {unit} of all values"
+    )
 
 
 def common_unit(units: Sequence[tuple[str, str]]) -> tuple[str, list[str]]:

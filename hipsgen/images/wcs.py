@@ -109,8 +109,8 @@ class ImageWcs:
             scale = float(np.sqrt(proj_plane_pixel_area(wcs)))
         if not _SMALLEST_PIXEL < scale < np.inf:
             raise CoaddError(
-                f"its WCS has pixels of {scale * 3600:.2g} arcsec; those above "
-                f"{_SMALLEST_PIXEL * 3600:.0e} are resolved by positions in double precision"
+                f"its WCS has pixels of {scale * 3600:.2g} arcsec; the limit is "
+                f"{_SMALLEST_PIXEL * 3600:.0e}, set by double precision: correct CDELT or CD"
             )
         return scale
 

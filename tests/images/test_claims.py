@@ -140,7 +140,7 @@ def test_a_tile_that_is_not_there_is_a_coadd_that_cannot_be_read(tmp_path: Path)
     assert memory < 350 << 20
     assert found[0] == (
         "CoaddError: its compressed tiles of 60000x60000 pixels would take 28.8 GB of memory; "
-        "the limit is 1.7 GB: decompress the file, or raise memory"
+        "the limit is 1.7 GB: decompress it, or allow more memory"
     )
 
 
@@ -186,7 +186,7 @@ def test_lack_of_memory_is_a_coadd_that_cannot_be_read(method: str, tmp_path: Pa
         method, slice(0, 3000), slice(0, 50_000), tmp_path / "x.fits", memory=800 << 20
     )
     assert found.startswith("CoaddError: there is not enough memory to read it (")
-    assert "use fewer workers, or more memory" in found
+    assert "use fewer workers, or a machine with more memory" in found
 
 
 def test_a_build_goes_on_without_a_coadd_that_takes_too_much_memory(tmp_path: Path):

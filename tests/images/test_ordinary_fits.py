@@ -476,7 +476,7 @@ def test_pixels_that_positions_cannot_resolve_are_refused(size: float, tmp_path:
     write(tmp_path / "a.fits", fits.PrimaryHDU(noise(), header))
     source = FitsFolder([str(tmp_path)])
     assert list(source.refs()) == []
-    assert re.search(r"its WCS has pixels of .* arcsec; those above 1e-08", str(source.problems))
+    assert re.search(r"its WCS has pixels of .* arcsec; the limit is 1e-08", str(source.problems))
 
 
 @pytest.mark.parametrize("number", [0, 1])

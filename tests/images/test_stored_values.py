@@ -100,7 +100,7 @@ def test_bits_of_a_mask_are_those_that_are_stored() -> None:
     stored = (wanted ^ np.uint64(1 << 63)).view(np.int64)
     found = mask_bits(stored, fits.Header({"BZERO": 1 << 63}))
     np.testing.assert_array_equal(found.view(np.uint64), wanted)
-    with pytest.raises(CoaddError, match="no whole numbers"):
+    with pytest.raises(CoaddError, match="not stored as integers"):
         mask_bits(np.zeros((2, 2), np.float32), fits.Header())
 
 
