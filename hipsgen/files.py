@@ -1,4 +1,4 @@
-"""Open and read regular files only: a FIFO may block without end, and a device may have none."""
+"""Open and read regular files only: a FIFO may block forever, and a device may have no end."""
 
 import errno
 import os
@@ -19,11 +19,11 @@ _KINDS = {
 
 
 class NotRegularError(OSError):
-    """It is a FIFO, a socket or a device."""
+    """The file is a FIFO, a socket or a device."""
 
 
 class FileTooLargeError(OSError):
-    """It has more bytes than a file of its kind ever has."""
+    """The file has more bytes than are read of a file of its kind."""
 
 
 class _Stream(Protocol):
@@ -35,13 +35,13 @@ def check_regular(path: _Path) -> os.stat_result:
     """Return the status of a regular file; symbolic links are followed.
 
     Raises NotRegularError for a FIFO, a socket or a device, IsADirectoryError for a folder, and
-    OSError if there is no file or it may not be seen.
+    OSError if it does not exist or access is denied.
     """
     return _checked(os.stat(path), path)
 
 
 def open_regular(path: _Path) -> BufferedReader:
-    """Open a regular file for reading, without waiting; symbolic links are followed.
+    """Open a regular file for reading, without blocking; symbolic links are followed.
 
     Raises like `check_regular`, and OSError if it cannot be read.
     """
@@ -68,7 +68,7 @@ def read_whole(file: BufferedReader | FileIO, limit: int) -> bytes:
 
 
 def check_size(file: BufferedReader | FileIO, limit: int) -> int:
-    """Return the size of an open file in bytes. Raises FileTooLargeError if it exceeds a limit."""
+    """Return the size of an open file in bytes. Raises FileTooLargeError above `limit` bytes."""
     size = os.fstat(file.fileno()).st_size
     if size > limit:
         raise _too_large(size, limit)
@@ -89,7 +89,7 @@ def read_stream(stream: _Stream, limit: int) -> bytes:
 
 
 def _open(path: str, flags: int) -> int:
-    # O_NONBLOCK: do not wait for a writer of a FIFO that has taken the place of the file
+    # O_NONBLOCK: do not block if a FIFO has replaced the file since it was checked
     handle = os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
     try:
         _checked(os.fstat(handle), path)

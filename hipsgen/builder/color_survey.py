@@ -80,14 +80,14 @@ class ColorSurvey:
     def _existing_stretch(self, fresh: bool, recut: bool) -> Lupton | None:
         """Return the stretch of the existing survey, or None when one has to be computed.
 
-        Raises ConfigError when the existing survey was made of other surveys or formats.
+        Raises ConfigError when the existing survey was made from other surveys or formats.
         """
         earlier = {} if fresh else self._journal.color_recipe()
         if not earlier:
             return None
         if any(earlier.get(key) != value for key, value in self._sources().items()):
             raise ConfigError(
-                f"the color survey in {self.store} was made of other surveys or formats "
+                f"the color survey in {self.store} was made from other surveys or formats "
                 f"({' '.join(earlier['color'])}; {','.join(earlier['formats'])}): use {{fresh}}"
             )
         if recut:

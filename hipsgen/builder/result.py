@@ -20,7 +20,7 @@ class BuildResult:
     order : int
         Deepest HiPS order.
     n_inputs : int
-        Number of coadds that it was made of; for a color survey, number of surveys.
+        Number of coadds that it was made from; for a color survey, number of surveys.
     n_tiles : int
         Number of tiles of all orders; a tile in several formats counts once.
     size : dict of str to int

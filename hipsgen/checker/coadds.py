@@ -42,7 +42,7 @@ def check_against_inputs(
     when there is no provenance table, ConfigError when the journal is damaged.
     """
     if survey.is_color:
-        reason = "a color survey is made of other surveys, not of coadds"
+        reason = "a color survey is made from other surveys, not from coadds"
         return [Finding("note", "color", reason)], 0
     journal = Journal(survey.store) if isinstance(survey.store, LocalStore) else None
     recipe = journal.recipe() if journal is not None and journal.kind() == "bands" else None

@@ -1,7 +1,7 @@
 """Limits on the files that may be read, for a server that reads them on behalf of its clients.
 
-Everything that opens the file of a coadd asks here first. Without limits, which only a server sets,
-every file may be read.
+Every function that opens the file of a coadd calls `real_path` or `check` first. Without limits,
+which only a server sets, every file may be read.
 """
 
 from collections.abc import Iterator
@@ -25,11 +25,11 @@ class Limits(Protocol):
         """Return the path of a file on this machine, with its links resolved."""
 
     def check(self, uri: str, is_option: bool = False) -> None:
-        """Check a URI; is_option: the request asks only what the server supports."""
+        """Check a URI; is_option: the request is OPTIONS, which returns no content."""
 
 
 _limits: ContextVar[Limits | None] = ContextVar("limits", default=None)
-# whether each request is checked, so that a redirect leads nowhere else
+# whether each request is checked, so that redirects are checked too
 _checks_requests: ContextVar[bool] = ContextVar("checks_requests", default=False)
 
 
@@ -53,7 +53,7 @@ def real_path(path: Path) -> Path:
 def check(uri: str, is_located_by_server: bool = False) -> None:
     """Check that a URI may be read, and from now on each request for it. Raises CoaddError.
 
-    is_located_by_server: whether its server, as a Butler server does, tells where the file is.
+    is_located_by_server: whether the server returns the URL of the file, as a Butler server does.
     """
     limits = _limits.get()
     if limits is None:
@@ -62,7 +62,7 @@ def check(uri: str, is_located_by_server: bool = False) -> None:
     is_http = path_of(uri) is None and urlsplit(uri).scheme in _HTTP
     if is_http:
         _check_every_request()
-    # the servers of other protocols are those of this machine's configuration
+    # the endpoints of other protocols (S3, GCS) are set in the configuration of this machine
     _checks_requests.set(is_http and not is_located_by_server)
 
 
@@ -79,7 +79,7 @@ def _check_every_request() -> None:
     """
     try:
         from urllib3.connectionpool import HTTPConnectionPool
-    except ImportError:  # nor is there any of these clients
+    except ImportError:  # without it, none of these clients is installed
         return
     original = HTTPConnectionPool.urlopen
 

@@ -13,7 +13,7 @@ _KEYS = (
     *("INSFLNAM", "INSFLNM", "INSFILTE", "ESO INS FILT1 NAME"),
     *("FILTER1", "FILTER2", "FILTER3", "PUPIL"),
 )
-# texts that mean that there is no name
+# values that mean that the name is unknown
 _NO_NAME = re.compile(
     r"[\W_]*(unknown|none|null|n/?a|nan|undefined|unspecified|not?[ _](filter|set|value))?[\W_]*",
     re.IGNORECASE,
@@ -56,7 +56,7 @@ def band_of(hdus: Any, number: int) -> str:
     return found or next((name for header in headers if (name := _numbered(header))), "")
 
 
-def light_of(hdus: Any, number: int) -> str:
+def instrument_of(hdus: Any, number: int) -> str:
     """Return instrument, and wavelength or frequency, of an image, in one line."""
     headers = hdus[number].header, hdus[0].header
     instrument = _first_text(headers, "INSTRUME", "TELESCOP")
@@ -76,7 +76,7 @@ def _named(header: Any) -> str:
 
 
 def _numbered(header: Any) -> str:
-    """Return the band that a header gives by a number: of the band, or its wavelength."""
+    """Return the band that a header gives as a number: of the band, or its wavelength."""
     origin = " ".join(str(header.get(key, "")) for key in ("TELESCOP", "INSTRUME", "ORIGIN"))
     for (key, name), bands in _NUMBERED.items():
         value = header.get(key)

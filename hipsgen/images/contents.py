@@ -196,7 +196,7 @@ def _is_same_grid(one: _Grid, other: _Grid) -> bool:
 
 
 def _describe_file(hdus: "fits.HDUList") -> str:
-    """Return what a file contains, in a few words."""
+    """Describe the HDUs of a file in a few words."""
     found = [_describe_hdu(hdu) for hdu in hdus if not _is_empty(hdu)]
     return _listed(found) if found else "it has headers only"
 
@@ -212,7 +212,7 @@ def _is_empty(hdu: Any) -> bool:
 
 
 def _describe_hdu(hdu: Any) -> str:
-    """Return what an HDU is: a cube of n × rows × columns, a HEALPix table, a spectrum ..."""
+    """Describe an HDU: a cube of n × rows × columns, a HEALPix table, a spectrum ..."""
     header, shape = hdu.header, tuple(n for n in _shape(hdu) if n != 1)
     if _is_empty(hdu):
         return "a header without data"

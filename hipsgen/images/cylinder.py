@@ -1,4 +1,4 @@
-"""Maps that close on themselves: once round the sky, the pixels of a cylindrical map repeat.
+"""Maps that close on themselves: cylindrical maps are periodic in longitude.
 
 Formulas of the projections: Calabretta & Greisen 2002, A&A 395, 1077, sections 5.2 and 5.6; HPX:
 Calabretta & Roukema 2007, MNRAS 381, 865.
@@ -20,7 +20,7 @@ _REACH = 5  # pixels beyond an edge; the largest margin of an interpolation
 
 
 class Cylinder:
-    """How an image of `shape` (rows, columns) with the astropy.wcs.WCS of a cylinder closes."""
+    """How an image of `shape` (rows, columns) with a cylindrical astropy.wcs.WCS is periodic."""
 
     def __init__(self, wcs: Any, shape: tuple[int, int]) -> None:
         self._shape, self._end = shape, np.array(shape[::-1]) - 0.5
@@ -102,7 +102,7 @@ class Cylinder:
 
 
 def is_cylinder(wcs: Any) -> bool:
-    """Whether the map of an astropy.wcs.WCS repeats after once round the sky."""
+    """Whether the map of an astropy.wcs.WCS is periodic in longitude."""
     return str(wcs.wcs.ctype[wcs.wcs.lng])[5:8] in _KINDS
 
 
@@ -112,9 +112,9 @@ def grid(y: npt.ArrayLike, x: npt.ArrayLike) -> FloatArray:
 
 
 def _size(wcs: Any) -> tuple[float, float]:
-    """Return native degrees once round the sky, and from the equator to a pole.
+    """Return the native degrees of one period, and from the equator to a pole.
 
-    The latter are infinite if a map cannot be continued across its poles.
+    The latter is infinite if a map cannot be continued across its poles.
     """
     kind = str(wcs.wcs.ctype[wcs.wcs.lng])[5:8]
     pv = {(axis - 1, number): value for axis, number, value in wcs.wcs.get_pv()}

@@ -2,8 +2,8 @@
 
 A distortion takes pixels to focal coordinates, which a linear transformation and a projection take
 to the sky. It depends on the distance from CRPIX, which may be far from the image: where the image
-is in focal coordinates is therefore measured, not derived from its size. Polynomials turn back
-somewhere, so that the inverse is computed near the image only.
+is in focal coordinates is therefore measured, not derived from its size. Polynomials are
+not monotonic far away, so the inverse is computed near the image only.
 """
 
 from typing import Any
@@ -18,7 +18,7 @@ FloatArray = npt.NDArray[np.float64]
 _TOLERANCE = 1e-6  # pixels
 _REACH = 50  # pixels around the image in which positions are needed
 _SAMPLES = 33  # positions along a side of the image at which the distortion is measured
-_STEP = 0.5  # pixels between the positions of which derivatives are differences
+_STEP = 0.5  # pixels; step of the finite differences that approximate derivatives
 _AHEAD = _STEP * np.eye(2)
 _ITERATIONS = 30
 

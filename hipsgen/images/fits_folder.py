@@ -13,7 +13,7 @@ import numpy as np
 from hipsgen.coadd import CoaddRef, Polygon, Problem
 from hipsgen.errors import CoaddError, ConfigError, InputError, NoCoaddError
 from hipsgen.files import check_regular, read_regular
-from hipsgen.images.band import band_of, light_of
+from hipsgen.images.band import band_of, instrument_of
 from hipsgen.images.coadd_fits import FitsReader, open_fits
 from hipsgen.images.companions import Candidate, leave_out
 from hipsgen.images.contents import ALL_HDUS, sky_images
@@ -62,8 +62,8 @@ class FitsFolder:
 
     A file may hold several images; each is a coadd. Images that accompany others (weights, masks)
     are in `left_out`. `strict`: the first unusable file raises its CoaddError instead of being
-    added to `problems`. `light`: instrument and wavelength of the images without a band, by
-    `CoaddRef.key`.
+    added to `problems`. `instruments`: instrument and wavelength of the images without a band,
+    by `CoaddRef.key`.
     """
 
     inputs: Sequence[str]
@@ -72,13 +72,13 @@ class FitsFolder:
     choice: ImageChoice = field(default_factory=ImageChoice)
     problems: list[Problem] = field(default_factory=list)
     left_out: list[Problem] = field(default_factory=list)
-    light: dict[str, str] = field(default_factory=dict)
+    instruments: dict[str, str] = field(default_factory=dict)
 
     def refs(self) -> Iterator[CoaddRef]:
         """Iterate over all images, by name of the file. Raises InputError for a missing input."""
         self.problems.clear()
         self.left_out.clear()
-        self.light.clear()
+        self.instruments.clear()
         files = []
         for path, is_named in self._files():
             try:
@@ -167,7 +167,7 @@ class FitsFolder:
             pixel_scale=info.pixel_scale,
         )
         if not band:
-            self.light[ref.key] = light_of(hdus, number)
+            self.instruments[ref.key] = instrument_of(hdus, number)
         return ref
 
 
@@ -240,7 +240,7 @@ def _expand(text: str, lists: tuple[Path, ...] = ()) -> list[tuple[Path, bool]]:
         )
     if path.is_dir():
         if _is_hips(path):
-            raise InputError(f"{text} is a HiPS survey: name the images it was made of")
+            raise InputError(f"{text} is a HiPS survey: name the images it was made from")
         files = sorted(_search(path))
         if not files:
             only = " outside HiPS surveys" if _has_surveys(path) else ""

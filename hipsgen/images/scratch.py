@@ -1,7 +1,7 @@
-"""Files without a name, in the folder for temporary files (TMPDIR).
+"""Unlinked files in the folder for temporary files (TMPDIR).
 
-Such a file is deleted before anything is written to it, so that it disappears when the process
-ends in any way.
+Such a file is unlinked before anything is written to it, so that it disappears when the process
+ends, even if it is killed.
 """
 
 import os
@@ -19,13 +19,13 @@ _OPEN_FILES = Path("/proc/self/fd")  # by their numbers
 
 
 def free_space() -> int:
-    """Return the free bytes where these files are."""
+    """Return the free bytes of the disk with these files."""
     return shutil.disk_usage(tempfile.gettempdir()).free
 
 
 @dataclass
 class ScratchFile:
-    """An open file without a name, where the system permits it; path: leads to the open file."""
+    """An open file, unlinked where the system permits it; path: by which it can be opened again."""
 
     file: IO[bytes]
     path: Path
@@ -35,7 +35,7 @@ class ScratchFile:
         """Create an empty file."""
         file: IO[bytes]
         if _OPEN_FILES.exists():
-            file = tempfile.TemporaryFile(prefix="hipsgen-")  # noqa: SIM115  (it has no name)
+            file = tempfile.TemporaryFile(prefix="hipsgen-")  # noqa: SIM115  (it is unlinked)
             return cls(file, _OPEN_FILES / str(file.fileno()))
         # not Linux: deleted when it is discarded
         file = tempfile.NamedTemporaryFile(prefix="hipsgen-", suffix=".fits", delete=False)  # noqa: SIM115
@@ -79,7 +79,7 @@ class ScratchWriter:
             raise self._no_room(count, f"{human_size(free_space())} are free; a tenth is reserved")
 
     def allocate(self, count: int) -> None:
-        """Append bytes of zero, for which the disk has room. Raises CoaddError if it has none."""
+        """Append zero bytes, allocated on the disk. Raises CoaddError if they do not fit."""
         self.reserve(count)
         try:
             os.posix_fallocate(self._file.fileno(), self._size, count)

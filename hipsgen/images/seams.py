@@ -1,7 +1,7 @@
 """Pixels beyond the edges of a map that closes on itself, so that interpolation does not end there.
 
-They are those of the opposite edge, or of the same edge half round the sky if it is at a pole.
-Where the two do not meet pixel by pixel, the values between are interpolated.
+They are those of the opposite edge, or, at a pole, of the same edge 180 degrees away in longitude.
+Where the pixel grids of both sides do not coincide, the values are interpolated.
 """
 
 from collections.abc import Callable

@@ -1,7 +1,7 @@
 """Local copies of files that are remote, compressed as a whole, in a zip file or in components.
 
-A copy has no name (`scratch`). It is kept while it is read; afterwards as long as there are few, or
-as long as a build needs it and there is room.
+A copy is an unlinked file (`scratch`). It is kept while it is read; afterwards until the limit on
+unread copies is reached, or as long as a build needs it and there is room.
 """
 
 import os
@@ -65,7 +65,7 @@ def local_file(uri: str) -> Iterator[Path]:
 
 
 def _path_here(uri: str) -> Path | None:
-    """Return the path of a file on this machine that is one as a whole, None for other URIs."""
+    """Return the path of a single file on this machine; None for other URIs."""
     return None if member_of(uri) or _other_components(uri) else path_of(uri)
 
 
@@ -135,7 +135,7 @@ def with_components(uri: str, components: Mapping[str, str]) -> str:
 
 
 def scratch_array(shape: tuple[int, int]) -> Values:
-    """Return an array (rows, columns) float32 that is on the disk, in a file without a name.
+    """Return an array (rows, columns) float32 that is on the disk, in an unlinked file.
 
     Raises CoaddError if there is no room for it.
     """
@@ -151,7 +151,7 @@ def scratch_array(shape: tuple[int, int]) -> Values:
 
 @dataclass
 class _Copy:
-    """A local copy of a URI's content; stamp: of the file on this machine that it was made of."""
+    """A local copy of a URI's content; stamp: of the file on this machine that it was made from."""
 
     uri: str
     stamp: str
@@ -161,7 +161,7 @@ class _Copy:
 
     @property
     def path(self) -> Path:
-        """Leads to the open file."""
+        """Path by which the open file can be opened again."""
         return self.scratch.path
 
 

@@ -1,6 +1,6 @@
 """Physical values and bits of the numbers that a FITS image stores.
 
-astropy is asked for the numbers as they are stored: where it applies BZERO itself, unsigned and
+astropy reads the numbers as they are stored: where it applies BZERO itself, unsigned integers and
 signed bytes lose their BLANK.
 """
 
@@ -31,7 +31,7 @@ def physical_values(stored: npt.NDArray[Any], header: Any) -> npt.NDArray[Any]:
     Returns
     -------
     ndarray
-        (n, m) float64, or `stored` itself where nothing has to be done.
+        (n, m) float64, or `stored` itself if it has neither a scale nor a BLANK.
 
     Raises
     ------
@@ -63,7 +63,7 @@ def is_asinh(header: Any) -> bool:
 
 
 def asinh_scale(header: Any) -> tuple[float, float]:
-    """Return BSOFTEN and BOFFSET. Raises CoaddError if one is missing or no possible number."""
+    """Return BSOFTEN and BOFFSET. Raises CoaddError if one is missing or has an invalid value."""
     softening, offset = (_number(header, key, np.nan) for key in ("BSOFTEN", "BOFFSET"))
     if not (np.isfinite(offset) and 0.0 < softening < np.inf):
         raise CoaddError(

@@ -15,7 +15,7 @@ _AREA_TOLERANCE = 0.01  # relative difference of pixel areas that counts as equa
 _SQUARED = "**2"
 # AB magnitude of 1 nJy, and of 1 nanomaggy (SDSS)
 _NJY_ZERO_POINT, _NANOMAGGY_ZERO_POINT = 31.4, 22.5
-# units that headers spell with capitals, in the plural or by words, as astropy spells them
+# from units as headers spell them (in capitals, plural, or as words) to the spelling of astropy
 _NAMES = {
     "adu": "adu", "dn": "adu",
     "ct": "ct", "count": "ct", "counts": "ct", "cps": "ct s-1",
@@ -34,7 +34,7 @@ _COUNTS = {"adu", "ct", "ct s-1", "electron", "ph", "mgy", "nmgy"}  # astropy's,
 _FLUX = re.compile(
     r"((?i:nano|micro|milli|kilo|mega|giga)|[nNuUmMkKgG]?)(?i:(jy|janskys?)|(?:mgy|magg(?:y|ies)))"
 )
-# capitals of a header that has no small letters, except M, which means mega also there
+# prefixes in a unit written in capitals only, except M, which means mega there too
 _PREFIXES = {
     "nano": "n", "micro": "u", "milli": "m", "kilo": "k", "mega": "M", "giga": "G",
     "N": "n", "U": "u", "K": "k", "g": "G",

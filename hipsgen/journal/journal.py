@@ -86,7 +86,7 @@ class Journal:
             raise ConfigError(f"{paths.BUILD} is damaged ({error}); use {{fresh}}") from error
 
     def begin(self, recipe: Recipe, originals: Sequence[str] = ()) -> None:
-        """Store the recipe of the survey, and the roots of the files that it is made of."""
+        """Store the recipe of the survey, and the roots of the files that it is made from."""
         values = {**recipe.to_json(), "digest": recipe.digest(), ORIGINALS: originals}
         self._store.write(paths.BUILD, json.dumps(values, indent=1).encode())
 

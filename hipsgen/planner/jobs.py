@@ -164,7 +164,7 @@ def find_jobs(
         raise InputError(f"no usable image in {folder.describe()}: the reasons are listed above")
     refs = query.selection.of(refs)
     if query.bands != (ALL_BANDS,):
-        _check_light(refs, folder.light)
+        _check_instruments(refs, folder.instruments)
     return _jobs_by_band(refs, query.bands, folder.describe(), reader, folder.problems)
 
 
@@ -178,12 +178,12 @@ def _describe_left_out(left_out: Sequence[Problem]) -> str:
     )
 
 
-def _check_light(refs: Sequence[CoaddRef], light: Mapping[str, str]) -> None:
+def _check_instruments(refs: Sequence[CoaddRef], instruments: Mapping[str, str]) -> None:
     """Raise ConfigError if images without a band differ in instrument or wavelength."""
     seen: dict[str, str] = {}
     for ref in refs:
-        if ref.key in light:
-            seen.setdefault(light[ref.key], str(path_of(ref.uri) or ref.uri))
+        if ref.key in instruments:
+            seen.setdefault(instruments[ref.key], str(path_of(ref.uri) or ref.uri))
     if len(seen) > 1:
         examples = [f"{what or 'nothing'} ({Path(name).name})" for what, name in seen.items()]
         more = f" and {len(examples) - 3} more" if len(examples) > 3 else ""

@@ -68,7 +68,7 @@ class Recipe:
     mask_planes : tuple of str
         Names of the mask planes of a mask survey, from bit 0 on.
     stated_unit : str
-        Unit of the coadds' values that the user gave; empty if the coadds were asked.
+        Unit of the coadds' values that the user gave; empty if it was read from the headers.
     offset : float
         Value to which pixels are relative while they are float32; FITS tiles are float64 if it is
         not 0 (see `sky.offset`).

@@ -19,8 +19,8 @@ class _Frame(NamedTuple):
 
 
 # Keys are the values of hips_frame (HiPS 1.0, 4.4.1); the matrices are astropy's. The galactic one
-# carries the IAU 1958 pole to FK5 J2000 and from there to ICRS. The Hipparcos matrix, which takes
-# the same numbers as if they were ICRS, differs from it by up to 25 mas. The ecliptic one is that
+# carries the IAU 1958 pole to FK5 J2000 and from there to ICRS. The Hipparcos matrix, which uses
+# the same numbers as ICRS coordinates, differs from it by up to 25 mas. The ecliptic one is that
 # of the mean ecliptic and equinox of J2000 (IAU 2006 obliquity and frame bias, erfa.ecm06).
 _FRAMES: dict[str, _Frame] = {
     "equatorial": _Frame(np.eye(3), ("RA", "DEC"), "C"),

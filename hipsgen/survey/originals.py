@@ -1,7 +1,7 @@
-"""The files that a survey was made of, as its build has recorded them next to the recipe.
+"""The files that a survey was made from, as its build has recorded them next to the recipe.
 
-The provenance table names them as well. But a program that opens what the table names, on behalf of
-others, would let whoever wrote the table choose; this record counts only if nobody else can have
+The provenance table names them as well. A server that opened whatever the table names would read
+any file that the author of the table chose; this record counts only if nobody else can have
 written it.
 """
 

@@ -103,16 +103,16 @@ class CoaddEndpoints:
         """Return the coadds at a position, each with the pixel of its own file."""
         survey, ra, dec = await self._survey_and_position(request)
         coadds = await self._finder.at(survey, ra, dec)
-        told: dict[str, Any] = {"survey": survey.name, "ra": ra, "dec": dec}
-        told["coadds"] = [describe_coadd(one) for one in coadds]
+        answer: dict[str, Any] = {"survey": survey.name, "ra": ra, "dec": dec}
+        answer["coadds"] = [describe_coadd(one) for one in coadds]
         read = self._pixels(survey, coadds, ra, dec)
         if request.query_params.get("stream"):
-            return JsonLines(_streamed(told, read))
+            return JsonLines(_streamed(answer, read))
         async for number, description in read:
-            told["coadds"][number] = description
-        if coadds and not any(one.get("allowed", True) for one in told["coadds"]):
-            return json_response({"error": told["coadds"][0]["error"], **told}, 403)
-        return json_response(told)
+            answer["coadds"][number] = description
+        if coadds and not any(one.get("allowed", True) for one in answer["coadds"]):
+            return json_response({"error": answer["coadds"][0]["error"], **answer}, 403)
+        return json_response(answer)
 
     async def _pixels(
         self, survey: ServedSurvey, coadds: Sequence[UsedCoadd], ra: float, dec: float
@@ -174,10 +174,10 @@ class CoaddEndpoints:
 
 
 async def _streamed(
-    told: Mapping[str, Any], read: AsyncIterator[tuple[int, CoaddDescription]]
+    answer: Mapping[str, Any], read: AsyncIterator[tuple[int, CoaddDescription]]
 ) -> AsyncGenerator[Mapping[str, Any], None]:
-    """Iterate over what is known at once, then over the pixel or the error of each coadd."""
-    yield told
+    """Yield the description of the coadds, then the pixel or the error of each as it is read."""
+    yield answer
     async for number, description in read:
         found = {key: value for key, value in description.items() if key in ("pixel", "error")}
         yield {"number": number, "coadd": description["coadd"], **found}

@@ -60,7 +60,7 @@ def _encode(content: Any) -> str:
 
 
 class JsonLines(Response):
-    """Response with one line of JSON for each object, sent as soon as it is known.
+    """Response with one line of JSON for each object, sent as soon as it is available.
 
     lines: the objects. If the server is too busy, the last line is `{"error": "one line"}`.
     """

@@ -22,7 +22,7 @@ from viewer.http.files import stamp
 
 _SCHEMES = ("http", "https", "dav", "davs", "s3", "gs")
 _PORTS = {"http": "80", "https": "443"}
-# a server may understand these segments of a path as it likes
+# servers interpret these segments of a path in different ways
 _UNCLEAR = re.compile(r"(?:^|/)\.{1,2}(?:/|$)|[\\\x00-\x1f\x7f]")
 
 Result = TypeVar("Result")
@@ -60,7 +60,7 @@ def check_originals(named: Iterable[str]) -> tuple[str, ...]:
 
 
 class Originals:
-    """The roots of all surveys. named: folders and URL prefixes; None for every file there is."""
+    """The roots of all surveys. named: folders and URL prefixes; None to allow every file."""
 
     def __init__(self, named: Sequence[str] | None) -> None:
         self._named = None if named is None else tuple(map(_root, named))
@@ -131,7 +131,7 @@ def _refused(place: str) -> NotAllowedError:
 
 
 def _root(text: str) -> Root | None:
-    """Return the root that a text means, None if it means no address."""
+    """Return the root that a text names, None if it is neither a path nor a URL prefix."""
     path = path_of(text)
     if path is None:
         return _remote(text)

@@ -1,7 +1,7 @@
 """Which rows of a provenance table may lie at a position: circles around the coadds, in a file.
 
 A large table takes seconds to read, so its circles are kept in `.hipsgen/positions` beside it, for
-all processes and later starts; where that cannot be written, in a file without a name. The file is
+all processes and later starts; where that cannot be written, in an unlinked file. The file is
 read for each search, from the page cache that all processes share. It is not mapped into memory: a
 file on a network that another machine replaces would end the process with SIGBUS.
 """
@@ -37,7 +37,7 @@ _MARGIN = 1e-6  # degrees; corners are rounded to 1e-8
 class PositionIndex:
     """Circles around the coadds of a table.
 
-    read: returns bytes of the file, given their number and offset. count: of the coadds.
+    read: returns bytes of the file, given their number and offset. count: number of coadds.
     """
 
     def __init__(self, read: Callable[[int, int], bytes | bytearray], count: int) -> None:
@@ -105,7 +105,7 @@ def keep_index(roots: Iterable[Path], folder: Path | None, data: bytearray) -> P
     roots
         As in `open_index`.
     folder
-        The folder of the survey; None to store it in a file without a name.
+        The folder of the survey; None to store it in an unlinked file.
     data
         The header and all circles.
     """
@@ -114,9 +114,9 @@ def keep_index(roots: Iterable[Path], folder: Path | None, data: bytearray) -> P
         if folder is not None and (index := _store(roots, folder, data)):
             return index
         try:
-            nameless = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  # closed with the index
-            if nameless.write(data) == len(data):
-                return _in_file(nameless, count)
+            unlinked = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  # closed with the index
+            if unlinked.write(data) == len(data):
+                return _in_file(unlinked, count)
         except OSError:
             pass  # no space for it: it stays in memory
     return PositionIndex(lambda size, at: data[at : at + size], count)

@@ -83,7 +83,7 @@ class TokenRequired:
     becomes invalid when the token changes. A token in the URL is ignored, since URLs are logged.
 
     A client that has sent several wrong tokens gets 429 until some time has passed, even for the
-    right one, whatever it sends at once; the cookie is valid nevertheless, as it cannot be guessed.
+    right one, also if it sends several at once; the cookie stays valid, as it cannot be guessed.
     """
 
     def __init__(self, app: ASGIApp, token: str) -> None:
@@ -121,7 +121,7 @@ class TokenRequired:
         return any(key == self._cookie and _same(value, self._pass) for key, _, value in pairs)
 
     def _is_right(self, token: bytes) -> bool:
-        """Return whether a token is the right one; none is looked at while its client must wait."""
+        """Return whether a token is the right one; false, unchecked, while its client must wait."""
         client = current_client()
         if self._guesses.wait(client):
             return False

@@ -9,7 +9,7 @@ _address: ContextVar[str] = ContextVar("address", default="")
 
 
 def remember_client(scope: Scope) -> None:
-    """Note the address of the client of a request, for whatever the request leads to."""
+    """Store the address of the client of a request, for all functions that the request calls."""
     client = scope.get("client")
     _address.set(str(client[0]) if client else "")
 
@@ -17,7 +17,7 @@ def remember_client(scope: Scope) -> None:
 def current_client() -> str:
     """Return the client of the current request: its address, of IPv6 only the network (/64).
 
-    One client can have all addresses of such a network.
+    One client can use all addresses of such a network.
     """
     text = _address.get()
     try:

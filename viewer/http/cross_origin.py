@@ -8,7 +8,7 @@ from viewer.http.paths import SURVEYS, path_below_root
 
 _READING = {"GET", "HEAD", "OPTIONS"}
 _EXPOSED = "Accept-Ranges, Content-Length, Content-Range, ETag"
-# a browser asks before it sends any of these headers (Fetch, 3.2): a token, a suffix range
+# a browser sends a preflight before any of these headers (Fetch, 3.2): a token, a suffix range
 _PREFLIGHT = {
     "access-control-allow-methods": "GET, HEAD",
     "access-control-allow-headers": "Authorization, Cache-Control, If-Modified-Since,"
@@ -41,7 +41,7 @@ class CrossOrigin:
         if path_below_root(scope).startswith(SURVEYS):
             send = _shared(send)
             if scope["method"] == "OPTIONS" and "access-control-request-method" in headers:
-                # before the token is required: browsers ask without it
+                # before the token is required: preflights have none
                 await Response(status_code=204, headers=_PREFLIGHT)(scope, receive, send)
                 return
         if not (scope["method"] in _READING or self._may_change) and _is_foreign(headers):
@@ -53,7 +53,7 @@ class CrossOrigin:
 def _is_foreign(headers: Headers) -> bool:
     """Return whether a browser says that the page of another site has sent a request.
 
-    A page can set none of these headers, except X-Forwarded-Host, for which its browser asks first.
+    A page can set none of these headers, except X-Forwarded-Host, which needs a preflight.
     """
     origin = headers.get("origin")
     if origin is None or headers.get("sec-fetch-site") == "same-origin":

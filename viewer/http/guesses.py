@@ -1,4 +1,4 @@
-"""Wrong tokens by client: after a few of them each further one is followed by a longer wait."""
+"""Wrong tokens by client: after `FREE` of them, the wait doubles with each further one."""
 
 import time
 from collections import OrderedDict
@@ -9,13 +9,13 @@ MAX_CLIENTS = 4096  # that are remembered
 
 
 class Guesses:
-    """Counts the wrong tokens of each client; those who guessed last are remembered."""
+    """Counts the wrong tokens of each client, for the `MAX_CLIENTS` that sent one last."""
 
     def __init__(self) -> None:
         self._clients: OrderedDict[str, tuple[int, float]] = OrderedDict()
 
     def wait(self, client: str) -> float:
-        """Return the seconds until the next token of a client is looked at, 0 for none."""
+        """Return the seconds until the next token of a client is checked, 0 for none."""
         _, until = self._clients.get(client, (0, 0.0))
         return max(0.0, until - time.monotonic())
 

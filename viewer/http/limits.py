@@ -1,6 +1,6 @@
 """Limits on reads (how many run or wait, and for how long) and on memory for responses.
 
-Each client has a share of everything, so that one of them cannot keep the others waiting.
+Each client has a limited share, so that one of them cannot keep the others waiting.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ class TimedOutError(BusyError):
 
 @dataclass(frozen=True)
 class Outcome(Generic[Result]):
-    """What became of a call: its result, or why there is none. number: of the call, from 0."""
+    """The result of a call, or why there is none. number: of the call, from 0."""
 
     number: int
     result: Result | None = None

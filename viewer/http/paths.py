@@ -1,4 +1,4 @@
-"""Paths of requests: doubled slashes, and redirects that hold behind any proxy."""
+"""Paths of requests: doubled slashes, and redirects that are valid behind any proxy."""
 
 import re
 from urllib.parse import quote
@@ -12,7 +12,7 @@ _SAFE = "%!$&'()*+,;=:@~"
 
 
 class TidyPaths:
-    """Middleware that takes // in the path of a survey for /, and makes redirects relative.
+    """Middleware that treats // in the path of a survey as /, and makes redirects relative.
 
     Programs often join a URL that ends with a slash and a path that begins with one. Starlette
     redirects to an absolute URL, with the scheme and host of this server instead of the proxy's.
@@ -70,5 +70,5 @@ def _query(scope: Scope) -> str:
 
 
 def _quoted(raw: bytes, safe: str = "") -> str:
-    """Return a part of a URL as it may stand in a header, whatever bytes a client has sent."""
+    """Return a part of a URL percent-encoded for a header, whatever bytes a client has sent."""
     return quote(raw, safe=_SAFE + safe)
