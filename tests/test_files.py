@@ -19,13 +19,13 @@ THINGS: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("name", THINGS)
-def test_what_is_no_regular_file_is_not_opened(name: str, tmp_path: Path):
+def test_only_regular_files_are_opened(name: str, tmp_path: Path):
     THINGS[name](tmp_path / "x")
     with pytest.raises(NotRegularError, match=f"it is {name.partition(' without')[0]}"):
         open_regular(tmp_path / "x")
 
 
-def test_links_are_followed_and_folders_are_none(tmp_path: Path):
+def test_links_are_followed_and_folders_are_refused(tmp_path: Path):
     (tmp_path / "x").write_bytes(b"content")
     (tmp_path / "link").symlink_to("x")
     assert read_regular(tmp_path / "link", 7) == b"content"
@@ -35,7 +35,7 @@ def test_links_are_followed_and_folders_are_none(tmp_path: Path):
         open_regular(tmp_path / "none")
 
 
-def test_more_than_the_limit_is_not_read(tmp_path: Path):
+def test_files_larger_than_the_limit_are_not_read(tmp_path: Path):
     path = tmp_path / "x"
     path.touch()
     os.truncate(path, 1 << 40)
@@ -174,7 +174,7 @@ ABSENT = {
 
 
 @pytest.mark.parametrize("name", THINGS)
-def test_no_input_waits_for_it_or_takes_all_of_it(name: str, tmp_path: Path):
+def test_no_input_blocks_on_a_fifo_or_reads_an_endless_device(name: str, tmp_path: Path):
     pytest.importorskip("lsst.daf.butler", reason="needs the extra butler")
     THINGS[name](tmp_path / "thing")
     found = outcomes(_ATTEMPTS, tmp_path / "thing")
@@ -200,7 +200,7 @@ def test_a_sparse_file_takes_no_memory(tmp_path: Path):
     assert "the limit is" in found["the properties of a survey"]
 
 
-def test_a_build_reports_it_and_uses_the_other_inputs(tmp_path: Path):
+def test_a_build_reports_a_fifo_and_uses_the_other_inputs(tmp_path: Path):
     StarField(40.0, -10.0, size=64, background=2.0).write(tmp_path / "good.fits")
     os.mkfifo(tmp_path / "bad.fits")
     inputs = tmp_path / "good.fits", tmp_path / "bad.fits", "/dev/zero"
@@ -212,7 +212,7 @@ def test_a_build_reports_it_and_uses_the_other_inputs(tmp_path: Path):
     assert (tmp_path / "out" / "properties").exists()
 
 
-def test_errors_are_of_one_line(tmp_path: Path):
+def test_errors_about_devices_are_one_line(tmp_path: Path):
     (tmp_path / "list.txt").symlink_to("/dev/zero")
     with pytest.raises(HipsgenError, match=r"the list .*list.txt cannot be read: it is a device"):
         _jobs(str(tmp_path / "list.txt"))

@@ -45,7 +45,9 @@ def coadd(here: Path) -> Path:
     ],
     ids=" ".join,
 )
-def test_the_command_line_refuses_them_and_makes_no_folder(here, coadd, uri, arguments) -> None:
+def test_the_command_line_refuses_remote_uris_and_creates_no_folder(
+    here, coadd, uri, arguments
+) -> None:
     ran = command(*(word.replace("URI", uri) for word in arguments))
     assert ran.returncode in (1, 2)
     assert len(ran.stderr.splitlines()) == 1
@@ -64,14 +66,14 @@ def test_surveys_are_read_from_folders_and_by_http(uri: str, name: str) -> None:
 
 
 @pytest.mark.parametrize("option", [("--objects",), ("--catalog",)])
-def test_sources_of_catalogs_with_unknown_schemes(here, option) -> None:
+def test_catalogs_with_unknown_schemes_are_refused(here, option) -> None:
     ran = command("serve", ".", *option, "ftp://host/x.csv", "-c", "x")
     assert ran.returncode in (1, 2)
     assert len(ran.stderr.splitlines()) == 1
     assert "ftp" in ran.stderr
 
 
-def test_a_repository_with_an_unknown_scheme() -> None:
+def test_a_repository_with_an_unknown_scheme_is_refused() -> None:
     ran = command("build", "ftp://host/repo", "-c", "x", "-d", "y", "-o", "out")
     assert ran.returncode == 1
     assert ran.stderr.startswith("hipsgen: ftp://host/repo cannot be opened")
@@ -86,7 +88,7 @@ def test_entries_of_lists_are_refused_by_name(here, coadd) -> None:
 
 
 @pytest.mark.parametrize("uri", [*REMOTE, ELSEWHERE, Path("s3://bucket/x")])
-def test_the_api_refuses_them(here, coadd, uri) -> None:
+def test_the_api_refuses_remote_uris(here, coadd, uri) -> None:
     coadds = hipsgen.find_coadds(coadd)
     calls = [
         lambda: hipsgen.plan(coadds, uri),

@@ -1,4 +1,4 @@
-"""Surveys of float64 values near a large number: what float32 cannot resolve is seen and told."""
+"""Surveys of float64 values near a large number: what float32 cannot resolve is drawn and shown."""
 
 import shutil
 from pathlib import Path
@@ -29,7 +29,7 @@ def dates(tmp_path_factory: pytest.TempPathFactory, static: Path) -> Path:
     return folder
 
 
-def test_its_own_page_shows_the_differences_and_tells_all_digits(watched, dates: Path) -> None:
+def test_the_survey_page_draws_differences_and_shows_all_digits(watched, dates: Path) -> None:
     with plainly_served(dates.parent) as url:
         watched.page.goto(f"{url}dates/")
         watched.until("viewer.sky && viewer.readout")
@@ -67,7 +67,7 @@ def test_the_viewer_keeps_cuts_as_dates(watched, dates: Path) -> None:
         watched.leave()
 
 
-def test_a_live_color_of_dates_is_that_of_their_differences(watched, dates: Path, tmp_path) -> None:
+def test_live_color_of_dates_combines_their_differences(watched, dates: Path, tmp_path) -> None:
     for band in ("band_g", "band_r", "band_i"):
         shutil.copytree(dates, tmp_path / band)
     with running(tmp_path) as url:

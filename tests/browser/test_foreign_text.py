@@ -119,7 +119,7 @@ def assert_shown(page, texts: list[str], within=None) -> None:
         assert style[0] != "inline" or style[1] == "isolate", text[:80]
 
 
-def test_titles_bands_and_units_of_headers(page, site):
+def test_markup_in_titles_bands_and_units_is_text(page, site):
     """Of the layers, of their folders, and in the table of values."""
     page.open(f"{site}#survey=s00&ra={RA + 3}&dec={DEC}&fov=6")
     layers = page.page.get_by_role("complementary", name="Layers")
@@ -137,7 +137,7 @@ def test_titles_bands_and_units_of_headers(page, site):
     assert_harmless(page)
 
 
-def test_surveys_and_positions_of_an_address(page, site):
+def test_markup_in_surveys_and_positions_of_an_address_is_text(page, site):
     notice = page.page.get_by_role("alert")
     box = page.page.get_by_label("Go to RA Dec (ICRS)")
     page.open(f"{site}#survey=s00")
@@ -153,7 +153,7 @@ def test_surveys_and_positions_of_an_address(page, site):
     assert_harmless(page)
 
 
-def test_data_ids_runs_and_files_of_coadds(page, site):
+def test_markup_in_data_ids_runs_and_files_is_text(page, site):
     page.open(f"{site}#survey=s00&here={RA + 0.3},{DEC}")
     card = page.page.get_by_role("region", name="Coadds at the clicked position")
     card.get_by_text(f"patch {TEXTS[0]}", exact=True).wait_for()
@@ -167,7 +167,7 @@ def test_data_ids_runs_and_files_of_coadds(page, site):
     assert_harmless(page)
 
 
-def test_names_of_mask_planes(page, site):
+def test_markup_in_names_of_mask_planes_is_text(page, site):
     page.open(f"{site}#survey=s00&mask.mask={encoded(','.join(PLANES))}")
     layers = page.page.get_by_role("complementary", name="Layers")
     card = layers.get_by_role("group").filter(has_text="mask")
@@ -180,7 +180,7 @@ def test_names_of_mask_planes(page, site):
     assert_harmless(page)
 
 
-def test_names_of_columns_and_their_text(page, site):
+def test_markup_in_columns_of_catalogs_is_text(page, site):
     address = f"objects.{encoded(TEXTS[0])}="
     page.open(f"{site}#survey=s00&ra={RA + 3}&dec={DEC}&fov=6&{address}")
     layers = page.page.get_by_role("complementary", name="Layers")
@@ -196,7 +196,7 @@ def test_names_of_columns_and_their_text(page, site):
     assert_harmless(page)
 
 
-def test_notes_and_their_table(page, site):
+def test_markup_in_notes_is_text(page, site):
     page.open(f"{site}#survey=s00&show=flags&ra={RA}&dec={DEC}&fov=6")
     flags = page.page.get_by_role("region", name="Flags")
     notes = flags.get_by_label("Note", exact=True)
@@ -212,7 +212,7 @@ def test_notes_and_their_table(page, site):
     assert_harmless(page)
 
 
-def test_the_page_of_a_survey(page, root, tmp_path):
+def test_markup_in_properties_is_text_on_the_survey_page(page, root, tmp_path):
     """On a server without a Content-Security-Policy."""
     text = " | ".join(IN_LINES)
     first = next(root.rglob("s00"))

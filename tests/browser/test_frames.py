@@ -44,7 +44,9 @@ def row_of(watched, survey: str) -> dict:
 @pytest.mark.parametrize(
     ("survey", "frame"), [("turned", "galactic"), ("tilted", "barycentricmeanecliptic")]
 )
-def test_values_are_those_of_the_tiles_by_astropy(watched, site, root, survey, frame):
+def test_values_in_each_frame_agree_with_tiles_at_positions_of_astropy(
+    watched, site, root, survey, frame
+):
     watched.open(f"{site}#survey=plain")
     place = SkyCoord(RA + 3, DEC, unit="deg", frame=frame).icrs
     watched.look(place.ra.deg, place.dec.deg, 6)
@@ -58,7 +60,7 @@ def test_values_are_those_of_the_tiles_by_astropy(watched, site, root, survey, f
     assert f"{truth:.6g}" in shown.inner_text()
 
 
-def test_a_survey_that_is_not_drawn_says_so_and_changes_nothing(watched, site):
+def test_selecting_a_survey_that_cannot_be_drawn_shows_why(watched, site):
     watched.fold_values()
     watched.open(f"{site}#survey=tilted")
     notice = watched.page.get_by_role("alert").filter(has_text="could not be shown")
@@ -89,7 +91,7 @@ def test_a_survey_that_is_not_drawn_says_so_and_changes_nothing(watched, site):
     assert not [url for url in watched.tiles() if "/tilted/" in url or "/strange/" in url]
 
 
-def test_values_in_an_unknown_frame_are_not_guessed(watched, site):
+def test_no_values_are_shown_for_an_unknown_frame(watched, site):
     watched.open(f"{site}#survey=plain")
     watched.readout_at(560, 340)
     assert row_of(watched, "strange")["state"] == "no-frame"
@@ -98,7 +100,7 @@ def test_values_in_an_unknown_frame_are_not_guessed(watched, site):
     assert "unknown frame" in row.inner_text()
 
 
-def test_no_survey_that_can_be_drawn(watched, root, tmp_path):
+def test_the_page_opens_if_no_survey_can_be_drawn(watched, root, tmp_path):
     shutil.copytree(root / "tilted", tmp_path / "www" / "tilted")
     with running(tmp_path / "www") as url:
         watched.page.goto(url)

@@ -5,7 +5,7 @@ from tests.viewer.conftest import COADD
 from tests.viewer.small_hips import DEC, RA
 
 
-def test_a_click_on_a_coadd_that_may_not_be_opened(watched, surveys):
+def test_a_click_shows_why_a_coadd_is_not_opened(watched, surveys):
     with running(surveys) as url:
         watched.open(f"{url}#survey=band_g&ra={RA}&dec={DEC}&fov=1")
         page = watched.page

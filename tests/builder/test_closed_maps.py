@@ -98,7 +98,7 @@ def test_a_missing_pixel_at_the_seam_is_missing_on_both_sides(tmp_path: Path) ->
     assert np.isfinite(error[~hole]).all()
 
 
-def test_an_edge_of_the_sky_that_is_known_stays_one(tmp_path: Path) -> None:
+def test_a_map_of_half_of_the_longitudes_is_not_closed(tmp_path: Path) -> None:
     """Half of the longitudes: nothing lies beyond the poles and the sides."""
     wcs = write(tmp_path / "map.fits", (180, 180), {**CAR, "CRPIX1": 90.5})
     assert wcs.cylinder is not None

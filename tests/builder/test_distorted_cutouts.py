@@ -13,7 +13,9 @@ OPTIONS = hipsgen.BuildOptions(order=9, formats=("fits",))
 
 
 @pytest.mark.parametrize("kind", ["SIP, 1300 pixels from its place without distortion", "table"])
-def test_the_whole_cutout_is_in_the_tiles_and_where_it_belongs(kind: str, tmp_path: Path) -> None:
+def test_all_pixels_of_a_distorted_cutout_are_in_the_tiles_at_their_positions(
+    kind: str, tmp_path: Path
+) -> None:
     hdus = CUTOUTS[kind]()
     rows, cols = SHAPE
     y, x = np.mgrid[:rows, :cols].reshape(2, -1)

@@ -129,7 +129,7 @@ def test_parents_are_the_means_of_their_children(survey: Survey) -> None:
     np.testing.assert_allclose(parent[whole], four[whole].mean(axis=1), rtol=0, atol=1e-10)
 
 
-def test_files_and_properties_say_that_they_are_doubles(survey: Survey) -> None:
+def test_files_and_properties_declare_float64(survey: Survey) -> None:
     tile, values = leaves(survey)[0]
     with fits.open(Path(str(survey.store)) / tile.path("fits"), checksum=True) as hdus:
         assert hdus[0].header["BITPIX"] == -64
@@ -205,9 +205,7 @@ def test_new_cuts_keep_the_values_and_their_offset(inputs: list[Path], tmp_path:
     np.testing.assert_array_equal([values for _, values in leaves(after)], values)
 
 
-def test_a_color_survey_of_dates_is_that_of_their_differences(
-    survey: Survey, tmp_path: Path
-) -> None:
+def test_a_color_survey_of_dates_combines_their_differences(survey: Survey, tmp_path: Path) -> None:
     hipsgen.build_color(*[str(survey.store)] * 3, tmp_path / "color", formats=["png"])
     color = hipsgen.open_survey(tmp_path / "color")
     tile = fullest(survey)
@@ -236,7 +234,7 @@ def test_values_that_float32_holds_stay_float32(kind: str, tmp_path: Path) -> No
     assert all(values.dtype == np.float32 for _, values in leaves(survey))
 
 
-def test_the_viewer_measures_and_tells_all_digits(survey: Survey) -> None:
+def test_the_viewer_measures_and_returns_all_digits(survey: Survey) -> None:
     place = Path(str(survey.store))
     client = client_for(place.parent)
     (told,) = client.get("/api/surveys").json()
@@ -271,7 +269,7 @@ def notes(caplog: pytest.LogCaptureFixture, word: str) -> list[str]:
     return [record.getMessage() for record in caplog.records if word in record.getMessage()]
 
 
-def test_a_build_says_once_that_its_tiles_are_doubles(
+def test_a_build_reports_float64_tiles_once(
     inputs: list[Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -283,7 +281,7 @@ def test_a_build_says_once_that_its_tiles_are_doubles(
     assert len(notes(caplog, "float64")) == 1
 
 
-def test_a_build_says_which_values_are_rounded_nevertheless(
+def test_a_build_reports_which_values_are_rounded_in_spite_of_float64(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -295,7 +293,7 @@ def test_a_build_says_which_values_are_rounded_nevertheless(
     assert "farther than" in note
 
 
-def test_dates_of_few_kinds_are_kept_to_the_last_digit(
+def test_dates_with_few_distinct_values_are_exact(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """There is no noise to compare with: most pixels have one date, some another."""
@@ -315,7 +313,7 @@ def test_dates_of_few_kinds_are_kept_to_the_last_digit(
     )  # fmt: skip
 
 
-def test_the_largest_floats_and_a_blank_of_floats_are_said_once(
+def test_notes_on_3e38_and_on_blank_of_floats_appear_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)

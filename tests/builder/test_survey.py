@@ -230,7 +230,7 @@ def test_a_unit_that_is_given_replaces_those_of_the_files(build: Build, tmp_path
         build([one, other])
 
 
-def test_units_that_are_no_text_of_a_header_are_refused():
+def test_units_that_do_not_fit_into_a_header_are_refused():
     for unit in ("x" * 70, "a\nb", "\N{MICRO SIGN}Jy", 3):
         with pytest.raises(ConfigError, match="unit"):
             BuildOptions(unit=unit)

@@ -175,7 +175,7 @@ def test_orders_0_to_2_may_be_omitted(copy: Path, order: int) -> None:
     assert check_survey(copy) == []
 
 
-def test_other_orders_that_do_not_exist_are_an_error(copy: Path) -> None:
+def test_missing_orders_above_2_are_an_error(copy: Path) -> None:
     begin_at(copy, 4)
     _set(copy, "hips_order_min", None)
     assert any(f.level == "error" and f.where == "Norder3" for f in check_survey(copy))

@@ -36,7 +36,7 @@ def test_what_is_no_survey_or_no_server_is_one_finding() -> None:
     assert "cannot be fetched" in finding.message
 
 
-def test_one_without_orders_0_to_2_is_sound(copy: Path) -> None:
+def test_a_survey_without_orders_0_to_2_has_only_a_note(copy: Path) -> None:
     begin_at(copy, 3)
     _set(copy, "hips_order_min", None)
     with served(copy.parent) as port:

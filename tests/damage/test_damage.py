@@ -5,6 +5,6 @@ from pathlib import Path
 from tests.damage.campaign import campaign
 
 
-def test_damaged_files_harm_nothing_else(tmp_path: Path):
+def test_builds_with_damaged_files_keep_the_undamaged_image(tmp_path: Path):
     outcome = campaign(2, 1, tmp_path)
     assert not outcome.wrong, outcome.wrong

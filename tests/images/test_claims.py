@@ -131,7 +131,7 @@ CLAIMS: dict[str, tuple[tuple[int, int], tuple[int, int], int]] = {
 }
 
 
-def test_a_tile_that_is_not_there_is_a_coadd_that_cannot_be_read(tmp_path: Path):
+def test_missing_compressed_tiles_are_coadd_errors(tmp_path: Path):
     paths = []
     for k, (shape, tile, size) in enumerate(CLAIMS.values()):
         paths.append(tiled(tmp_path / f"{k}.fz", shape, tile, zeros(size)))
@@ -145,7 +145,7 @@ def test_a_tile_that_is_not_there_is_a_coadd_that_cannot_be_read(tmp_path: Path)
 
 
 @pytest.mark.parametrize("method", ["read", "cutout"])
-def test_a_constant_image_in_tiles_is_honest(method: str, tmp_path: Path):
+def test_a_highly_compressed_constant_image_is_read_by_section(method: str, tmp_path: Path):
     """All of its tiles are the same few bytes."""
     path = tiled(tmp_path / "x.fz", (20_000, 20_000), (20_000, 100), zeros(4 * 100 * 20_000))
     found, memory = read_bounded(method, slice(0, 40), slice(0, 3000), path)
@@ -163,7 +163,7 @@ HEADERS: dict[str, tuple[tuple[int, int], str]] = {
 @pytest.mark.filterwarnings("ignore:File may have been truncated")
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("name", HEADERS)
-def test_a_header_that_promises_more_than_the_file_holds_is_damage(
+def test_a_header_that_declares_more_data_than_the_file_has_is_an_error(
     name: str, packed: bool, tmp_path: Path
 ):
     shape, reason = HEADERS[name]
@@ -176,7 +176,7 @@ def test_a_header_that_promises_more_than_the_file_holds_is_damage(
 
 
 @pytest.mark.parametrize("method", ["read", "cutout"])
-def test_lack_of_memory_is_a_coadd_that_cannot_be_read(method: str, tmp_path: Path):
+def test_lack_of_memory_is_a_coadd_error(method: str, tmp_path: Path):
     """The image is good, and read where there is more memory."""
     header = header_of((4000, 50_000))
     with (tmp_path / "x.fits").open("wb") as file:
@@ -216,7 +216,7 @@ def read_all(reader: FitsReader, shape: tuple[int, int]) -> Any:
         return reader.read(CoaddRef(uri_of(path), "x"), (slice(0, shape[0]), slice(0, shape[1])))
 
 
-def test_a_moc_that_promises_more_cells_than_it_has_is_refused(tmp_path: Path):
+def test_a_moc_that_declares_more_cells_than_it_has_is_refused(tmp_path: Path):
     """mocpy would end the process."""
     table = fits.BinTableHDU.from_columns([fits.Column("UNIQ", "K", array=np.arange(4, 9))])
     table.header["ORDERING"], table.header["MOCORDER"] = "NUNIQ", 3
@@ -253,7 +253,7 @@ def test_the_sample_of_a_coadd_with_few_valid_pixels_is_that_of_all_its_pixels(
     assert sample_pixels([ref], FitsReader())[0].level.zero == pytest.approx(100.0, abs=1.0)
 
 
-def test_lack_of_memory_for_anything_else_is_said_in_one_line(tmp_path: Path):
+def test_lack_of_memory_outside_of_coadds_is_a_one_line_error(tmp_path: Path):
     StarField(40.0, -10.0, size=64, background=2.0).write(tmp_path / "good.fits")
     command = ("-m", "hipsgen", "build", tmp_path / "good.fits", "-o", tmp_path / "out")
     ran = run_bounded(*command, "--workers", "2", memory=600 << 20, seconds=120)

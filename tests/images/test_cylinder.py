@@ -50,7 +50,7 @@ def planned_and_touched(wcs: ImageWcs) -> tuple[set[int], set[int]]:
 
 @pytest.mark.parametrize("projection", CYLINDERS)
 @pytest.mark.parametrize("turn", TURNS)
-def test_a_map_round_the_sky_has_every_position_once(projection: str, turn: str) -> None:
+def test_an_all_sky_map_has_every_position_once(projection: str, turn: str) -> None:
     shape = (360, 180) if turn == "upright" else (180, 360)
     wcs = ImageWcs(all_sky_header(projection, **TURNS[turn]), shape)
     vectors = everywhere(5000)
@@ -61,7 +61,7 @@ def test_a_map_round_the_sky_has_every_position_once(projection: str, turn: str)
     np.testing.assert_allclose(wcs.to_sky(x[inside], y[inside]), vectors[inside], atol=1e-12)
 
 
-def test_a_rotated_map_round_the_sky_has_every_position_once() -> None:
+def test_a_rotated_all_sky_map_has_every_position_once() -> None:
     cards = {"CROTA2": 30.0, "CRPIX1": 300.5, "CRPIX2": 300.5, "CRVAL1": 40.0}
     wcs = ImageWcs(all_sky_header("CAR", **cards), (600, 600))
     assert on_image(wcs, everywhere(5000)).all()
@@ -83,7 +83,9 @@ def test_the_belt_of_other_maps_is_a_cylinder(projection: str) -> None:
 
 @pytest.mark.parametrize("projection", [*CYLINDERS, "HPX"])
 @pytest.mark.parametrize("away", [190.0, 340.0, -350.0, 700.0])
-def test_a_cutout_far_round_the_sky(projection: str, away: float) -> None:
+def test_a_cutout_many_periods_from_crpix_is_planned_where_it_is(
+    projection: str, away: float
+) -> None:
     wcs = ImageWcs(all_sky_header(projection, CRPIX1=20.5 + away, CRPIX2=20.5), (40, 40))
     vectors = sky_of(wcs)
     assert len(vectors) == 1600
@@ -116,7 +118,7 @@ def test_an_image_that_is_partly_on_the_sky_is_planned_where_it_is(name: str) ->
     assert len(leaves) < 1.7 * len(touched) + 30
 
 
-def test_a_small_part_on_the_sky_is_found() -> None:
+def test_an_image_with_few_pixels_on_the_sky_is_planned() -> None:
     corner = ImageWcs(all_sky_header("SIN", CRPIX1=-56.0, CRPIX2=150.0), (300, 300))
     part = sky_of(corner)
     assert 0 < len(part) < 50

@@ -84,7 +84,7 @@ def through_astropy(hdus: fits.HDUList, positions: Any) -> npt.NDArray[np.float6
     return to_vectors(*WCS(hdus[0].header, hdus).all_pix2world(positions, 0).T)
 
 
-def test_every_pixel_is_found_again(cutout: fits.HDUList) -> None:
+def test_the_inverse_distortion_returns_every_pixel(cutout: fits.HDUList) -> None:
     wcs = ImageWcs(cutout[0].header, SHAPE, cutout)
     found = np.stack(wcs(through_astropy(cutout, pixels())), axis=1)
     np.testing.assert_allclose(found, pixels(), rtol=0, atol=PIXELS)
@@ -96,7 +96,7 @@ def test_an_infinite_distortion_is_refused() -> None:
         ImageWcs(hdus[0].header, SHAPE, hdus)
 
 
-def test_nothing_else_comes_into_the_image(cutout: fits.HDUList) -> None:
+def test_positions_off_the_image_get_no_pixel_of_it(cutout: fits.HDUList) -> None:
     """Positions around the image, and all over the sky."""
     wcs = ImageWcs(cutout[0].header, SHAPE, cutout)
     middle = through_astropy(cutout, np.array([[50.0, 60.0]]))

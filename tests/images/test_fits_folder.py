@@ -244,7 +244,7 @@ def test_a_file_that_is_replaced_while_it_is_listed_is_left_out(
     assert "changed while it was listed" in str(found.problems[0])
 
 
-def test_if_no_file_can_be_used_the_reasons_are_told(tmp_path: Path) -> None:
+def test_an_error_without_usable_files_lists_the_reasons(tmp_path: Path) -> None:
     (tmp_path / "a.fits").write_bytes(b"SIMPLE  = nothing")
     with pytest.raises(InputError, match=r"\(1 left out: .*a\.fits: cannot be read as FITS"):
         list_refs(FitsFolder([str(tmp_path)], FitsReader()), QuietReporter())

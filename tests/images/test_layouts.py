@@ -279,7 +279,7 @@ def test_files_of_another_time_place_or_band_are_no_companions(tmp_path: Path):
     assert (Path(left.source).name, left.reason) == ("exp.fits", "exp of n4.fits")
 
 
-def test_one_line_tells_what_was_left_out(tmp_path: Path):
+def test_images_that_were_left_out_are_reported_in_one_line(tmp_path: Path):
     decam(tmp_path)
     notes: list[str] = []
 
@@ -305,7 +305,7 @@ def muse(folder: Path) -> None:
     save(folder / "a.fits", primary(), *hdus)
 
 
-def test_a_cube_is_named_and_its_auxiliary_images_are_not_taken_for_it(tmp_path: Path):
+def test_images_beside_a_cube_are_not_used_unless_chosen(tmp_path: Path):
     muse(tmp_path)
     source = FitsFolder([str(tmp_path)])
     assert list(source.refs()) == []
@@ -345,7 +345,7 @@ NO_IMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
 
 
 @pytest.mark.parametrize("name", NO_IMAGE)
-def test_a_file_without_an_image_says_what_it_has(name: str, tmp_path: Path):
+def test_an_error_for_a_file_without_an_image_describes_its_hdus(name: str, tmp_path: Path):
     make, words = NO_IMAGE[name]
     make(tmp_path)
     source = FitsFolder([str(tmp_path)])

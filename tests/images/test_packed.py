@@ -1,4 +1,4 @@
-"""Files that are compressed as a whole: unpacked once, to a file without a name, if it fits."""
+"""Files that are compressed as a whole: unpacked once, to an unlinked file, if it fits."""
 
 import bz2
 import gzip
@@ -76,7 +76,9 @@ def unpacked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.mark.parametrize("name", PACKINGS)
-def test_it_is_unpacked_once_for_all_sections(name: str, tmp_path: Path, unpacked: list[str]):
+def test_a_packed_file_is_unpacked_once_for_all_sections(
+    name: str, tmp_path: Path, unpacked: list[str]
+):
     pixels = made(tmp_path / "x", PACKINGS[name])
     (ref,) = FitsFolder([str(tmp_path / "x")]).refs()
     reader = FitsReader()
@@ -157,7 +159,7 @@ def tiles(place: Path) -> dict[str, str]:
     return {name: digest for name, digest in tile_bytes(place).items() if "Npix" in name}
 
 
-def test_too_little_room_is_said_with_the_figures_and_what_to_do(
+def test_an_error_for_too_little_space_names_sizes_and_next_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     made(tmp_path / "x.fits.gz", gzip.compress)
@@ -175,7 +177,7 @@ def test_too_little_room_is_said_with_the_figures_and_what_to_do(
     assert "set TMPDIR to a folder with more space, or decompress the file" in problem.reason
 
 
-def test_a_full_disk_is_said_too(tmp_path: Path):
+def test_a_full_disk_is_a_coadd_error(tmp_path: Path):
     """The largest size of a file stands for a quota."""
     made(tmp_path / "x.fits.gz", gzip.compress)
     code = (
@@ -193,7 +195,7 @@ def test_a_full_disk_is_said_too(tmp_path: Path):
     assert "(File too large)" in found["reason"]
 
 
-def test_nothing_remains_of_it(tmp_path: Path):
+def test_no_unpacked_file_remains_after_a_kill(tmp_path: Path):
     made(tmp_path / "x.fits.gz", gzip.compress)
     folder = tmp_path / "tmp"
     folder.mkdir()
@@ -215,14 +217,14 @@ def test_nothing_remains_of_it(tmp_path: Path):
     assert found == {"size": str(2880 * 168), "names": "[]"}
 
 
-def test_what_is_packed_twice_is_refused(tmp_path: Path):
+def test_a_file_compressed_twice_is_refused(tmp_path: Path):
     """An archive may contain itself."""
     made(tmp_path / "x.fits.gz", lambda data: bz2.compress(gzip.compress(data)))
     with pytest.raises(CoaddError, match="compressed twice: unpack it, its content is of gzip"):
         FitsReader().info(CoaddRef(uri_of(tmp_path / "x.fits.gz"), "x"))
 
 
-def test_what_needs_a_package_says_so(tmp_path: Path):
+def test_an_error_names_the_missing_package(tmp_path: Path):
     if importlib.util.find_spec("uncompresspy"):
         pytest.skip("uncompresspy is installed")
     (tmp_path / "x.fits.Z").write_bytes(b"\x1f\x9d\x90" + bytes(1000))

@@ -61,7 +61,7 @@ def test_a_copy_that_is_kept_stays_until_there_is_no_room(member, another, monke
     assert not copies.has(member)
 
 
-def test_a_copy_that_is_kept_makes_room_for_one_that_is_read(member, another, monkeypatch):
+def test_a_kept_copy_is_dropped_if_another_needs_its_space(member, another, monkeypatch):
     copies, disk = _Copies(), [1000]
 
     def free_space() -> int:

@@ -74,7 +74,7 @@ def corpus() -> list[tuple[str, str | None, bool]]:
 
 
 @pytest.mark.parametrize(("kind", "coding", "has_blank"), corpus())
-def test_values_and_holes_are_those_of_the_stored_integers(
+def test_values_and_missing_pixels_follow_the_stored_integers(
     kind: str, coding: str | None, has_blank: bool, tmp_path: Path
 ) -> None:
     path = tmp_path / "a.fits"
@@ -105,13 +105,13 @@ def test_bits_of_a_mask_are_those_that_are_stored() -> None:
 
 
 @pytest.mark.parametrize("cards", [{"BLANK": "none"}, {"BLANK": 1.5}, {"BZERO": "x"}])
-def test_what_is_no_number_is_refused_by_name(cards: dict[str, object]) -> None:
+def test_scale_keywords_that_are_not_numbers_are_refused_by_name(cards: dict[str, object]) -> None:
     (keyword,) = cards
     with pytest.raises(CoaddError, match=f"its {keyword} = .* is not a"):
         physical_values(np.zeros((2, 2), np.int16), fits.Header(cards))
 
 
-def test_a_blank_written_as_a_decimal_is_the_integer() -> None:
+def test_a_blank_written_as_a_decimal_is_read_as_integer() -> None:
     values = physical_values(np.array([[-32768, 5]], np.int16), fits.Header({"BLANK": -32768.0}))
     np.testing.assert_array_equal(values, [[np.nan, 5.0]])
 
@@ -122,7 +122,7 @@ def test_files_are_opened_without_scaling(tmp_path: Path) -> None:
         assert hdus[1].section[0:1, 0:1].dtype.kind == "i"
 
 
-def test_a_file_put_together_of_components_keeps_the_stored_numbers(tmp_path: Path) -> None:
+def test_a_file_assembled_from_components_keeps_the_stored_numbers(tmp_path: Path) -> None:
     kind = "unsigned short"
     truth = write(tmp_path / "a.fits", kind, None, True)
     options = {"do_not_scale_image_data": True, "memmap": False}
@@ -141,7 +141,7 @@ def test_a_file_put_together_of_components_keeps_the_stored_numbers(tmp_path: Pa
 
 @pytest.mark.parametrize("coding", [None, "RICE_1"])
 @pytest.mark.parametrize("kind", ["unsigned short", "signed bytes", "scaled short"])
-def test_tiles_of_other_programs_keep_their_holes(
+def test_missing_pixels_in_tiles_of_other_programs_stay_missing(
     kind: str, coding: str | None, tmp_path: Path
 ) -> None:
     truth = write(tmp_path / "a.fits", kind, coding, True)

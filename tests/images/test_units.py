@@ -22,7 +22,7 @@ ONE_UNIT = [
 
 
 @pytest.mark.parametrize("spellings", ONE_UNIT, ids=lambda s: s[0])
-def test_spellings_of_one_unit_are_one(spellings: tuple[str, ...]) -> None:
+def test_spellings_of_one_unit_are_equal(spellings: tuple[str, ...]) -> None:
     for one in spellings:
         for other in spellings:
             assert conversion(one, other) == 1.0
@@ -48,7 +48,9 @@ CONVERTED = [
 
 
 @pytest.mark.parametrize(("unit_in", "unit", "factor"), CONVERTED)
-def test_units_that_convert_are_converted_and_said(unit_in: str, unit: str, factor: float) -> None:
+def test_convertible_units_are_converted_with_a_note(
+    unit_in: str, unit: str, factor: float
+) -> None:
     assert conversion(unit_in, unit) == pytest.approx(factor, rel=1e-9)
     found, notes = common_unit([("a.fits", unit), ("b.fits", unit_in), ("c.fits", unit_in)])
     assert found == unit
@@ -74,7 +76,7 @@ OTHERS = [
 
 
 @pytest.mark.parametrize(("one", "other"), OTHERS)
-def test_units_that_do_not_agree_are_refused_together(one: str, other: str) -> None:
+def test_inconvertible_units_are_listed_in_one_error(one: str, other: str) -> None:
     for unit_in, unit in ((one, other), (other, one)):
         with pytest.raises(CoaddError, match="cannot be converted"):
             conversion(unit_in, unit)
@@ -88,7 +90,7 @@ def test_units_that_do_not_agree_are_refused_together(one: str, other: str) -> N
     assert "\n" not in text
 
 
-def test_a_coadd_without_a_unit_is_taken_in_that_of_the_others_and_said() -> None:
+def test_a_coadd_without_a_unit_gets_that_of_the_others_with_a_note() -> None:
     unit, (note,) = common_unit([("a.fits", ""), ("b.fits", "nJy"), ("c.fits", "")])
     assert unit == "nJy"
     assert note.startswith("2 of 3 sampled coadds have no unit (first a.fits)")
@@ -107,7 +109,7 @@ def test_logarithms_are_named_in_a_note(unit: str) -> None:
 
 
 @pytest.mark.parametrize("unit", ["nJy", "maggy", "nanomaggies", "MJy/sr", "beam", "K"])
-def test_what_is_no_logarithm(unit: str) -> None:
+def test_units_that_are_not_logarithmic(unit: str) -> None:
     assert not is_logarithmic(unit)
 
 
@@ -118,6 +120,6 @@ def test_only_amounts_per_pixel_depend_on_the_pixel_area() -> None:
         assert not is_per_pixel(unit), unit
 
 
-def test_an_unknown_unit_has_no_meaning() -> None:
+def test_an_unknown_unit_is_parsed_as_none() -> None:
     for unit in ("furlong per fortnight", "((", "Jy//", "jyx", "\N{GREEK SMALL LETTER PI}"):
         assert parse(unit) is None

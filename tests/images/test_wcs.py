@@ -320,7 +320,7 @@ NUMBERS = ["CRVAL1", "CRPIX2", "CDELT1", "CROTA2", "PC1_2", "CD2_1", "PV2_3", "L
 
 @pytest.mark.parametrize("value", ["'150.1'", "", "1E999"], ids=["text", "nothing", "infinity"])
 @pytest.mark.parametrize("keyword", NUMBERS)
-def test_what_is_no_number_is_refused_by_name(keyword: str, value: str):
+def test_wcs_keywords_that_are_not_numbers_are_refused_by_name(keyword: str, value: str):
     """wcslib would take its default: right ascension 0 for a CRVAL1 that is text."""
     made = header()
     made.remove(keyword, ignore_missing=True)
@@ -339,7 +339,7 @@ def test_an_equinox_that_is_text_is_refused_unless_it_is_the_default():
         ImageWcs(header(RADESYS=None, EQUINOX="B1950"), SHAPE)
 
 
-def test_numbers_of_axes_that_are_not_used_may_be_anything():
+def test_wcs_keywords_of_unused_axes_are_ignored():
     assert ImageWcs(header(CRVAL3="unknown"), SHAPE).outline()
 
 

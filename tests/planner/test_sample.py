@@ -64,7 +64,7 @@ class Failing(FitsReader):
         raise CoaddError("bad tile" if ref.uri.endswith("2.fits") else "bad sector")
 
 
-def test_if_every_sampled_coadd_fails_the_reasons_are_told(tmp_path: Path) -> None:
+def test_an_error_without_readable_coadds_lists_the_reasons(tmp_path: Path) -> None:
     paths = [
         StarField(40.0 + 0.1 * k, 0.0, size=20).write(tmp_path / f"{k}.fits") for k in range(4)
     ]

@@ -106,7 +106,7 @@ def test_a_glance_fetches_little(name: str, server: Dav, folder: Path):
     assert server.sent == sent
 
 
-def test_holes_of_unsigned_integers_are_kept(tmp_path: Path):
+def test_blank_of_unsigned_integers_is_missing_over_range_reads(tmp_path: Path):
     for coding in (None, "RICE_1"):
         truth = write_integers(tmp_path / f"{coding}.fits", "unsigned short", coding, True)
         with dav(tmp_path) as server:

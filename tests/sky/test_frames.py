@@ -22,7 +22,9 @@ def unit_vectors(seed: int = 1) -> np.ndarray:
     ("frame", "astropys"),
     [("galactic", Galactic()), ("ecliptic", BarycentricMeanEcliptic(equinox="J2000"))],
 )
-def test_a_frame_is_astropys(frame: str, astropys: Galactic | BarycentricMeanEcliptic) -> None:
+def test_frames_agree_with_astropy(
+    frame: str, astropys: Galactic | BarycentricMeanEcliptic
+) -> None:
     vectors = unit_vectors()
     there = ICRS(CartesianRepresentation(vectors.T)).transform_to(astropys)
     np.testing.assert_allclose(from_icrs(vectors, frame), there.cartesian.xyz.value.T, atol=1e-12)
@@ -31,7 +33,7 @@ def test_a_frame_is_astropys(frame: str, astropys: Galactic | BarycentricMeanEcl
 
 
 @pytest.mark.parametrize("frame", ["galactic", "ecliptic"])
-def test_a_frame_is_healpys_within_a_tenth_of_an_arcsecond(frame: str) -> None:
+def test_frames_agree_with_healpy_within_a_tenth_of_an_arcsecond(frame: str) -> None:
     vectors = unit_vectors()
     there = Rotator(coord=["C", letter_of(frame)])(vectors.T).T
     apart = np.linalg.norm(from_icrs(vectors, frame) - there, axis=1)

@@ -14,7 +14,7 @@ OFFSETS = st.floats(-1e9, 1e9).filter(bool)
 
 
 @given(VALUES, OFFSETS)
-def test_what_is_read_back_is_what_was_used(values: np.ndarray, offset: float) -> None:
+def test_values_read_back_equal_the_values_used(values: np.ndarray, offset: float) -> None:
     used = as_in_file(values, offset)
     written = absolute(used, offset)
     assert (used.dtype, written.dtype) == (np.float32, np.float64)
@@ -23,7 +23,7 @@ def test_what_is_read_back_is_what_was_used(values: np.ndarray, offset: float) -
 
 
 @given(VALUES, OFFSETS)
-def test_rounding_is_that_of_float64(values: np.ndarray, offset: float) -> None:
+def test_values_are_rounded_as_float64_rounds_the_sum(values: np.ndarray, offset: float) -> None:
     used = as_in_file(values, offset)
     step = np.spacing(np.maximum(np.abs(values.astype(float)), abs(offset)))
     known = ~np.isnan(values)

@@ -149,7 +149,7 @@ def test_the_tangent_plane_has_east_and_north_and_nothing_behind() -> None:
 
 @SEEDED
 @given(st.lists(st.lists(st.tuples(LON, LAT), max_size=5), max_size=6))
-def test_many_bounding_circles_are_those_of_each_group(groups) -> None:
+def test_bounding_circles_of_groups_equal_those_of_each_group(groups) -> None:
     counts = np.array([len(g) for g in groups], np.int64)
     vertices = to_vectors(*np.array([p for g in groups for p in g], float).reshape(-1, 2).T)
     found = mean_directions(vertices, counts)
@@ -163,7 +163,7 @@ def test_many_bounding_circles_are_those_of_each_group(groups) -> None:
         assert radius == pytest.approx(wide, abs=1e-6)
 
 
-def test_no_group_has_no_bounding_circle_and_opposite_points_have_the_whole_sky() -> None:
+def test_bounding_circles_of_no_group_and_of_opposite_points() -> None:
     centers, radii = bounding_circles(np.empty((0, 3)), np.empty(0, np.int64))
     assert (centers.shape, radii.shape) == ((0, 3), (0,))
     opposite = np.concatenate([np.eye(3), -np.eye(3)])

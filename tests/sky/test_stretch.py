@@ -236,7 +236,7 @@ def test_a_ramp_is_shown_from_black_to_white(name: str, stretch: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["two levels", "counts", "steps of a variance"])
-def test_levels_of_depth_are_told_apart(name: str) -> None:
+def test_levels_of_a_depth_map_differ_in_the_preview(name: str) -> None:
     values = NO_SKY[name]
     levels = choose_stretch("asinh", SkyLevel.of(values))(values.reshape(len(values), -1))
     assert np.percentile(levels, 98) - np.percentile(levels, 2) > 150

@@ -100,7 +100,7 @@ def test_a_moc_of_blocks_is_their_union(blocks: list[set[int]], whole: bool):
 @pytest.mark.parametrize(
     ("frame", "letter"), [("equatorial", "C"), ("galactic", "G"), ("ecliptic", "E")]
 )
-def test_our_moc_file_is_read_by_us_and_by_mocpy(frame: str, letter: str, tmp_path):
+def test_a_moc_file_is_read_by_hipsgen_and_by_mocpy(frame: str, letter: str, tmp_path):
     cells = np.sort(np.random.default_rng(0).choice(12 * 4**8, 500, replace=False))
     moc = moc_of([to_ranges(cells.astype(np.uint64))], 8)
     data = moc_bytes(moc, frame)

@@ -73,7 +73,7 @@ def test_a_value_never_breaks_the_line():
         assert parse_properties(format_properties(written)) == wanted
 
 
-def test_no_other_character_ends_a_line_of_another_program():
+def test_only_line_feeds_and_carriage_returns_end_a_line():
     for separator in SEPARATORS[3:]:
         assert parse_properties(f"a = 1{separator}b = 2\n") == {"a": f"1{separator}b = 2"}
     for separator in SEPARATORS[:3]:

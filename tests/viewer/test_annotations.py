@@ -198,7 +198,7 @@ def test_invisible_characters_are_dropped(tmp_path, code):
     assert (found.note, found.author, found.view) == ("ab", "ab", "ab")
 
 
-def test_a_note_has_lines_and_any_script(tmp_path):
+def test_a_note_may_have_several_lines_and_any_script(tmp_path):
     note = "a\n\tb \N{HEBREW LETTER ALEF}\N{COMBINING ACUTE ACCENT} \N{GREEK SMALL LETTER ALPHA}"
     flag = Annotations(tmp_path).add({"ra": 1, "dec": 2, "note": note + "\r", "author": "c\nd"})
     assert (flag.note, flag.author) == (note, "cd")

@@ -61,7 +61,7 @@ def stars(count=2000, seed=1):
     )
 
 
-def test_names_with_commas_and_slashes(tmp_path):
+def test_column_names_may_contain_commas_and_slashes(tmp_path):
     table = Table({"ra": [1.0], "dec": [2.0], "a,b": [3], "b": [4], "c": [5]})
     catalog = open_file(f"{write(table, tmp_path / 'x.parquet')},name=a/b")
     client = Client(create_app(ViewerConfig((), catalogs=(catalog,))))

@@ -92,7 +92,7 @@ def scattered(count: int = 300) -> list[UsedCoadd]:
 
 
 @pytest.mark.usefixtures("stored")
-def test_positions_find_what_the_whole_table_finds(tmp_path):
+def test_the_index_finds_the_same_coadds_as_the_whole_table(tmp_path):
     write(tmp_path, *scattered())
     table = Provenance.from_bytes((tmp_path / "provenance.fits").read_bytes())
     tables = ProvenanceTables([tmp_path])
@@ -151,7 +151,7 @@ def test_an_index_that_is_truncated_while_it_is_used_is_an_error(tmp_path):
 
 @pytest.mark.usefixtures("stored")
 @pytest.mark.parametrize("obstacle", ["read-only server", "no folder", "link", "no space"])
-def test_where_no_index_can_be_written_it_has_no_name(tmp_path, monkeypatch, obstacle):
+def test_an_index_that_cannot_be_stored_is_an_unlinked_file(tmp_path, monkeypatch, obstacle):
     survey, outside = tmp_path / "survey", tmp_path / "outside"
     survey.mkdir()
     outside.mkdir()
@@ -180,7 +180,7 @@ def test_a_damaged_row_is_an_error_that_names_the_column(tmp_path):
 
 
 @pytest.mark.parametrize("in_memory", [10, 1 << 20])
-def test_outlines_are_those_of_the_table_each_once(tmp_path, monkeypatch, in_memory):
+def test_outlines_equal_those_of_the_table_without_duplicates(tmp_path, monkeypatch, in_memory):
     monkeypatch.setattr(endpoints, "_MAX_IN_MEMORY", in_memory)
     monkeypatch.setattr(provenance, "_PIECE", 5000)  # bytes: several pieces
     coadds = scattered(40)

@@ -25,7 +25,7 @@ def preflight(url: str, method: str = "GET", headers: str = "authorization, rang
 
 
 @pytest.mark.parametrize("path", [TILE, "/hips/list", "/hips/band_g/properties", "/hips/none/x"])
-def test_a_browser_may_send_a_token_and_a_range(guarded, path):
+def test_preflights_allow_a_token_and_a_range(guarded, path):
     answer = preflight(guarded + path)
     assert (answer.status_code, answer.content) == (204, b"")
     assert answer.headers["access-control-allow-origin"] == "*"
@@ -34,7 +34,7 @@ def test_a_browser_may_send_a_token_and_a_range(guarded, path):
     assert answer.headers["access-control-allow-methods"].split(", ") == ["GET", "HEAD"]
 
 
-def test_then_it_reads_the_end_of_a_file(guarded):
+def test_a_page_of_another_site_reads_the_end_of_a_file(guarded):
     headers = {"authorization": f"Bearer {TOKEN}", "range": "bytes=-2880", "origin": ELSEWHERE}
     answer = httpx.get(guarded + TILE, headers=headers)
     whole = httpx.get(guarded + TILE, headers={"authorization": f"Bearer {TOKEN}"})
@@ -49,7 +49,7 @@ def test_then_it_reads_the_end_of_a_file(guarded):
 @pytest.mark.parametrize(
     "path", ["/api/surveys", "/api/flags", "/", "/static/main.js", "/hipsters"]
 )
-def test_the_api_and_the_page_are_for_their_own_site(guarded, path):
+def test_the_api_and_the_page_have_no_cors_headers(guarded, path):
     answer = preflight(guarded + path)
     assert answer.status_code == 401
     assert not [name for name in answer.headers if name.startswith("access-control")]
@@ -134,7 +134,7 @@ def test_redirects_are_relative(root, asked, told):
         assert there.startswith(("/hips/band_g/", "/api/surveys"))
 
 
-def test_a_redirect_has_nothing_but_ascii(root):
+def test_a_redirect_is_ascii(root):
     with served(root) as port:
         wire = Wire(port)
         asked = "/hips/b\N{LATIN SMALL LETTER U WITH DIAERESIS}?q=\xff".encode("latin-1")
@@ -176,7 +176,7 @@ def test_doubled_slashes_count_as_one(root, path):
         "/hips/..//api/surveys",
     ],
 )
-def test_doubled_slashes_lead_nowhere_else(root, path):
+def test_doubled_slashes_do_not_lead_out_of_a_survey(root, path):
     with served(root) as port:
         wire = Wire(port)
         answer, _ = wire.get(path)

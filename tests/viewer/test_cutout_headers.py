@@ -42,7 +42,7 @@ def answer_for(folder, **words):
         (0.25, 0.25),
     ],
 )
-def test_any_value_of_a_data_id(folder, value, written):
+def test_any_value_of_a_data_id_can_be_written(folder, value, written):
     answer = answer_for(folder, data_id=(("patch", value),), run=f"u/{value}")
     assert answer.status_code == 200
     name = answer.headers["content-disposition"]
@@ -67,7 +67,7 @@ def test_any_value_of_a_data_id(folder, value, written):
         ("", ""),
     ],
 )
-def test_any_key_of_a_data_id(folder, key, written):
+def test_any_key_of_a_data_id_can_be_written(folder, key, written):
     answer = answer_for(folder, data_id=((key, "value"),))
     assert answer.status_code == 200
     with fits.open(io.BytesIO(answer.content), checksum=True) as cut:
@@ -77,7 +77,7 @@ def test_any_key_of_a_data_id(folder, key, written):
         assert found[0].startswith(f"DATA ID {written}"[:40].strip())
 
 
-def test_a_number_that_is_none_is_no_data_id(folder):
+def test_a_data_id_with_an_infinite_number_is_refused(folder):
     answer = answer_for(folder, data_id=(("patch", 7),))
     assert answer.status_code == 200
     table = folder / "hips/band_g/provenance.fits"

@@ -18,7 +18,7 @@ def clock(monkeypatch):
     return now
 
 
-def test_the_wait_grows_after_the_first_ones(clock):
+def test_the_wait_doubles_after_the_first_wrong_tokens(clock):
     counted = Guesses()
     waits = []
     for _ in range(FREE + 8):
@@ -34,7 +34,7 @@ def test_the_wait_grows_after_the_first_ones(clock):
     assert counted.wait("one") == 0.0
 
 
-def test_no_number_of_clients_fills_the_memory():
+def test_the_number_of_remembered_clients_is_limited():
     counted = Guesses()
     for k in range(3 * MAX_CLIENTS):
         counted.add(f"client {k}")
@@ -42,7 +42,7 @@ def test_no_number_of_clients_fills_the_memory():
 
 
 @pytest.mark.parametrize("way", ["header", "form"])
-def test_a_client_that_guesses_must_wait_and_others_need_not(root, way):
+def test_only_the_client_that_sent_wrong_tokens_must_wait(root, way):
     trusted = parse_networks("127.0.0.1")
     with served(root, token=TOKEN, trusted=trusted) as port:
         url = f"http://127.0.0.1:{port}/"
@@ -66,7 +66,7 @@ def test_a_client_that_guesses_must_wait_and_others_need_not(root, way):
         assert send(TOKEN, "192.0.2.2").status_code == good
 
 
-def test_who_has_logged_in_is_not_disturbed(root):
+def test_the_cookie_is_valid_while_the_client_must_wait(root):
     with served(root, token=TOKEN) as port:
         url = f"http://127.0.0.1:{port}/api/surveys"
         cookies = httpx.post(url, data={"token": TOKEN}).cookies

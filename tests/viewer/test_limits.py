@@ -194,7 +194,7 @@ def test_a_late_call_gives_its_turn_to_another_and_is_not_repeated():
     assert begun == ["hanging", "sound", "sound", "hanging"]
 
 
-def test_all_calls_of_a_request_have_its_time_together():
+def test_all_calls_of_a_request_share_its_timeout():
     pool = ReadPool("coadd", max_running=1, timeout=0.3, max_late=0)
     end = threading.Event()
 

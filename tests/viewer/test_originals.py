@@ -127,7 +127,7 @@ def test_a_file_is_opened_only_beneath_the_named_folders(made):
             asked.check_read()
 
 
-def test_the_folder_s_name_is_not_a_prefix_of_others(made):
+def test_a_folder_whose_name_begins_with_that_of_a_root_is_refused(made):
     write_coadd(made / "coadds-private" / "c.fits")
     name_in_table(made, (made / "coadds-private/c.fits").as_uri())
     with asking(made, made / "coadds") as asked:
@@ -155,7 +155,7 @@ def test_relative_paths_and_links_are_resolved_first(made, monkeypatch):
         asked.check_read()
 
 
-def test_parts_of_a_coadd_are_files_too(made):
+def test_components_of_a_coadd_are_checked(made):
     image, mask = ((made / name).as_uri() for name in ("coadds/in/a.fits", "secret/b.fits"))
     name_in_table(made, f"{image}#component-mask={quote(mask, safe='')}")
     with asking(made, made / "coadds") as asked:
@@ -341,7 +341,7 @@ def test_a_survey_that_was_built_here_needs_no_option(built, survey, is_old):
         (".hipsgen", 0o775),
     ],
 )
-def test_what_others_may_have_written_does_not_count(survey, path, mode, is_old):
+def test_records_that_others_can_write_are_ignored(survey, path, mode, is_old):
     if is_old:
         as_built_by_0_1(survey)
     (survey / "hips/band_g" / path).chmod(mode)
@@ -352,7 +352,7 @@ def test_what_others_may_have_written_does_not_count(survey, path, mode, is_old)
 @pytest.mark.parametrize(
     "path", [".hipsgen/blocks", ".hipsgen/blocks/Norder*", ".hipsgen/blocks/*/*"]
 )
-def test_nor_do_records_of_blocks_that_others_may_have_written(survey, path):
+def test_records_of_blocks_that_others_can_write_are_ignored(survey, path):
     as_built_by_0_1(survey)
     for place in (survey / "hips/band_g").glob(path):
         place.chmod(0o777)
@@ -362,14 +362,14 @@ def test_nor_do_records_of_blocks_that_others_may_have_written(survey, path):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 @pytest.mark.parametrize("path", [".hipsgen/build.json", ".hipsgen"])
-def test_what_another_user_has_written_does_not_count(survey, path):
+def test_records_of_another_user_are_ignored(survey, path):
     os.chown(survey / "hips/band_g" / path, 12345, 12345)
     with asking(survey) as asked:
         asked.check_refused()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-def test_a_group_of_the_user_alone_may_write(survey):
+def test_records_that_a_group_of_one_user_can_write_count(survey):
     """As with a umask of 002, on systems where each user has a group of that name."""
     users = [u for u in pwd.getpwall() if u.pw_uid and grp.getgrgid(u.pw_gid).gr_name == u.pw_name]
     if not users:
@@ -404,7 +404,7 @@ def as_user(user: pwd.struct_passwd, work: Callable[[], int]) -> int:
 
 
 @pytest.mark.parametrize("path", [".hipsgen/build.json", ".hipsgen"])
-def test_a_link_in_their_place_does_not_count(survey, path):
+def test_records_that_are_links_are_ignored(survey, path):
     place = survey / "hips/band_g" / path
     place.rename(survey / "elsewhere")
     place.symlink_to(survey / "elsewhere")
@@ -471,14 +471,14 @@ def test_links_are_recorded_with_their_targets(tmp_path):
         ("http://host/a/../b", "neither a folder nor"),
     ],
 )
-def test_roots_that_mean_nothing(text, words):
+def test_invalid_roots_are_refused(text, words):
     with pytest.raises(ConfigError, match=words):
         check_originals([text])
 
 
 @pytest.mark.parametrize("is_packed", [False, True])
 @pytest.mark.parametrize("scheme", ["http", "file"])
-def test_a_votable_leads_to_no_other_file(made, tmp_path, scheme, is_packed):
+def test_other_files_that_a_votable_names_are_not_opened(made, tmp_path, scheme, is_packed):
     with web(made) as other:
         href = other.url("coadds") if scheme == "http" else f"file://{made}/coadds/in/a.fits"
         text = f"""<?xml version="1.0"?><VOTABLE version="1.4"><RESOURCE><TABLE>

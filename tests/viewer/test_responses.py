@@ -20,7 +20,7 @@ def test_long_lists_are_formatted_like_short_ones(content):
     assert body == json.dumps(content, separators=(",", ":"))
 
 
-def test_a_number_that_json_does_not_have_is_refused():
+def test_nan_is_refused():
     with pytest.raises(ValueError, match="not JSON compliant"):
         json_response({"a": [float("nan")]})
 

@@ -70,7 +70,7 @@ def ask(port: int, more: str = "") -> dict:
 
 
 @pytest.mark.parametrize("hanging", [1, 6])
-def test_a_coadd_that_hangs_is_an_error_of_its_own(hanging, tmp_path, monkeypatch):
+def test_a_coadd_that_hangs_is_an_error_and_delays_no_other(hanging, tmp_path, monkeypatch):
     monkeypatch.setattr(endpoints, "PIXEL_TIMEOUT", LIMIT)
     with clicked(tmp_path, hanging, 3) as (port, uris, value):
         found = ask(port)["coadds"]
@@ -87,7 +87,7 @@ def test_a_coadd_that_hangs_is_an_error_of_its_own(hanging, tmp_path, monkeypatc
         ]
 
 
-def test_a_stream_has_the_coadds_at_once_and_each_pixel_when_it_is_read(tmp_path, monkeypatch):
+def test_a_stream_sends_the_coadds_first_and_then_each_pixel(tmp_path, monkeypatch):
     monkeypatch.setattr(endpoints, "PIXEL_TIMEOUT", 3.0)
     with (
         clicked(tmp_path, 1, 2) as (port, uris, value),
