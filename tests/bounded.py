@@ -1,4 +1,4 @@
-"""Run Python code in a process that cannot take the machine's time or memory."""
+"""Run Python code in a process with limits on time and memory."""
 
 import resource
 import subprocess

@@ -217,8 +217,8 @@ def check_compatible(bands: Triple) -> None:
     for band in bands:
         if band.frame not in FRAMES:
             raise ConfigError(
-                f"{band.store} has hips_frame {band.frame[:40]!r}: a color survey can be "
-                + ", ".join(FRAMES)
+                f"{band.store} has hips_frame {band.frame[:40]!r}: the frame of a color survey "
+                f"must be one of {', '.join(FRAMES)}"
             )
         if "fits" not in band.formats:
             raise ConfigError(f"{band.store} has no FITS tiles: a color survey needs pixel values")

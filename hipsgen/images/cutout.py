@@ -137,7 +137,7 @@ def section_around(info: CoaddInfo, ra: float, dec: float, size: float) -> Secti
     """
     place = place_in(info, ra, dec)
     if place is None:
-        raise CoaddError("its image does not reach here")
+        raise CoaddError("its image does not cover this position")
     side = max(1, round(size / info.pixel_scale))
     starts = [math.floor(axis + 0.5) - (side - 1) // 2 for axis in place]
     cols, rows = (

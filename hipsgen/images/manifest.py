@@ -51,9 +51,7 @@ def read_manifest(path: Path) -> tuple[list[CoaddRef], str]:
         try:
             description = json.loads(next(lines, b""))["from"]
         except (ValueError, TypeError, KeyError) as error:
-            raise InputError(
-                f"{path} does not begin as a manifest ({error}): save it again"
-            ) from error
+            raise InputError(f"{path} is not a manifest ({error}): save it again") from error
         for number, line in enumerate(lines, start=2):
             try:
                 refs.append(_ref(json.loads(line), shared))

@@ -92,7 +92,7 @@ def _sample(bands: Triple, order: int) -> list[npt.NDArray[np.floating[Any]]]:
     joined = np.concatenate(parts, axis=1)
     for band, values in zip(bands, joined, strict=True):
         if np.isnan(values).all():
-            raise InputError(f"{band.store} has no data where the green band has")
+            raise InputError(f"{band.store} has no data where the green band has data")
     return list(joined)
 
 

@@ -1,4 +1,4 @@
-"""Surveys in every frame: what Aladin Lite draws is drawn; the values of others are read."""
+"""Surveys in every frame: those that Aladin Lite cannot draw only show their values."""
 
 import re
 import shutil

@@ -1,4 +1,4 @@
-"""Coadds that the server may not open: a click says so, and names them nevertheless."""
+"""Coadds that the server may not open: a click lists them, and why they are not opened."""
 
 from tests.browser.conftest import running
 from tests.viewer.conftest import COADD

@@ -1,4 +1,4 @@
-"""Headers that promise more than there is, and less memory than there is to read."""
+"""Headers that declare more data than the file has, and images larger than the memory."""
 
 import gzip
 import io

@@ -1,4 +1,4 @@
-"""Files of a score of observatories, made to their published form: what of them is the sky.
+"""Files as some twenty observatories publish them: which of their images are used.
 
 Science images have the value 10, whatever accompanies them 1000: a survey of both would differ.
 """

@@ -110,7 +110,7 @@ def test_a_damaged_line_is_named(name: str, tmp_path: Path):
 def test_a_damaged_beginning_is_an_input_error(head: bytes, tmp_path: Path):
     path = tmp_path / "refs.jsonl"
     path.write_bytes(head)
-    with pytest.raises(InputError, match="does not begin as a manifest"):
+    with pytest.raises(InputError, match="is not a manifest"):
         read_manifest(path)
 
 

@@ -1,4 +1,4 @@
-"""Pages of other sites read the surveys, with a token and by ranges, and change nothing."""
+"""Pages of other sites read the surveys, with a token and range requests, and change nothing."""
 
 import httpx
 import pytest

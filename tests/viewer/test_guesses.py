@@ -1,4 +1,4 @@
-"""Guesses at the token are slowed, by client; everybody else is not."""
+"""After several wrong tokens a client must wait; other clients need not."""
 
 import httpx
 import pytest

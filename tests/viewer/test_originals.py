@@ -1,4 +1,4 @@
-"""The server opens the originals beneath what it was told, whatever a provenance table names."""
+"""The server opens originals beneath allowed roots only, whatever a provenance table names."""
 
 import grp
 import gzip

@@ -50,7 +50,7 @@ def check_originals(named: Iterable[str]) -> tuple[str, ...]:
     for text in (named := tuple(named)):
         path = path_if_local(text) if text else None
         if path is not None and not path.exists():
-            raise ConfigError(f"--originals {text}: does not exist; name a folder or a URL prefix")
+            raise ConfigError(f"--originals {text} does not exist: name a folder or a URL prefix")
         if path is None and (_remote(text) is None or urlsplit(text).scheme not in _SCHEMES):
             raise ConfigError(
                 f"--originals {text!r} is neither a folder nor a URL prefix"
