@@ -84,7 +84,7 @@ def test_a_region_is_a_text_a_position_or_a_moc(coadds: Path, region) -> None:
     assert ref.uri.endswith("g1.fits")
 
 
-def test_what_is_no_region_is_refused(coadds: Path) -> None:
+def test_an_invalid_region_is_refused(coadds: Path) -> None:
     with pytest.raises(ValueError, match=r"neither a text, a MOC, nor \(SkyCoord, radius\)"):
         hipsgen.find_coadds(coadds, bands="g", region=17)  # type: ignore[arg-type]
 
@@ -213,7 +213,7 @@ def test_errors_are_built_in_ones_too_and_name_their_parameter() -> None:
         hipsgen.open_survey("/nonexistent/place")
 
 
-def test_what_was_built_before_a_failure_is_in_the_error(coadds: Path, tmp_path: Path) -> None:
+def test_the_error_of_a_failed_build_has_the_finished_surveys(coadds: Path, tmp_path: Path) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
     for band in "gr":

@@ -168,7 +168,7 @@ def test_options_of_a_color_survey(
     assert list(color.size) == ["webp"]
 
 
-def test_what_was_built_before_any_failure_is_in_the_error(tmp_path: Path) -> None:
+def test_any_error_of_a_build_has_the_finished_surveys(tmp_path: Path) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
     for band in "gr":

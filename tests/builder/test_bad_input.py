@@ -81,7 +81,7 @@ def test_a_coadd_that_breaks_under_way_fails_the_blocks_that_need_it(
     assert "hipsgen_left_out" not in repaired.survey.properties
 
 
-def test_without_the_bad_ones_it_is_finished_when_asked_and_says_so(build: Build, tmp_path: Path):
+def test_skip_bad_finishes_the_survey_and_records_what_is_left_out(build: Build, tmp_path: Path):
     inputs = images(tmp_path / "in", 2)
     broken = tmp_path / "in" / "broken.fits"
     broken.write_text("no FITS at all")
@@ -122,7 +122,7 @@ def test_an_image_that_comes_back_as_another_is_made_anew(build: Build, tmp_path
     assert tile_bytes(again.place) == tile_bytes(build(inputs, "anew", **CUTS).place)
 
 
-def test_what_is_good_stays_until_a_damaged_coadd_is_repaired(build: Build, tmp_path: Path):
+def test_a_survey_keeps_the_pixels_of_a_coadd_that_is_damaged_later(build: Build, tmp_path: Path):
     """A survey does not lose the pixels of a coadd that is damaged now."""
     inputs = images(tmp_path / "in", 3)
     place = build(inputs, **CUTS).place

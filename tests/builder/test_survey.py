@@ -125,7 +125,7 @@ def test_going_on_asks_for_no_tile_but_those_of_the_picture(
     assert first.n_tiles > 80
 
 
-def test_an_interrupted_build_goes_on_and_ends_as_if_it_had_not_been(build: Build, tmp_path):
+def test_a_resumed_build_equals_an_uninterrupted_one(build: Build, tmp_path):
     inputs = images(tmp_path / "in", 2)
     truth = tile_bytes(build(inputs, "whole").place)
     place = build(inputs, "cut").place
@@ -147,7 +147,9 @@ def test_other_options_are_refused_with_the_difference_named(build: Build, tmp_p
     assert build(inputs, interpolation="bilinear", fresh=True).summary.n_blocks_rendered > 0
 
 
-def test_what_cannot_fit_is_not_begun(build: Build, tmp_path, monkeypatch: pytest.MonkeyPatch):
+def test_a_build_that_does_not_fit_on_the_disk_is_not_started(
+    build: Build, tmp_path, monkeypatch: pytest.MonkeyPatch
+):
     inputs = images(tmp_path / "in", 1)
     monkeypatch.setattr(LocalStore, "free_space", lambda _: 1_000_000)
     with pytest.raises(ConfigError, match=r"takes about .* MB more, and .* has 1.0 MB free"):

@@ -11,7 +11,7 @@ from tests.viewer.serving import served
 DEEP = CheckOptions(deep=True, workers=4)
 
 
-def test_a_sound_one_has_no_finding_and_a_lost_tile_is_named(sound: Path, tmp_path: Path) -> None:
+def test_only_a_lost_tile_is_a_finding_over_http(sound: Path, tmp_path: Path) -> None:
     root = tmp_path / "root"
     place = Path(shutil.copytree(sound, root / "sky"))
     with served(root) as port:
@@ -31,7 +31,7 @@ def test_a_sound_one_has_no_finding_and_a_lost_tile_is_named(sound: Path, tmp_pa
         assert any("Moc.fits" in str(f) for f in check_survey(f"{url}/hips/sky", DEEP))
 
 
-def test_what_is_no_survey_or_no_server_is_one_finding() -> None:
+def test_a_server_that_does_not_respond_is_one_finding() -> None:
     (finding,) = check_survey("http://127.0.0.1:9/hips/sky")
     assert "cannot be fetched" in finding.message
 

@@ -193,7 +193,7 @@ def test_a_fault_is_named_whether_there_is_a_journal_or_not(fault: str, copy: Pa
 
 
 @pytest.mark.parametrize("fault", JOURNALLED)
-def test_what_only_the_journal_knows_is_named(fault: str, copy: Path) -> None:
+def test_faults_known_from_the_journal_only_are_found(fault: str, copy: Path) -> None:
     plant, word = JOURNALLED[fault]
     plant(copy)
     named = [str(f) for f in serious(copy)]
@@ -201,7 +201,7 @@ def test_what_only_the_journal_knows_is_named(fault: str, copy: Path) -> None:
     assert any(".hipsgen" in text or "build again" in text for text in named)
 
 
-def test_what_is_named_is_mended_as_the_advice_says(
+def test_removing_the_named_record_and_building_again_repairs_the_tiles(
     sound: Path,
     tmp_path: Path,
 ) -> None:
@@ -234,7 +234,7 @@ def test_what_is_named_is_mended_as_the_advice_says(
     assert all(f["level"] == "note" for f in json.loads(clean.stdout)[str(out)])
 
 
-def test_many_alike_are_told_in_a_few_lines(copy: Path) -> None:
+def test_similar_findings_are_grouped(copy: Path) -> None:
     for path in copy.glob("Norder*/Dir*/*.png"):
         path.write_bytes(b"no picture")
     named = serious(copy)

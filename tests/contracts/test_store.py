@@ -37,7 +37,7 @@ class StoreContract:
         """From here on the first file written is swept away before it has its name."""
         raise NotImplementedError
 
-    def test_what_was_written_is_read(self, store: Store):
+    def test_a_file_is_read_as_written(self, store: Store):
         for path, data in {"properties": b"a", "Norder3/Dir0/Npix1.fits": b"\0\xff" * 5000}.items():
             store.write(path, data)
             assert store.read(path) == data

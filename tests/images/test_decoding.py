@@ -331,7 +331,7 @@ def test_lossless_images_as_cfitsio_marks_them(tmp_path: Path):
     ],
     ids=str,
 )
-def test_odd_cards_mean_what_they_mean_to_astropy(
+def test_unusual_cards_are_interpreted_as_by_astropy(
     lossless: bool, cards: dict[str, Any], tmp_path: Path
 ):
     how = ("GZIP_2", (1, COLS), {}) if lossless else ("RICE_1", (1, COLS), QUANTIZED["dither 1"])
@@ -384,7 +384,7 @@ DAMAGED: dict[str, Any] = {
 
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::RuntimeWarning")
 @pytest.mark.parametrize("name", DAMAGED)
-def test_what_damage_does_is_what_it_does_in_astropy(name: str, tmp_path: Path):
+def test_damaged_tiles_are_decoded_or_refused_as_by_astropy(name: str, tmp_path: Path):
     algorithm, tile, how = DAMAGED[name]
     hdu = compressed(sky(), algorithm, tile, **how)
     whole = write(tmp_path / "whole.fits", fits.PrimaryHDU(), hdu)

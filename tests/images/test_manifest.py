@@ -32,7 +32,7 @@ references = st.builds(
 
 @examples(0.6)
 @given(refs=st.lists(references, max_size=4), text=texts)
-def test_what_was_written_is_read(refs: list[CoaddRef], text: str, tmp_path_factory):
+def test_a_manifest_is_read_as_written(refs: list[CoaddRef], text: str, tmp_path_factory):
     path = tmp_path_factory.mktemp("m") / "refs.jsonl"
     assert write_manifest(path, refs, text) == len(refs)
     assert is_manifest(path)

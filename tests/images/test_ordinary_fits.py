@@ -193,7 +193,7 @@ KINDS["degenerate third and fourth axes.fits"] = more_axes(2)
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_pixels_and_holes_come_out_right(name: str, tmp_path: Path):
+def test_values_and_missing_pixels_are_read_correctly(name: str, tmp_path: Path):
     expected, off = KINDS[name](tmp_path / name)
     source = FitsFolder([str(tmp_path)])
     (ref,) = source.refs()

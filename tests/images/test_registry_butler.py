@@ -123,7 +123,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_what_is_wrong_is_named_in_one_line_with_what_there_is(name: str, repository: Path):
+def test_errors_are_one_line_and_list_the_possible_values(name: str, repository: Path):
     changes, words = WRONG[name]
     with pytest.raises(InputError) as raised:
         list(source(repository, **changes).refs())
@@ -282,6 +282,6 @@ def test_nothing_in_the_repository_changes(repository: Path):
     assert hashes(repository) == before
 
 
-def test_it_describes_what_it_was_asked_for(repository: Path):
+def test_a_source_describes_its_query(repository: Path):
     text = source(repository, where="tract = 4848").describe()
     assert text == f"Butler {CHAIN} {DATASET_TYPE} where tract = 4848"

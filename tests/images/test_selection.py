@@ -109,7 +109,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("text", WRONG)
-def test_what_is_no_region_is_named_with_what_is(text: str):
+def test_an_error_for_an_invalid_region_shows_it_and_the_valid_forms(text: str):
     with pytest.raises(ConfigError, match=WRONG[text]) as raised:
         Region(text)
     assert text in str(raised.value)

@@ -14,7 +14,7 @@ from hipsgen.images.staging import _Copies, local_file
 @pytest.mark.parametrize(
     "uri", ["http://[::1", "http://[::1#zip-path=a", "[", "s3://[/x#component-mask=y", "#", "x#y"]
 )
-def test_what_is_no_address_is_a_coadd_that_cannot_be_had(uri):
+def test_invalid_uris_are_coadd_errors(uri):
     with pytest.raises(CoaddError), local_file(uri):
         pass
 

@@ -37,7 +37,7 @@ def lint(aladin: list[str], place: Path) -> str:
     ("frame", "width"),
     [("equatorial", 512), ("galactic", 512), ("ecliptic", 512), ("equatorial", 128)],
 )
-def test_lint_says_compatible(
+def test_the_lint_of_java_hipsgen_finds_a_survey_compatible(
     frame: str, width: int, aladin: list[str], build: Build, tmp_path: Path
 ) -> None:
     field = StarField(10.0, 20.0, background=1.0, stars=[(200.0, 250.0, 100.0)])

@@ -183,7 +183,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_who_is_not_let_in_is_told_why_and_what_to_do(
+def test_errors_for_refused_access_name_cause_and_next_step(
     case: str,
     postgres: Server,
     nobody: Path,

@@ -122,7 +122,7 @@ def test_a_glance_at_s3(folder: Path, monkeypatch: pytest.MonkeyPatch):
         check_same(f"{store.url}gzip.fits", folder / "gzip.fits")
 
 
-def test_what_is_packed_is_copied(server: Dav, folder: Path):
+def test_a_remote_compressed_file_is_copied(server: Dav, folder: Path):
     check_same(f"{server.url}packed.fits.bz2", folder / "gzip.fits")
 
 

@@ -90,7 +90,7 @@ def test_a_server_that_stumbles_is_asked_again(local: Path, truth: dict[str, str
     assert survey_bytes(tmp_path / "out") == truth
 
 
-def test_who_is_not_let_in_is_told_where_credentials_come_from(local: Path, tmp_path: Path):
+def test_an_error_for_refused_access_names_the_source_of_credentials(local: Path, tmp_path: Path):
     with dav(local, "basic") as server:
         root = moved(local, tmp_path / "repository", server.url)
         code, said = build(root, tmp_path / "out")
@@ -126,7 +126,7 @@ def test_a_dead_server_is_named_at_once(local: Path, tmp_path: Path):
     assert time.monotonic() - started < 60
 
 
-def test_nothing_is_left_of_copies_after_a_kill(local: Path, tmp_path: Path):
+def test_no_copies_remain_after_a_kill(local: Path, tmp_path: Path):
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     with dav(local) as server:
@@ -194,7 +194,7 @@ def test_a_number_in_a_url_is_no_answer_of_a_server():
     )
 
 
-def test_a_signed_url_is_not_told():
+def test_errors_do_not_contain_signed_urls():
     def attempt() -> None:
         raise OSError("Max retries exceeded with url: /coadds/7/r.fits?Key=k&Signature=abc%3D&E=1")
 

@@ -179,7 +179,7 @@ def test_constant_and_sparse_samples_still_make_a_stretch(
         assert dark < bright
 
 
-def test_what_is_never_negative_is_not_cut_there() -> None:
+def test_cuts_of_a_variance_begin_at_its_minimum() -> None:
     """A variance: narrow and skew, its sigma reaches below zero."""
     variance = np.random.default_rng(1).exponential(2.0, 10_000)
     low, high = SkyLevel.of(variance).cuts()
@@ -335,7 +335,7 @@ def test_a_band_alone_is_gray() -> None:
     assert alpha == 255
 
 
-def test_what_passes_white_is_scaled_down_in_all_bands_together() -> None:
+def test_colors_brighter_than_white_keep_their_ratios() -> None:
     rgb = np.array([2000.0, 100.0, 10.0])[:, None, None]
     red, green, blue, _ = COLOR(bands_of(rgb))[0, 0].tolist()
     assert red == 255

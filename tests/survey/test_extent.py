@@ -76,5 +76,5 @@ def test_one_small_cell_is_seen():
     assert 0 < fov < 4 * cell
 
 
-def test_nothing_is_the_whole_sky():
+def test_the_initial_view_of_an_empty_moc_is_the_whole_sky():
     assert initial_view(MOC.new_empty(5), "equatorial") == ((0.0, 0.0), (0.0, 0.0), 180.0)

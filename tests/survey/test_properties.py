@@ -17,7 +17,7 @@ values = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=
 
 @examples(2)
 @given(st.dictionaries(keys, values, max_size=8))
-def test_what_was_written_is_read(written: dict[str, str]):
+def test_properties_are_read_as_written(written: dict[str, str]):
     text = format_properties(written)
     assert parse_properties(text) == {k: " ".join(v.split()) for k, v in written.items()}
     assert parse_properties(text.encode("utf-8").decode("utf-8")) == parse_properties(text)
@@ -46,7 +46,7 @@ def test_a_line_that_is_none_is_named_by_its_number(line: str):
     assert line in str(raised.value)
 
 
-def test_nothing_is_nothing():
+def test_properties_may_be_empty():
     assert parse_properties("") == {}
     assert parse_properties(format_properties({})) == {}
 

@@ -41,7 +41,7 @@ def store(tmp_path: Path) -> LocalStore:
     return store
 
 
-def test_it_tells_what_its_properties_say(store: LocalStore):
+def test_a_survey_has_the_values_of_its_properties(store: LocalStore):
     survey = Survey.open(store)
     assert (survey.order, survey.tile_width, survey.frame) == (4, 64, "galactic")
     assert survey.formats == ("fits", "png")

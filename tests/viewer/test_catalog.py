@@ -535,7 +535,7 @@ def test_a_table_without_rows(tmp_path, ending):
     assert (found["rows"], found["ra"], found["more"]) == ([], [], False)
 
 
-def test_the_command_opens_them(root, tmp_path, monkeypatch):
+def test_the_command_line_opens_catalogs(root, tmp_path, monkeypatch):
     path = write(stars(100), tmp_path / "mine.csv")
     monkeypatch.setattr("uvicorn.Server.run", lambda self, sockets: None)
     command = ["serve", str(root), "--port", "0", "--catalog"]

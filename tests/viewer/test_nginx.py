@@ -225,7 +225,7 @@ def test_the_page_is_packed_and_tiles_are_not(tmp_path, surveys):
 
 
 @pytest.mark.slow
-def test_logging_in_through_it(tmp_path, surveys):
+def test_login_through_nginx(tmp_path, surveys):
     with site(tmp_path, surveys, "--token", TOKEN, "--workers", "2") as seen:
         with seen.client(headers={"accept": "text/html"}) as browser:
             assert 'type="password"' in browser.get("").text

@@ -36,7 +36,7 @@ def test_the_bytes_are_the_file_s(client, root):
     assert client.get(f"{TILE}.fits").content == file.read_bytes()
 
 
-def test_head_tells_all_but_the_bytes(client):
+def test_head_returns_the_same_headers_as_get(client):
     full, head = client.get(f"{TILE}.fits"), client.head(f"{TILE}.fits")
     assert head.content == b""
     assert head.headers == full.headers
@@ -197,7 +197,7 @@ def exposed(tmp_path):
         "metadata.xml",
     ],
 )
-def test_nothing_but_the_files_of_a_survey(exposed, path):
+def test_only_the_files_of_a_survey_are_served(exposed, path):
     for method in ("GET", "HEAD"):
         answer = exposed.request(method, f"/hips/band_g/{path}")
         assert answer.status_code == 404, answer.content[:40]
