@@ -154,6 +154,14 @@ def test_the_band_of_the_primary_header_counts_for_its_extensions(tmp_path: Path
     assert [ref.band for ref in FitsFolder([str(tmp_path)]).refs()] == ["g", "i"]
 
 
+def test_an_open_wheel_of_an_extension_does_not_hide_the_filter_of_the_file(tmp_path: Path):
+    primary = fits.PrimaryHDU()
+    primary.header["FILTER2"] = "V"
+    write(tmp_path / "a.fits", primary, fits.ImageHDU(noise(), tan_header(FILTER1="CLEAR1")))
+    write(tmp_path / "b.fits", fits.PrimaryHDU(noise(), tan_header(FILTER="clear")))
+    assert [ref.band for ref in FitsFolder([str(tmp_path)]).refs()] == ["V", "clear"]
+
+
 def exposure(path: Path, label: str, index: int = 1, tells: bool = True) -> Path:
     """As lsst.afw writes it: the band stands in an object of the archive."""
     primary = fits.PrimaryHDU()
