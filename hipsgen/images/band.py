@@ -43,17 +43,25 @@ def band_of(hdus: Any, number: int) -> str:
     their first word.
     """
     headers = hdus[number].header, hdus[0].header
-    for header in headers:
-        name = _named(header)
-        if name:
-            short = _SHORT.fullmatch(name)
-            return (short[1] or short[2]) if short else name
+    if name := named_band(*headers):
+        return name
     try:
         found = _band_of_filter_label(hdus) or _band_of_json_tree(hdus)
     except (CoaddError, LookupError, TypeError, ValueError):
         # a label of an unknown form names no band
         found = ""
     return found or next((name for header in headers if (name := _numbered(header))), "")
+
+
+def named_band(*headers: Any) -> str:
+    """Return the band that the usual keywords of headers name, "" if none does."""
+    names = [name for header in headers if (name := _named(header))]
+    if not names:
+        return ""
+    # an extension may give one wheel, which is open, and the primary header the filter
+    name = next((name for name in names if not _NO_FILTER.fullmatch(name)), names[0])
+    short = _SHORT.fullmatch(name)
+    return (short[1] or short[2]) if short else name
 
 
 def instrument_of(hdus: Any, number: int) -> str:

@@ -26,7 +26,7 @@ from hipsgen.images.masks import bit_mask
 from hipsgen.images.range_reads import RangeFile, RangeReader, open_range_reader
 from hipsgen.images.source import CoaddInfo, Section, Values
 from hipsgen.images.staging import has_copy, local_file
-from hipsgen.images.stored_values import scale_in_double
+from hipsgen.images.stored_values import needs_double, scale_in_double
 from hipsgen.images.times import time_range
 from hipsgen.images.units import Offset
 from hipsgen.images.uris import is_stamp, path_of, stamp_of
@@ -41,7 +41,6 @@ _DAMAGE = (
     *(OSError, EOFError, ValueError, TypeError, LookupError, AttributeError, RuntimeError),
     *(ArithmeticError, zlib.error, decode.DeflateError),
 )
-_MORE_DIGITS = (-64, 32, 64)  # BITPIX of numbers that float32 may not hold
 _FileOrRanges = Path | RangeReader
 _BYTES_PER_PIXEL = 8  # while decoding: as stored, and as float32
 _FEW_TILES = 8  # of a compressed image: a section costs at least an eighth of it
@@ -208,7 +207,7 @@ class FitsReader:
             with _open(location) as hdus:
                 layout = headers.layout(hdus)
                 pixels = layout.pixels(section)
-                if layout.header.get("BITPIX") in _MORE_DIGITS:
+                if needs_double(layout.header):
                     image: Any = scale_in_double(pixels, self._blank, headers.scale)
                 else:
                     image = np.empty(pixels.shape, np.float32)

@@ -32,6 +32,12 @@ _NO_SCIENCE = frozenset(
         "bpm bias zero dark flat focus arc",
     )
 )
+# what has been done to a science image, such as `Light Frame, dark subtracted`
+_DONE = re.compile(
+    r"[A-Za-z]+(?:(?: and |\s*[&+/]\s*)[A-Za-z]+)*[^A-Za-z0-9]+"
+    r"(?:subtracted|corrected|fielded|divided|removed|applied)",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -71,7 +77,7 @@ def kind_of(*headers: Any) -> str:
     for header in headers:
         for keyword in _KEYWORDS:
             value = header.get(keyword)
-            if isinstance(value, str) and _NO_SCIENCE & set(_words(value)):
+            if isinstance(value, str) and _NO_SCIENCE & set(_words(_DONE.sub("", value))):
                 return f"{keyword} = {value.strip()}"
     return ""
 

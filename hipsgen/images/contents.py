@@ -6,6 +6,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from hipsgen.errors import CoaddError, NoCoaddError
+from hipsgen.images.band import named_band
 from hipsgen.images.cells import is_cell_table
 from hipsgen.images.companions import Candidate, companion_word, kind_of, leave_out
 
@@ -169,30 +170,41 @@ def _candidate(hdus: "fits.HDUList", number: int) -> Candidate:
     kind = kind_of(header, hdus[0].header)
     wcs = tuple(header.get(key) for key in _WCS_KEYWORDS) if header.get("CTYPE1") else ()
     unit = str(header.get("BUNIT", "")).strip()
-    place = _Grid(_shape(hdus[number])[-2:], wcs, header.get("EXTVER"))
+    band = named_band(header, hdus[0].header)
+    place = _Grid(_shape(hdus[number])[-2:], wcs, header.get("EXTVER"), band)
     return Candidate(hdu_name(hdus[number]), kind, unit, place)
 
 
 @dataclass(frozen=True)
 class _Grid:
-    """The pixels of an image HDU: shape, WCS keywords (none if it has no WCS), EXTVER if any."""
+    """The pixels of an image HDU.
+
+    shape, WCS keywords (none if it has no WCS), EXTVER if any, and the band ("" if unknown).
+    """
 
     shape: tuple[int, ...]
     wcs: tuple[Any, ...]
     version: int | None
+    band: str
 
 
 def _belongs_to(one: _Grid, other: _Grid) -> bool:
     """Whether two image HDUs have the same pixels, or the same shape and EXTVER."""
+    if _differ_in_band(one, other):
+        return False
     has_version = one.version is not None and one.version == other.version
     return _is_same_grid(one, other) or (has_version and one.shape == other.shape)
 
 
 def _is_same_grid(one: _Grid, other: _Grid) -> bool:
     """Whether two image HDUs have the same pixels; one without a WCS has that of its EXTVER."""
-    if one.shape != other.shape:
+    if one.shape != other.shape or _differ_in_band(one, other):
         return False
     return one.wcs == other.wcs if one.wcs and other.wcs else one.version == other.version
+
+
+def _differ_in_band(one: _Grid, other: _Grid) -> bool:
+    return bool(one.band and other.band) and one.band != other.band
 
 
 def _describe_file(hdus: "fits.HDUList") -> str:

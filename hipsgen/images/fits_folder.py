@@ -298,6 +298,8 @@ def _lines(path: Path) -> list[str]:
         raise InputError(
             f"the list {path} is not UTF-8 text ({error.reason}): save it as UTF-8"
         ) from error
+    if "\0" in text:
+        raise InputError(f"the list {path} has NUL characters: it must be text, one name per line")
     names = [line.strip() for line in text.splitlines()]
     return [
         name if is_uri(name) else str(path.parent / name)

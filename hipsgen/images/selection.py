@@ -114,8 +114,9 @@ class Region:
     def _file(self, path: Path) -> Any:
         try:
             with open_regular(path) as file:
-                check_size(file, _MAX_MOC)
-                is_damaged = file.read(6) == b"SIMPLE" and _is_truncated(path)
+                # files of /proc have no size, and may have no end
+                is_empty = not check_size(file, _MAX_MOC)
+                is_damaged = is_empty or (file.read(6) == b"SIMPLE" and _is_truncated(path))
         except FileTooLargeError as error:
             raise InputError(f"{{region}} {path} cannot be read: {error.strerror}") from error
         except OSError as error:

@@ -14,6 +14,7 @@ from hipsgen.images.decode_kernels import HUGE
 
 # Pogson's ratio, 2.5 log10(e): magnitudes per unit of a natural logarithm
 _POGSON = 2.5 / np.log(10.0)
+_MORE_DIGITS = (-64, 32, 64)  # BITPIX of numbers that float32 may not hold
 
 
 def physical_values(stored: npt.NDArray[Any], header: Any) -> npt.NDArray[Any]:
@@ -71,6 +72,20 @@ def asinh_scale(header: Any) -> tuple[float, float]:
             f"{header.get('BOFFSET')!r} is incomplete: BSOFTEN must be positive, BOFFSET a number"
         )
     return softening, offset
+
+
+def needs_double(header: Any) -> bool:
+    """Whether float32 may not hold the values of an image, given its header.
+
+    Small integers need it if BZERO is so large that float32 steps are coarser than a sixteenth of
+    BSCALE, as for dates.
+    """
+    bitpix = header.get("BITPIX")
+    if bitpix not in (8, 16) or is_asinh(header):
+        return bitpix in _MORE_DIGITS
+    scale, zero = _number(header, "BSCALE", 1.0), _number(header, "BZERO", 0.0)
+    largest = abs(zero) + abs(scale) * (1 << bitpix)
+    return bool(largest < HUGE and np.spacing(np.float32(largest)) > abs(scale) / 16)
 
 
 def scale_in_double(

@@ -109,7 +109,11 @@ def is_per_pixel(unit: str) -> bool:
     if _spelled(re.split(r"[\s/*.]", text)[0]) in _COUNTS:
         return True
     parsed = parse(text)
-    return parsed is not None and any(parsed.is_equivalent(flux) for flux in _fluxes())
+    if parsed is None:
+        return False
+    # such as `10 e-/s` and `kct`
+    counted = any(parsed.is_equivalent(count / time) for count in _counts() for time in _times())
+    return counted or any(parsed.is_equivalent(flux) for flux in _fluxes())
 
 
 def is_logarithmic(unit: str) -> bool:
@@ -161,6 +165,20 @@ def _name(word: "re.Match[str]") -> str:
         prefix = _PREFIXES.get(flux[1].lower() if len(flux[1]) > 1 else flux[1], flux[1])
         return prefix + ("Jy" if flux[2] else "mgy")
     return _NAMES.get(word[0].lower(), word[0])
+
+
+@lru_cache
+def _counts() -> tuple[Any, ...]:
+    import astropy.units as u
+
+    return u.adu, u.ct, u.electron, u.ph
+
+
+@lru_cache
+def _times() -> tuple[Any, ...]:
+    import astropy.units as u
+
+    return u.dimensionless_unscaled, u.s
 
 
 @lru_cache

@@ -39,6 +39,8 @@ _SMALLEST_PIXEL = 1e-8 / 3600  # degrees; unit vectors in double precision resol
 _NUMBERS = re.compile(
     r"(CRVAL|CRPIX|CDELT|CROTA)[12]|(CD|PC)[12]_[12]|PV[12]_\d+|LONPOLE|LATPOLE|EQUINOX"
 )
+_ORDERS = re.compile(r"[AB]P?_ORDER")  # of SIP: astropy loops over all coefficients there may be
+_MAX_ORDER = 9
 _STEPS = 16  # points along a side of an outline
 _STRAIGHT = 0.1  # pixels: a side that bulges by less is represented by its ends
 _LARGE = 60.0  # degrees: an outline with a larger radius is not represented by a polygon
@@ -265,7 +267,14 @@ def _astropy_frame(wcs: Any) -> Any:
 
 
 def _check_numbers(header: "Header") -> None:
-    """Raise CoaddError if a number of the WCS is text, is not finite, or has no value at all."""
+    """Raise CoaddError if a number of the WCS is text, is not finite, or has no value at all.
+
+    Also if an order is beyond what SIP allows.
+    """
+    for keyword in filter(_ORDERS.fullmatch, header):
+        order = header[keyword]
+        if isinstance(order, int | float) and not 0 <= order <= _MAX_ORDER:
+            raise CoaddError(f"its {keyword} = {order} is not an order of SIP (0 to {_MAX_ORDER})")
     for keyword in filter(_NUMBERS.fullmatch, header):
         value = header[keyword]
         if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):

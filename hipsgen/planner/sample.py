@@ -26,6 +26,7 @@ _PIXELS_AT_ONCE = 1 << 24  # read at a time from a coadd that is read whole
 _SORT_ORDER = 14  # HEALPix order by which coadds are sorted
 _REFS_AT_ONCE = 1 << 15
 _STEP = 1 / 16  # of the noise: the largest step of float32
+_ROUNDING = 16  # steps of float64 by which products with a factor may differ
 _MASK_LEVEL = SkyLevel(0.0, 0.0, 1.0, 0.0, 1.0)  # 0 without a flag, 1 with one
 _PLANE_NAME = re.compile(r"[A-Za-z0-9_-]{1,50}")
 
@@ -179,8 +180,13 @@ class _Strips:
         """
         offset = level.zero
         found = self.values(offset, [])
-        is_exact = np.array_equal(
-            found, (values.astype(np.float64) - offset).astype(np.float32), equal_nan=True
+        # factors between units and pixel areas are rounded in float64, which adds no digits
+        is_exact = np.allclose(
+            found,
+            (values.astype(np.float64) - offset).astype(np.float32),
+            rtol=0.0,
+            atol=_ROUNDING * float(np.spacing(abs(offset))),
+            equal_nan=True,
         )
         precise = SkyLevel.of(found + offset)
         if is_exact or _is_resolved(precise):

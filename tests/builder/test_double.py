@@ -339,3 +339,18 @@ def test_notes_on_3e38_and_on_blank_of_floats_appear_once(
         "hips: BLANK = -999 is ignored: FITS defines it for integers only; blank -999 makes such "
         "pixels missing"
     ]
+
+
+def test_rounding_of_a_factor_between_pixel_areas_makes_no_doubles(tmp_path: Path) -> None:
+    paths = []
+    for k, size in enumerate((1.0, 2.0)):
+        header = tan_header(SHAPE, CRVAL1=150.0 + 0.1 * k, BUNIT="10 e-/s")
+        header["CDELT1"], header["CDELT2"] = -0.01 * size, 0.01 * size
+        flux = np.full(SHAPE, 4.0 * size**2, np.float32)
+        fits.PrimaryHDU(flux, header).writeto(tmp_path / f"{k}.fits")
+        paths.append(tmp_path / f"{k}.fits")
+    build(paths, tmp_path / "hips")
+    survey = hipsgen.open_survey(tmp_path / "hips")
+    for _, values in leaves(survey):
+        assert values.dtype == np.float32
+        np.testing.assert_allclose(values[np.isfinite(values)], 4.0, rtol=1e-6)

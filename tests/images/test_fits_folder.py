@@ -110,6 +110,7 @@ WRONG = {
     "a missing file": ("nothing.fits", "does not exist"),
     "a list that names itself": ("round.txt", "includes itself"),
     "a list that is not UTF-8": ("latin.txt", "not UTF-8"),
+    "a list that is no text": ("nul.txt", "NUL characters"),
     "a folder without FITS": ("empty", "contains no FITS file"),
 }
 
@@ -118,6 +119,7 @@ WRONG = {
 def test_an_input_that_is_not_there_is_an_input_error_of_one_line(name: str, tmp_path: Path):
     (tmp_path / "round.txt").write_text("round.txt\n")
     (tmp_path / "latin.txt").write_bytes("größe.fits\n".encode("latin-1"))
+    (tmp_path / "nul.txt").write_bytes("a.fits\n".encode("utf-16-le"))
     (tmp_path / "empty").mkdir()
     given, reason = WRONG[name]
     with pytest.raises(InputError, match=reason) as raised:
@@ -152,6 +154,14 @@ def test_the_band_of_the_primary_header_counts_for_its_extensions(tmp_path: Path
         fits.ImageHDU(noise(), own, name="SCI", ver=2),
     )
     assert [ref.band for ref in FitsFolder([str(tmp_path)]).refs()] == ["g", "i"]
+
+
+def test_an_open_wheel_of_an_extension_does_not_hide_the_filter_of_the_file(tmp_path: Path):
+    primary = fits.PrimaryHDU()
+    primary.header["FILTER2"] = "V"
+    write(tmp_path / "a.fits", primary, fits.ImageHDU(noise(), tan_header(FILTER1="CLEAR1")))
+    write(tmp_path / "b.fits", fits.PrimaryHDU(noise(), tan_header(FILTER="clear")))
+    assert [ref.band for ref in FitsFolder([str(tmp_path)]).refs()] == ["V", "clear"]
 
 
 def exposure(path: Path, label: str, index: int = 1, tells: bool = True) -> Path:
@@ -248,3 +258,37 @@ def test_an_error_without_usable_files_lists_the_reasons(tmp_path: Path) -> None
     (tmp_path / "a.fits").write_bytes(b"SIMPLE  = nothing")
     with pytest.raises(InputError, match=r"\(1 left out: .*a\.fits: cannot be read as FITS"):
         list_refs(FitsFolder([str(tmp_path)], FitsReader()), QuietReporter())
+
+
+@pytest.mark.parametrize(
+    ("kind", "is_science"),
+    [
+        ("Light Frame, dark subtracted", True),
+        ("flat-fielded object", True),
+        ("zero corrected", True),
+        ("object, bias and dark subtracted", True),
+        ("bias/dark subtracted", True),
+        ("bias subtracted flat", False),
+        ("Dark Frame", False),
+        ("flat field", False),
+        ("flat, bias subtracted", False),
+    ],
+)
+def test_what_was_done_to_an_image_does_not_make_it_a_calibration(
+    kind: str, is_science: bool, tmp_path: Path
+):
+    image(tmp_path / "a.fits", IMAGETYP=kind)
+    assert bool(list(FitsFolder([str(tmp_path)]).refs())) == is_science
+
+
+def test_images_of_other_bands_on_the_same_pixels_are_no_companions(tmp_path: Path):
+    write(
+        tmp_path / "a.fits",
+        fits.PrimaryHDU(),
+        fits.ImageHDU(noise(), tan_header(FILTER="g", BUNIT="Jy"), name="FLUX"),
+        fits.ImageHDU(noise(), tan_header(FILTER="r", BUNIT="mJy"), name="FLUX_R"),
+        fits.ImageHDU(noise(), tan_header(FILTER="r", BUNIT="mJy-2"), name="IVAR_R"),
+    )
+    source = FitsFolder([str(tmp_path)])
+    assert [(ref.hdu, ref.band) for ref in source.refs()] == [("1", "g"), ("2", "r")]
+    assert [one.reason for one in source.left_out] == ["ivar of FLUX_R"]

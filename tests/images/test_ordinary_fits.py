@@ -481,23 +481,45 @@ def test_pixels_that_positions_cannot_resolve_are_refused(size: float, tmp_path:
 
 @pytest.mark.parametrize("number", [0, 1])
 @pytest.mark.parametrize(
-    ("keyword", "value"), [("NAXIS", 2147483647), ("WCSAXES", 100000), ("A_ORDER", 2147483647)]
+    ("keyword", "value"),
+    [
+        *(("NAXIS", "2147483647"), ("WCSAXES", "100000"), ("WCSAXESA", "20000")),
+        *(
+            ("A_ORDER", "2147483647"),
+            ("A_ORDER", "1.0E5"),
+            ("A_ORDER", "20000."),
+            ("A_ORDER", "1D4"),
+        ),
+    ],
 )
 def test_numbers_beyond_the_standard_are_refused_at_once(
-    keyword: str, value: int, number: int, tmp_path: Path
+    keyword: str, value: str, number: int, tmp_path: Path
 ):
     path = write(
         tmp_path / "a.fits",
-        fits.PrimaryHDU(noise(), tan_header(WCSAXES=2, A_ORDER=2)),
-        fits.ImageHDU(noise(), tan_header(WCSAXES=2, A_ORDER=2)),
+        fits.PrimaryHDU(noise(), tan_header(WCSAXES=2, WCSAXESA=2, A_ORDER=2)),
+        fits.ImageHDU(noise(), tan_header(WCSAXES=2, WCSAXESA=2, A_ORDER=2)),
     )
     data = bytearray(path.read_bytes())
     at = -1
     for _ in range(number + 1):
         at = data.index(f"{keyword:8}=".encode(), at + 1)
-    data[at : at + 30] = f"{keyword:8}= {value:20}".encode()
+    data[at : at + 30] = f"{keyword:8}= {value:>20}".encode()
     path.write_bytes(bytes(data))
     source = FitsFolder([str(tmp_path)])
     assert list(source.refs()) == []
     words = f"is damaged: {keyword} = {value} in HDU {number} (limit "
     assert source.problems[0].reason.startswith(words)
+
+
+@pytest.mark.parametrize("start", ["HIERARCH A_ORDER =", "a_order =", " A_ORDER="])
+def test_keywords_as_astropy_reads_them_have_the_same_limits(start: str, tmp_path: Path):
+    path = write(tmp_path / "a.fits", fits.PrimaryHDU(noise(), tan_header(A_ORDER=2)))
+    data = bytearray(path.read_bytes())
+    at = data.index(b"A_ORDER =")
+    data[at : at + 40] = f"{start} 100000".ljust(40).encode()
+    path.write_bytes(bytes(data))
+    source = FitsFolder([str(tmp_path)])
+    assert list(source.refs()) == []
+    reason = source.problems[0].reason
+    assert reason == "is damaged: A_ORDER = 100000 in HDU 0 (limit 9)"

@@ -122,6 +122,12 @@ def test_a_file_that_is_no_moc_is_named(tmp_path: Path):
         Region(str(tmp_path / "x.fits"))
 
 
+@pytest.mark.skipif(not Path("/proc/self/pagemap").exists(), reason="no such file")
+def test_a_file_without_size_that_does_not_end_is_no_region():
+    with pytest.raises(InputError, match="not a MOC file"):
+        Region("/proc/self/pagemap")
+
+
 @pytest.mark.parametrize("frame", ["galactic", "ecliptic"])
 def test_the_coverage_of_a_survey_in_another_frame_is_no_region(frame: str, tmp_path: Path):
     area = Region("circle:30,40,1")._moc

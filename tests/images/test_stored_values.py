@@ -216,3 +216,17 @@ def test_the_variance_of_asinh_magnitudes_is_refused_by_name(tmp_path: Path) -> 
     with pytest.raises(CoaddError, match=r"asinh magnitudes \(BSOFTEN, BOFFSET\).* variance"):
         FitsReader(plane="variance").info(ref)
     assert FitsReader().cutout(ref, WHOLE).variance is None
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.int32])
+def test_a_cutout_of_scaled_integers_keeps_digits_beyond_float32(
+    dtype: type, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.fits"
+    stored = np.arange(ROWS * COLS, dtype=np.int64).reshape(ROWS, COLS).astype(np.uint8)
+    fits.PrimaryHDU(stored.astype(dtype), tan_header(BUNIT="d")).writeto(path)
+    with fits.open(path, mode="update", do_not_scale_image_data=True) as hdus:
+        hdus[0].header["BZERO"], hdus[0].header["BSCALE"] = 60000.0, 1e-5
+    (ref,) = FitsFolder([str(path)]).refs()
+    image = FitsReader().cutout(ref, WHOLE).image
+    np.testing.assert_array_equal(image, 60000.0 + 1e-5 * stored)

@@ -116,8 +116,21 @@ def test_units_that_are_not_logarithmic(unit: str) -> None:
 def test_only_amounts_per_pixel_depend_on_the_pixel_area() -> None:
     for unit in ("nJy", "JY", "counts/s", "cps", "ELECTRONS/S", "e-", "DN", "nanomaggies", "nmgy"):
         assert is_per_pixel(unit), unit
-    for unit in ("MJY/SR", "JY/BEAM", "mag", "K", "", "counts/arcsec2", "nmgy/arcsec2"):
+    for unit in ("1e3 counts", "10 e-/s", "(electrons)/s", "kct", "10**-2 ADU/pix"):
+        assert is_per_pixel(unit), unit
+    for unit in (
+        "MJY/SR",
+        "JY/BEAM",
+        "mag",
+        "K",
+        "",
+        "counts/arcsec2",
+        "nmgy/arcsec2",
+        "s-1",
+        "ct2",
+    ):
         assert not is_per_pixel(unit), unit
+    assert not is_per_pixel("s-1")
 
 
 def test_an_unknown_unit_is_parsed_as_none() -> None:
