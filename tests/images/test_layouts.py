@@ -11,7 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 from astropy.io import fits
+from click.testing import CliRunner
 
+import hipsgen
+from hipsgen.cli import cli
 from hipsgen.errors import CoaddError, ConfigError, InputError
 from hipsgen.images.coadd_fits import FitsReader
 from hipsgen.images.fits_folder import FitsFolder, ImageChoice
@@ -465,3 +468,18 @@ def test_the_band_is_found_where_observatories_write_it(name: str, tmp_path: Pat
     cards, band = BANDS[name]
     save(tmp_path / "a.fits", primary(image(1), **cards))
     assert [ref.band for ref in FitsFolder([str(tmp_path)]).refs()] == [band]
+
+
+def test_the_api_takes_one_hdu_or_several(tmp_path: Path):
+    of_extensions(("SCI", "WHT"))(tmp_path)
+    for hdu, count in (("WHT", 1), (2, 1), ([1, "WHT"], 2), (np.arange(1, 3), 2), ("", 1)):
+        assert len(hipsgen.find_coadds(tmp_path, hdu=hdu)) == count, hdu
+    with pytest.raises(ConfigError, match=r"hdu 1\.5 must be an integer"):
+        hipsgen.find_coadds(tmp_path, hdu=[1.5])
+
+
+def test_the_option_hdu_is_repeated_or_separated_by_commas(tmp_path: Path):
+    of_extensions(("SCI", "WHT"))(tmp_path)
+    for options in (["--hdu", "SCI", "--hdu", "WHT"], ["--hdu", "1,2"]):
+        found = CliRunner().invoke(cli, ["plan", str(tmp_path), *options])
+        assert ": 2 coadds" in found.output, found.output
