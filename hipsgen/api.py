@@ -54,7 +54,7 @@ def find_coadds(
     skymap: str = "",
     tracts: Iterable[int] = (),
     patches: Iterable[int] = (),
-    hdu: str | int = "",
+    hdu: str | int | Iterable[str | int] = "",
     include: str | Iterable[str] = (),
     exclude: str | Iterable[str] = (),
     assume_band: str = "",
@@ -86,8 +86,8 @@ def find_coadds(
         Butler skymap; required if there are several.
     tracts, patches : iterable of int
         Numbers of tracts and patches.
-    hdu : str or int
-        Number or name (EXTNAME, may contain wildcards) of the HDUs of FITS files to use, or
+    hdu : str, int, or iterable of these
+        Numbers or names (EXTNAME, may contain wildcards) of the HDUs of FITS files to use, or
         ``all``. By default every image is used that does not accompany another one as its weight,
         error, mask or the like.
     include, exclude : str or iterable of str
@@ -133,7 +133,7 @@ def find_coadds(
             region=None if region is None else Region.of(region),
         ),
         choice=ImageChoice(
-            hdu=hdu if isinstance(hdu, str) else str(values.integer("hdu", hdu)),
+            hdus=_hdus(hdu),
             include=_texts("include", include),
             exclude=_texts("exclude", exclude),
             assume_band=values.text("assume_band", assume_band),
@@ -450,6 +450,12 @@ def _require(given: object, name: str, kind: Any, description: str) -> None:
         raise ConfigError(
             f"{name} must be {description}, not {values.shown(given)}", parameter=name, value=given
         )
+
+
+def _hdus(given: str | int | Iterable[str | int]) -> tuple[str, ...]:
+    one_by_one = [given] if isinstance(given, str) or not isinstance(given, Iterable) else given
+    texts = (one if isinstance(one, str) else str(values.integer("hdu", one)) for one in one_by_one)
+    return tuple(dict.fromkeys(text for text in texts if text))
 
 
 def _texts(name: str, given: str | Iterable[str]) -> tuple[str, ...]:

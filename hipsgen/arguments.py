@@ -69,8 +69,9 @@ INPUT_OPTIONS = _combine(
         "polygon:RA,DEC,RA,DEC,RA,DEC... (degrees, ICRS) or a MOC file.",
     ),
     click.option(
-        "--hdu", default="", metavar="H",
-        help="HDUs of FITS files to use: a number, a name (EXTNAME; with wildcards), or all. "
+        "--hdu", "hdus", multiple=True, metavar="H",
+        help="HDUs of FITS files to use: a number, a name (EXTNAME; with wildcards), or all; "
+        "repeat or separate by commas for several. "
         "Default: every image except those that accompany another one (weight, error, mask ...).",
     ),
     click.option(
@@ -272,7 +273,12 @@ def query_of(given: dict[str, Any]) -> Any:
         skymap=given["skymap"],
         where=given["where"],
         selection=_selection(given),
-        choice=ImageChoice(given["hdu"], given["include"], given["exclude"], given["assume_band"]),
+        choice=ImageChoice(
+            tuple(dict.fromkeys(h for text in given["hdus"] for h in split_list(text))),
+            given["include"],
+            given["exclude"],
+            given["assume_band"],
+        ),
         strict=given["strict"],
     )
     return narrow_to_color(query, given["color"])

@@ -1,7 +1,7 @@
 """Format numbers and parameter names in messages."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 _FLAGS = {"fresh", "recut", "skip_bad", "strict"}
 # parameters of the API whose option on the command line has a different name
@@ -44,6 +44,12 @@ def name_parameters(text: str, name: Callable[[str], str] = as_keyword) -> str:
 def counted(number: int, thing: str) -> str:
     """Return a number with its noun: `1 coadd`, `2 coadds`."""
     return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
+def listed(texts: Sequence[str], most: int) -> str:
+    """Return the first texts, separated by commas, and the number of the others."""
+    more = f" and {len(texts) - most} more" if len(texts) > most else ""
+    return ", ".join(texts[:most]) + more
 
 
 def cuts_text(low: float, high: float) -> str:

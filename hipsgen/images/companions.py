@@ -1,26 +1,29 @@
 """Recognize images that accompany a science image: its errors, weights, masks, exposure maps.
 
 A name alone leaves nothing out: an object may be called Mask. A companion is recognized by a
-standard keyword, or by a word of its name where an image without such a word covers the same
-pixels.
+standard keyword, or by a word of its name where an image without that word covers the same
+pixels: `exp1_wt.fits` accompanies `exp1.fits`.
 """
 
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 # words of names of companions, as used by the pipelines of HST, JWST, DES, DECam, PS1, Euclid,
-# MUSE and other instruments of ESO, Legacy Surveys, VISTA, WISE, Spitzer, GALEX, Herschel
+# MUSE and other instruments of ESO, Legacy Surveys, VISTA, WISE, Spitzer, GALEX, Herschel, ZTF, and
+# by SExtractor and CASA
 _WORDS = frozenset(
     re.findall(
         r"\w+",
-        "err error errors sigma rms unc uncert uncertainty munc std stddev noise snr s2n "
-        "dq dqm dqi dmask dqmask flag flags flg mask msk bpm badpix maskbits qual quality "
-        "var variance ivar invvar invar stat wht wgt wt weight weights wtmap conf confidence "
-        "ctx con context exp expt exptime expmap exposure cov coverage mcov cvg nexp nimage num "
-        "hits chi2 chisq bkg bkgd background skybg sky model resid residual psf psfsize depth "
-        "galdepth rrhr npol d2im d2imarr ood oow ooe osd osw ose opd opw ope okd okw oke",
+        "err error errors sig sigma rms unc uncert uncertainty munc refunc std stddev noise snr "
+        "s2n dq dqm dqi dmask dqmask flag flags flg mask msk mskimg seg segm segmap "
+        "segmentation bpm badpix maskbits qual quality var variance ivar invvar invar stat wht "
+        "wgt wt weight weights wtmap conf confidence ctx con context exp expt expwt exptime "
+        "expmap exposure cov coverage mcov refcov cvg nexp nimage num hits chi2 chisq bkg bkgd "
+        "background bgmod skybg sky model resid residual pb psf psfsize depth galdepth rrhr "
+        "npol d2im d2imarr ood oow ooe osd osw ose opd opw ope okd okw oke",
     )
 )
 # keywords that say what an image is (those of NOAO and DECam, IRAF, ESO, lsst.afw, HEASARC)
@@ -61,10 +64,10 @@ class Candidate:
     unit: str
     place: Any
 
-    @property
-    def word(self) -> str:
-        """The word of its name that companions have; "" if there is none."""
-        return companion_word(self.name)
+    @cached_property
+    def words(self) -> tuple[str, ...]:
+        """The words of its name that companions have."""
+        return tuple(word for word in _words(self.name) if word in _WORDS)
 
 
 def companion_word(name: str) -> str:
@@ -95,14 +98,22 @@ def leave_out(
         Whether two images, given their `place`, cover the same pixels.
     """
     found = {k: one.kind for k, one in enumerate(candidates) if one.kind}
-    science = [k for k, one in enumerate(candidates) if k not in found and not one.word]
+    # images with the same words do not accompany each other; those without a word come first
+    by_words: dict[frozenset[str], list[Candidate]] = {}
     for k, one in enumerate(candidates):
-        if k in found or not one.word:
+        if k not in found:
+            by_words.setdefault(frozenset(one.words), []).append(one)
+    groups = sorted(by_words.items(), key=lambda group: len(group[0]))
+    for k, one in enumerate(candidates):
+        if k in found:
             continue
-        others = (candidates[m] for m in science if is_same(one.place, candidates[m].place))
-        partner = next(others, None)
-        if partner is not None:
-            found[k] = f"{one.word} of {partner.name or 'the image'}"
+        fewer = ((words, others) for words, others in groups if words < set(one.words))
+        partners = ((w, other) for w, others in fewer for other in others)
+        match = next(((w, o) for w, o in partners if is_same(one.place, o.place)), None)
+        if match is not None:
+            words, partner = match
+            word = next(word for word in one.words if word not in words)
+            found[k] = f"{word} of {partner.name or 'the image'}"
     return found
 
 

@@ -1,6 +1,6 @@
 """Choose the sky images of a FITS file, and describe files that have none."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
@@ -9,6 +9,7 @@ from hipsgen.errors import CoaddError, NoCoaddError
 from hipsgen.images.band import named_band
 from hipsgen.images.cells import is_cell_table
 from hipsgen.images.companions import Candidate, companion_word, kind_of, leave_out
+from hipsgen.text import listed
 
 if TYPE_CHECKING:
     from astropy.io import fits
@@ -45,7 +46,7 @@ class SkyImages:
         return self.numbers[0]
 
 
-def sky_images(hdus: "fits.HDUList", wanted: str = "") -> SkyImages:
+def sky_images(hdus: "fits.HDUList", wanted: Sequence[str] = ()) -> SkyImages:
     """Return the HDUs of a file that hold sky images.
 
     Images have two axes, or more if the others have length 1. lsst.afw and lsst.images files: the
@@ -57,25 +58,27 @@ def sky_images(hdus: "fits.HDUList", wanted: str = "") -> SkyImages:
     hdus
         The open file.
     wanted
-        Number or name (EXTNAME, may contain wildcards) of the HDUs to use, or `ALL_HDUS`; by
+        Numbers or names (EXTNAME, may contain wildcards) of the HDUs to use, or `ALL_HDUS`; by
         default they are chosen as above.
 
     Raises
     ------
     NoCoaddError
-        If there is no sky image, or the science image is a cube; the message says what there is.
+        If there is no sky image, or the science image is a cube, or the file has no HDU of one of
+        `wanted`; the message says what there is.
     CoaddError
-        If HDU number `wanted` is not an image.
+        If an HDU whose number is in `wanted` is not an image.
     """
     images = [k for k, hdu in enumerate(hdus) if is_image(hdu)]
-    if wanted and wanted.lower() != ALL_HDUS:
-        return SkyImages(_wanted(hdus, images, wanted), [])
+    has_all = ALL_HDUS in map(str.lower, wanted)
+    if wanted and not has_all:
+        return SkyImages(_any_wanted(hdus, images, wanted), [])
     if not images:
         tables = [k for k, hdu in enumerate(hdus) if is_cell_table(hdu)]
         if not tables:
             raise NoCoaddError(f"no two-dimensional image in the file: {_describe_file(hdus)}")
         return SkyImages(tables, [])
-    if wanted:
+    if has_all:
         return SkyImages(images, [])
     names = {k: hdu_name(hdus[k]) for k in images}
     if "MASK" in names.values() or hdus[0].header.get("EXPINFO_V"):
@@ -106,12 +109,26 @@ def _shape(hdu: Any) -> tuple[int, ...]:
     return tuple(getattr(hdu, "shape", ()))
 
 
+def _any_wanted(hdus: "fits.HDUList", images: list[int], wanted: Sequence[str]) -> list[int]:
+    """Return the HDUs of a file that the user names; at least one name must be in the file."""
+    found: set[int] = set()
+    missing: NoCoaddError | None = None
+    for one in wanted:
+        try:
+            found.update(_wanted(hdus, images, one))
+        except NoCoaddError as error:
+            missing = missing or error
+    if missing and not found:
+        raise missing
+    return sorted(found)
+
+
 def _wanted(hdus: "fits.HDUList", images: list[int], wanted: str) -> list[int]:
     """Return the HDUs that the user names."""
     if wanted.isdecimal():
         number = int(wanted)
         if number >= len(hdus):
-            raise NoCoaddError(f"there is no HDU {number}: {_describe_file(hdus)}")
+            raise NoCoaddError(f"there is no HDU {number}: it has {_numbered(hdus)}")
         if number not in images and not is_cell_table(hdus[number]):
             raise CoaddError(f"HDU {number} is {_describe_hdu(hdus[number])}")
         return [number]
@@ -120,7 +137,7 @@ def _wanted(hdus: "fits.HDUList", images: list[int], wanted: str) -> list[int]:
     if named and not found:
         raise NoCoaddError(f"HDU {wanted} is {_describe_hdu(hdus[named[0]])}")
     if not found:
-        raise NoCoaddError(f"there is no HDU {wanted}: {_describe_file(hdus)}")
+        raise NoCoaddError(f"there is no HDU {wanted}: it has {_numbered(hdus)}")
     return found
 
 
@@ -162,7 +179,7 @@ def _is_auxiliary(one: Candidate, science: Candidate) -> bool:
     if not _is_same_grid(one.place, science.place):
         return False
     is_named = science.name.lower() in _SCIENCE and one.name.lower() not in _SCIENCE
-    return is_named or one.unit != science.unit or bool(one.word and science.word)
+    return is_named or one.unit != science.unit or bool(one.words and science.words)
 
 
 def _candidate(hdus: "fits.HDUList", number: int) -> Candidate:
@@ -207,16 +224,16 @@ def _differ_in_band(one: _Grid, other: _Grid) -> bool:
     return bool(one.band and other.band) and one.band != other.band
 
 
+def _numbered(hdus: "fits.HDUList") -> str:
+    """Return the numbers and names of the HDUs of a file, such as `0, 1 (SCI), 2 (ERR)`."""
+    names = [(k, hdu_name(hdu)) for k, hdu in enumerate(hdus)]
+    return listed([f"{k} ({name})" if name else str(k) for k, name in names], 8)
+
+
 def _describe_file(hdus: "fits.HDUList") -> str:
     """Describe the HDUs of a file in a few words."""
     found = [_describe_hdu(hdu) for hdu in hdus if not _is_empty(hdu)]
-    return _listed(found) if found else "it has headers only"
-
-
-def _listed(found: Iterable[str]) -> str:
-    names = list(dict.fromkeys(found))
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return f"it has {', '.join(names[:3])}{more}"
+    return f"it has {listed(list(dict.fromkeys(found)), 3) or 'headers only'}"
 
 
 def _is_empty(hdu: Any) -> bool:

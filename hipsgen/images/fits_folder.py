@@ -32,8 +32,8 @@ class ImageChoice:
 
     Attributes
     ----------
-    hdu
-        Number or name of the HDUs (see `sky_images`); "" to leave out images that accompany
+    hdus
+        Numbers or names of the HDUs (see `sky_images`); none to leave out images that accompany
         others, `ALL_HDUS` to use these as well.
     include, exclude
         Patterns of file names, or of paths if they contain a slash: if there are any of `include`,
@@ -42,7 +42,7 @@ class ImageChoice:
         Band of the images that name none.
     """
 
-    hdu: str = ""
+    hdus: tuple[str, ...] = ()
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     assume_band: str = ""
@@ -88,7 +88,7 @@ class FitsFolder:
                     raise CoaddError(f"{path}: {error}") from error
                 is_fault = is_named or not isinstance(error, NoCoaddError)
                 self.problems.append(Problem(str(path), str(error), is_fault))
-        accompanying = {} if self.choice.hdu.lower() == ALL_HDUS else _accompanying(files)
+        accompanying = {} if ALL_HDUS in map(str.lower, self.choice.hdus) else _accompanying(files)
         for k, file in enumerate(files):
             if k in accompanying:
                 self.left_out.append(Problem(str(file.path), accompanying[k], False))
@@ -137,7 +137,7 @@ class FitsFolder:
         file = _File(path)
         with open_fits(uri_of(path)) as hdus:
             failed: list[tuple[int, CoaddError]] = []
-            images = sky_images(hdus, self.choice.hdu)
+            images = sky_images(hdus, self.choice.hdus)
             for number in images.numbers:
                 try:
                     info = self.fits_reader.info_of(hdus, number)
@@ -213,7 +213,7 @@ def _accompanying(files: Sequence[_File]) -> dict[int, str]:
             continue
         corners = file.refs[0].polygon
         cell = round(100 * corners[0][1]) if corners else 0
-        for step in (0,) if candidates[k].word else (-1, 0, 1):
+        for step in (-1, 0, 1):
             near.setdefault((file.shape, cell + step), []).append(k)
     found = {}
     for group in near.values():

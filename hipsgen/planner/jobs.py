@@ -172,9 +172,11 @@ def _describe_left_out(left_out: Sequence[Problem]) -> str:
     """Return one line about images that accompany others: how many, the first ones, and why."""
     shown = [f"{Path(one.source).name} ({one.reason})" for one in left_out[:2]]
     more = f" and {len(left_out) - 2} more" if len(left_out) > 2 else ""
+    accompany = "accompany others" if len(left_out) > 1 else "accompanies another one"
     return (
-        f"left out {counted(len(left_out), 'image')} that accompany others: {', '.join(shown)}"
-        f"{more}; {{hdu}} {ALL_HDUS} uses all images"
+        f"left out {counted(len(left_out), 'image')} that {accompany}: {', '.join(shown)}{more}; "
+        f"{{hdu}} and {{include}} choose other images, {{hdu}} {ALL_HDUS} takes all as images of "
+        "the sky"
     )
 
 
@@ -264,11 +266,7 @@ def _jobs_by_band(
         return [_list_job("", refs, origin, reader, problems)]
     if not bands:
         if len(found) > 1:
-            names = ", ".join(repr(band) for band in found)
-            raise ConfigError(
-                f"the images are of several bands ({names}): choose some of them with {{bands}}, "
-                f"or put all into one survey with {{bands}} '{ALL_BANDS}'"
-            )
+            raise _several_bands(refs, [band for band in found if band])
         return [_list_job(found[0], refs, origin, reader, problems)]
     bands = tuple(dict.fromkeys(known_band(band, found) for band in bands))
     # the band of an input that cannot be used is unknown, so every job reports it
@@ -276,6 +274,23 @@ def _jobs_by_band(
         _list_job(band, [r for r in refs if r.band == band], origin, reader, problems)
         for band in bands
     ]
+
+
+def _several_bands(refs: list[CoaddRef], bands: list[str]) -> ConfigError:
+    """Return the error for images of several bands, or of one band and of none."""
+    names = ", ".join(map(repr, bands))
+    unnamed = [ref.uri for ref in refs if not ref.band]
+    if not unnamed:
+        return ConfigError(
+            f"the images are of several bands ({names}): choose some of them with {{bands}}, or "
+            f"put all into one survey with {{bands}} '{ALL_BANDS}'"
+        )
+    return ConfigError(
+        f"{counted(len(unnamed), 'image')} of {len(refs)} (first {unnamed[0]}) without a band, "
+        f"beside {'band' if len(bands) == 1 else 'the bands'} {names}: choose with {{bands}} or "
+        f"{{exclude}}, give their band with {{assume_band}}, or put all into one survey with "
+        f"{{bands}} '{ALL_BANDS}'"
+    )
 
 
 def known_band(name: str, known: Sequence[str]) -> str:

@@ -11,7 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 from astropy.io import fits
+from click.testing import CliRunner
 
+import hipsgen
+from hipsgen.cli import cli
 from hipsgen.errors import CoaddError, ConfigError, InputError
 from hipsgen.images.coadd_fits import FitsReader
 from hipsgen.images.fits_folder import FitsFolder, ImageChoice
@@ -213,6 +216,12 @@ LAYOUTS: dict[str, tuple[Callable[[Path], None], str, int]] = {
     ),
     "SWarp": (pair_of_files(("coadd.fits", "coadd.weight.fits", "coadd_rms.fits")), "", 1),
     "WISE": (wise, "W3", 1),
+    "ZTF": (
+        pair_of_files([f"ztf_000519_zg_c01_q1_ref{k}.fits" for k in ("img", "unc", "cov")]),
+        "",
+        1,
+    ),
+    "SExtractor": (pair_of_files(("a.fits", "a_seg.fits", "a_segmentation.fits")), "", 1),
     "IRAC": (irac, "IRAC1", 1),
     "GALEX": (
         pair_of_files(("M31-nd-int.fits", "M31-nd-rrhr.fits"), BAND=1, TELESCOP="GALEX"),
@@ -238,7 +247,7 @@ def test_only_science_images_are_used(name: str, tmp_path: Path):
     assert [ref.band for ref in refs] == [band] * count
     for ref in refs:
         assert np.unique(FitsReader().read(ref, WHOLE)).tolist() == [SCIENCE]
-    everything = FitsFolder([str(tmp_path)], choice=ImageChoice(hdu="all"))
+    everything = FitsFolder([str(tmp_path)], choice=ImageChoice(hdus=("all",)))
     assert len(list(everything.refs())) >= len(refs)
     assert everything.left_out == []
 
@@ -257,6 +266,29 @@ def test_a_name_alone_leaves_nothing_out(name: str, tmp_path: Path):
     source = FitsFolder([str(tmp_path)])
     assert len(list(source.refs())) == len(ALONE[name])
     assert source.left_out == []
+
+
+def test_a_word_that_the_image_has_as_well_does_not_hide_its_companions(tmp_path: Path):
+    for name in ("exp1.fits", "exp1_wt.fits", "exp1_wt_sig.fits", "exp2.fits"):
+        save(tmp_path / name, primary(image(OTHER if "wt" in name else SCIENCE), BUNIT="adu"))
+    source = FitsFolder([str(tmp_path)])
+    assert [Path(ref.uri).name for ref in source.refs()] == ["exp1.fits", "exp2.fits"]
+    reasons = {Path(left.source).name: left.reason for left in source.left_out}
+    assert reasons == {
+        "exp1_wt.fits": "wt of exp1.fits",
+        "exp1_wt_sig.fits": "wt of exp1.fits",
+    }
+
+
+def test_an_image_without_a_band_among_others_is_named(tmp_path: Path):
+    save(tmp_path / "a.fits", primary(image(1), FILTER="r"))
+    save(tmp_path / "b_check.fits", primary(image(1)))
+    words = (
+        r"^1 image of 2 \(first .*/b_check.fits\) without a band, beside band 'r': .*assume_band"
+    )
+    with pytest.raises(ConfigError, match=words):
+        jobs(tmp_path)
+    assert jobs(tmp_path, choice=ImageChoice(assume_band="r")) == ["r"]
 
 
 def test_an_extension_named_as_a_companion_is_used_if_it_is_alone(tmp_path: Path):
@@ -291,7 +323,7 @@ def test_images_that_were_left_out_are_reported_in_one_line(tmp_path: Path):
     (note,) = notes
     assert note.startswith("left out 4 images that accompany others: c4d_150617_001234_ood_g_v1")
     assert "(PRODTYPE = dqmask)" in note
-    assert note.endswith("; {hdu} all uses all images")
+    assert "{hdu} and {include} choose other images" in note
     assert "\n" not in note
 
 
@@ -314,10 +346,10 @@ def test_images_beside_a_cube_are_not_used_unless_chosen(tmp_path: Path):
         f"its image DATA is a cube (3 × {ROWS} × {COLS}); if one of its other images is meant, "
         "choose it with --hdu: IMA_V_DATA, IMA_V_STAT"
     )
-    (ref,) = FitsFolder([str(tmp_path)], choice=ImageChoice(hdu="ima_*_data")).refs()
+    (ref,) = FitsFolder([str(tmp_path)], choice=ImageChoice(hdus=("ima_*_data",))).refs()
     assert ref.hdu == "3"
     with pytest.raises(CoaddError, match=r"HDU DATA is a cube \(3 × 40 × 50\)"):
-        list(FitsFolder([str(tmp_path)], strict=True, choice=ImageChoice(hdu="DATA")).refs())
+        list(FitsFolder([str(tmp_path)], strict=True, choice=ImageChoice(hdus=("DATA",))).refs())
 
 
 def healpix_table(folder: Path) -> None:
@@ -362,12 +394,27 @@ def test_hdus_and_files_can_be_chosen(tmp_path: Path):
         return [(ref.uri.rsplit("/", 1)[1], ref.hdu) for ref in source.refs()]
 
     assert chosen() == [("a.fits", "1"), ("b_drz.fits", "0")]
-    assert chosen(hdu="WHT") == chosen(hdu="2") == [("a.fits", "2")]
-    assert chosen(hdu="all") == [("a.fits", "1"), ("a.fits", "2"), ("b_drz.fits", "0")]
+    assert chosen(hdus=("WHT",)) == chosen(hdus=("2",)) == [("a.fits", "2")]
+    assert (
+        chosen(hdus=("SCI", "wht"))
+        == chosen(hdus=("2", "1", "9"))
+        == [("a.fits", "1"), ("a.fits", "2")]
+    )
+    assert chosen(hdus=("WHT", "PRIMARY")) == [("a.fits", "2")]
+    assert chosen(hdus=("all",)) == [("a.fits", "1"), ("a.fits", "2"), ("b_drz.fits", "0")]
     assert chosen(include=("*_drz.fits",)) == chosen(exclude=("a*",)) == [("b_drz.fits", "0")]
     assert chosen(include=("*/b*",)) == [("b_drz.fits", "0")]
     with pytest.raises(InputError, match=r"none of 2 files .* is chosen by include and exclude"):
         chosen(include=("*.fit",))
+
+
+def test_an_hdu_that_is_not_there_is_answered_by_those_that_are(tmp_path: Path):
+    of_extensions(("SCI", "WHT"))(tmp_path)
+    for hdus in (("ERR",), ("7", "ERR"), ("W",)):
+        source = FitsFolder([str(tmp_path)], choice=ImageChoice(hdus=hdus))
+        assert list(source.refs()) == []
+        (problem,) = source.problems
+        assert problem.reason == f"there is no HDU {hdus[0]}: it has 0, 1 (SCI), 2 (WHT)"
 
 
 def jobs(folder: Path, **query: Any) -> list[str]:
@@ -421,3 +468,18 @@ def test_the_band_is_found_where_observatories_write_it(name: str, tmp_path: Pat
     cards, band = BANDS[name]
     save(tmp_path / "a.fits", primary(image(1), **cards))
     assert [ref.band for ref in FitsFolder([str(tmp_path)]).refs()] == [band]
+
+
+def test_the_api_takes_one_hdu_or_several(tmp_path: Path):
+    of_extensions(("SCI", "WHT"))(tmp_path)
+    for hdu, count in (("WHT", 1), (2, 1), ([1, "WHT"], 2), (np.arange(1, 3), 2), ("", 1)):
+        assert len(hipsgen.find_coadds(tmp_path, hdu=hdu)) == count, hdu
+    with pytest.raises(ConfigError, match=r"hdu 1\.5 must be an integer"):
+        hipsgen.find_coadds(tmp_path, hdu=[1.5])
+
+
+def test_the_option_hdu_is_repeated_or_separated_by_commas(tmp_path: Path):
+    of_extensions(("SCI", "WHT"))(tmp_path)
+    for options in (["--hdu", "SCI", "--hdu", "WHT"], ["--hdu", "1,2"]):
+        found = CliRunner().invoke(cli, ["plan", str(tmp_path), *options])
+        assert ": 2 coadds" in found.output, found.output

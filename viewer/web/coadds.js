@@ -94,7 +94,7 @@ function coaddItem(coadd, query, digits) {
   const id = Object.keys(coadd.data_id).sort((a, b) => place(a) - place(b));
   const head = id.length ? id.map((key) => `${key} ${coadd.data_id[key]}`).join(" · ") : coadd.uri.split("/").pop();
   const item = make("li", { "data-coadd": coadd.coadd }, make("strong", {}, head));
-  if (coadd.pixel) item.append(...pixelLines(coadd.pixel, digits));
+  if (coadd.pixel) item.append(...pixelLines(coadd, digits));
   else if (coadd.error) item.append(make("span", { class: "problem" }, coadd.error));
   else item.append(make("span", { class: "dim" }, "reading its pixel …"));
   for (const [name, value] of [
@@ -106,7 +106,7 @@ function coaddItem(coadd, query, digits) {
   return item;
 }
 
-function pixelLines(pixel, digits) {
+function pixelLines({ pixel, data_id: id }, digits) {
   const lines = [];
   const value = pixel.value === null ? "no data" : `${formatValue(pixel.value, digits)} ${pixel.unit}`;
   lines.push(make("span", { "data-name": "value", class: "strong" }, value));
@@ -118,9 +118,9 @@ function pixelLines(pixel, digits) {
   if (pixel.surface_brightness !== null) {
     lines.push(make("span", { "data-name": "AB" }, `${pixel.surface_brightness.toFixed(3)} mag/arcsec²`));
   }
-  lines.push(
-    make("span", { "data-name": "pixel" }, `${pixel.x}, ${pixel.y} in the patch · ${pixel.tract_x}, ${pixel.tract_y} in the tract`),
-  );
+  const where =
+    id.tract === undefined ? "in the image, counted from 0" : `in the patch · ${pixel.tract_x}, ${pixel.tract_y} in the tract`;
+  lines.push(make("span", { "data-name": "pixel" }, `${pixel.x}, ${pixel.y} ${where}`));
   if (pixel.has_mask) {
     const planes = pixel.mask.length ? pixel.mask.map((name) => make("em", { class: "plane" }, name)) : ["none set"];
     lines.push(make("span", { "data-name": "mask" }, ...planes));
