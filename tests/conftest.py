@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numba
 import numpy as np
 import pytest
 from astropy.io import fits
@@ -21,6 +22,7 @@ from hipsgen.builder.result import BuildResult
 from hipsgen.images.coadd_fits import FitsReader
 from hipsgen.images.fits_folder import FitsFolder
 from hipsgen.planner.options import BuildOptions, Runtime
+from hipsgen.render.precompile import precompile
 from hipsgen.run.progress import QuietReporter
 from hipsgen.survey.store import open_store
 from hipsgen.survey.survey import Survey
@@ -85,6 +87,20 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Run tests in this process if files are named on the command line, else in several."""
     named = any(Path(argument.partition("::")[0]).is_file() for argument in config.args)
     return 0 if named else min(len(os.sched_getaffinity(0)), MAX_WORKERS)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled_loops(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Compile the inner loops once for all workers, of which each would take 20 s for them."""
+    if "PYTEST_XDIST_WORKER" in os.environ and not numba.config.DISABLE_JIT:
+        make_shared(tmp_path_factory, "compiled loops", lambda _: compile_loops())
+
+
+def compile_loops() -> None:
+    """Compile what builds need, or load it if it is compiled."""
+    precompile("optimal", "feather", QuietReporter(), masks=True)
+    precompile("bilinear", "mean", QuietReporter())
+    precompile("lanczos5", "mean", QuietReporter())
 
 
 @pytest.fixture(scope="session")
