@@ -91,7 +91,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 @pytest.fixture(scope="session", autouse=True)
 def compiled_loops(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Compile the inner loops once for all workers, of which each would take 20 s for them."""
+    """Compile the inner loops once for all workers, of which each would take 17 s for them."""
     if "PYTEST_XDIST_WORKER" in os.environ and not numba.config.DISABLE_JIT:
         make_shared(tmp_path_factory, "compiled loops", lambda _: compile_loops())
 
