@@ -58,11 +58,11 @@ def unchanged_process() -> Iterator[None]:
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     thresholds = gc.get_threshold()
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), pytest.MonkeyPatch.context() as patch:
+            patch.setattr(gc, "freeze", lambda: None)  # it would keep the garbage of other tests
             yield
     finally:
         gc.set_threshold(*thresholds)
-        gc.unfreeze()
         for number, handler in handlers.items():
             signal.signal(number, handler)
 

@@ -15,7 +15,8 @@ from hipsgen.checker.survey import CheckOptions, check_survey
 from hipsgen.errors import ConfigError
 from hipsgen.survey.store import LocalStore
 from tests.conftest import Build, StarField
-from tests.torture.campaign import differences, quiet, tree
+from tests.test_cli import hipsgen
+from tests.torture.campaign import differences, tree
 
 OPTIONS = {
     "order": 2,
@@ -117,23 +118,25 @@ def test_another_build_starts_at_any_write_of_a_build(
 
 
 @pytest.mark.slow
-def test_two_processes_race(tmp_path: Path):
+def test_two_processes_race(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Both may stop; then one of them, when run again, builds its own survey."""
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
     first, second = skies(tmp_path)
     rng = np.random.default_rng(5)
 
+    def words(inputs: list[Path], out: Path) -> list[str]:
+        options = ["--order", "4", "--tile-width", "128", "--cuts", "0,10"]
+        return ["build", *map(str, inputs), "-o", str(out), *options]
+
     def finish(inputs: list[Path], out: Path) -> dict[str, str]:
-        with start(inputs, out) as process:
-            output = process.communicate(timeout=60)[0]
-        assert process.returncode == 0, output
+        ran = hipsgen(*words(inputs, out))
+        assert ran.returncode == 0, ran
         return tree(out)
 
     def start(inputs: list[Path], out: Path) -> "subprocess.Popen[str]":
-        options = ["--order", "4", "--tile-width", "128", "--cuts", "0,10"]
-        arguments = ["build", *map(str, inputs), "-o", str(out), *options]
         return subprocess.Popen(
-            [sys.executable, "-m", "hipsgen", *arguments],
-            env=quiet(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            [sys.executable, "-m", "hipsgen", *words(inputs, out)],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
 
     expected = finish(first, tmp_path / "one" / "out"), finish(second, tmp_path / "two" / "out")

@@ -1,11 +1,12 @@
 """Inputs of the builds that are killed: new surveys, updates, other cuts, colors."""
 
-import subprocess
-import sys
 from pathlib import Path
+
+import pytest
 
 from tests.builder.test_survey import images
 from tests.conftest import StarField
+from tests.test_cli import hipsgen
 from tests.torture.campaign import Campaign, quiet
 
 _CUTS = ("--cuts=-5,100",)
@@ -37,5 +38,7 @@ def color_scene(folder: Path) -> Campaign:
 
 
 def _built(inputs: list[Path], out: Path, *options: str) -> None:
-    command = [sys.executable, "-m", "hipsgen", "build", *map(str, inputs), "-o", str(out)]
-    subprocess.run([*command, *options, "-q"], check=True, env=quiet())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SOURCE_DATE_EPOCH", quiet()["SOURCE_DATE_EPOCH"])
+        ran = hipsgen("build", *inputs, "-o", out, *options, "-q")
+    assert ran.returncode == 0, ran.stderr

@@ -1,6 +1,7 @@
 """Surveys and the coadds they were made from: an ExposureF of the sample, a real CellCoadd."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from astropy.wcs import WCS
 from hipsgen.images.uris import path_of
 from hipsgen.survey.provenance import Provenance, UsedCoadd
 from tests.conftest import build_by_command
+from tests.viewer.conftest import Client, client_for
 
 
 @dataclass(frozen=True)
@@ -26,8 +28,13 @@ class Inspected:
         assert found is not None
         return found
 
+    @cached_property
+    def client(self) -> Client:
+        return client_for(self.root)
+
+    @cached_property
     def hdus(self) -> dict[str, tuple[np.ndarray, fits.Header]]:
-        """Data and header of IMAGE, MASK, VARIANCE, as astropy reads them."""
+        """Data and header of IMAGE, MASK, VARIANCE, as astropy reads them; do not modify them."""
         with fits.open(self.path) as found:
             return {
                 name: (np.array(hdu.data), hdu.header)
@@ -35,18 +42,19 @@ class Inspected:
                 if (name := hdu.header.get("EXTTYPE") or hdu.name) in ("IMAGE", "MASK", "VARIANCE")
             }
 
+    @cached_property
     def wcs(self) -> WCS:
-        return WCS(self.hdus()["IMAGE"][1])
+        return WCS(self.hdus["IMAGE"][1])
 
     def positions(self, count: int, seed: int = 1) -> list[tuple[float, float, int, int]]:
         """Return ra, dec, column and row of some pixels, slightly off their centers."""
         rng = np.random.default_rng(seed)
-        rows, cols = self.hdus()["IMAGE"][0].shape
+        rows, cols = self.hdus["IMAGE"][0].shape
         found = []
         for _ in range(count):
             col, row = int(rng.integers(2, cols - 2)), int(rng.integers(2, rows - 2))
             off = rng.uniform(-0.4, 0.4, 2)
-            ra, dec = self.wcs().all_pix2world(col + off[0], row + off[1], 0)
+            ra, dec = self.wcs.all_pix2world(col + off[0], row + off[1], 0)
             found.append((float(ra), float(dec), col, row))
         return found
 

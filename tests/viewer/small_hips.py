@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 
 import healpy
@@ -54,26 +55,40 @@ def tile_path(order: int, npix: int, extension: str) -> str:
 
 def make_survey(folder: Path, offset: float = 100.0, **properties: str) -> Path:
     """Write the survey, `properties` last; keywords replace or add properties (None removes)."""
-    values = face_values(offset)
-    cells: list[int] = []
-    for order in range(DEEPEST, -1, -1):
-        tiles = dict(_tiles(values, order))
-        cells = cells or list(tiles)
-        for npix, tile in tiles.items():
-            _write(folder / tile_path(order, npix, "fits"), _fits_bytes(tile, order, npix))
-            _write(folder / tile_path(order, npix, "png"), _png_bytes(tile, offset))
-        values = parent(values)
-    _write_allsky(folder)
-    moc = MOC.from_healpix_cells(np.array(cells, np.uint64), np.uint8(DEEPEST), DEEPEST)
-    table = moc.serialize("fits")
+    for path, data in _pixel_files(offset).items():
+        _write(folder / path, data)
     frame = properties.get("hips_frame", "equatorial").lower()
-    table[1].header["COORDSYS"] = {"galactic": "G", "ecliptic": "E"}.get(frame, "C")
-    table.writeto(folder / "Moc.fits")
-    preview = Image.new("RGB", (256, 256), (60, 90, 140))
-    preview.save(folder / "preview.jpg")
+    _write(folder / "Moc.fits", _moc_bytes({"galactic": "G", "ecliptic": "E"}.get(frame, "C")))
     text = format_properties({**default_properties(folder.name, offset), **properties})
     (folder / "properties").write_text(text, encoding="utf-8")
     return folder
+
+
+@lru_cache(maxsize=4)  # many tests make the same survey, which takes half a second
+def _pixel_files(offset: float) -> Mapping[str, bytes]:
+    """Return the tiles, Allsky and preview by their path."""
+    values, files = face_values(offset), {}
+    for order in range(DEEPEST, -1, -1):
+        for npix, tile in _tiles(values, order):
+            files[tile_path(order, npix, "fits")] = _fits_bytes(tile, order, npix)
+            files[tile_path(order, npix, "png")] = _png_bytes(tile, offset)
+        values = parent(values)
+    files["Norder0/Allsky.png"] = _allsky_bytes(files[tile_path(0, FACE, "png")])
+    preview = io.BytesIO()
+    Image.new("RGB", (256, 256), (60, 90, 140)).save(preview, "JPEG")
+    files["preview.jpg"] = preview.getvalue()
+    return files
+
+
+@lru_cache
+def _moc_bytes(coordsys: str) -> bytes:
+    """Return the MOC of the deepest tiles; its cells are those of the frame that is named."""
+    cells = [npix for npix, _ in _tiles(face_values(0.0), DEEPEST)]
+    moc = MOC.from_healpix_cells(np.array(cells, np.uint64), np.uint8(DEEPEST), DEEPEST)
+    table, buffer = moc.serialize("fits"), io.BytesIO()
+    table[1].header["COORDSYS"] = coordsys
+    table.writeto(buffer)
+    return buffer.getvalue()
 
 
 def default_properties(name: str, offset: float) -> Mapping[str, str]:
@@ -137,12 +152,13 @@ def _png_bytes(tile: np.ndarray, offset: float) -> bytes:
     return buffer.getvalue()
 
 
-def _write_allsky(folder: Path) -> None:
+def _allsky_bytes(tile: bytes) -> bytes:
     # order 0: 3 tiles wide, 4 rows, of 64 pixels each
-    mosaic = Image.new("RGBA", (3 * 64, 4 * 64))
-    tile = Image.open(folder / tile_path(0, FACE, "png")).resize((64, 64))
-    mosaic.paste(tile, (FACE % 3 * 64, FACE // 3 * 64))
-    mosaic.save(folder / "Norder0" / "Allsky.png")
+    mosaic, buffer = Image.new("RGBA", (3 * 64, 4 * 64)), io.BytesIO()
+    with Image.open(io.BytesIO(tile)) as image:
+        mosaic.paste(image.resize((64, 64)), (FACE % 3 * 64, FACE // 3 * 64))
+    mosaic.save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def _write(path: Path, data: bytes) -> None:

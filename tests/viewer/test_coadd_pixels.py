@@ -32,7 +32,7 @@ def inspected(request, tmp_path_factory) -> Inspected:
 
 def asked(inspected: Inspected, path: str, **words: object):
     query = {"survey": inspected.name, "coadd": coadd_id(inspected.coadd), **words}
-    return client_for(inspected.root).get(f"/api/{path}", params=query)
+    return inspected.client.get(f"/api/{path}", params=query)
 
 
 def told(inspected: Inspected, ra: float, dec: float):
@@ -42,7 +42,7 @@ def told(inspected: Inspected, ra: float, dec: float):
 
 
 def test_a_pixel_is_what_astropy_reads(inspected):
-    hdus = inspected.hdus()
+    hdus = inspected.hdus
     scale = inspected.coadd.scale
     planes = plane_bits(hdus["MASK"][1])
     assert planes
@@ -63,7 +63,7 @@ def test_a_pixel_is_what_astropy_reads(inspected):
         bits = int(hdus["MASK"][0][row, col])
         assert set(pixel["mask"]) == {name for name, bit in planes.items() if bits >> bit & 1}
         seen.update(pixel["mask"])
-        there = SkyCoord(*inspected.wcs().all_pix2world(col, row, 0), unit="deg")
+        there = SkyCoord(*inspected.wcs.all_pix2world(col, row, 0), unit="deg")
         assert there.separation(SkyCoord(pixel["ra"], pixel["dec"], unit="deg")).mas < 0.01
         assert pixel["unit"] == "nJy"
     assert seen
@@ -71,7 +71,7 @@ def test_a_pixel_is_what_astropy_reads(inspected):
 
 @pytest.mark.filterwarnings("ignore:.unitfix")
 def test_a_pixel_s_place_in_the_tract(inspected):
-    header = inspected.hdus()["IMAGE"][1]
+    header = inspected.hdus["IMAGE"][1]
     other = WCS(header, key="A")
     ra, dec, col, row = inspected.positions(1)[0]
     pixel = told(inspected, ra, dec)
@@ -92,9 +92,9 @@ def test_surface_brightness(inspected):
 
 
 def test_a_cutout_opens_in_astropy_with_the_same_sky(inspected):
-    hdus = inspected.hdus()
+    hdus = inspected.hdus
     rows, cols = hdus["IMAGE"][0].shape
-    ra, dec = (float(a) for a in inspected.wcs().all_pix2world(cols / 2, rows / 2, 0))
+    ra, dec = (float(a) for a in inspected.wcs.all_pix2world(cols / 2, rows / 2, 0))
     answer = asked(inspected, "cutout", ra=repr(ra), dec=repr(dec), size=5.0)
     assert answer.headers["content-type"] == "application/fits"
     assert answer.headers["content-disposition"].startswith('attachment; filename="cutout_')
@@ -119,22 +119,20 @@ def test_a_cutout_opens_in_astropy_with_the_same_sky(inspected):
         for name in ("IMAGE", "MASK", "VARIANCE"):
             x, y = np.meshgrid(np.arange(float(side)), np.arange(float(side)))
             mine = WCS(cut[name].header).pixel_to_world(x, y)
-            truth = inspected.wcs().pixel_to_world(x + x0, y + y0)
+            truth = inspected.wcs.pixel_to_world(x + x0, y + y0)
             assert mine.separation(truth).max().mas < 1e-3
 
 
 def test_statistics_of_a_circle_are_those_of_its_pixels(inspected):
-    hdus = inspected.hdus()
+    hdus = inspected.hdus
     rows, cols = hdus["IMAGE"][0].shape
-    wcs = inspected.wcs()
+    wcs = inspected.wcs
     center = wcs.pixel_to_world(cols / 2 + 0.3, rows / 2 - 0.2)
     radius = 4.05
     y, x = np.mgrid[:rows, :cols]
     inside = wcs.pixel_to_world(x, y).separation(center).arcsec <= radius
     query = {"survey": inspected.name, "ra": center.ra.deg, "dec": center.dec.deg}
-    answer = client_for(inspected.root).get(
-        "/api/statistics", params={**query, "radius": radius}
-    ).json()  # fmt: skip
+    answer = inspected.client.get("/api/statistics", params={**query, "radius": radius}).json()
     (found,) = answer["statistics"]
     assert found["source"] == "coadd"
     if found["coadd"] != coadd_id(inspected.coadd):

@@ -17,7 +17,7 @@ from tests.viewer.small_hips import FACE, make_survey
 from viewer.catalogs.catalog import open_file
 
 SECRET = b"nobody shall get this"
-EXAMPLES, BATCH = examples(5.3), 20
+EXAMPLES, BATCH = examples(2.7), 20
 
 TILE = f"Norder0/Dir0/Npix{FACE}.fits"
 SURVEY_FILES = (
