@@ -453,9 +453,10 @@ def _require(given: object, name: str, kind: Any, description: str) -> None:
 
 
 def _hdus(given: str | int | Iterable[str | int]) -> tuple[str, ...]:
-    one_by_one = [given] if isinstance(given, str) or not isinstance(given, Iterable) else given
-    texts = (one if isinstance(one, str) else str(values.integer("hdu", one)) for one in one_by_one)
-    return tuple(dict.fromkeys(text for text in texts if text))
+    several = isinstance(given, Iterable) and not isinstance(given, str | bytes)
+    chosen: Any = given if several else [given]
+    texts = (one if isinstance(one, str) else str(values.integer("hdu", one)) for one in chosen)
+    return values.names("hdu", filter(None, texts))
 
 
 def _texts(name: str, given: str | Iterable[str]) -> tuple[str, ...]:

@@ -67,12 +67,12 @@ class Candidate:
     @cached_property
     def words(self) -> tuple[str, ...]:
         """The words of its name that companions have."""
-        return tuple(word for word in _words(self.name) if word in _WORDS)
+        return companion_words(self.name)
 
 
-def companion_word(name: str) -> str:
-    """Return the word of a name that companions have; "" if there is none."""
-    return next((word for word in _words(name) if word in _WORDS), "")
+def companion_words(name: str) -> tuple[str, ...]:
+    """Return the words of a name that companions have."""
+    return tuple(word for word in _words(name) if word in _WORDS)
 
 
 def kind_of(*headers: Any) -> str:
@@ -107,12 +107,11 @@ def leave_out(
     for k, one in enumerate(candidates):
         if k in found:
             continue
-        fewer = ((words, others) for words, others in groups if words < set(one.words))
-        partners = ((w, other) for w, others in fewer for other in others)
-        match = next(((w, o) for w, o in partners if is_same(one.place, o.place)), None)
-        if match is not None:
-            words, partner = match
-            word = next(word for word in one.words if word not in words)
+        fewer = (others for words, others in groups if words < set(one.words))
+        partners = (other for others in fewer for other in others)
+        partner = next((other for other in partners if is_same(one.place, other.place)), None)
+        if partner is not None:
+            word = next(word for word in one.words if word not in partner.words)
             found[k] = f"{word} of {partner.name or 'the image'}"
     return found
 

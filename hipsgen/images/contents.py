@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from hipsgen.errors import CoaddError, NoCoaddError
 from hipsgen.images.band import named_band
 from hipsgen.images.cells import is_cell_table
-from hipsgen.images.companions import Candidate, companion_word, kind_of, leave_out
+from hipsgen.images.companions import Candidate, companion_words, kind_of, leave_out
 from hipsgen.text import listed
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ def _refuse_cube(hdus: "fits.HDUList", images: list[int]) -> None:
     if any(hdu_name(hdus[k]).lower() in _SCIENCE for k in images):
         return
     for k, hdu in enumerate(hdus):
-        if k in images and not companion_word(hdu_name(hdu)) and not kind_of(hdu.header):
+        if k in images and not companion_words(hdu_name(hdu)) and not kind_of(hdu.header):
             return
         if len(_shape(hdu)) > 2 and not is_image(hdu) and min(_shape(hdu)) > 0:
             others = ", ".join(hdu_name(hdus[m]) or str(m) for m in images)

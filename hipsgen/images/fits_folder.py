@@ -1,5 +1,6 @@
 """Find coadds in plain FITS files, folders and lists of files."""
 
+import itertools
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -206,15 +207,16 @@ class _File:
 def _accompanying(files: Sequence[_File]) -> dict[int, str]:
     """Return the reason for each file, by its index, that accompanies another one."""
     candidates = [Candidate(file.path.name, "", "", file) for file in files]
-    # files near to each other in declination, since surveys may have 100,000 of them
-    near: dict[tuple[tuple[int, int], int], list[int]] = {}
+    # by cells of 0.01 degrees, since surveys may have 100,000 files
+    near: dict[tuple[tuple[int, int], int, int], list[int]] = {}
     for k, file in enumerate(files):
         if not file.refs:
             continue
         corners = file.refs[0].polygon
-        cell = round(100 * corners[0][1]) if corners else 0
-        for step in (-1, 0, 1):
-            near.setdefault((file.shape, cell + step), []).append(k)
+        lon, lat = (round(100 * angle) for angle in (corners[0] if corners else (0.0, 0.0)))
+        for east, north in itertools.product((-1, 0, 1), repeat=2):
+            cell = file.shape, (lon + east) % 36000, lat + north
+            near.setdefault(cell, []).append(k)
     found = {}
     for group in near.values():
         reasons = leave_out([candidates[k] for k in group], _File.covers_pixels_of)

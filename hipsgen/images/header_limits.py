@@ -11,11 +11,12 @@ _File = RawIOBase | BufferedIOBase
 _BLOCK, _CARD = 2880, 80
 _MAX_BLOCKS = 4000  # of a header: 144,000 cards
 # largest values in FITS 4.0 (sections 4.4.1, 7.3.1, 8.2) and in the SIP convention
+MAX_SIP_ORDER = 9
 _LIMITS = {
     **dict.fromkeys(("NAXIS", "ZNAXIS", "TFIELDS", "WCSAXES"), 999),
     # of alternate WCSs, which wcslib reads as well
     **dict.fromkeys((f"WCSAXES{letter}" for letter in string.ascii_uppercase), 999),
-    **dict.fromkeys(("A_ORDER", "B_ORDER", "AP_ORDER", "BP_ORDER"), 9),
+    **dict.fromkeys(("A_ORDER", "B_ORDER", "AP_ORDER", "BP_ORDER"), MAX_SIP_ORDER),
 }
 # astropy takes small letters for capitals, and 1.0E5 for an integer where it needs one
 _NUMBER = re.compile(

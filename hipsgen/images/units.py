@@ -111,9 +111,7 @@ def is_per_pixel(unit: str) -> bool:
     parsed = parse(text)
     if parsed is None:
         return False
-    # such as `10 e-/s` and `kct`
-    counted = any(parsed.is_equivalent(count / time) for count in _counts() for time in _times())
-    return counted or any(parsed.is_equivalent(flux) for flux in _fluxes())
+    return any(parsed.is_equivalent(amount) for amount in (*_fluxes(), *_counts()))
 
 
 def is_logarithmic(unit: str) -> bool:
@@ -169,16 +167,11 @@ def _name(word: "re.Match[str]") -> str:
 
 @lru_cache
 def _counts() -> tuple[Any, ...]:
+    """Return the units of counts and of their rates, for spellings such as `10 e-/s` and `kct`."""
     import astropy.units as u
 
-    return u.adu, u.ct, u.electron, u.ph
-
-
-@lru_cache
-def _times() -> tuple[Any, ...]:
-    import astropy.units as u
-
-    return u.dimensionless_unscaled, u.s
+    counts = u.adu, u.ct, u.electron, u.ph
+    return *counts, *(count / u.s for count in counts)
 
 
 @lru_cache

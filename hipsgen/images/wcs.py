@@ -19,6 +19,7 @@ import numpy.typing as npt
 from hipsgen.errors import CoaddError, NoCoaddError
 from hipsgen.images.cylinder import Cylinder, is_cylinder
 from hipsgen.images.distortion import Distortion
+from hipsgen.images.header_limits import MAX_SIP_ORDER
 from hipsgen.sky.polygon import bounding_circle, convex_hull, to_lonlat, to_vectors
 
 if TYPE_CHECKING:
@@ -40,7 +41,6 @@ _NUMBERS = re.compile(
     r"(CRVAL|CRPIX|CDELT|CROTA)[12]|(CD|PC)[12]_[12]|PV[12]_\d+|LONPOLE|LATPOLE|EQUINOX"
 )
 _ORDERS = re.compile(r"[AB]P?_ORDER")  # of SIP: astropy loops over all coefficients there may be
-_MAX_ORDER = 9
 _STEPS = 16  # points along a side of an outline
 _STRAIGHT = 0.1  # pixels: a side that bulges by less is represented by its ends
 _LARGE = 60.0  # degrees: an outline with a larger radius is not represented by a polygon
@@ -273,8 +273,10 @@ def _check_numbers(header: "Header") -> None:
     """
     for keyword in filter(_ORDERS.fullmatch, header):
         order = header[keyword]
-        if isinstance(order, int | float) and not 0 <= order <= _MAX_ORDER:
-            raise CoaddError(f"its {keyword} = {order} is not an order of SIP (0 to {_MAX_ORDER})")
+        if isinstance(order, int | float) and not 0 <= order <= MAX_SIP_ORDER:
+            raise CoaddError(
+                f"its {keyword} = {order} is not an order of SIP (0 to {MAX_SIP_ORDER})"
+            )
     for keyword in filter(_NUMBERS.fullmatch, header):
         value = header[keyword]
         if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
