@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hipsgen.survey.provenance import Provenance
@@ -17,9 +17,10 @@ from tests.viewer.small_hips import FACE, make_survey
 from viewer.catalogs.catalog import open_file
 
 SECRET = b"nobody shall get this"
-EXAMPLES, BATCH = examples(2.7), 20
+EXAMPLES, BATCH = examples(5.3), 20
 
 TILE = f"Norder0/Dir0/Npix{FACE}.fits"
+TILE_TARGET = f"/hips/band_g/{TILE}".encode()
 SURVEY_FILES = (
     TILE,
     f"Norder0/Dir0/Npix{FACE}.png",
@@ -339,11 +340,26 @@ raised = st.tuples(
     flags,
 )
 requests = st.one_of(wild, wild, careful, raised).map(whole)
+# for each kind of response, as a small number of examples may miss one
+KINDS = [
+    whole((method, target, b"Host: here\r\n", lines, b"\r\n"))
+    for method, target, lines in (
+        (b"GET", TILE_TARGET, []),
+        (b"GET", TILE_TARGET, [b"Range: bytes=0-9"]),
+        (b"GET", TILE_TARGET, [b"Range: bytes=999999999-"]),
+        (b"GET", TILE_TARGET, [b"If-None-Match: *"]),
+        (b"DELETE", TILE_TARGET, []),
+        (b"GET", TILE_TARGET + b"x", []),
+        (b"GET", b"/hips/band_g", []),
+        (b"GET", b"/api/coadds?survey=band_g", []),
+    )
+]
 
 
 @pytest.mark.slow
 def test_no_request_gets_what_lies_outside_or_an_error_of_the_server(site):
     @EXAMPLES
+    @example(batch=KINDS)
     @given(batch=st.lists(requests, min_size=BATCH, max_size=BATCH))
     def ask(batch):
         for request in batch:
