@@ -72,17 +72,16 @@ def exit_now() -> NoReturn:
 
 def _stop(number: int, frame: FrameType | None) -> None:
     _signals.append(number)
-    if len(_signals) > 1:
+    if len(_signals) > 1 or _is_within_compiler(frame):
         exit_now()
     watchdog = threading.Timer(_GRACE, exit_now)
     watchdog.daemon = True
     watchdog.start()
-    if not _is_within_compiler(frame):
-        raise KeyboardInterrupt(number)
+    raise KeyboardInterrupt(number)
 
 
 def _is_within_compiler(frame: FrameType | None) -> bool:
-    """Whether the compiler is running, which would crash on an exception in a callback of LLVM."""
+    """Whether the compiler is running: an exception in a callback of LLVM would crash it."""
     while frame is not None:
         if str(frame.f_globals.get("__name__", "")).startswith(_COMPILER):
             return True

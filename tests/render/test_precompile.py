@@ -2,8 +2,10 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -102,3 +104,25 @@ def test_the_first_build_on_a_machine_announces_the_compilation(tmp_path: Path) 
 
     assert "compiling the inner loops" in built("first", "-c", SOONER)
     assert "compiling" not in built("second", "-m", "hipsgen")
+
+
+STOPPED_IN_COMPILER = """
+import os, signal, time
+from hipsgen.run import interrupt
+
+interrupt.install()
+text = "os.kill(os.getpid(), signal.SIGTERM); time.sleep(30)"
+exec(text, {"__name__": "llvmlite.binding", "os": os, "signal": signal, "time": time})
+"""
+
+
+def test_a_signal_during_compilation_stops_the_process_at_once() -> None:
+    """An exception would crash the compiler, and waiting for it took longer than 1.5 s."""
+    started = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", STOPPED_IN_COMPILER], capture_output=True, text=True, timeout=60,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 128 + signal.SIGTERM
+    assert done.stderr == "hipsgen: stopped\n"
+    assert time.monotonic() - started < 1.4
