@@ -57,6 +57,7 @@ KINDS = {
     "test_coadd.py": "unit",
     "test_files.py": "integration",
     "test_local_paths.py": "integration",
+    "test_mutants.py": "unit",
     "torture": "slow",
     "viewer": "integration",
 }

@@ -4,6 +4,7 @@ import bz2
 import gzip
 import re
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -243,6 +244,32 @@ def test_zeros_are_missing_only_where_one_says_so(tmp_path: Path):
     pixels = FitsReader(blank=0.0).read(ref, EVERYTHING)
     np.testing.assert_array_equal(np.isnan(pixels), data == 0.0)
     np.testing.assert_array_equal(FitsReader(blank=0.0).read(ref, SECTION), pixels[SECTION])
+
+
+# RICE_1 would quantize floats
+@pytest.mark.parametrize(
+    ("dtype", "coding"),
+    [
+        *product(("f4", "f8", "i2", "i4"), (None, "GZIP_1", "GZIP_2")),
+        *product(("i2", "i4"), ("RICE_1",)),
+    ],
+)
+def test_a_blank_value_that_the_user_gives_in_every_coding(
+    dtype: str, coding: str | None, tmp_path: Path
+):
+    data = np.arange(ROWS * COLS).reshape(ROWS, COLS).astype(dtype)
+    data[3:9, 5:15] = -999
+    header = tan_header(BUNIT="nJy")
+    hdu: fits.ImageHDU | fits.CompImageHDU = fits.ImageHDU(data, header)
+    if coding is not None:
+        hdu = fits.CompImageHDU(data, header, compression_type=coding, quantize_level=0.0)
+    fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(tmp_path / "x.fits")
+    (ref,) = FitsFolder([str(tmp_path / "x.fits")]).refs()
+    expected = np.where(data == -999, np.nan, data.astype(float)).astype(np.float32)
+    for section in (EVERYTHING, SECTION):
+        found = FitsReader(blank=-999.0).read(ref, section)
+        np.testing.assert_array_equal(found, expected[section])
+    assert not np.isnan(FitsReader().read(ref, EVERYTHING)).any()
 
 
 def test_the_blank_value_is_that_of_the_file_not_of_the_calibrated_image(tmp_path: Path):

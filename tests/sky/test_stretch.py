@@ -187,6 +187,13 @@ def test_cuts_of_a_variance_begin_at_its_minimum() -> None:
     assert high > np.median(variance)
 
 
+def test_cuts_of_noise_lie_within_the_sample() -> None:
+    noise = np.random.default_rng(2).normal(10.0, 1.0, 100_000)
+    level = SkyLevel.of(noise[noise > 10.0 - 2.5])  # less than 3 sigma below the median
+    assert level.is_noisy
+    assert level.cuts() == (level.minimum, level.maximum)
+
+
 def poisson_counts() -> Image:
     """Exposure counts of a dithered survey: integers, more in the middle."""
     x, y = np.mgrid[-1:1:300j, -1:1:300j]
